@@ -1,0 +1,33 @@
+"""The errors that users meet. Each says what was expected, what came, and how to mend it."""
+
+
+class AlloygenError(ValueError):
+    """Base of every error that bad input raises."""
+
+
+class LatticeMismatch(AlloygenError):
+    """Atoms, checkpoint or Hamiltonian do not belong to the lattice at hand."""
+
+
+class UnknownSpecies(AlloygenError):
+    """An element that the sublattice, the Hamiltonian or the chemical potentials do not know."""
+
+
+class BadCondition(AlloygenError):
+    """A temperature or a chemical potential that cannot be used."""
+
+
+class CheckpointError(AlloygenError):
+    """A checkpoint that is damaged, newer than the code, or made for another Hamiltonian or lattice."""
+
+
+class ConfigError(AlloygenError):
+    """A training configuration with an unknown key or an impossible value."""
+
+
+class OutsideTrainedRange(UserWarning):
+    """A condition outside the range that the model was trained on."""
+
+
+class LowSampleSize(UserWarning):
+    """An importance-weighted estimate that rests on too few effective samples."""

@@ -1,0 +1,280 @@
+"""The one Hamiltonian: a cluster expansion on a supercell, held as flat tables.
+
+Two tables serve every need. *Clusters* (members and coefficients) give energies. *Terms* list, for each site, the
+clusters that it belongs to with the other members; they give energy changes, heat-bath conditionals, and the energy
+along an order: assigning each cluster to the member decided last,
+
+    E(x) = E_0 + sum_t f_t(x_s(t) | x_s(<t)),    f_t(a) = sum_{c : s(t) last in c} J_c phi(a) prod_{others} phi(x_j),
+
+a sum that telescopes to E(x) for every order s.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from alloygen.errors import AlloygenError
+from alloygen.hamiltonian import kernels
+from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.lattice import Lattice
+
+
+class Hamiltonian:
+    """Energies of occupations on one supercell.
+
+    Occupations are integers (B, N): the index of the species in its sublattice's list. Energies are float64, in the
+    unit of the expansion (eV for alloys), extensive (per supercell).
+
+    Examples
+    --------
+    >>> import alloygen, torch
+    >>> h = alloygen.data.cuau().on((2, 2, 4))
+    >>> round(float(h.energy(torch.zeros(1, 16, dtype=torch.long))[0]), 9)      # pure Cu, formation energy
+    0.0
+    """
+
+    def __init__(self, expansion: ClusterExpansion, lattice: Lattice):
+        self.expansion = expansion
+        self.lattice = lattice
+        self._build()
+        self._device_tables: dict[torch.device, dict[str, torch.Tensor]] = {}
+
+    # ------------------------------------------------------------------ facts
+    @property
+    def n_sites(self) -> int:
+        return self.lattice.n_sites
+
+    @property
+    def n_species(self) -> int:
+        """The largest number of species on any sublattice, S."""
+        return int(self.lattice.n_species.max())
+
+    @property
+    def kB(self) -> float:
+        return self.expansion.kB
+
+    @property
+    def unit(self) -> str:
+        return self.expansion.unit
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        return self.lattice.elements
+
+    @property
+    def n_channels(self) -> int:
+        """Number K of (orbit, own site function) pairs that a site's energy is split into."""
+        return len(self.channel_function)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.expansion.fingerprint
+
+    # ------------------------------------------------------------------ tables
+    def _build(self) -> None:
+        from alloygen.hamiltonian.tables import build_tables
+
+        t = build_tables(self.expansion, self.lattice)
+        self.constant = t.constant
+        self.functions = t.functions  # (F, n_sublattices, S): site functions by species index
+        self.clusters = t.clusters  # list of (factors (C, n), coefficients (C,))
+        self.term_ptr, self.term_coef, self.term_channel = t.term_ptr, t.term_coef, t.term_channel
+        self.term_others, self.term_n = t.term_others, t.term_n
+        self.channel_function, self.channel_orbit = t.channel_function, t.channel_orbit
+        n, f = self.n_sites, len(self.functions)
+        self.site_functions = np.ascontiguousarray(self.functions[:, self.lattice.sublattice].transpose(1, 0, 2))
+        self.factor_site, self.factor_function = np.divmod(np.arange(n * f), f)
+
+    @cached_property
+    def channel_scale(self) -> np.ndarray:
+        """Sum of |J| over the terms of a site, per site and channel (N, K): bounds |field| for |phi| <= 1."""
+        scale = np.zeros((self.n_sites, self.n_channels))
+        site = np.repeat(np.arange(self.n_sites), np.diff(self.term_ptr))
+        np.add.at(scale, (site, self.term_channel), np.abs(self.term_coef))
+        return scale
+
+    @cached_property
+    def channel_values(self) -> np.ndarray:
+        """phi of each channel for each species of each sublattice, (n_sublattices, K, S)."""
+        return self.functions[self.channel_function].transpose(1, 0, 2).copy()
+
+    @cached_property
+    def neighbours(self) -> list[np.ndarray]:
+        """For each site, the other sites that share a cluster with it."""
+        out = []
+        sites = np.where(self.term_others >= 0, self.term_others // len(self.functions), -1)
+        for i in range(self.n_sites):
+            found = np.unique(sites[self.term_ptr[i] : self.term_ptr[i + 1]])
+            out.append(found[(found >= 0) & (found != i)])
+        return out
+
+    @cached_property
+    def trie(self) -> kernels.Trie:
+        """The terms of each site with shared prefixes, for the single-flip kernel."""
+        return kernels.build_trie(self.term_ptr, self.term_coef, self.channel_function[self.term_channel],
+                                  self.term_others, self.term_n)
+
+    # ------------------------------------------------------------------ occupations
+    def check(self, occ) -> torch.Tensor:
+        """Occupations as an int64 tensor (B, N), or an error that says what is wrong with them."""
+        occ = torch.as_tensor(occ)
+        if occ.ndim == 1:
+            occ = occ[None]
+        if occ.ndim != 2 or occ.shape[1] != self.n_sites:
+            raise AlloygenError(f"expected occupations of shape (batch, {self.n_sites}), got {tuple(occ.shape)}")
+        occ = occ.long()
+        if occ.numel():
+            top = torch.as_tensor(self.lattice.n_species, device=occ.device)
+            bad = ((occ < 0) | (occ >= top)).any(0)
+            if bad.any():
+                raise AlloygenError(
+                    f"expected species indices below {self.n_species}, got others on sites {bad.nonzero().flatten()[:10].tolist()}"
+                )
+        return occ
+
+    def random(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Uniformly random occupations (n, N)."""
+        u = torch.rand(n, self.n_sites, generator=generator, dtype=torch.float64, device=generator.device)
+        return (u * torch.as_tensor(self.lattice.n_species, device=u.device)).long()
+
+    def counts(self, occ: torch.Tensor) -> torch.Tensor:
+        """Number of atoms of each element, float64 (B, n_elements)."""
+        table = torch.as_tensor(self.lattice.element_index[self.lattice.sublattice], device=occ.device)
+        index = torch.gather(table.T[None].expand(len(occ), -1, -1), 1, occ[:, None, :])[:, 0]
+        out = torch.zeros(len(occ), len(self.elements), dtype=torch.float64, device=occ.device)
+        return out.scatter_add_(1, index, torch.ones_like(index, dtype=torch.float64))
+
+    def site_mu(self, mu: torch.Tensor) -> torch.Tensor:
+        """Chemical potential of each candidate species on each site, (B, N, S), from mu (B, n_elements)."""
+        table = torch.as_tensor(self.lattice.element_index[self.lattice.sublattice], device=mu.device)
+        return mu[:, table.clamp_min(0)]
+
+    # ------------------------------------------------------------------ energies
+    def energy(self, occ: torch.Tensor) -> torch.Tensor:
+        """Energies (B,) of occupations (B, N)."""
+        if occ.device.type == "cpu":
+            out = np.full(len(occ), self.constant)
+            rows = np.ascontiguousarray(occ.numpy().T)
+            for factors, coef in self.clusters:
+                kernels.add_energies(rows, self.site_functions, factors, coef, out)
+            return torch.from_numpy(out)
+        return self.energy_torch(occ)
+
+    def energy_torch(self, occ: torch.Tensor, chunk: int = 256) -> torch.Tensor:
+        """The same in plain torch: the path for other devices, and the check on the compiled one."""
+        t = self._tables(occ.device)
+        out = []
+        for part in occ.split(chunk):
+            phi = self._phi(part, t)
+            e = torch.full((len(part),), self.constant, dtype=torch.float64, device=occ.device)
+            for factors, coef in t["clusters"]:
+                e = e + phi[:, factors].prod(-1) @ coef
+            out.append(e)
+        return torch.cat(out) if out else torch.zeros(0, dtype=torch.float64, device=occ.device)
+
+    def site_energies(self, occ: torch.Tensor) -> torch.Tensor:
+        """Energy (B, N, S) of each candidate species on each site, all other sites as they are.
+
+        Differences along S are exact energy changes of single substitutions; the heat-bath conditional of a site is
+        softmax(-beta (site_energies - mu)).
+        """
+        sites = torch.arange(self.n_sites, device=occ.device).repeat(len(occ), 1)
+        fields = self.fields(occ, torch.zeros_like(occ), sites, torch.ones_like(occ))
+        return self.species_energies(fields, sites)
+
+    def change(self, occ: torch.Tensor, sites: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
+        """Energy changes (B,) when ``sites`` (B,) of each configuration take ``species`` (B,)."""
+        s = sites[:, None]
+        fields = self.fields(occ, torch.zeros_like(occ), s, torch.ones_like(s))
+        e = self.species_energies(fields, s)[:, 0]
+        old = torch.gather(occ, 1, s)
+        return (torch.gather(e, 1, species[:, None]) - torch.gather(e, 1, old))[:, 0]
+
+    def along(self, occ: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+        """Energy (B, N, S) of each candidate species at each step of ``order`` (B, N), given the sites decided before.
+
+        Summed over the chosen species, plus ``constant``, it equals ``energy``.
+        """
+        return self.species_energies(self.fields_along(occ, order), order)
+
+    def fields_along(self, occ: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+        """The same, split into channels before the own species is put in: (B, N, K)."""
+        rank = torch.argsort(order, dim=1)
+        steps = torch.arange(self.n_sites, device=occ.device).repeat(len(occ), 1)
+        return self.fields(occ, rank, order, steps)
+
+    def fields(self, occ, rank, sites, threshold) -> torch.Tensor:
+        """Channel fields g (B, Q, K) on ``sites`` (B, Q), counting only terms whose other members j are known.
+
+        g_k = sum_{terms of channel k} J prod_j phi(x_j),  with every rank_j (B, N) < threshold (B, Q).
+        """
+        if occ.device.type == "cpu":
+            out = np.zeros((*sites.shape, self.n_channels))
+            kernels.fields(*(x.contiguous().numpy() for x in (occ, rank, sites, threshold)), self.term_ptr, self.term_coef,
+                           self.term_channel, self.term_others, self.term_n, self.site_functions, out)
+            return torch.from_numpy(out)
+        return self.fields_torch(occ, rank, sites, threshold)
+
+    def fields_torch(self, occ, rank, sites, threshold, chunk: int = 32) -> torch.Tensor:
+        """``fields`` in plain torch. Sites with fewer terms are padded with terms of zero coefficient."""
+        t = self._tables(occ.device)
+        f = len(self.functions)
+        out = []
+        for o, r, s, h in zip(occ.split(chunk), rank.split(chunk), sites.split(chunk), threshold.split(chunk), strict=True):
+            phi = self._phi(o, t)
+            others = t["others"][s]  # (b, Q, M, o), -1 where none
+            values = torch.gather(phi[:, None, :].expand(-1, s.shape[1], -1), 2, others.flatten(2) % phi.shape[1])
+            known = torch.gather(r[:, None, :].expand(-1, s.shape[1], -1), 2, (others.flatten(2) // f).clamp_min(0))
+            values = torch.where(known < h[..., None], values, torch.zeros_like(values))
+            values = torch.where(others.flatten(2) < 0, torch.ones_like(values), values).view(others.shape)
+            terms = values.prod(-1) * t["coef"][s]
+            g = torch.zeros(*s.shape, self.n_channels, dtype=torch.float64, device=occ.device)
+            out.append(g.scatter_add_(2, t["channel"][s], terms))
+        return torch.cat(out)
+
+    def species_energies(self, fields: torch.Tensor, sites: torch.Tensor) -> torch.Tensor:
+        """(B, Q, S): fields (B, Q, K) contracted with the own site function of each candidate species."""
+        values = torch.as_tensor(self.channel_values, device=fields.device)
+        if self.lattice.n_sublattices == 1:
+            return fields @ values[0]
+        sub = torch.as_tensor(self.lattice.sublattice, device=fields.device)[sites]
+        return torch.einsum("bqk,bqks->bqs", fields, values[sub])
+
+    # ------------------------------------------------------------------ torch helpers
+    def _phi(self, occ: torch.Tensor, t: dict) -> torch.Tensor:
+        """Site functions (B, N * F) of occupations."""
+        n, f, s = self.site_functions.shape
+        table = t["site_functions"][None].expand(len(occ), -1, -1, -1)
+        return torch.gather(table, 3, occ[:, :, None, None].expand(-1, -1, f, 1))[..., 0].reshape(len(occ), n * f)
+
+    def _tables(self, device: torch.device) -> dict:
+        if device in self._device_tables:
+            return self._device_tables[device]
+        count = np.diff(self.term_ptr)
+        width = int(count.max()) if len(count) else 0
+        slot = np.arange(width)[None] < count[:, None]
+        pad = lambda a, fill: _scatter(a, slot, fill)  # noqa: E731
+        t = {
+            "site_functions": self.site_functions,
+            "others": pad(self.term_others, -1),
+            "coef": pad(self.term_coef, 0.0),
+            "channel": pad(self.term_channel, 0),
+        }
+        tables = {k: torch.as_tensor(v, device=device) for k, v in t.items()}
+        tables["clusters"] = [
+            (torch.as_tensor(f, device=device), torch.as_tensor(c, device=device)) for f, c in self.clusters
+        ]
+        self._device_tables[device] = tables
+        return tables
+
+    def __repr__(self) -> str:
+        return f"Hamiltonian({self.expansion.name!r}, {self.lattice!r}, {len(self.term_coef) // max(1, self.n_sites)} clusters per site)"
+
+
+def _scatter(flat: np.ndarray, slot: np.ndarray, fill) -> np.ndarray:
+    out = np.full((*slot.shape, *flat.shape[1:]), fill, dtype=flat.dtype)
+    out[slot] = flat
+    return out

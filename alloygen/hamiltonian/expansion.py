@@ -1,0 +1,150 @@
+"""Cluster expansions on a primitive cell: what is independent of the supercell.
+
+An expansion writes the energy of a primitive cell as
+
+    E / cell = sum_o ECI_o  sum_{c in o} w_c  prod_{m in c} phi_{f(m)}(x_m)
+
+over orbits o of clusters c, where every member m is a site (integer offset and sublattice) with a site-basis function
+f(m), and the weights w_c of an orbit share out the normalisation of the correlation function (Sanchez, Ducastelle and
+Gratias, Physica A 128, 334 (1984)). Periodic images count with their multiplicity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from alloygen.errors import AlloygenError
+from alloygen.lattice import Lattice, Primitive
+from alloygen.units import KB_EV_PER_K
+
+
+@dataclass(frozen=True, eq=False)
+class Orbit:
+    """Symmetry-equivalent clusters that share one ECI.
+
+    members : int array (M, n, 4), rows (ix, iy, iz, sublattice) of the n members of M clusters
+    functions : int array (M, n), index into ``ClusterExpansion.functions``
+    weights : float array (M,)
+    """
+
+    name: str
+    eci: float
+    members: np.ndarray
+    functions: np.ndarray
+    weights: np.ndarray
+
+    def __post_init__(self):
+        weights = np.asarray(self.weights, dtype=float).reshape(-1)
+        functions = np.asarray(self.functions, dtype=np.int64).reshape(len(weights), -1)
+        members = np.asarray(self.members, dtype=np.int64).reshape(len(weights), functions.shape[1], 4)
+        for name, value in (("members", members), ("functions", functions), ("weights", weights)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def order(self) -> int:
+        return self.functions.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterExpansion:
+    """A lattice Hamiltonian, free of any supercell: primitive cell, site functions, orbits and ECIs.
+
+    Parameters
+    ----------
+    primitive : Primitive
+    functions : array (n_functions, n_elements): site-basis function values phi_f(element), elements as in
+        ``primitive.elements``
+    orbits : tuple of Orbit (an orbit of order 0 is the constant)
+    kB : Boltzmann constant in the energy unit per unit of temperature (eV/K for alloys, 1 for Ising)
+    unit : name of the energy unit
+    name, citation : for people
+
+    ``on(lattice)`` or ``on((4, 4, 4))`` gives the :class:`~alloygen.hamiltonian.cluster.Hamiltonian` of a supercell.
+    """
+
+    primitive: Primitive
+    functions: np.ndarray
+    orbits: tuple[Orbit, ...]
+    kB: float = KB_EV_PER_K
+    unit: str = "eV"
+    name: str = "cluster expansion"
+    citation: str = ""
+    notes: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        functions = np.atleast_2d(np.asarray(self.functions, dtype=float))
+        if functions.shape[1] != len(self.primitive.elements):
+            raise AlloygenError(
+                f"expected site functions with one value per element {self.primitive.elements}, got shape {functions.shape}"
+            )
+        object.__setattr__(self, "functions", functions)
+        object.__setattr__(self, "orbits", tuple(self.orbits))
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        return self.primitive.elements
+
+    def on(self, lattice):
+        """The Hamiltonian on a supercell, given as a Lattice, three repeats or an integer matrix."""
+        from alloygen.hamiltonian.cluster import Hamiltonian
+
+        return Hamiltonian(self, lattice if isinstance(lattice, Lattice) else Lattice(self.primitive, lattice))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (16 hex digits) of everything that fixes the energy; names and citations do not count."""
+        scale = abs(np.linalg.det(self.primitive.cell)) ** (1 / 3)
+        shape = {
+            "cell": np.round(self.primitive.cell / scale, 6).tolist(),
+            "basis": np.round(self.primitive.basis, 6).tolist(),
+            "species": self.primitive.species,
+            "functions": np.round(self.functions, 10).tolist(),
+            "kB": float(f"{self.kB:.8e}"),
+            "orbits": [
+                [float(f"{o.eci:.10e}"), o.members.tolist(), o.functions.tolist(), np.round(o.weights, 10).tolist()]
+                for o in self.orbits
+            ],
+        }
+        return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict:
+        return {
+            "format": "alloygen cluster expansion",
+            "version": 1,
+            "name": self.name,
+            "citation": self.citation,
+            "unit": self.unit,
+            "kB": self.kB,
+            "primitive": self.primitive.to_dict(),
+            "functions": self.functions.tolist(),
+            "orbits": [
+                {
+                    "name": o.name,
+                    "eci": o.eci,
+                    "members": o.members.tolist(),
+                    "functions": o.functions.tolist(),
+                    "weights": o.weights.tolist(),
+                }
+                for o in self.orbits
+            ],
+            "notes": self.notes,
+        }
+
+    @classmethod
+    def from_dict(cls, d: dict) -> ClusterExpansion:
+        if d.get("format") != "alloygen cluster expansion" or d.get("version", 0) > 1:
+            raise AlloygenError(
+                "expected a file in the format 'alloygen cluster expansion' version 1, got "
+                f"{d.get('format')!r} version {d.get('version')!r}; write one with ClusterExpansion.to_dict()"
+            )
+        orbits = tuple(
+            Orbit(o["name"], o["eci"], o["members"], o["functions"], o["weights"]) for o in d["orbits"]
+        )
+        return cls(
+            Primitive.from_dict(d["primitive"]), np.array(d["functions"]), orbits, d["kB"], d["unit"], d["name"],
+            d["citation"], d.get("notes", {}),
+        )

@@ -1,0 +1,41 @@
+"""The square-lattice Ising model as a cluster expansion, so that there is one energy code.
+
+    H = -J sum_<ij> s_i s_j - h sum_i s_i,     periodic, each bond counted once, dimensionless (kB = 1).
+
+Species are "-" (s = -1) and "+" (s = +1).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alloygen.errors import AlloygenError
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
+from alloygen.lattice import Primitive
+
+
+def ising_expansion(h: float = 0.0, J: float = 1.0) -> ClusterExpansion:
+    """The model on the primitive cell; ``on((L, L, 1))`` makes the lattice."""
+    primitive = Primitive(np.eye(3), [[0, 0, 0]], [("-", "+")], (True, True, False))
+    bonds = [[(0, 0, 0, 0), (1, 0, 0, 0)], [(0, 0, 0, 0), (0, 1, 0, 0)]]
+    orbits = [Orbit("bond", -J, bonds, [[0, 0], [0, 0]], [1.0, 1.0])]
+    if h:
+        orbits.insert(0, Orbit("field", -h, [[(0, 0, 0, 0)]], [[0]], [1.0]))
+    return ClusterExpansion(primitive, [[-1.0, 1.0]], tuple(orbits), kB=1.0, unit="J", name="Ising")
+
+
+def ising(L: int, h: float = 0.0, J: float = 1.0) -> Hamiltonian:
+    """Ising Hamiltonian on an L x L torus.
+
+    A field may also be given as a chemical potential: mu("+") - mu("-") = 2 h.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(ising(4).energy(torch.ones(1, 16, dtype=torch.long)))
+    -32.0
+    """
+    if int(L) != L or L < 1:
+        raise AlloygenError(f"expected a side length L >= 1, got {L!r}")
+    return ising_expansion(h, J).on((int(L), int(L), 1))

@@ -1,0 +1,165 @@
+"""From figures on a primitive cell to flat tables on a supercell.
+
+In small supercells a cluster may meet itself through the periodic images. The products are kept exactly: two members
+that fall on one site become one member with the product of their site functions, a product that is constant is
+dropped, and clusters with the same members add up their coefficients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.lattice import Lattice
+
+
+@dataclass
+class Tables:
+    constant: float
+    functions: np.ndarray  # (F, n_sublattices, S)
+    clusters: list[tuple[np.ndarray, np.ndarray]]
+    term_ptr: np.ndarray
+    term_coef: np.ndarray
+    term_channel: np.ndarray
+    term_others: np.ndarray
+    term_n: np.ndarray
+    channel_function: np.ndarray
+    channel_orbit: np.ndarray
+
+
+class _Functions:
+    """The site functions by sublattice and species, growing when products of them are needed."""
+
+    def __init__(self, expansion: ClusterExpansion):
+        p = expansion.primitive
+        width = max(map(len, p.species))
+        self.valid = np.zeros((len(p.species), width), dtype=bool)
+        base = np.zeros((len(expansion.functions), len(p.species), width))
+        for b, names in enumerate(p.species):
+            index = [p.elements.index(s) for s in names]
+            base[:, b, : len(names)] = expansion.functions[:, index]
+            self.valid[b, : len(names)] = True
+        self.values = list(base)
+        self.products: dict[tuple[int, ...], int] = {}
+
+    def product(self, ids: tuple[int, ...]) -> int:
+        ids = tuple(sorted(ids))
+        if len(ids) == 1:
+            return ids[0]
+        if ids not in self.products:
+            value = np.prod([self.values[i] for i in ids], axis=0)
+            for k, known in enumerate(self.values):
+                if np.allclose(known, value, atol=1e-13):
+                    break
+            else:
+                k = len(self.values)
+                self.values.append(value)
+            self.products[ids] = k
+        return self.products[ids]
+
+    def constant(self, f: int, sublattice: int) -> float | None:
+        """The value of function f where it does not depend on the species, else None."""
+        v = self.values[f][sublattice][self.valid[sublattice]]
+        return float(v[0]) if np.ptp(v) < 1e-13 else None
+
+
+def build_tables(expansion: ClusterExpansion, lattice: Lattice) -> Tables:
+    functions = _Functions(expansion)
+    constant = 0.0
+    found: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []  # orbit, sites (C,n), functions (C,n), coef
+    cells = lattice.offsets[:: lattice.n_sublattices]
+    for k, orbit in enumerate(expansion.orbits):
+        if orbit.order == 0:
+            constant += orbit.eci * orbit.weights.sum() * len(cells)
+            continue
+        offsets = cells[:, None, None, :] + orbit.members[None, ..., :3]
+        sites = lattice.index(offsets, np.broadcast_to(orbit.members[..., 3], offsets.shape[:-1]))
+        sites = sites.reshape(-1, orbit.order)
+        fs = np.broadcast_to(orbit.functions[None], (len(cells), *orbit.functions.shape)).reshape(sites.shape)
+        coef = np.broadcast_to(orbit.eci * orbit.weights[None], (len(cells), len(orbit.weights))).reshape(-1)
+        constant += _reduce(k, sites, fs, coef, functions, lattice, found)
+    return _assemble(constant, functions, _merge(found, len(functions.values)), lattice)
+
+
+def _reduce(k, sites, fs, coef, functions, lattice, found) -> float:
+    """Put clusters that are fine into ``found`` by array, and the self-meeting or constant ones one by one."""
+    ordered = np.sort(sites, axis=1)
+    odd = (ordered[:, 1:] == ordered[:, :-1]).any(1)
+    for f in range(len(functions.values)):
+        for b in range(lattice.n_sublattices):
+            if functions.constant(f, b) is not None:
+                odd |= ((fs == f) & (lattice.sublattice[sites] == b)).any(1)
+    found.append((k, sites[~odd], fs[~odd], coef[~odd]))
+    constant, small = 0.0, {}
+    for s, f, c in zip(sites[odd], fs[odd], coef[odd], strict=True):
+        members = {}
+        for i, g in zip(s, f, strict=True):
+            members.setdefault(int(i), []).append(int(g))
+        kept = []
+        for i, ids in sorted(members.items()):
+            g = functions.product(tuple(ids))
+            value = functions.constant(g, lattice.sublattice[i])
+            if value is None:
+                kept.append((i, g))
+            else:
+                c = c * value
+        if kept:
+            small.setdefault(len(kept), []).append((kept, c))
+        else:
+            constant += c
+    for rows in small.values():
+        members = np.array([r[0] for r in rows])
+        found.append((k, members[..., 0], members[..., 1], np.array([r[1] for r in rows])))
+    return constant
+
+
+def _merge(found, n_functions) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Equal clusters added up: {order: (factors (C, n), orbit (C,), coef (C,))}, factor = site * F + function."""
+    by_order: dict[int, list] = {}
+    for k, sites, fs, coef in found:
+        if len(sites):
+            factors = np.sort(sites * n_functions + fs, axis=1)
+            by_order.setdefault(factors.shape[1], []).append((factors, np.full(len(coef), k), coef))
+    merged = {}
+    for n, parts in sorted(by_order.items()):
+        factors, orbit, coef = (np.concatenate(x) for x in zip(*parts, strict=True))
+        rows, inverse = np.unique(np.column_stack([orbit, factors]), axis=0, return_inverse=True)
+        total = np.bincount(inverse.ravel(), weights=coef, minlength=len(rows))
+        merged[n] = (rows[:, 1:], rows[:, 0], total)
+    return merged
+
+
+def _assemble(constant, functions, merged, lattice) -> Tables:
+    n_functions = len(functions.values)
+    width = max([n - 1 for n in merged], default=0)
+    site, own, orbit, coef, others, count = [], [], [], [], [], []
+    for n, (factors, k, c) in merged.items():
+        for m in range(n):
+            site.append(factors[:, m] // n_functions)
+            own.append(factors[:, m] % n_functions)
+            orbit.append(k)
+            coef.append(c)
+            rest = -np.ones((len(c), max(width, 1)), dtype=np.int64)
+            rest[:, : n - 1] = np.delete(factors, m, axis=1)
+            others.append(rest)
+            count.append(np.full(len(c), n - 1))
+    join = lambda x, d: np.concatenate(x) if x else np.zeros(0, d)  # noqa: E731
+    site, own, orbit = join(site, np.int64), join(own, np.int64), join(orbit, np.int64)
+    channels, channel = np.unique(np.column_stack([orbit, own]), axis=0, return_inverse=True)
+    sort = np.lexsort((np.arange(len(site)), channel.ravel(), site))
+    ptr = np.searchsorted(site[sort], np.arange(lattice.n_sites + 1))
+    rest = np.concatenate(others) if others else -np.ones((0, 1), dtype=np.int64)
+    return Tables(
+        constant=float(constant),
+        functions=np.stack(functions.values),
+        clusters=[(np.ascontiguousarray(f), np.ascontiguousarray(c)) for f, _, c in merged.values()],
+        term_ptr=ptr.astype(np.int64),
+        term_coef=join(coef, float)[sort],
+        term_channel=channel.ravel()[sort].astype(np.int64),
+        term_others=np.ascontiguousarray(rest[sort]),
+        term_n=join(count, np.int64)[sort],
+        channel_function=channels[:, 1].copy(),
+        channel_orbit=channels[:, 0].copy(),
+    )

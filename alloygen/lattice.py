@@ -1,0 +1,278 @@
+"""Lattices: a primitive cell, an integer supercell matrix, and the sites they make.
+
+Sites are pure labels here (integer cell offset and sublattice); no ASE object appears. Conversion to and from
+``ase.Atoms`` happens once, at the edge, in :mod:`alloygen.convert`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from alloygen.errors import AlloygenError, LatticeMismatch
+
+
+@dataclass(frozen=True, eq=False)
+class Primitive:
+    """A primitive cell with the species that each of its basis sites may hold.
+
+    Every basis site is one *sublattice*. A lattice model knows no length: two primitive cells that differ by a
+    uniform scale are the same lattice.
+
+    Parameters
+    ----------
+    cell : array (3, 3), rows are the primitive vectors
+    basis : array (n_sublattices, 3), fractional coordinates
+    species : one tuple of chemical symbols (or labels) per sublattice, in the order that occupations index
+    pbc : periodic directions
+    """
+
+    cell: np.ndarray
+    basis: np.ndarray
+    species: tuple[tuple[str, ...], ...]
+    pbc: tuple[bool, bool, bool] = (True, True, True)
+
+    def __post_init__(self):
+        object.__setattr__(self, "cell", np.asarray(self.cell, dtype=float).reshape(3, 3))
+        object.__setattr__(self, "basis", np.asarray(self.basis, dtype=float).reshape(-1, 3))
+        object.__setattr__(self, "species", tuple(tuple(s) for s in self.species))
+        object.__setattr__(self, "pbc", tuple(bool(p) for p in self.pbc))
+        if len(self.species) != len(self.basis):
+            raise AlloygenError(
+                f"expected one species list per basis site ({len(self.basis)}), got {len(self.species)}: {self.species}"
+            )
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """All species, in order of first appearance."""
+        return tuple(dict.fromkeys(s for sub in self.species for s in sub))
+
+    def to_dict(self) -> dict:
+        return {
+            "cell": self.cell.tolist(),
+            "basis": self.basis.tolist(),
+            "species": [list(s) for s in self.species],
+            "pbc": list(self.pbc),
+        }
+
+    @classmethod
+    def from_dict(cls, d: dict) -> Primitive:
+        return cls(np.array(d["cell"]), np.array(d["basis"]), tuple(map(tuple, d["species"])), tuple(d["pbc"]))
+
+
+class Lattice:
+    """A periodic supercell of a primitive cell: sites, sublattices and symmetries.
+
+    Parameters
+    ----------
+    primitive : Primitive
+    matrix : three repeats, or a (3, 3) integer matrix H whose rows are the supercell vectors in primitive vectors
+
+    Sites are numbered as ``ase.Atoms.repeat`` numbers them when H is diagonal (first axis slowest, sublattice fastest).
+
+    Examples
+    --------
+    >>> fcc = Primitive(0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]), [[0, 0, 0]], [("Cu", "Au")])
+    >>> lattice = Lattice(fcc, (2, 2, 4))
+    >>> lattice.n_sites, lattice.translations.shape, len(lattice.point_operations)
+    (16, (16, 16), 16)
+    """
+
+    def __init__(self, primitive: Primitive, matrix):
+        matrix = np.asarray(matrix)
+        if matrix.shape == (3,):
+            matrix = np.diag(matrix)
+        rounded = np.rint(matrix.astype(float)).astype(np.int64)
+        if matrix.shape != (3, 3) or np.abs(matrix - rounded).max() > 1e-6:
+            raise AlloygenError(f"expected three repeats or a 3x3 integer matrix, got {matrix.tolist()}")
+        volume = int(round(np.linalg.det(rounded)))
+        if volume == 0 or (rounded.diagonal() < 1).any() and np.count_nonzero(rounded - np.diag(rounded.diagonal())) == 0:
+            raise AlloygenError(f"expected repeats of at least 1 along each axis, got {rounded.diagonal().tolist()}")
+        self.primitive = primitive
+        self.matrix = rounded
+        self._volume = abs(volume)
+        # n = f @ H with f = n @ adj(H) / det: the integer row n @ adj(H) mod |det| names a cell up to periodicity
+        self._adjugate = np.rint(np.linalg.inv(rounded) * self._volume).astype(np.int64)
+        cells = self._enumerate_cells()
+        n_sub = len(primitive.basis)
+        self.offsets = np.repeat(cells, n_sub, axis=0)
+        self.sublattice = np.tile(np.arange(n_sub), len(cells))
+        keys = self._keys(cells)
+        self._order = np.lexsort(keys.T[::-1])
+        self._sorted = self._encode(keys[self._order])
+
+    # ------------------------------------------------------------------ sites
+    def _enumerate_cells(self) -> np.ndarray:
+        if np.count_nonzero(self.matrix - np.diag(self.matrix.diagonal())) == 0:
+            axes = [np.arange(n) for n in self.matrix.diagonal()]
+            return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+        corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) @ self.matrix
+        axes = [np.arange(lo, hi + 1) for lo, hi in zip(corners.min(0), corners.max(0), strict=True)]
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+        scaled = grid @ self._adjugate
+        return grid[((scaled >= 0) & (scaled < self._volume)).all(1)]
+
+    def _keys(self, offsets: np.ndarray) -> np.ndarray:
+        return (np.asarray(offsets, dtype=np.int64) @ self._adjugate) % self._volume
+
+    def _encode(self, keys: np.ndarray) -> np.ndarray:
+        return (keys[..., 0] * self._volume + keys[..., 1]) * self._volume + keys[..., 2]
+
+    @property
+    def n_sites(self) -> int:
+        return len(self.sublattice)
+
+    @property
+    def n_sublattices(self) -> int:
+        return len(self.primitive.basis)
+
+    @property
+    def species(self) -> tuple[tuple[str, ...], ...]:
+        return self.primitive.species
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        return self.primitive.elements
+
+    @cached_property
+    def n_species(self) -> np.ndarray:
+        """Number of species that each site may hold, shape (N,)."""
+        return np.array([len(s) for s in self.species])[self.sublattice]
+
+    @cached_property
+    def element_index(self) -> np.ndarray:
+        """(n_sublattices, max species) index into ``elements`` of each species; -1 where there is none."""
+        table = -np.ones((self.n_sublattices, max(map(len, self.species))), dtype=np.int64)
+        for b, names in enumerate(self.species):
+            table[b, : len(names)] = [self.elements.index(s) for s in names]
+        return table
+
+    def index(self, offsets, sublattice) -> np.ndarray:
+        """Site numbers of cells ``offsets`` (..., 3) on ``sublattice`` (...), images folded back."""
+        codes = self._encode(self._keys(offsets))
+        cell = self._order[np.searchsorted(self._sorted, codes)]
+        return cell * self.n_sublattices + np.asarray(sublattice)
+
+    @property
+    def cell(self) -> np.ndarray:
+        return self.matrix @ self.primitive.cell
+
+    @property
+    def fractional(self) -> np.ndarray:
+        """Positions in units of the supercell vectors, shape (N, 3)."""
+        return (self.offsets + self.primitive.basis[self.sublattice]) @ np.linalg.inv(self.matrix)
+
+    @property
+    def positions(self) -> np.ndarray:
+        return (self.offsets + self.primitive.basis[self.sublattice]) @ self.primitive.cell
+
+    # ------------------------------------------------------------------ symmetry
+    @cached_property
+    def translations(self) -> np.ndarray:
+        """Every lattice translation as a site permutation, (N / n_sublattices, N): site i moves to ``row[i]``."""
+        cells = self.offsets[:: self.n_sublattices]
+        return np.stack([self.index(self.offsets + c, self.sublattice) for c in cells])
+
+    @cached_property
+    def point_operations(self) -> np.ndarray:
+        """Space-group operations of the primitive cell (modulo translations) that map the supercell onto itself.
+
+        Found by spglib on the primitive cell with the species lists as site types; each row is a site permutation.
+        """
+        import spglib
+
+        kinds = {names: k for k, names in enumerate(dict.fromkeys(self.species))}
+        numbers = [kinds[s] + 1 for s in self.species]
+        symmetry = spglib.get_symmetry((self.primitive.cell, self.primitive.basis, numbers), symprec=1e-5)
+        if symmetry is None:
+            return np.arange(self.n_sites)[None]
+        found = []
+        for rotation, shift in zip(symmetry["rotations"], symmetry["translations"], strict=True):
+            row = self._apply(np.asarray(rotation), np.asarray(shift))
+            if row is not None:
+                found.append(row)
+        return np.unique(np.stack(found), axis=0)
+
+    def _apply(self, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
+        """Site permutation of one operation (fractional primitive coordinates), or None if the cell is not kept."""
+        aperiodic = ~np.array(self.primitive.pbc)
+        if (rotation[aperiodic] != np.eye(3, dtype=int)[aperiodic]).any():
+            return None
+        moved = self.matrix @ rotation.T @ np.linalg.inv(self.matrix)
+        if np.abs(moved - np.rint(moved)).max() > 1e-6:
+            return None
+        image = (self.offsets + self.primitive.basis[self.sublattice]) @ rotation.T + shift
+        rest = image[:, None, :] - self.primitive.basis[None]
+        error = np.abs(rest - np.rint(rest)).max(-1)
+        sub = error.argmin(1)
+        if error.min(1).max() > 1e-4:
+            return None
+        offsets = np.rint(rest[np.arange(len(sub)), sub]).astype(np.int64)
+        return self.index(offsets, sub)
+
+    # ------------------------------------------------------------------ geometry
+    @cached_property
+    def displacements(self) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbours of every site in one fixed order of displacements, nearest first.
+
+        Returns ``(sites, distances)`` of shapes (N, N-1) and (n_sublattices, N-1). Column k of two sites of one
+        sublattice is the same displacement, so a network that reads columns is translation equivariant.
+        """
+        rows, distances = [], []
+        for b in range(self.n_sublattices):
+            vectors = self.minimum_image(self.positions - self.positions[b])
+            length = np.linalg.norm(vectors, axis=1)
+            # ties broken by the site label, which is the same displacement for every site of the sublattice
+            order = np.lexsort((np.arange(self.n_sites), np.round(length, 6)))
+            order = order[order != b]
+            rows.append((self.offsets[order] - self.offsets[b], self.sublattice[order]))
+            distances.append(length[order])
+        sites = np.empty((self.n_sites, self.n_sites - 1), dtype=np.int64)
+        for i in range(self.n_sites):
+            offsets, sub = rows[self.sublattice[i]]
+            sites[i] = self.index(self.offsets[i] + offsets, sub)
+        return sites, np.stack(distances)
+
+    def minimum_image(self, vectors: np.ndarray) -> np.ndarray:
+        """Shortest periodic images of Cartesian ``vectors`` (..., 3), exact also for skewed cells."""
+        import itertools
+
+        frac = vectors @ np.linalg.inv(self.cell)
+        periodic = np.array(self.primitive.pbc)
+        frac = np.where(periodic, frac - np.rint(frac), frac)
+        spans = [(-2, -1, 0, 1, 2) if p else (0,) for p in periodic]
+        shifts = np.array(list(itertools.product(*spans)))
+        candidates = (frac[..., None, :] + shifts) @ self.cell
+        best = (candidates**2).sum(-1).round(9).argmin(-1)
+        return np.take_along_axis(candidates, best[..., None, None], -2)[..., 0, :]
+
+    # ------------------------------------------------------------------ identity
+    def same_as(self, other: Lattice) -> bool:
+        """True when both number the same sites of the same lattice (any uniform scale)."""
+        a, b = self.primitive, other.primitive
+        scale = (abs(np.linalg.det(a.cell)) / abs(np.linalg.det(b.cell))) ** (1 / 3)
+        return (
+            a.species == b.species
+            and np.array_equal(self.matrix, other.matrix)
+            and np.allclose(a.cell, scale * b.cell, atol=1e-4)
+            and np.allclose(a.basis, b.basis, atol=1e-4)
+        )
+
+    def require_same(self, other: Lattice, what: str) -> None:
+        if not self.same_as(other):
+            raise LatticeMismatch(f"{what}: expected {self!r}, got {other!r}. Use the same primitive cell and supercell.")
+
+    def to_dict(self) -> dict:
+        return {"primitive": self.primitive.to_dict(), "matrix": self.matrix.tolist()}
+
+    @classmethod
+    def from_dict(cls, d: dict) -> Lattice:
+        return cls(Primitive.from_dict(d["primitive"]), np.array(d["matrix"]))
+
+    def __repr__(self) -> str:
+        diagonal = np.count_nonzero(self.matrix - np.diag(self.matrix.diagonal())) == 0
+        shape = "x".join(map(str, self.matrix.diagonal())) if diagonal else str(self.matrix.tolist())
+        alloy = ", ".join("/".join(s) for s in self.species)
+        return f"Lattice({shape} cells, {self.n_sites} sites, {alloy})"

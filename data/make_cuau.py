@@ -1,0 +1,76 @@
+"""Makes cuau.json from CLEASE figures and the published ECIs. Run: python data/make_cuau.py"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from clease.settings import CEBulk, Concentration
+
+from alloygen.hamiltonian.clease import atoms_species_order, from_clease
+from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
+
+# Damewood, Schwalbe-Koda, Gomez-Bombarelli, npj Comput. Mater. 8, 61 (2022); eV per site
+ECI = {
+    "c0": 0.006100279787831659,
+    "c1_0": -0.0031900811734577247,
+    "c2_d0000_0_00": 0.017232296461428938,
+    "c2_d0001_0_00": -0.016839573363374966,
+    "c2_d0002_0_00": -0.005192441582986464,
+    "c2_d0003_0_00": -0.00042240992321274096,
+    "c3_d0000_0_000": -0.00770642159861723,
+    "c3_d0001_0_000": 0.008232628244981447,
+    "c4_d0000_0_0000": -0.0003380467088204115,
+    "c4_d0001_0_0000": -0.015681090820390833,
+    "c4_d0002_0_0000": 0.015097011177476766,
+}
+CITATION = "Damewood, Schwalbe-Koda, Gomez-Bombarelli, npj Computational Materials 8, 61 (2022)"
+
+
+def merged(orbit: Orbit) -> Orbit:
+    """Clusters that are translates of one another put together, the first member in cell 0."""
+    total: dict = {}
+    for m, f, w in zip(orbit.members, orbit.functions, orbit.weights, strict=True):
+        rows = sorted(tuple(map(int, (*(r[:3] - min(map(tuple, m[:, :3]))), r[3], g))) for r, g in zip(m, f, strict=True))
+        total[tuple(rows)] = total.get(tuple(rows), 0.0) + float(w)
+    keys = sorted(total)
+    members = [[r[:4] for r in k] for k in keys]
+    functions = [[r[4] for r in k] for k in keys]
+    weights = [round(total[k], 12) for k in keys]
+    return Orbit(orbit.name, orbit.eci, np.array(members), np.array(functions), weights)
+
+
+def raw() -> ClusterExpansion:
+    """The expansion as published: raw cluster-expansion energies."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = CEBulk(Concentration([["Au", "Cu"]]), "fcc", a=3.8, db_name=f"{folder}/db.db",
+                          max_cluster_dia=[6.0, 4.5, 4.5])
+        expansion = from_clease(settings, ECI, name="CuAu", citation=CITATION)
+    expansion = atoms_species_order(expansion, ("Cu", "Au"))
+    orbits = tuple(merged(o) if o.order else o for o in expansion.orbits)
+    return ClusterExpansion(expansion.primitive, expansion.functions, orbits, name="CuAu", citation=CITATION)
+
+
+def formation(expansion: ClusterExpansion) -> ClusterExpansion:
+    """The same with the line between the pure elements subtracted: a change of c0 and c1 only."""
+    h = expansion.on((3, 3, 3))
+    cu, au = (h.energy(torch.tensor([[0] * 27, [1] * 27])) / 27).tolist()
+    shift = {"c0": -(cu + au) / 2, "c1_0": -(au - cu) / 2}
+    orbits = tuple(
+        Orbit(o.name, o.eci + shift.get(o.name, 0.0), o.members, o.functions, o.weights) for o in expansion.orbits
+    )
+    notes = {
+        "energy reference": "formation energy: linear between the pure elements at the same volume",
+        "raw E(Cu), eV/site": cu,
+        "raw E(Au), eV/site": au,
+        "lattice constant of the source, Angstrom": 3.8,
+    }
+    return ClusterExpansion(expansion.primitive, expansion.functions, orbits, name="CuAu (formation energies)",
+                            citation=expansion.citation, notes=notes)
+
+
+if __name__ == "__main__":
+    target = Path(__file__).with_name("cuau.json")
+    target.write_text(json.dumps(formation(raw()).to_dict()) + "\n")
+    print(f"wrote {target.name}, {target.stat().st_size} bytes")
