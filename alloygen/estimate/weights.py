@@ -1,0 +1,144 @@
+"""Importance weights: how far a sampler q is from the target p, told from log-weights alone.
+
+For draws x ~ q the log-weight is log w = -beta [E(x) - mu.N(x)] - log q(x), so that mean_q w = Z. Everything is done
+with logarithms in float64; an additive constant in ``log_w`` changes only what is said to be in its unit (nats).
+
+Effective sample size after Kong, "A note on importance sampling using standardized weights" (1992) and Owen, "Monte
+Carlo theory, methods and examples" (2013), chapter 9.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from alloygen.errors import AlloygenError, LowSampleSize
+from alloygen.estimate.result import Estimate
+
+MIN_ESS = 50.0
+MAX_SHARE = 0.2
+
+
+def as_log_weights(log_w) -> np.ndarray:
+    """``log_w`` as float64 (n,), or an :class:`AlloygenError` where no weight can be made of it.
+
+    -inf (a weight of zero) is fine as long as one weight is positive; nan and +inf are not.
+    """
+    log_w = np.asarray(log_w, dtype=np.float64)
+    if log_w.ndim != 1 or len(log_w) == 0:
+        raise AlloygenError(f"expected log-weights of shape (n,) with n >= 1, got shape {log_w.shape}")
+    bad = np.isnan(log_w) | (log_w == np.inf)
+    if bad.any():
+        raise AlloygenError(
+            f"expected finite log-weights (or -inf), got {int(bad.sum())} nan or +inf, the first at index "
+            f"{int(np.flatnonzero(bad)[0])}; a nan energy or a log_prob of -inf on a drawn sample is the usual cause"
+        )
+    if np.isneginf(log_w).all():
+        raise AlloygenError("expected at least one weight above zero, got only log-weights of -inf; "
+                            "check the energies and the likelihoods of these samples")
+    return log_w
+
+
+def log_mean_exp(log_w) -> float:
+    """log( 1/n sum_i exp(log_w_i) ), free of overflow; for importance weights, the estimate of log Z.
+
+    Examples
+    --------
+    >>> log_mean_exp([1000.0, 1000.0])
+    1000.0
+    """
+    log_w = as_log_weights(log_w)
+    top = log_w.max()
+    return float(top + np.log(np.exp(log_w - top).mean()))
+
+
+def normalized_weights(log_w) -> np.ndarray:
+    """w_i / sum_j w_j, float64 (n,), summing to one.
+
+    Examples
+    --------
+    >>> normalized_weights(np.log([1.0, 3.0])).round(12).tolist()
+    [0.25, 0.75]
+    """
+    log_w = as_log_weights(log_w)
+    w = np.exp(log_w - log_w.max())
+    return w / w.sum()
+
+
+def ess(log_w) -> float:
+    """Effective sample size (sum w)^2 / sum w^2, between 1 and n.
+
+    Examples
+    --------
+    >>> round(ess(np.log([1.0, 1.0, 2.0])), 6)
+    2.666667
+    """
+    return float(1.0 / (normalized_weights(log_w) ** 2).sum())
+
+
+def ness(log_w) -> float:
+    """Normalised effective sample size (sum w)^2 / (n sum w^2), in (0, 1]; 1 when q = p.
+
+    It is about exp(-2 KL(q||p)) when near 1. Measured on q's own draws it cannot see what q never draws: report
+    :func:`eubo` and :func:`forward_ness` on reference samples beside it.
+
+    Examples
+    --------
+    >>> ness([5.0, 5.0, 5.0])
+    1.0
+    """
+    return ess(log_w) / len(log_w)
+
+
+def eubo(log_w_reference, inefficiency: float = 1.0) -> Estimate:
+    """Evidence upper bound E_p[log w] >= log Z from reference samples x ~ p, in nats (Blessing et al., ICML 2024).
+
+        E_p[log w] = log Z + KL(p || q)
+
+    Minus log Z, it is the forward divergence, which counts the modes that q misses.
+
+    Parameters
+    ----------
+    log_w_reference : (n,) log-weights -beta [E - mu.N] - log q evaluated on samples of p
+    inefficiency : statistical inefficiency (2 tau_int) of the reference chain; the variance is scaled by it
+
+    Examples
+    --------
+    >>> eubo([2.0, 2.0, 2.0]).value
+    2.0
+    """
+    log_w = as_log_weights(log_w_reference)
+    n = len(log_w)
+    error = np.sqrt(inefficiency * log_w.var(ddof=1) / n) if n > 1 else np.nan
+    return Estimate(log_w.mean(), error, "" if n > 1 else "one sample")
+
+
+def forward_ness(log_w_reference) -> float:
+    """NESS of q estimated on reference samples x ~ p: 1 / (mean_p(w) mean_p(1/w)), in (0, 1].
+
+    From NESS = (E_q w)^2 / E_q w^2 with E_q w^2 = Z E_p w and E_p[1/w] = 1/Z; a constant in log w drops out. Samples
+    in a mode that q misses have a huge w, so a collapsed q scores low here where :func:`ness` scores high.
+
+    Examples
+    --------
+    >>> round(forward_ness(np.log([1.0, 4.0])), 6)
+    0.64
+    """
+    log_w = as_log_weights(log_w_reference)
+    if np.isneginf(log_w).any():
+        return 0.0
+    return float(np.exp(-log_mean_exp(log_w) - log_mean_exp(-log_w)))
+
+
+def warn_if_low(log_w, what: str, stacklevel: int = 3) -> None:
+    """Warn :class:`~alloygen.errors.LowSampleSize` when ESS < 50 or one weight carries more than 20 % of the sum."""
+    w = normalized_weights(log_w)
+    size, share = 1.0 / (w**2).sum(), w.max()
+    if size < MIN_ESS or share > MAX_SHARE:
+        warnings.warn(
+            f"{what} rests on {size:.1f} effective samples of {len(w)} (largest weight {share:.0%} of the sum; "
+            f"expected at least {MIN_ESS:.0f} and at most {MAX_SHARE:.0%}): the value and its error bar are "
+            "unreliable. Draw more samples, or refine them (annealing, or a model trained nearer to this condition).",
+            LowSampleSize, stacklevel=stacklevel + 1,
+        )

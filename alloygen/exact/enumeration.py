@@ -1,0 +1,150 @@
+"""Exact thermodynamics of small cells by summing over every occupation.
+
+    Z(T, mu) = sum_x exp(-beta [E(x) - sum_k mu_k N_k(x)]),    Phi = -kB T log Z / N,
+
+the semigrand-canonical ensemble (Frenkel and Smit, Understanding Molecular Simulation, 2nd ed., section 9.1). Energies
+and element counts are computed once; every (T, mu) afterwards is one pass over the stored arrays, in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from alloygen.errors import AlloygenError, BadCondition
+from alloygen.hamiltonian.cluster import Hamiltonian
+
+LIMIT = 2**22
+_CHUNK = 2**16
+
+
+def _n_states(hamiltonian: Hamiltonian, limit: int) -> int:
+    total = 1
+    for s in hamiltonian.lattice.n_species:  # Python integers: no overflow on large cells
+        total *= int(s)
+    if total > limit:
+        raise AlloygenError(
+            f"expected a cell with at most {limit:,} configurations, got {hamiltonian.lattice!r} with about 10^"
+            f"{len(str(total)) - 1}. Use a smaller supercell, raise `limit` (16 N bytes per state are needed), or "
+            "estimate free energies by sampling instead."
+        )
+    return total
+
+
+def _strides(hamiltonian: Hamiltonian) -> torch.Tensor:
+    """Weight of each site in the mixed-radix number of a state, (N,); the last site runs fastest."""
+    n = np.append(hamiltonian.lattice.n_species[1:], 1)[::-1]
+    return torch.from_numpy(np.cumprod(n)[::-1].copy())
+
+
+def _decode(hamiltonian: Hamiltonian, index: torch.Tensor) -> torch.Tensor:
+    n_species = torch.as_tensor(hamiltonian.lattice.n_species)
+    return torch.div(index[:, None], _strides(hamiltonian), rounding_mode="floor") % n_species
+
+
+def enumerate_states(hamiltonian: Hamiltonian, limit: int = LIMIT) -> torch.Tensor:
+    """All occupations of a cell, a LongTensor (M, N) with M = prod_i S_i; row r is r in mixed radix, last site fastest.
+
+    Raises :class:`AlloygenError` when M exceeds ``limit``.
+
+    Examples
+    --------
+    >>> from alloygen.hamiltonian.ising import ising
+    >>> enumerate_states(ising(2)).shape, enumerate_states(ising(2))[1].tolist()
+    (torch.Size([16, 4]), [0, 0, 0, 1])
+    """
+    return _decode(hamiltonian, torch.arange(_n_states(hamiltonian, limit)))
+
+
+@dataclass(frozen=True, eq=False)
+class ExactState:
+    """Exact averages at one (T, mu). Per site means per lattice site, N of them.
+
+    T : temperature; mu : (n_elements,) chemical potentials
+    log_z : log Z
+    phi : -kB T log Z / N, energy per site
+    probabilities : (M,) p(x) of the states in the order of ``enumerate_states``
+    energy : <E> / N, without the mu N term
+    composition : (n_elements,) <N_k> / N
+    heat_capacity : (<E^2> - <E>^2) / (kB T^2) / N, energy per temperature and site
+    """
+
+    T: float
+    mu: np.ndarray
+    log_z: float
+    phi: float
+    probabilities: np.ndarray
+    energy: float
+    composition: np.ndarray
+    heat_capacity: float
+
+
+class Enumeration:
+    """Every state of a cell, with energies and element counts, ready for exact sums at any (T, mu).
+
+    Parameters
+    ----------
+    hamiltonian : Hamiltonian of the cell
+    limit : the largest number of states M that is accepted
+
+    Attributes: ``energy`` (M,) in the Hamiltonian's unit and ``counts`` (M, n_elements), NumPy float64.
+
+    Examples
+    --------
+    CuAu on 2x2x4 at 600 K and mu_Au = mu_Cu, Phi in eV per site:
+
+    >>> import alloygen, alloygen.data
+    >>> exact = Enumeration(alloygen.data.cuau().on((2, 2, 4))).at(600.0, [0.0, 0.0])
+    >>> round(exact.phi, 9), round(float(exact.composition[1]), 7)
+    (-0.043891393, 0.4353165)
+    """
+
+    def __init__(self, hamiltonian: Hamiltonian, limit: int = LIMIT):
+        self.hamiltonian = hamiltonian
+        m = _n_states(hamiltonian, limit)
+        self.energy = np.empty(m)
+        self.counts = np.empty((m, len(hamiltonian.elements)))
+        for start in range(0, m, _CHUNK):
+            occ = _decode(hamiltonian, torch.arange(start, min(start + _CHUNK, m)))
+            self.energy[start : start + len(occ)] = hamiltonian.energy(occ).numpy()
+            self.counts[start : start + len(occ)] = hamiltonian.counts(occ).numpy()
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    @cached_property
+    def occ(self) -> torch.Tensor:
+        """All occupations, LongTensor (M, N)."""
+        return enumerate_states(self.hamiltonian, limit=len(self))
+
+    def index(self, occ: torch.Tensor) -> torch.Tensor:
+        """Row numbers (B,) of occupations (B, N)."""
+        return (self.hamiltonian.check(occ) * _strides(self.hamiltonian)).sum(1)
+
+    def at(self, T: float, mu=None) -> ExactState:
+        """Exact averages at temperature ``T`` and chemical potentials ``mu`` (n_elements,), zero if not given.
+
+        Raises :class:`BadCondition` for T <= 0 or a ``mu`` of the wrong length.
+        """
+        h, n = self.hamiltonian, self.hamiltonian.n_sites
+        mu = np.zeros(len(h.elements)) if mu is None else np.asarray(mu, dtype=float)
+        if mu.shape != (len(h.elements),):
+            raise BadCondition(
+                f"expected one chemical potential per element {h.elements}, got an array of shape {mu.shape}; "
+                "pass them in this order"
+            )
+        if not (np.isfinite(T) and T > 0):
+            raise BadCondition(f"expected a temperature above 0, got {T!r}")
+        kT = h.kB * float(T)
+        exponent = -(self.energy - self.counts @ mu) / kT
+        top = exponent.max()
+        p = np.exp(exponent - top)
+        log_z = top + np.log(p.sum())
+        p /= p.sum()
+        mean = float(p @ self.energy)
+        variance = float(p @ (self.energy - mean) ** 2)
+        return ExactState(float(T), mu, float(log_z), float(-kT * log_z / n), p, mean / n, p @ self.counts / n,
+                          h.kB * variance / kT**2 / n)

@@ -1,0 +1,30 @@
+"""Hamiltonians by name or file, for configurations and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from alloygen.errors import AlloygenError
+from alloygen.hamiltonian.expansion import ClusterExpansion
+
+
+def expansion_from(spec) -> ClusterExpansion:
+    """A ClusterExpansion from itself, "cuau", "ising", or the path of a file in alloygen's JSON format."""
+    if isinstance(spec, ClusterExpansion):
+        return spec
+    if spec == "cuau":
+        from alloygen import data
+
+        return data.cuau()
+    if spec == "ising":
+        from alloygen.hamiltonian.ising import ising_expansion
+
+        return ising_expansion()
+    if isinstance(spec, (str, os.PathLike)) and os.path.exists(spec):
+        with open(spec) as f:
+            return ClusterExpansion.from_dict(json.load(f))
+    raise AlloygenError(
+        f"expected a Hamiltonian: 'cuau', 'ising', a ClusterExpansion, or the path of its JSON file, got {spec!r}. "
+        "For CLEASE settings and ECIs use alloygen.hamiltonian.clease.from_clease first."
+    )

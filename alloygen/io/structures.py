@@ -1,0 +1,136 @@
+"""Configurations as files: extended XYZ, a folder of POSCARs, an ASE database.
+
+Every structure keeps its energy and the numbers in ``atoms.info`` that say where it came from: T, mu_<element>,
+log_prob and log_weight. All writing is atomic (see :mod:`alloygen.io.atomic`).
+"""
+
+from __future__ import annotations
+
+import csv
+import numbers
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from alloygen.errors import AlloygenError
+from alloygen.io.atomic import atomic_folder, atomic_path
+
+SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".db": "db", ".json": "json", "": "poscar"}
+FORMATS = ("extxyz", "poscar", "db", "json")
+INDEX = "index.csv"
+_OURS = re.compile(rf"POSCAR_\d{{5,}}|{re.escape(INDEX)}")
+
+
+def info_key(name: str) -> str:
+    """``name`` as a key that every format takes: letters, digits and underscores ("mu_+" becomes "mu_plus").
+
+    Examples
+    --------
+    >>> info_key("mu_Au"), info_key("mu_-")
+    ('mu_Au', 'mu_minus')
+    """
+    return re.sub(r"\W", "_", name.replace("+", "plus").replace("-", "minus"))
+
+
+def format_of(path, format: str | None = None) -> str:
+    """The format of ``path``: ``format`` if given, else by the suffix; :class:`AlloygenError` when neither is known.
+
+    Examples
+    --------
+    >>> format_of("a.extxyz"), format_of("folder"), format_of("folder.v2", "poscar")
+    ('extxyz', 'poscar', 'poscar')
+    """
+    if format is not None:
+        if format not in FORMATS:
+            raise AlloygenError(f"expected a format among {', '.join(FORMATS)}, got {format!r}")
+        return format
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        known = ", ".join(f"{s or 'no suffix'} ({f})" for s, f in SUFFIXES.items())
+        raise AlloygenError(f"expected a path with one of the suffixes {known}, got {str(path)!r}; or pass format=")
+    return SUFFIXES[suffix]
+
+
+def write_structures(atoms_list: Iterable, path, format: str | None = None) -> Path:
+    """Write structures (any iterable of ``ase.Atoms``, read one at a time) and return the path.
+
+    * ``extxyz`` (".extxyz", ".xyz"): one file; ``ase.io.read(path, ":")`` gives energies and ``info`` back.
+    * ``poscar`` (no suffix): a folder of POSCAR_00000, ..., atoms sorted by element, and index.csv with a row per
+      file: energy and the numbers of ``info`` (a POSCAR has no place for them).
+    * ``db``, ``json`` (".db", ".json"): an ASE database, the numbers as key_value_pairs.
+
+    An interrupt or a full disk leaves what was at ``path`` before. Raises :class:`AlloygenError` for an unknown
+    suffix or format, and for a folder that holds anything but what alloygen writes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ase.build import bulk
+    >>> path = write_structures([bulk("Cu"), bulk("Au")], Path(tempfile.mkdtemp()) / "two.extxyz")
+    >>> import ase.io
+    >>> [str(a.symbols) for a in ase.io.read(path, ":")]
+    ['Cu', 'Au']
+    """
+    path, kind = Path(path), format_of(path, format)
+    if kind == "poscar":
+        _check_folder(path)
+        with atomic_folder(path) as part:
+            _write_poscars(atoms_list, part)
+            _check_folder(path)  # nothing may have come in meanwhile
+    else:
+        with atomic_path(path) as part:
+            _write_extxyz(atoms_list, part) if kind == "extxyz" else _write_db(atoms_list, part, kind)
+    return path
+
+
+def _numbers(atoms) -> dict[str, float]:
+    """The scalar entries of ``atoms.info`` as floats, under keys that databases accept."""
+    return {info_key(k): float(v) for k, v in atoms.info.items()
+            if isinstance(v, numbers.Real) and not isinstance(v, bool)}
+
+
+def _write_extxyz(atoms_list, part: Path) -> None:
+    from ase.io.extxyz import write_xyz
+
+    with open(part, "w", encoding="utf-8") as file:
+        for atoms in atoms_list:
+            write_xyz(file, [atoms])
+
+
+def _write_db(atoms_list, part: Path, kind: str) -> None:
+    from ase.db import connect
+
+    with connect(part, type=kind, append=False, use_lock_file=False) as database:
+        for atoms in atoms_list:
+            database.write(atoms, key_value_pairs=_numbers(atoms))
+    part.touch()  # a database of no rows is a file too
+
+
+def _write_poscars(atoms_list, folder: Path) -> None:
+    from ase.io.vasp import write_vasp
+
+    rows = []
+    for k, atoms in enumerate(atoms_list):
+        name = f"POSCAR_{k:05d}"
+        with open(folder / name, "w", encoding="utf-8") as file:
+            write_vasp(file, atoms, direct=True, sort=True)
+        energy = {"energy": float(atoms.get_potential_energy())} if atoms.calc is not None else {}
+        rows.append({"file": name, **energy, **_numbers(atoms)})
+    columns = list(dict.fromkeys(key for row in rows for key in row)) or ["file"]
+    with open(folder / INDEX, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _check_folder(path: Path) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise AlloygenError(f"expected a folder (or nothing) at {path}, got a file; choose another name")
+    foreign = sorted(p.name for p in path.iterdir() if p.is_dir() or not _OURS.fullmatch(p.name))
+    if foreign:
+        raise AlloygenError(
+            f"expected {path} to be new, empty, or a folder of POSCARs written by alloygen, got other files in it: "
+            f"{foreign[:5]}; choose another folder, nothing was changed"
+        )

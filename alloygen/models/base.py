@@ -1,0 +1,39 @@
+"""What a model is: a normalised law over occupations, for every condition and every order.
+
+    log_prob(occ, T, mu, order) -> (B,) float64             sum over all occ of exp(log_prob) = 1
+    sample(T, mu, order, generator, known=None) -> (occ, log_prob), the two agreeing to rounding
+
+T is (B,), mu is (B, n_elements) in the Hamiltonian's units; a batch may mix conditions. ``known`` (B, N) holds species
+indices of sites that are given and -1 elsewhere; then log_prob is that of the sites generated, given the known ones.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import nn
+
+from alloygen.hamiltonian.cluster import Hamiltonian
+
+
+class Model(nn.Module, ABC):
+    """Base of every generative model; concrete classes are final."""
+
+    hamiltonian: Hamiltonian
+    ranges: dict
+    kind: str
+
+    @abstractmethod
+    def log_prob(self, occ, T, mu, order, known=None) -> torch.Tensor: ...
+
+    @abstractmethod
+    def sample(self, T, mu, order, generator, known=None) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+    @abstractmethod
+    def config(self) -> dict:
+        """Keyword arguments that rebuild the network (besides the Hamiltonian)."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device

@@ -1,0 +1,112 @@
+"""Order-causal Transformer: all N conditionals of any order in one pass.
+
+Token t stands between two decisions: it carries the species decided at step t - 1 and asks for the site of step t.
+Queries are turned (RoPE) by the position of the site asked for; keys by the position of the site just decided in half
+of the heads, and by that of the site asked for in the other half. The mask is causal over steps, so the output at step
+t depends on earlier decisions, on the order, and on nothing else, and a key-value cache samples with one token a step.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from alloygen.lattice import Lattice
+from alloygen.nn.embeddings import ConditionEmbedding
+from alloygen.nn.rope import rotate, rotations
+
+
+class Block(nn.Module):
+    """Pre-norm attention and GELU block, each norm scaled and shifted by the condition."""
+
+    def __init__(self, width: int, heads: int, expand: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.up = nn.Linear(width, expand * width)
+        self.down = nn.Linear(expand * width, width)
+        self.condition = nn.Linear(width, 4 * width)
+        for layer in (self.out, self.down, self.condition):
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.condition.weight)
+        nn.init.normal_(self.out.weight, std=0.5 * width**-0.5)
+        nn.init.normal_(self.down.weight, std=0.5 * (expand * width) ** -0.5)
+
+    def forward(self, x, condition, q_angle, k_angle, cache=None):
+        """x (B, T, width); ``cache`` (keys, values, step) is written at ``step`` and read up to it when sampling."""
+        b, t, w = x.shape
+        scale_a, shift_a, scale_m, shift_m = self.condition(condition)[:, None].chunk(4, dim=-1)
+        h = F.layer_norm(x, (w,)) * (1 + scale_a) + shift_a
+        q, k, v = self.qkv(h).view(b, t, 3, self.heads, w // self.heads).unbind(2)
+        q, k = rotate(q, *q_angle).transpose(1, 2), rotate(k, *k_angle).transpose(1, 2)
+        v = v.transpose(1, 2)
+        if cache is None:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            keys, values, step = cache
+            keys[:, :, step], values[:, :, step] = k[:, :, 0], v[:, :, 0]
+            y = F.scaled_dot_product_attention(q, keys[:, :, : step + 1], values[:, :, : step + 1])
+        x = x + self.out(y.transpose(1, 2).reshape(b, t, w))
+        h = F.layer_norm(x, (w,)) * (1 + scale_m) + shift_m
+        return x + self.down(F.gelu(self.up(h), approximate="tanh"))
+
+
+class CausalTransformer(nn.Module):
+    """Maps the decisions so far and per-step inputs to per-step outputs.
+
+    Parameters
+    ----------
+    lattice : Lattice
+    n_features : width of the per-step input features
+    n_outputs : width of the per-step output
+    ranges : trained ranges of T and mu, see ConditionEmbedding
+    """
+
+    def __init__(self, lattice: Lattice, n_features: int, n_outputs: int, ranges: dict, *, width: int = 128,
+                 depth: int = 4, heads: int = 4, expand: int = 4):
+        super().__init__()
+        self.heads, self.width = heads, width
+        n_species = int(lattice.n_species.max())
+        cos, sin = rotations(lattice, heads, width // heads)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("sublattice", torch.as_tensor(lattice.sublattice), persistent=False)
+        self.n_species = n_species
+        self.decided = nn.Embedding(lattice.n_sublattices * n_species + 1, width)
+        self.asked = nn.Embedding(lattice.n_sublattices, width)
+        self.features = nn.Sequential(nn.Linear(n_features, width), nn.GELU(approximate="tanh"), nn.Linear(width, width))
+        self.condition = ConditionEmbedding(width, ranges)
+        self.blocks = nn.ModuleList(Block(width, heads, expand) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, n_outputs)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def embed_condition(self, T, mu):
+        return self.condition(T, mu)
+
+    def forward(self, previous_site, previous_species, site, features, condition, cache=None):
+        """All arguments but ``condition`` (B, width) are per step, (B, T[, n]).
+
+        previous_site is -1 where nothing has been decided yet. ``cache`` comes from ``new_cache`` plus the step.
+        """
+        start = previous_site < 0
+        token = self.sublattice[previous_site.clamp_min(0)] * self.n_species + previous_species
+        token = torch.where(start, self.decided.num_embeddings - 1, token)
+        x = self.decided(token) + self.asked(self.sublattice[site]) + self.features(features) + condition[:, None]
+        own = torch.where(start, site, previous_site)
+        q_angle = (self.cos[site], self.sin[site])
+        half = self.heads // 2
+        k_angle = tuple(torch.cat([t[own][:, :, :half], t[site][:, :, half:]], dim=2) for t in (self.cos, self.sin))
+        for i, block in enumerate(self.blocks):
+            layer = None if cache is None else (*cache[0][i], cache[1])
+            x = block(x, condition, q_angle, k_angle, layer)
+        return self.head(self.norm(x))
+
+    def new_cache(self, batch: int, steps: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Empty keys and values of every block."""
+        p = self.head.weight
+        shape = (batch, self.heads, steps, self.width // self.heads)
+        return [(p.new_empty(shape), p.new_empty(shape)) for _ in self.blocks]

@@ -1,0 +1,37 @@
+"""Embeddings of the condition (T, mu)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+
+class ConditionEmbedding(nn.Module):
+    """Fourier features of T, 1/T, mu and mu/T, scaled to the trained range, through a two-layer network.
+
+    ranges : {"T": (low, high), "mu": [(low, high) per independent element]}
+    """
+
+    def __init__(self, width: int, ranges: dict, frequencies: int = 4):
+        super().__init__()
+        self.frequencies = frequencies
+        low, high = ranges["T"]
+        mu = torch.tensor(ranges["mu"], dtype=torch.float64).reshape(-1, 2)
+        scale = mu.abs().amax(1).clamp_min(1e-12)
+        self.register_buffer("center", torch.cat([torch.tensor([low + high, 1 / low + 1 / high]).double(), mu.sum(1)]) / 2,
+                             persistent=False)
+        half = torch.cat([torch.tensor([high - low, 1 / low - 1 / high]).double(), mu[:, 1] - mu[:, 0]]) / 2
+        self.register_buffer("spread", half.clamp_min(1e-9), persistent=False)
+        self.register_buffer("mu_beta", low / scale, persistent=False)
+        n = 2 + 2 * len(mu)
+        self.net = nn.Sequential(nn.Linear(n * (1 + 2 * frequencies), width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, T: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
+        """T (B,), mu (B, n_elements - 1) -> (B, width)."""
+        x = torch.cat([T[:, None], 1 / T[:, None], mu], dim=1).double()
+        x = torch.cat([(x - self.center) / self.spread, mu * self.mu_beta / T[:, None]], dim=1).float()
+        k = math.pi / 2 * 2.0 ** torch.arange(self.frequencies, device=x.device)
+        angle = x[..., None] * k
+        return self.net(torch.cat([x, angle.sin().flatten(1), angle.cos().flatten(1)], dim=1))

@@ -1,0 +1,36 @@
+"""Any-order maximum likelihood on samples of the law: forward KL.
+
+    loss = - E_{x ~ p} sum_t sum_a h_t(a) log q(x_s(t) = a | x_s(<t))
+
+with h_t the drawn species (hard), or the exact heat-bath conditional p(a | all other sites of x) (soft). Averaged over
+x ~ p both have the same minimiser, because E[h_t(a) | x_s(<t)] = p(a | x_s(<t)); the soft one has less noise
+(Rao-Blackwell).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from alloygen.hamiltonian.cluster import Hamiltonian
+
+
+def heat_bath(hamiltonian: Hamiltonian, occ, T, mu) -> torch.Tensor:
+    """Exact conditionals (B, N, S) of every site given all others: softmax(-beta (site_energies - mu))."""
+    beta = 1.0 / (hamiltonian.kB * T.double())
+    logits = -beta[:, None, None] * (hamiltonian.site_energies(occ) - hamiltonian.site_mu(mu.double()))
+    allowed = torch.as_tensor(hamiltonian.lattice.element_index[hamiltonian.lattice.sublattice] >= 0, device=occ.device)
+    return torch.softmax(logits.masked_fill(~allowed, -torch.inf), dim=2)
+
+
+def likelihood(model, occ, T, mu, order, labels=None, known=None):
+    """(loss (B,) in nats, log_prob (B,)); ``labels`` (B, N, S) by site are soft targets, None takes the species drawn."""
+    logp = model.log_conditionals(occ, T, mu, order)
+    hard = torch.gather(logp, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
+    if labels is None:
+        steps = -hard
+    else:
+        target = torch.gather(labels, 1, order[..., None].expand(-1, -1, labels.shape[2]))
+        steps = -(target * logp.masked_fill(target == 0, 0.0)).sum(2)
+    if known is not None:
+        steps = steps.masked_fill(torch.gather(known, 1, order), 0.0)
+    return steps.sum(1), hard.detach().sum(1)

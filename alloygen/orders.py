@@ -1,0 +1,81 @@
+"""Orders in which an any-order model decides the sites.
+
+An order is a permutation (B, N): ``order[b, t]`` is the site decided at step t. A family is a named rule; its images
+under the symmetries of the lattice are drawn at random, so that every translate of an ordered phase can be reached.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from alloygen.errors import AlloygenError
+from alloygen.lattice import Lattice
+
+FAMILIES = ("sublattice", "raster", "random")
+IMAGES = ("none", "translations", "all")
+
+
+def draw(family: str, lattice: Lattice, n: int, generator: torch.Generator, images: str = "translations") -> torch.Tensor:
+    """n orders (n, N) of a family, each moved by a random symmetry of the lattice.
+
+    family : "sublattice" (one coarse sublattice after another, far ones first), "raster", or "random"
+    images : "none", "translations", or "all" (translations and point operations)
+
+    Examples
+    --------
+    >>> import alloygen, torch
+    >>> lattice = alloygen.data.cuau().on((2, 2, 4)).lattice
+    >>> draw("raster", lattice, 1, torch.Generator(), images="none")[0, :4].tolist()
+    [0, 1, 2, 3]
+    """
+    if family not in FAMILIES or images not in IMAGES:
+        raise AlloygenError(f"expected a family in {FAMILIES} and images in {IMAGES}, got {family!r} and {images!r}")
+    device = generator.device
+    if family == "random":
+        return torch.argsort(torch.rand(n, lattice.n_sites, generator=generator, device=device), dim=1)
+    base = torch.as_tensor(sublattice_order(lattice) if family == "sublattice" else np.arange(lattice.n_sites), device=device)
+    order = base.expand(n, -1)
+    for moves in symmetry_moves(lattice, images):
+        moves = torch.as_tensor(moves, device=device)
+        pick = torch.randint(len(moves), (n,), generator=generator, device=device)
+        order = torch.gather(moves[pick], 1, order)
+    return order.contiguous()
+
+
+def symmetry_moves(lattice: Lattice, images: str) -> list[np.ndarray]:
+    """The site permutations that ``images`` stands for, as groups to draw from one after another."""
+    groups = {"none": [], "translations": ["translations"], "all": ["point_operations", "translations"]}[images]
+    return [getattr(lattice, g) for g in groups]
+
+
+def sublattice_order(lattice: Lattice) -> np.ndarray:
+    """Coarse sublattices (cell offsets modulo 2) one after another, raster order inside each.
+
+    The next coarse sublattice is the one whose sites are farthest from those already placed. On fcc this walks
+    through the four simple cubic sublattices of L1_2; on the square lattice it is the checkerboard.
+    """
+    classes = np.column_stack([lattice.offsets % 2, lattice.sublattice])
+    names, label = np.unique(classes, axis=0, return_inverse=True)
+    label = label.ravel()
+    first = np.array([np.flatnonzero(label == k)[0] for k in range(len(names))])
+    positions = lattice.positions
+    distance = np.empty((len(names), len(names)))
+    for a in range(len(names)):
+        vectors = lattice.minimum_image(positions - positions[first[a]])
+        length = np.linalg.norm(vectors, axis=1).round(6)
+        for b in range(len(names)):
+            distance[a, b] = length[label == b].min()
+    placed, rest = [0], list(range(1, len(names)))
+    while rest:
+        best = max(rest, key=lambda k: tuple(np.sort(distance[k, placed])))
+        placed.append(best)
+        rest.remove(best)
+    rank = np.argsort(placed)
+    return np.lexsort((np.arange(lattice.n_sites), rank[label]))
+
+
+def known_first(order: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """The same orders with the ``known`` sites (B, N bool) moved to the front, otherwise in their sequence."""
+    is_known = torch.gather(known, 1, order)
+    return torch.gather(order, 1, torch.argsort((~is_known).to(torch.uint8), dim=1, stable=True))
