@@ -1,1 +1,37 @@
-"""alloygen: equilibrium configurations, free energies and phase diagrams of lattice alloys from one any-order model."""
+"""alloygen: equilibrium configurations, free energies and phase diagrams of lattice alloys from one any-order model.
+
+>>> import alloygen
+>>> from ase.build import bulk
+>>> atoms = bulk("Cu", a=3.8).repeat((4, 4, 4))
+>>> ens = alloygen.sample(atoms, T=600, mu={"Au": 0.02}, n=100, seed=0)
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# resolved on first use, so that `import alloygen` stays light
+_LAZY = {
+    "sample": "alloygen.api",
+    "train": "alloygen.api",
+    "load": "alloygen.api",
+    "Ensemble": "alloygen.ensemble",
+    "Lattice": "alloygen.lattice",
+    "Primitive": "alloygen.lattice",
+    "ClusterExpansion": "alloygen.hamiltonian.expansion",
+    "from_clease": "alloygen.hamiltonian.clease",
+    "ising": "alloygen.hamiltonian.ising",
+}
+__all__ = [*_LAZY, "data"]
+
+
+def __getattr__(name: str):
+    if name == "data":
+        return import_module("alloygen.data")
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'alloygen' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -46,7 +46,7 @@ class ModelConfig:
     width: int = 128
     depth: int = 4
     heads: int = 4
-    expand: int = 4
+    expand: int = 3
     neighbours: int | None = None
 
 

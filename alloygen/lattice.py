@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class Lattice:
     >>> fcc = Primitive(0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]), [[0, 0, 0]], [("Cu", "Au")])
     >>> lattice = Lattice(fcc, (2, 2, 4))
     >>> lattice.n_sites, lattice.translations.shape, len(lattice.point_operations)
-    (16, (16, 16), 16)
+    (16, (16, 16), 12)
     """
 
     def __init__(self, primitive: Primitive, matrix):
@@ -87,9 +88,19 @@ class Lattice:
         rounded = np.rint(matrix.astype(float)).astype(np.int64)
         if matrix.shape != (3, 3) or np.abs(matrix - rounded).max() > 1e-6:
             raise AlloygenError(f"expected three repeats or a 3x3 integer matrix, got {matrix.tolist()}")
-        volume = int(round(np.linalg.det(rounded)))
-        if volume == 0 or (rounded.diagonal() < 1).any() and np.count_nonzero(rounded - np.diag(rounded.diagonal())) == 0:
-            raise AlloygenError(f"expected repeats of at least 1 along each axis, got {rounded.diagonal().tolist()}")
+        volume = round(np.linalg.det(rounded))
+        diagonal = np.count_nonzero(rounded - np.diag(rounded.diagonal())) == 0
+        if volume == 0 or (diagonal and (rounded.diagonal() < 1).any()):
+            raise AlloygenError(
+                "expected repeats of at least 1 along each axis, or three independent supercell vectors, got "
+                f"{(rounded.diagonal() if diagonal else rounded).tolist()}"
+            )
+        aperiodic = ~np.array(primitive.pbc)
+        if (rounded != np.eye(3, dtype=int))[aperiodic].any() or (rounded != np.eye(3, dtype=int))[:, aperiodic].any():
+            raise AlloygenError(
+                f"expected one repeat along the directions that are not periodic (pbc {primitive.pbc}), got "
+                f"{rounded.tolist()}. Put the layers into the basis of the primitive cell."
+            )
         self.primitive = primitive
         self.matrix = rounded
         self._volume = abs(volume)
@@ -197,13 +208,17 @@ class Lattice:
 
     def _apply(self, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
         """Site permutation of one operation (fractional primitive coordinates), or None if the cell is not kept."""
+        return self._image_of(self, rotation, shift)
+
+    def _image_of(self, other: Lattice, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
+        """Sites of ``self`` that the sites of ``other`` fall on after an operation, or None where the cells differ."""
         aperiodic = ~np.array(self.primitive.pbc)
         if (rotation[aperiodic] != np.eye(3, dtype=int)[aperiodic]).any():
             return None
-        moved = self.matrix @ rotation.T @ np.linalg.inv(self.matrix)
+        moved = other.matrix @ rotation.T @ np.linalg.inv(self.matrix)
         if np.abs(moved - np.rint(moved)).max() > 1e-6:
             return None
-        image = (self.offsets + self.primitive.basis[self.sublattice]) @ rotation.T + shift
+        image = (other.offsets + self.primitive.basis[other.sublattice]) @ rotation.T + shift
         rest = image[:, None, :] - self.primitive.basis[None]
         error = np.abs(rest - np.rint(rest)).max(-1)
         sub = error.argmin(1)
@@ -237,18 +252,62 @@ class Lattice:
 
     def minimum_image(self, vectors: np.ndarray) -> np.ndarray:
         """Shortest periodic images of Cartesian ``vectors`` (..., 3), exact also for skewed cells."""
-        import itertools
-
-        frac = vectors @ np.linalg.inv(self.cell)
+        cell = self.shortest_vectors
+        frac = vectors @ np.linalg.inv(cell)
         periodic = np.array(self.primitive.pbc)
         frac = np.where(periodic, frac - np.rint(frac), frac)
         spans = [(-2, -1, 0, 1, 2) if p else (0,) for p in periodic]
-        shifts = np.array(list(itertools.product(*spans)))
-        candidates = (frac[..., None, :] + shifts) @ self.cell
+        shifts = np.array(list(product(*spans)))
+        candidates = (frac[..., None, :] + shifts) @ cell
         best = (candidates**2).sum(-1).round(9).argmin(-1)
         return np.take_along_axis(candidates, best[..., None, None], -2)[..., 0, :]
 
+    @cached_property
+    def shortest_vectors(self) -> np.ndarray:
+        """Shortest vectors (Minkowski-reduced) of the periodic directions, as rows in the place of the cell's own.
+
+        Each vector in turn is shortened by small multiples of the others until none gets shorter (Semaev, 2001); the
+        nearest images are then within two cells. Rounding keeps a cell that is reduced already as it is.
+        """
+        cell = self.cell.copy()
+        axes = np.flatnonzero(self.primitive.pbc)
+        steps = np.array(list(product((-1, 0, 1), repeat=max(len(axes) - 1, 0))))
+        shorter = len(axes) > 1
+        while shorter:
+            shorter = False
+            for a in axes:
+                others = cell[axes[axes != a]]
+                trial = cell[a] - np.rint(np.linalg.lstsq(others.T, cell[a], rcond=None)[0]) @ others
+                trials = np.concatenate([cell[a] + steps @ others, trial + steps @ others])
+                lengths = (trials**2).sum(1)
+                if lengths.min() < (cell[a] ** 2).sum() * (1 - 1e-9):
+                    cell[a] = trials[lengths.argmin()]
+                    shorter = True
+        return cell
+
     # ------------------------------------------------------------------ identity
+    def site_map(self, other: Lattice) -> np.ndarray | None:
+        """The site of ``self`` for each site of ``other``, where both are one supercell up to a symmetry; else None.
+
+        Other supercell vectors of the same superlattice, and cells turned by a symmetry of the primitive cell (such as
+        2x2x4 and 4x2x2), are recognised. Energies agree for every Hamiltonian with the symmetry of the lattice.
+        """
+        import spglib
+
+        if other.n_sites != self.n_sites or other.species != self.species:
+            return None
+        if np.array_equal(self.matrix, other.matrix):
+            return np.arange(self.n_sites)
+        cell = (self.primitive.cell, self.primitive.basis, [1 + self.species.index(s) for s in self.species])
+        symmetry = spglib.get_symmetry(cell, symprec=1e-5)
+        trivial = [(np.eye(3, dtype=int), np.zeros(3))]
+        operations = zip(symmetry["rotations"], symmetry["translations"], strict=True) if symmetry else []
+        for rotation, shift in [*trivial, *operations]:
+            row = self._image_of(other, np.asarray(rotation), np.asarray(shift))
+            if row is not None:
+                return row
+        return None
+
     def same_as(self, other: Lattice) -> bool:
         """True when both number the same sites of the same lattice (any uniform scale)."""
         a, b = self.primitive, other.primitive
@@ -262,7 +321,9 @@ class Lattice:
 
     def require_same(self, other: Lattice, what: str) -> None:
         if not self.same_as(other):
-            raise LatticeMismatch(f"{what}: expected {self!r}, got {other!r}. Use the same primitive cell and supercell.")
+            raise LatticeMismatch(
+                f"{what}: expected {self!r}, got {other!r}. Use the same primitive cell and supercell."
+            )
 
     def to_dict(self) -> dict:
         return {"primitive": self.primitive.to_dict(), "matrix": self.matrix.tolist()}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 
 
 @lru_cache(maxsize=1)
@@ -26,6 +28,14 @@ def cuau():
 
 
 def checkpoints() -> dict:
-    """Paths of the checkpoints that ship, by name."""
-    folder = files(__package__)
-    return {p.name: p for p in sorted(folder.iterdir(), key=lambda p: p.name) if p.name.endswith(".alloygen")}
+    """Files of the trained models that ship, and of those in the folder ``$ALLOYGEN_MODELS``, by name."""
+    found = {p.name: p for p in files(__package__).iterdir() if p.name.endswith(".safetensors")}
+    if folder := os.environ.get("ALLOYGEN_MODELS"):
+        found |= {p.name: p for p in Path(folder).glob("*.safetensors")}
+    return {name.removesuffix(".safetensors"): found[name] for name in sorted(found)}
+
+
+def configurations() -> dict:
+    """Files of the training configurations that made them, by name."""
+    found = {p.name: p for p in files(__package__).iterdir() if p.name.endswith(".toml")}
+    return {name.removesuffix(".toml"): found[name] for name in sorted(found)}

@@ -24,7 +24,7 @@ def _prepare(values, log_w, what: str) -> tuple[np.ndarray, np.ndarray]:
     w = normalized_weights(log_w)
     if len(w) != len(values):
         raise AlloygenError(f"expected one log-weight per value, got {len(values)} values and {len(w)} log-weights")
-    warn_if_low(log_w, what, stacklevel=4)
+    warn_if_low(log_w, what)
     return values, w
 
 

@@ -9,6 +9,7 @@ Carlo theory, methods and examples" (2013), chapter 9.
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import numpy as np
@@ -131,7 +132,15 @@ def forward_ness(log_w_reference) -> float:
     return float(np.exp(-log_mean_exp(log_w) - log_mean_exp(-log_w)))
 
 
-def warn_if_low(log_w, what: str, stacklevel: int = 3) -> None:
+def _user_level() -> int:
+    """The ``stacklevel`` of a warning that points at the first caller outside this package."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "alloygen":
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def warn_if_low(log_w, what: str) -> None:
     """Warn :class:`~alloygen.errors.LowSampleSize` when ESS < 50 or one weight carries more than 20 % of the sum."""
     w = normalized_weights(log_w)
     size, share = 1.0 / (w**2).sum(), w.max()
@@ -140,5 +149,5 @@ def warn_if_low(log_w, what: str, stacklevel: int = 3) -> None:
             f"{what} rests on {size:.1f} effective samples of {len(w)} (largest weight {share:.0%} of the sum; "
             f"expected at least {MIN_ESS:.0f} and at most {MAX_SHARE:.0%}): the value and its error bar are "
             "unreliable. Draw more samples, or refine them (annealing, or a model trained nearer to this condition).",
-            LowSampleSize, stacklevel=stacklevel + 1,
+            LowSampleSize, stacklevel=_user_level(),
         )

@@ -128,9 +128,12 @@ def _check_folder(path: Path) -> None:
         return
     if not path.is_dir():
         raise AlloygenError(f"expected a folder (or nothing) at {path}, got a file; choose another name")
-    foreign = sorted(p.name for p in path.iterdir() if p.is_dir() or not _OURS.fullmatch(p.name))
+    names = sorted(p.name for p in path.iterdir())
+    foreign = [n for n in names if not _OURS.fullmatch(n) or (path / n).is_dir()]
+    if names and INDEX not in names:  # POSCARs that somebody else numbered
+        foreign = names
     if foreign:
         raise AlloygenError(
-            f"expected {path} to be new, empty, or a folder of POSCARs written by alloygen, got other files in it: "
-            f"{foreign[:5]}; choose another folder, nothing was changed"
+            f"expected {path} to be new, empty, or a folder of POSCARs with an {INDEX} written by alloygen, got other "
+            f"files in it: {foreign[:5]}; choose another folder, nothing was changed"
         )

@@ -34,7 +34,7 @@ class CausalModel(Model):
     kind = "causal"
 
     def __init__(self, hamiltonian: Hamiltonian, ranges: dict, *, width: int = 128, depth: int = 4, heads: int = 4,
-                 expand: int = 4, neighbours: int | None = None):
+                 expand: int = 3, neighbours: int | None = None):
         super().__init__()
         self.hamiltonian = hamiltonian
         self.ranges = ranges

@@ -18,7 +18,7 @@ from alloygen.nn.rope import rotate, rotations
 
 
 class Block(nn.Module):
-    """Pre-norm attention and GELU block, each norm scaled and shifted by the condition."""
+    """Pre-norm attention and SiLU block, each norm scaled and shifted by the condition."""
 
     def __init__(self, width: int, heads: int, expand: int):
         super().__init__()
@@ -50,7 +50,7 @@ class Block(nn.Module):
             y = F.scaled_dot_product_attention(q, keys[:, :, : step + 1], values[:, :, : step + 1])
         x = x + self.out(y.transpose(1, 2).reshape(b, t, w))
         h = F.layer_norm(x, (w,)) * (1 + scale_m) + shift_m
-        return x + self.down(F.gelu(self.up(h), approximate="tanh"))
+        return x + self.down(F.silu(self.up(h)))
 
 
 class CausalTransformer(nn.Module):
@@ -65,7 +65,7 @@ class CausalTransformer(nn.Module):
     """
 
     def __init__(self, lattice: Lattice, n_features: int, n_outputs: int, ranges: dict, *, width: int = 128,
-                 depth: int = 4, heads: int = 4, expand: int = 4):
+                 depth: int = 4, heads: int = 4, expand: int = 3):
         super().__init__()
         self.heads, self.width = heads, width
         n_species = int(lattice.n_species.max())
@@ -76,7 +76,7 @@ class CausalTransformer(nn.Module):
         self.n_species = n_species
         self.decided = nn.Embedding(lattice.n_sublattices * n_species + 1, width)
         self.asked = nn.Embedding(lattice.n_sublattices, width)
-        self.features = nn.Sequential(nn.Linear(n_features, width), nn.GELU(approximate="tanh"), nn.Linear(width, width))
+        self.features = nn.Sequential(nn.Linear(n_features, width), nn.SiLU(), nn.Linear(width, width))
         self.condition = ConditionEmbedding(width, ranges)
         self.blocks = nn.ModuleList(Block(width, heads, expand) for _ in range(depth))
         self.norm = nn.LayerNorm(width)

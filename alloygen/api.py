@@ -1,0 +1,253 @@
+"""What users call: ``sample``, ``train``, ``load``."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alloygen import orders
+from alloygen.conditions import chemical_potentials, temperature
+from alloygen.convert import AtomsMap, elements_of, match
+from alloygen.ensemble import Ensemble
+from alloygen.errors import AlloygenError, LatticeMismatch, OutsideTrainedRange, UnknownSpecies
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.io.checkpoint import load_model
+from alloygen.models.base import Model
+
+METHODS = ("auto", "neural", "mc")
+_loaded: dict[tuple[str, float], Model] = {}
+
+
+def load(path, hamiltonian=None) -> Model:
+    """Load a trained model from a checkpoint file, or by the name of one that ships (``"cuau_4x4x4"``).
+
+    Raises CheckpointError for a damaged or newer file, and for one of another Hamiltonian than the one given.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> alloygen.load("cuau_2x2x4").hamiltonian.n_sites
+    16
+    """
+    path = _named(path)
+    key = (str(path), path.stat().st_mtime if path.exists() else 0.0)
+    if key not in _loaded:
+        _loaded[key] = load_model(path)
+    model = _loaded[key]
+    return load_model(path, hamiltonian) if hamiltonian is not None else model
+
+
+def train(config, folder=None, *, resume: bool = True, progress: bool = True) -> Model:
+    """Train a model from a TOML configuration (path, dict, or the name of one that ships) and return it.
+
+    The run lives in ``folder`` (default ``runs/<name>``) and goes on from there after an interrupt; the model itself is
+    ``folder/model.safetensors``. See ``alloygen.training.train``.
+    """
+    from alloygen.config import load_config
+    from alloygen.data import configurations
+    from alloygen.training import train as run
+
+    if isinstance(config, str) and config in configurations():
+        config = configurations()[config]
+    config = load_config(config)
+    return load_model(run(config, Path(folder or Path("runs") / config.name), resume=resume, progress=progress))
+
+
+def sample(atoms, T, mu=None, n: int = 1000, *, seed: int | None = None, model=None, hamiltonian=None,
+           method: str = "auto", order: str | None = None, batch: int = 500, progress: bool = False) -> Ensemble:
+    """Draw equilibrium configurations of an alloy at temperature T and chemical potentials mu.
+
+    p(x) = exp(-beta [E(x) - sum_k mu_k N_k(x)]) / Z, the semigrand-canonical law.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms, any supercell of a known lattice at any lattice constant (a lattice model knows no length). Its
+        elements and those in mu say which alloy is meant. It is never changed.
+    T : temperature in kelvin
+    mu : {"Au": 0.02} means mu_Au - mu_Cu = 0.02 eV; a bare number is accepted for a binary
+    n : number of independent configurations
+    seed : same seed, same configurations
+    model : a model, the path of a checkpoint, or a name that ships; None picks the one that fits
+    hamiltonian : a ClusterExpansion, for Monte Carlo of an alloy that no shipped expansion describes; Atoms that carry
+        a Clease calculator need none
+    method : "neural", "mc" (replica-exchange Monte Carlo), or "auto": neural where a model fits, else mc
+    order : order family of the model ("sublattice", "raster", "random"); None takes the one it was trained on
+    batch : configurations drawn at once
+
+    Returns an :class:`~alloygen.ensemble.Ensemble`; ``ens.method`` says how it was made.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> from ase.build import bulk
+    >>> ens = alloygen.sample(bulk("Cu", a=3.8).repeat((2, 2, 4)), T=600, mu={"Au": 0.02}, n=100, seed=0)
+    >>> len(ens.atoms), ens.method
+    (100, 'neural')
+    """
+    T = temperature(T)
+    if isinstance(n, bool) or int(n) != n or n < 1:
+        raise AlloygenError(f"expected n, the number of configurations, as an integer of at least 1, got {n!r}")
+    if method not in METHODS:
+        raise AlloygenError(f"expected method to be one of {METHODS}, got {method!r}")
+    model, target, atoms_map = _resolve(atoms, mu, model, hamiltonian, method)
+    potentials = chemical_potentials(mu, target.lattice)
+    if model is None:
+        return _monte_carlo(target, atoms_map, T, potentials, int(n), seed, progress)
+    return _neural(model, atoms_map, T, potentials, int(n), seed, order, batch, progress)
+
+
+# ---------------------------------------------------------------------- choosing the model
+def _named(path) -> Path:
+    from alloygen.data import checkpoints
+
+    if isinstance(path, str) and path in checkpoints():
+        return Path(str(checkpoints()[path]))
+    if not isinstance(path, (str, os.PathLike)):
+        raise AlloygenError(f"expected a model, a checkpoint path or one of {sorted(checkpoints())}, got {path!r}")
+    return Path(path)
+
+
+def _resolve(atoms, mu, model, hamiltonian, method) -> tuple[Model | None, Hamiltonian, AtomsMap]:
+    """The model (None for Monte Carlo), the Hamiltonian on the supercell, and the map to the caller's Atoms."""
+    if model is not None:
+        model = model if isinstance(model, Model) else load(model)
+        if hamiltonian is not None and hamiltonian.fingerprint != model.hamiltonian.fingerprint:
+            load(model, hamiltonian) if not isinstance(model, Model) else _other_hamiltonian(model, hamiltonian)
+        return model, model.hamiltonian, _fit(atoms, model, mu)
+    expansion = _expansion(atoms, mu, hamiltonian)
+    _require_elements(atoms, mu, expansion)
+    found = match(atoms, expansion.primitive)
+    if method != "mc":
+        from alloygen.data import checkpoints
+
+        for path in checkpoints().values():
+            candidate = load(str(path))
+            if candidate.hamiltonian.fingerprint != expansion.fingerprint:
+                continue
+            row = candidate.hamiltonian.lattice.site_map(found.lattice)
+            if row is not None:
+                return candidate, candidate.hamiltonian, _moved(found, candidate, row)
+    if method == "neural":
+        raise LatticeMismatch(
+            f"expected a supercell that a model was trained for ({', '.join(checkpoints())}), got {found.lattice!r}. "
+            'Train one with `alloygen train`, give model=, or use method="mc".'
+        )
+    return None, expansion.on(found.lattice), found
+
+
+def _other_hamiltonian(model: Model, hamiltonian):
+    raise AlloygenError(
+        f"expected a model of the Hamiltonian {hamiltonian.fingerprint}, got one of {model.hamiltonian.fingerprint} "
+        f"({model.hamiltonian.expansion.name}). Leave hamiltonian out, or train a model for it."
+    )
+
+
+def _expansion(atoms, mu, hamiltonian) -> ClusterExpansion:
+    """The expansion that the caller names, that the Atoms carry, or that ships for these elements."""
+    if isinstance(hamiltonian, Hamiltonian):
+        return hamiltonian.expansion
+    if hamiltonian is not None:
+        from alloygen.hamiltonian.source import expansion_from
+
+        return expansion_from(hamiltonian)
+    if getattr(atoms.calc, "name", "") == "CLEASE":
+        from alloygen.hamiltonian.clease import from_clease
+
+        return from_clease(atoms)
+    from alloygen.data import cuau
+
+    elements = set(elements_of(atoms, mu))
+    if elements != set(cuau().elements):
+        raise UnknownSpecies(
+            f"expected an alloy that an expansion ships for (Cu-Au), got the elements {sorted(elements)} in atoms and mu. "
+            'Name the second element in mu (mu={"Au": 0.02}), or give hamiltonian= or model=.'
+        )
+    return cuau()
+
+
+def _require_elements(atoms, mu, expansion: ClusterExpansion) -> None:
+    unknown = sorted(set(elements_of(atoms, mu)) - set(expansion.elements))
+    if unknown:
+        raise UnknownSpecies(
+            f"expected elements among {expansion.elements} of {expansion.name!r}, got also {unknown} in atoms or mu. "
+            "Use a Hamiltonian or model that holds them."
+        )
+
+
+def _fit(atoms, model: Model, mu) -> AtomsMap:
+    """The caller's Atoms on the sites of the model's supercell."""
+    lattice = model.hamiltonian.lattice
+    _require_elements(atoms, mu, model.hamiltonian.expansion)
+    found = match(atoms, lattice.primitive)
+    row = lattice.site_map(found.lattice)
+    if row is None:
+        raise LatticeMismatch(
+            f"expected a supercell of {lattice!r} with cell\n{np.array2string(lattice.cell, precision=4)}\n"
+            f"got {found.lattice!r} with cell\n{np.array2string(np.array(atoms.cell), precision=4)}\n"
+            "Use the model's supercell, a model for this one, or leave model out for Monte Carlo."
+        )
+    return _moved(found, model, row)
+
+
+def _moved(found: AtomsMap, model: Model, row: np.ndarray) -> AtomsMap:
+    """The same Atoms with their sites renumbered as the model numbers them."""
+    return found.renumbered(model.hamiltonian.lattice, row)
+
+
+# ---------------------------------------------------------------------- drawing
+def _neural(model: Model, atoms_map, T, mu, n, seed, order, batch, progress) -> Ensemble:
+    from tqdm.auto import tqdm
+
+    _warn_outside(model, T, mu)
+    h = model.hamiltonian
+    generator = torch.Generator()
+    generator.manual_seed(seed) if seed is not None else generator.seed()
+    meta = getattr(model, "metadata", {})
+    trained = meta.get("orders", {"sublattice": 1.0})
+    family = order or max(trained, key=trained.get)
+    occ, log_prob = [], []
+    with tqdm(total=n, desc="sampling", disable=not progress) as bar:
+        for start in range(0, n, batch):
+            b = min(batch, n - start)
+            path = orders.draw(family, h.lattice, b, generator)
+            x, lp = model.sample(torch.full((b,), T, dtype=torch.float64), torch.as_tensor(mu).expand(b, -1), path, generator)
+            occ.append(x)
+            log_prob.append(lp)
+            bar.update(b)
+    occ = torch.cat(occ)
+    info = {"model": meta.get("name", model.kind), "fingerprint": h.fingerprint, "order": family, "seed": seed}
+    return Ensemble(h, occ, h.energy(occ), torch.cat(log_prob), T, mu, "neural", atoms_map, info)
+
+
+def _warn_outside(model: Model, T: float, mu: np.ndarray) -> None:
+    low, high = model.ranges["T"]
+    outside = [] if low <= T <= high else [f"T = {T:g} is outside {low:g} to {high:g}"]
+    relative = (mu - mu[0])[1:]
+    for name, value, (a, b) in zip(model.hamiltonian.elements[1:], relative, model.ranges["mu"], strict=True):
+        if not a - 1e-9 <= value <= b + 1e-9:
+            outside.append(f"mu_{name} - mu_{model.hamiltonian.elements[0]} = {value:g} is outside {a:g} to {b:g}")
+    if outside:
+        warnings.warn(
+            f"the model was trained on another range: {'; '.join(outside)}. Weights stay exact, but look at the NESS, or "
+            'use method="mc".', OutsideTrainedRange, stacklevel=4)
+
+
+def _monte_carlo(h: Hamiltonian, atoms_map, T, mu, n, seed, progress) -> Ensemble:
+    """Replica exchange up a ladder of temperatures at fixed mu; the samples of the lowest are kept."""
+    from alloygen.montecarlo.diagnostics import inefficiency
+    from alloygen.montecarlo.tempering import replica_exchange
+
+    ladder = T * np.geomspace(1.0, 3.0, 12)
+    seed = int(torch.Generator().seed() % 2**31) if seed is None else seed
+    s = replica_exchange(h, ladder, mu[None], n, sweeps=20, burn=200, seed=seed, progress=progress)
+    occ = torch.as_tensor(s.occ[0].astype(np.int64))
+    energy = torch.as_tensor(s.energy[0])
+    reduced = (energy - h.counts(occ) @ torch.as_tensor(mu)).numpy()
+    info = {"fingerprint": h.fingerprint, "seed": seed, "acceptance": float(s.acceptance[0]), "exchange": s.exchange,
+            "inefficiency": inefficiency(reduced)}
+    return Ensemble(h, occ, energy, None, T, mu, "mc", atoms_map, info)

@@ -1,0 +1,163 @@
+"""Command line: ``alloygen sample | train | mc | evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="alloygen", description="Equilibrium configurations and free energies of lattice alloys.")
+    p.add_argument("--version", action="version", version=_version())
+    sub = p.add_subparsers(dest="command", required=True)
+
+    def condition(q):
+        q.add_argument("structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)")
+        q.add_argument("-T", type=float, required=True, help="temperature in kelvin")
+        q.add_argument("--mu", action="append", default=[], metavar="El=eV", help="chemical potential, repeatable: --mu Au=0.02")
+        q.add_argument("-n", type=int, default=1000, help="number of configurations (default 1000)")
+        q.add_argument("--seed", type=int, default=None, help="same seed, same configurations")
+        q.add_argument("-o", "--output", help="write them here: .extxyz, .db, or a folder of POSCARs")
+        q.add_argument("--hamiltonian", help="'cuau' or the path of an expansion in alloygen's JSON format")
+        q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+    q = sub.add_parser("sample", help="draw independent configurations with a trained model")
+    condition(q)
+    q.add_argument("--model", help="checkpoint, or the name of one that ships")
+    q.add_argument("--method", choices=("auto", "neural", "mc"), default="auto")
+    q = sub.add_parser("mc", help="draw configurations by replica-exchange Monte Carlo")
+    condition(q)
+    q = sub.add_parser("train", help="train a model from a TOML configuration")
+    q.add_argument("config", help="TOML file, or the name of one that ships")
+    q.add_argument("-o", "--output", help="folder of the run (default runs/NAME); an interrupted run goes on")
+    q.add_argument("--restart", action="store_true", help="start anew instead of resuming")
+    q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    q = sub.add_parser("evaluate", help="measure a model over a grid of conditions")
+    q.add_argument("model", help="checkpoint, or the name of one that ships")
+    q.add_argument("--grid", default="cuau", help="named grid (cuau: 11 T x 9 dmu + dmu = 0.0724)")
+    q.add_argument("-n", type=int, default=2000, help="configurations per condition (default 2000)")
+    q.add_argument("--reference", type=int, default=1000, metavar="N",
+                   help="replica-exchange samples per condition for the forward figures (default 1000, 0 for none)")
+    q.add_argument("--seed", type=int, default=0)
+    q.add_argument("-o", "--output", help="write the figures as JSON")
+    q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    return p
+
+
+def _version() -> str:
+    from alloygen import __version__
+
+    return f"alloygen {__version__}"
+
+
+def _structure(text: str):
+    """Atoms from a file, or from SYMBOL:AxBxC (repeats of the fcc primitive cell)."""
+    import re
+
+    from alloygen.errors import AlloygenError
+
+    if found := re.fullmatch(r"([A-Z][a-z]?):(\d+)x(\d+)x(\d+)", text):
+        from ase.build import bulk
+
+        return bulk(found[1], "fcc", a=3.8).repeat(tuple(int(k) for k in found.groups()[1:]))
+    import ase.io
+
+    try:
+        return ase.io.read(text)
+    except Exception as error:
+        raise AlloygenError(f"expected a structure file that ASE reads, or a cell such as Cu:4x4x4, got {text!r} ({error})") from None
+
+
+def _potentials(pairs: list[str]) -> dict | None:
+    from alloygen.errors import BadCondition
+
+    out = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            out[name] = float(value)
+        except ValueError:
+            raise BadCondition(f"expected --mu ELEMENT=eV, such as --mu Au=0.02, got {pair!r}") from None
+    return out or None
+
+
+def _sample(args) -> int:
+    from alloygen.api import sample
+
+    method, model = getattr(args, "method", "mc"), getattr(args, "model", None)
+    ens = sample(_structure(args.structure), args.T, _potentials(args.mu), args.n, seed=args.seed, model=model,
+                 hamiltonian=args.hamiltonian, method=method, progress=not args.quiet)
+    print(ens)
+    for element in ens.elements[1:]:
+        print(f"{'x_' + element:>12} {ens.composition(element)}")
+    print(f"{'E/site':>12} {ens.mean_energy()} {ens.hamiltonian.unit}")
+    if ens.has_likelihood:
+        print(f"{'Phi/site':>12} {ens.free_energy()} {ens.hamiltonian.unit}")
+        print(f"{'NESS':>12} {ens.ness:.4f}")
+    else:
+        print(f"{'acceptance':>12} {ens.info['acceptance']:.3f}\n{'inefficiency':>12} {ens.info['inefficiency']:.2f}")
+    if args.output:
+        ens.write(args.output)
+        print(f"wrote {len(ens)} configurations to {args.output}")
+    return 0
+
+
+def _train(args) -> int:
+    from pathlib import Path
+
+    from alloygen import training
+    from alloygen.config import load_config
+    from alloygen.data import configurations
+
+    config = load_config(configurations().get(args.config, args.config))
+    folder = Path(args.output or Path("runs") / config.name)
+    try:
+        path = training.train(config, folder, resume=not args.restart, progress=not args.quiet)
+    except training.TrainingInterrupted as stop:
+        print(f"interrupted: {stop}", file=sys.stderr)
+        return 130
+    print(f"trained model: {path}")
+    return 0
+
+
+def _evaluate(args) -> int:
+    import torch
+
+    from alloygen import evaluate
+    from alloygen.api import load
+
+    model = load(args.model)
+    T, mu = evaluate.named_grid(args.grid)
+    reference = None
+    if args.reference:
+        reference = evaluate.reference_samples(model.hamiltonian, T, mu, args.reference, progress=not args.quiet,
+                                               threads=torch.get_num_threads())
+    rows = evaluate.evaluate(model, T, mu, args.n, reference=reference, seed=args.seed, progress=not args.quiet)
+    evaluate.print_table(rows, model.hamiltonian.unit)
+    if args.output:
+        evaluate.write_json(args.output, rows, model=args.model, grid=args.grid, n=args.n, reference=args.reference,
+                            seed=args.seed, fingerprint=model.hamiltonian.fingerprint)
+        print(f"wrote {args.output}")
+    return 0
+
+
+def main(argv=None) -> int:
+    """Entry point; bad input prints one message and returns 2."""
+    from alloygen.errors import AlloygenError
+
+    args = parser().parse_args(argv)
+    run = {"sample": _sample, "mc": _sample, "train": _train, "evaluate": _evaluate}[args.command]
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    try:
+        return run(args)
+    except AlloygenError as error:
+        print(f"alloygen {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,485 @@
+"""The edge of the package: ase.Atoms <-> (Lattice, occupations) <-> torch_geometric Data and pymatgen Structure.
+
+This is the only core module that sees Atoms. ``match`` finds which supercell of a primitive cell the atoms make; the
+:class:`AtomsMap` it returns carries occupations to Atoms in the caller's own site order, and back. A lattice model
+knows no length: any lattice constant matches, and what the atoms had is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alloygen.errors import LatticeMismatch, UnknownSpecies
+from alloygen.lattice import Lattice, Primitive
+from alloygen.supercell import Found, find_matrices, no_supercell
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
+    from torch_geometric.data import Data
+
+__all__ = ["AtomsMap", "elements_of", "from_pymatgen", "match", "primitive_from_atoms", "to_data", "to_pymatgen"]
+
+
+@dataclass(frozen=True, eq=False)
+class AtomsMap:
+    """The caller's Atoms laid onto a lattice; made by ``match``.
+
+    lattice : Lattice
+    site : int array (N,), the lattice site of each atom
+    scale : length of the caller's crystal in units of the primitive cell's own length
+    displacement : float array (N,), distance of each atom from its site in angstrom, after the best rigid shift
+
+    Examples
+    --------
+    >>> import alloygen, numpy as np
+    >>> from ase.build import bulk
+    >>> m = match(bulk("Cu", a=3.61).repeat((2, 2, 4)), alloygen.data.cuau().primitive)
+    >>> m.lattice, round(m.scale, 3)
+    (Lattice(2x2x4 cells, 16 sites, Cu/Au), 0.95)
+    >>> m.to_atoms(np.arange(16) % 2).get_chemical_formula()
+    'Au8Cu8'
+    """
+
+    _atoms: Atoms
+    lattice: Lattice
+    site: np.ndarray
+    scale: float
+    displacement: np.ndarray
+
+    @property
+    def atoms(self) -> Atoms:
+        """A copy of the caller's Atoms (without calculator)."""
+        return self._atoms.copy()
+
+    def occ_from(self, atoms: Atoms | None = None) -> np.ndarray:
+        """Occupations (N,) int64: the species index on each lattice site, read from symbols.
+
+        atoms : Atoms in the same order as those that were matched (the default), with any symbols
+
+        Raises UnknownSpecies that names the atoms whose element is not allowed where they sit.
+        """
+        atoms = self._atoms if atoms is None else atoms
+        if len(atoms) != len(self.site):
+            raise LatticeMismatch(
+                f"expected {len(self.site)} atoms in the order that was matched, got {len(atoms)}. "
+                "Match these Atoms on their own."
+            )
+        symbols, code = np.unique(atoms.get_chemical_symbols(), return_inverse=True)
+        index = _species_index(self.lattice, symbols)[self.lattice.sublattice[self.site], code]
+        _require_allowed(index, self.lattice, self.site, symbols[code])
+        occ = np.empty(len(self.site), dtype=np.int64)
+        occ[self.site] = index
+        return occ
+
+    def renumbered(self, lattice: Lattice, row: np.ndarray) -> AtomsMap:
+        """The same Atoms on the sites of ``lattice``, where ``row`` (N,) is the site of each site of ``self.lattice``."""
+        return replace(self, lattice=lattice, site=np.asarray(row)[self.site])
+
+    def to_atoms(self, occ) -> Atoms:
+        """New Atoms with the species of occupations ``occ`` (N,), in the caller's site order, cell and positions.
+
+        Per-atom arrays such as tags come along; the calculator, ``info`` and masses, which belong to the caller's own
+        configuration, don't. Raises LatticeMismatch for a wrong shape or species index.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> from ase.build import bulk
+        >>> atoms = bulk("Au", cubic=True)
+        >>> m = match(atoms, alloygen.data.cuau().primitive)
+        >>> m.to_atoms([0, 0, 0, 1]).get_chemical_formula(), atoms.get_chemical_formula()
+        ('AuCu3', 'Au4')
+        """
+        occ = np.asarray(occ)
+        if occ.shape != (len(self.site),):
+            raise LatticeMismatch(
+                f"expected the occupations of one configuration, shape ({len(self.site)},), got {occ.shape}. "
+                "Pass one row of a batch."
+            )
+        if (occ < 0).any() or (occ >= self.lattice.n_species).any() or (occ != occ.astype(np.int64)).any():
+            raise LatticeMismatch(
+                f"expected species indices into {self.lattice.species}, got values {np.unique(occ)[:10].tolist()}"
+            )
+        numbers = self._numbers[self.lattice.sublattice, occ.astype(np.int64)]
+        new = self._atoms.copy()
+        new.info = {}
+        new.arrays.pop("masses", None)
+        new.numbers[:] = numbers[self.site]
+        return new
+
+    @property
+    def _numbers(self) -> np.ndarray:
+        """Atomic numbers (n_sublattices, S) of each species index."""
+        from ase.data import atomic_numbers
+
+        unknown = [e for e in self.lattice.elements if e not in atomic_numbers]
+        if unknown:
+            raise UnknownSpecies(
+                f"expected chemical symbols as species, got {_join(unknown)}, which ASE does not know. "
+                "Name a vacancy 'X'; keep other labels as occupations."
+            )
+        numbers = np.array([atomic_numbers[e] for e in self.lattice.elements])
+        return numbers[self.lattice.element_index]
+
+
+SAMPLE = 64  # atoms that stand for all while orientations are compared
+
+
+# ---------------------------------------------------------------------- Atoms onto a lattice
+def match(atoms: Atoms, primitive: Primitive, tol: float = 0.15, check_species: bool = False) -> AtomsMap:
+    """Find the supercell of ``primitive`` that ``atoms`` make, and which atom sits on which site.
+
+    The crystal may be scaled, strained by up to 5 %, rotated, shifted rigidly, wrapped, and its atoms listed in any
+    order. The caller's orientation is tried first, then rotations: supercell matrices H whose metric H G H^T is that
+    of the caller's cell, with G the primitive cell's metric. ``bulk(...).repeat((n, m, l))`` keeps its numbering.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms; not changed
+    primitive : Primitive, with the sublattices and their species
+    tol : distance that an atom may be off its site, as a fraction of the nearest-neighbour distance; within it relaxed
+        structures match too
+    check_species : raise UnknownSpecies when an element is not allowed on its sublattice. Symbols help to tell the
+        sublattices apart in any case; they are placeholders otherwise.
+
+    Raises LatticeMismatch for a cell that is no supercell, a wrong number of atoms, atoms off their sites, two atoms
+    on one site, or a direction that should be periodic and is not.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> from ase.build import bulk
+    >>> match(bulk("Cu", cubic=True).repeat(2), alloygen.data.cuau().primitive).lattice.n_sites
+    32
+    """
+    _require_periodic(atoms, primitive)
+    _require_count(len(atoms), primitive)
+    best = _best_fit(atoms, primitive, tol * nearest_neighbour(primitive))
+    if (best.distance > best.limit).mean() > 0.25:
+        raise no_supercell(primitive, atoms.cell, len(atoms) // len(primitive.basis))
+    _require_on_sites(best)
+    lattice = Lattice(primitive, best.found.canonical)
+    site = lattice.index(best.offsets, best.sublattice)
+    _require_one_each(site, lattice)
+    private = atoms.copy()
+    private.calc = None
+    result = AtomsMap(private, lattice, site, best.found.scale, best.distance * best.found.scale)
+    if check_species:
+        result.occ_from()
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Atoms assigned to sites under one supercell matrix and one rigid shift; lengths in the primitive cell's unit."""
+
+    found: Found
+    offsets: np.ndarray
+    sublattice: np.ndarray
+    distance: np.ndarray
+    limit: float
+    badness: tuple[int, int]
+
+
+def _best_fit(atoms, primitive: Primitive, limit: float) -> _Fit:
+    """The assignment with the fewest atoms off their sites, then the fewest on a sublattice that refuses them.
+
+    Large cells coincide with the lattice in many orientations, so a sample of atoms decides which matrices are worth
+    all of them.
+    """
+    symbols, code = np.unique(atoms.get_chemical_symbols(), return_inverse=True)
+    positions = atoms.get_positions()
+    sample = np.sort(np.random.default_rng(0).permutation(len(atoms))[:SAMPLE])
+    lowest = (0, np.count_nonzero(~np.isin(symbols, primitive.elements)[code]))
+    best, promise = None, None
+    for found in find_matrices(primitive, np.array(atoms.cell), len(atoms) // len(primitive.basis)):
+        if found.loose and best is not None and best.badness[0] == 0:
+            break
+        fractions = found.fractions(positions)
+        trial = _fit(fractions[sample], found, primitive, symbols, code[sample], limit)
+        if best is not None and trial.badness >= promise:
+            continue
+        fit = _fit(fractions, found, primitive, symbols, code, limit)
+        if best is None or fit.badness < best.badness:
+            best, promise = fit, trial.badness
+        if best.badness == lowest:
+            break
+    return best
+
+
+def _fit(fractions, found, primitive, symbols, code, limit) -> _Fit:
+    """The best assignment over rigid shifts that put a reference atom onto each sublattice in turn."""
+    allowed = _species_index(primitive, symbols) >= 0
+    periodic = np.array(primitive.pbc)
+    starts = []
+    for j in dict.fromkeys((0, len(fractions) // 2, len(fractions) - 1)):
+        shifts = fractions[j] - primitive.basis
+        starts.append(shifts - np.where(periodic, np.rint(shifts - 1e-9), 0.0))
+    starts = np.concatenate(starts)
+    starts = starts[np.argsort(np.linalg.norm(starts @ primitive.cell, axis=1).round(6), kind="stable")]
+    lowest = (0, int((~allowed.any(0))[code].sum()))
+    best, tried = None, np.zeros((0, 3))
+    for shift in starts:
+        apart = shift - tried
+        apart -= np.where(periodic, np.rint(apart), 0.0)
+        if (np.linalg.norm(apart @ found.metric_cell, axis=1) <= limit).any():
+            continue
+        for _ in range(2):  # the reference atom may be displaced itself: centre on the median and assign again
+            offsets, sub, rest = _assign(fractions, primitive, found.metric_cell, shift)
+            shift = shift + np.median(rest, axis=0)
+        tried = np.vstack([tried, shift])
+        offsets, sub, rest = _assign(fractions, primitive, found.metric_cell, shift)
+        distance = np.linalg.norm(rest @ found.metric_cell, axis=1)
+        badness = (int((distance > limit).sum()), int((~allowed[sub, code]).sum()))
+        if best is None or badness < best.badness:
+            best = _Fit(found, offsets, sub, distance, limit, badness)
+        if best.badness == lowest:
+            break
+    return best
+
+
+def _assign(fractions, primitive, metric_cell, shift):
+    """Nearest site of each atom: cell offsets (N, 3), sublattice (N,), and the rest (N, 3) in primitive vectors."""
+    periodic = np.array(primitive.pbc)
+    rest = (fractions - shift)[:, None, :] - primitive.basis
+    cells = np.where(periodic, np.rint(rest), 0.0)
+    rest = rest - cells
+    sub = ((rest @ metric_cell) ** 2).sum(-1).argmin(1)
+    rows = np.arange(len(fractions))
+    return cells[rows, sub].astype(np.int64), sub, rest[rows, sub]
+
+
+def nearest_neighbour(primitive: Primitive) -> float:
+    """Shortest distance between two sites of the infinite crystal, in the primitive cell's unit.
+
+    Examples
+    --------
+    >>> nearest_neighbour(Primitive(np.eye(3), [[0, 0, 0], [0.5, 0, 0]], [("Na",), ("Cl",)]))
+    0.5
+    """
+    one = Lattice(primitive, (1, 1, 1))
+    between = one.minimum_image((primitive.basis[:, None] - primitive.basis) @ primitive.cell)
+    lengths = np.linalg.norm(between, axis=-1)[~np.eye(len(primitive.basis), dtype=bool)]
+    periods = np.linalg.norm(one.shortest_vectors, axis=1)[np.array(primitive.pbc)]
+    every = np.concatenate([lengths, periods])
+    return float(every.min()) if len(every) else float(np.linalg.norm(primitive.cell, axis=1).min())
+
+
+# ---------------------------------------------------------------------- what match refuses
+def _require_periodic(atoms, primitive: Primitive) -> None:
+    open_axes = [a for a in range(3) if primitive.pbc[a] and not atoms.pbc[a]]
+    if open_axes:
+        raise LatticeMismatch(
+            f"expected periodic boundaries along axes {[a for a in range(3) if primitive.pbc[a]]}, got "
+            f"pbc={atoms.pbc.tolist()}. Set atoms.pbc = {list(primitive.pbc)} if the atoms are a periodic cell."
+        )
+
+
+def _require_count(n: int, primitive: Primitive) -> None:
+    n_basis = len(primitive.basis)
+    if n == 0 or n % n_basis:
+        raise LatticeMismatch(
+            f"expected a multiple of {n_basis} atoms (the sites of the primitive cell), got a wrong number of atoms: "
+            f"{n}. Every site needs an atom; put 'X' where a vacancy is."
+        )
+
+
+def _require_on_sites(best: _Fit) -> None:
+    off = np.flatnonzero(best.distance > best.limit)
+    if len(off):
+        scale = best.found.scale
+        listed = ", ".join(f"{i} by {best.distance[i] * scale:.3f}" for i in off[:8])
+        more = f" and {len(off) - 8} more" if len(off) > 8 else ""
+        raise LatticeMismatch(
+            f"expected every atom within {best.limit * scale:.3f} A of its site, got atoms off their sites: "
+            f"{listed}{more} (index by distance in A). Use the ideal positions, raise tol, or check the structure."
+        )
+
+
+def _require_one_each(site: np.ndarray, lattice: Lattice) -> None:
+    count = np.bincount(site, minlength=lattice.n_sites)
+    crowded = np.flatnonzero(count > 1)
+    if len(crowded):
+        pairs = "; ".join(str(np.flatnonzero(site == s).tolist()) for s in crowded[:5])
+        raise LatticeMismatch(
+            f"expected one atom on each of {lattice.n_sites} sites, got several atoms on one site: atoms {pairs} "
+            f"({int((count == 0).sum())} sites are empty). "
+            "Remove the doubles and fill the empty sites ('X' for a vacancy)."
+        )
+
+
+def _require_allowed(index, lattice: Lattice, site, symbols) -> None:
+    bad = np.flatnonzero(index < 0)
+    if not len(bad):
+        return
+    groups = {}
+    for i in bad:
+        groups.setdefault((symbols[i], int(lattice.sublattice[site[i]])), []).append(int(i))
+    told = "; ".join(
+        f"{e} on sublattice {b} ({'/'.join(lattice.species[b])} allowed) at atoms {_join(where[:8])}"
+        + (f" and {len(where) - 8} more" if len(where) > 8 else "")
+        for (e, b), where in groups.items()
+    )
+    raise UnknownSpecies(
+        f"expected elements that the sublattices may hold, got {told}. "
+        "Change the symbols, or use a Hamiltonian with these species."
+    )
+
+
+def _species_index(lattice, symbols) -> np.ndarray:
+    """(n_sublattices, n_symbols) index of each symbol in the sublattice's species list, -1 where it is not allowed."""
+    return np.array([[names.index(s) if s in names else -1 for s in symbols] for names in lattice.species])
+
+
+# ---------------------------------------------------------------------- primitive cells and elements
+def primitive_from_atoms(atoms: Atoms, species) -> Primitive:
+    """A Primitive from the Atoms of a primitive cell.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms, one atom per sublattice
+    species : one list of symbols for all sites, a list of such lists (one per site), or a dict from the symbol that
+        stands in ``atoms`` to its list (a symbol that is not named stays as it is)
+
+    Raises LatticeMismatch for a wrong number of lists and UnknownSpecies for a symbol that ``atoms`` do not have.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> primitive_from_atoms(bulk("MgO", "rocksalt", a=4.2), {"Mg": ["Mg", "Ni"]}).species
+    (('Mg', 'Ni'), ('O',))
+    """
+    symbols = atoms.get_chemical_symbols()
+    if isinstance(species, Mapping):
+        unknown = [s for s in species if s not in symbols]
+        if unknown:
+            raise UnknownSpecies(
+                f"expected species lists for symbols among {_join(dict.fromkeys(symbols))}, got {_join(unknown)}. "
+                "Name the symbols that stand in the primitive cell."
+            )
+        lists = [species.get(s, (s,)) for s in symbols]
+    elif all(isinstance(s, str) for s in species):
+        lists = [species] * len(symbols)
+    else:
+        lists = list(species)
+    lists = [(s,) if isinstance(s, str) else tuple(s) for s in lists]
+    if len(lists) != len(symbols) or any(not s or len(set(s)) < len(s) for s in lists):
+        raise LatticeMismatch(
+            f"expected one list of different symbols per site ({len(symbols)} sites), got {lists}. "
+            "Give one list for all sites, one per site, or a dict by symbol."
+        )
+    return Primitive(np.array(atoms.cell), atoms.get_scaled_positions(wrap=False), tuple(lists), tuple(atoms.pbc))
+
+
+def elements_of(atoms: Atoms, mu=None) -> tuple[str, ...]:
+    """The elements that the symbols of ``atoms`` and the keys of ``mu`` tell together, in order of appearance.
+
+    mu : None, a number, a dict by element, or a sequence of these
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> elements_of(bulk("Cu"), {"Au": 0.02})
+    ('Cu', 'Au')
+    """
+    several = isinstance(mu, Sequence) and not isinstance(mu, str)
+    keys = [e for m in (mu if several else [mu]) if isinstance(m, Mapping) for e in m]
+    return tuple(dict.fromkeys([*atoms.get_chemical_symbols(), *keys]))
+
+
+# ---------------------------------------------------------------------- other libraries
+def to_data(lattice: Lattice, cutoff: float | None = None, occ=None) -> Data:
+    """The lattice as a torch_geometric graph: every pair of sites within the cutoff, one edge per periodic image.
+
+    Parameters
+    ----------
+    lattice : Lattice
+    cutoff : length in the primitive cell's unit (angstrom); the default is 1.05 nearest-neighbour distances
+    occ : occupations (N,); gives ``x`` (N, n_elements), one-hot in order of ``lattice.elements``
+
+    The graph has ``pos`` (N, 3), ``sublattice`` (N,), ``cell`` (1, 3, 3), ``edge_index`` (2, E), ``edge_vec`` (E, 3)
+    from the first site to the image of the second, and ``edge_shift`` (E, 3), that image in supercell vectors.
+    Raises LatticeMismatch for a cutoff that is not positive or occupations that do not fit.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> to_data(alloygen.data.cuau().on((2, 2, 4)).lattice).num_edges        # 12 nearest neighbours per site
+    192
+    """
+    import torch
+    from ase.neighborlist import primitive_neighbor_list
+    from torch_geometric.data import Data
+
+    if cutoff is None:
+        cutoff = 1.05 * nearest_neighbour(lattice.primitive)
+    if not cutoff > 0:
+        raise LatticeMismatch(f"expected a cutoff above 0 in the primitive cell's unit, got {cutoff!r}")
+    i, j, vec, shift = primitive_neighbor_list("ijDS", lattice.primitive.pbc, lattice.cell, lattice.positions, cutoff)
+    real = torch.get_default_dtype()
+    data = Data(
+        pos=torch.as_tensor(lattice.positions, dtype=real),
+        sublattice=torch.as_tensor(lattice.sublattice),
+        cell=torch.as_tensor(lattice.cell, dtype=real)[None],
+        edge_index=torch.as_tensor(np.stack([i, j]).astype(np.int64)),
+        edge_vec=torch.as_tensor(vec, dtype=real),
+        edge_shift=torch.as_tensor(shift.astype(np.int64)),
+        num_nodes=lattice.n_sites,
+    )
+    if occ is not None:
+        data.x = torch.as_tensor(_one_hot(lattice, np.asarray(occ)), dtype=real)
+    return data
+
+
+def _one_hot(lattice: Lattice, occ: np.ndarray) -> np.ndarray:
+    if occ.shape != (lattice.n_sites,) or (occ < 0).any() or (occ >= lattice.n_species).any():
+        raise LatticeMismatch(
+            f"expected species indices of shape ({lattice.n_sites},) into {lattice.species}, got shape {occ.shape} "
+            f"with values {np.unique(occ)[:10].tolist()}"
+        )
+    element = lattice.element_index[lattice.sublattice, occ.astype(np.int64)]
+    return np.eye(len(lattice.elements))[element]
+
+
+def to_pymatgen(atoms: Atoms) -> Structure:
+    """A pymatgen Structure of ``atoms``.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> to_pymatgen(bulk("Cu", a=3.61)).composition.reduced_formula
+    'Cu'
+    """
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    return AseAtomsAdaptor.get_structure(atoms)
+
+
+def from_pymatgen(structure: Structure) -> Atoms:
+    """Plain ase.Atoms of an ordered pymatgen Structure.
+
+    Raises LatticeMismatch for partial occupancies, which are no configuration.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from_pymatgen(to_pymatgen(bulk("Cu", a=3.61)))
+    Atoms(symbols='Cu', pbc=True, cell=[[0.0, 1.805, 1.805], [1.805, 0.0, 1.805], [1.805, 1.805, 0.0]])
+    """
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    if not structure.is_ordered:
+        raise LatticeMismatch(
+            f"expected one species on each site, got a disordered structure {structure.composition.formula}. "
+            "Choose a configuration, for example with pymatgen's OrderDisorderedStructureTransformation."
+        )
+    return AseAtomsAdaptor.get_atoms(structure, msonable=False)
+
+
+def _join(names) -> str:
+    return ", ".join(map(str, names))

@@ -1,0 +1,289 @@
+"""Ensemble: configurations at one condition, with what is known of their likelihood, and the averages over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
+from alloygen.estimate import thermo, weights
+from alloygen.estimate.free_energy import free_energy
+from alloygen.estimate.result import Estimate
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.io.structures import info_key, write_structures
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ensemble:
+    """Configurations drawn at one temperature and one set of chemical potentials.
+
+    Parameters
+    ----------
+    hamiltonian : Hamiltonian of the supercell (N sites)
+    occ : (n, N) int64 species indices
+    energy : (n,) float64 energies of the cell, without the field term, in the Hamiltonian's unit
+    log_prob : (n,) float64 exact log q(x) of each draw; None for samples that follow the target law and carry no
+        likelihood (Monte Carlo)
+    T : temperature (kelvin for alloys)
+    mu : (n_elements,) chemical potentials, in the order of ``hamiltonian.elements``
+    method : how the samples were made ("neural", "mc", ...)
+    atoms_map : object with ``to_atoms(occ_row) -> ase.Atoms``; None where no structures are needed
+    info : extra facts. Used here: ``inefficiency`` (statistical inefficiency of correlated samples, scales their
+        error bars by its square root) and ``free_energy`` (an Estimate found by other means, such as MBAR, for
+        samples without a likelihood)
+
+    With a likelihood all averages are importance weighted, w = exp(-beta [E - mu.N]) / q, hence exact for any q that
+    covers the target; without one all samples weigh the same. The arrays are not copied: do not change them.
+
+    Examples
+    --------
+    >>> from alloygen.hamiltonian.ising import ising
+    >>> from alloygen.exact.enumeration import Enumeration
+    >>> h = ising(3, h=0.3)
+    >>> table = Enumeration(h)
+    >>> p = torch.from_numpy(table.at(2.5).probabilities)
+    >>> rows = torch.multinomial(p, 500, replacement=True, generator=torch.Generator().manual_seed(0))
+    >>> ens = Ensemble(h, table.occ[rows], h.energy(table.occ[rows]), p[rows].log(), T=2.5, method="exact")
+    >>> ens
+    Ensemble('exact', n=500, T=2.5, mu={'-': 0, '+': 0}, NESS=1.000)
+    >>> abs(ens.free_energy().value - table.at(2.5).phi) < 1e-12
+    True
+    """
+
+    hamiltonian: Hamiltonian
+    occ: torch.Tensor
+    energy: torch.Tensor
+    log_prob: torch.Tensor | None
+    T: float
+    mu: np.ndarray | None = None
+    method: str = "unknown"
+    atoms_map: object | None = None
+    info: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        occ = self.hamiltonian.check(self.occ).cpu()
+        put("occ", occ)
+        for name in ("energy", "log_prob"):
+            value = getattr(self, name)
+            if value is None and name == "log_prob":
+                continue
+            value = torch.as_tensor(value).detach().cpu().to(torch.float64)
+            if value.shape != (len(occ),):
+                raise AlloygenError(f"expected {name} of shape ({len(occ)},), one per sample, got {tuple(value.shape)}")
+            put(name, value)
+        elements = self.hamiltonian.elements
+        mu = np.zeros(len(elements)) if self.mu is None else np.array(self.mu, dtype=np.float64)
+        if mu.shape != (len(elements),):
+            raise BadCondition(f"expected one chemical potential per element {elements}, got shape {mu.shape}")
+        if not (np.isfinite(self.T) and self.T > 0):
+            raise BadCondition(f"expected a temperature above 0, got {self.T!r}")
+        put("mu", mu)
+        put("T", float(self.T))
+
+    # ------------------------------------------------------------------ facts
+    def __len__(self) -> int:
+        return len(self.occ)
+
+    @property
+    def n_sites(self) -> int:
+        return self.hamiltonian.n_sites
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        return self.hamiltonian.elements
+
+    @property
+    def kT(self) -> float:
+        """kB T in the Hamiltonian's energy unit."""
+        return self.hamiltonian.kB * self.T
+
+    @property
+    def has_likelihood(self) -> bool:
+        """True when every sample carries its exact log q(x)."""
+        return self.log_prob is not None
+
+    @cached_property
+    def counts(self) -> torch.Tensor:
+        """Atoms of each element in each sample, float64 (n, n_elements), fixed sites included."""
+        return self.hamiltonian.counts(self.occ)
+
+    @property
+    def inefficiency(self) -> float:
+        """Statistical inefficiency of samples without a likelihood (``info["inefficiency"]``), else 1."""
+        return 1.0 if self.has_likelihood else float(self.info.get("inefficiency", 1.0))
+
+    # ------------------------------------------------------------------ weights
+    @cached_property
+    def log_weight(self) -> torch.Tensor:
+        """log w = -(E - mu.N) / (kB T) - log q, float64 (n,). Raises :class:`AlloygenError` without a likelihood."""
+        if self.log_prob is None:
+            raise AlloygenError(
+                f"expected samples with a likelihood, got an ensemble made by {self.method!r}: Monte Carlo samples "
+                'carry no likelihood. Draw with method="neural", or take free energies of Monte Carlo runs from MBAR '
+                "or thermodynamic integration."
+            )
+        return -(self.energy - self.counts @ torch.from_numpy(self.mu)) / self.kT - self.log_prob
+
+    @property
+    def _log_w(self) -> np.ndarray | None:
+        return self.log_weight.numpy() if self.has_likelihood else None
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Normalised weights (n,), summing to one; equal for samples without a likelihood."""
+        return weights.normalized_weights(np.zeros(len(self)) if self._log_w is None else self._log_w)
+
+    @property
+    def ness(self) -> float:
+        """Normalised effective sample size (sum w)^2 / (n sum w^2). It cannot see modes that q never draws."""
+        return weights.ness(self.log_weight.numpy())
+
+    @property
+    def effective_samples(self) -> float:
+        """Independent samples that these are worth: (sum w)^2 / sum w^2, or n / inefficiency without a likelihood."""
+        return weights.ess(self._log_w) if self.has_likelihood else len(self) / self.inefficiency
+
+    # ------------------------------------------------------------------ estimates
+    def free_energy(self) -> Estimate:
+        """Phi = -kB T log Z / N per site, by importance weights; without a likelihood, ``info["free_energy"]``.
+
+        Raises :class:`AlloygenError` when there is neither.
+        """
+        if not self.has_likelihood and "free_energy" in self.info:
+            return self.info["free_energy"]
+        return free_energy(self.log_weight.numpy(), self.kT, self.n_sites)
+
+    def mean(self, values) -> Estimate:
+        """Average over the target law of ``values`` (n,), one number per sample, in their unit."""
+        return thermo.mean(values, self._log_w, self.inefficiency)
+
+    def mean_energy(self) -> Estimate:
+        """<E> / N per site, without the field term."""
+        return self.mean(self.energy.numpy() / self.n_sites)
+
+    def composition(self, element: str) -> Estimate:
+        """Fraction of the exchangeable sites that hold ``element``.
+
+        Exchangeable sites are those with more than one allowed species, whichever these are: with several
+        sublattices all of them count below, and atoms of the element on fixed sites count neither above nor below.
+        """
+        if element not in self.elements:
+            raise UnknownSpecies(f"expected one of the elements {self.elements}, got {element!r}")
+        lattice = self.hamiltonian.lattice
+        free = lattice.n_species > 1
+        if not free.any():
+            raise AlloygenError(f"expected sites with more than one species, got none in {lattice!r}")
+        code = torch.from_numpy(lattice.element_index[lattice.sublattice]) == self.elements.index(element)
+        holds = torch.gather(code[None].expand(len(self), -1, -1), 2, self.occ[..., None])[..., 0]
+        return self.mean(holds[:, free].double().mean(1).numpy())
+
+    def heat_capacity(self) -> Estimate:
+        """(<E^2> - <E>^2) / (kB T^2 N), E without the field term: energy per temperature and site."""
+        return thermo.heat_capacity(self.energy.numpy(), self.kT, self.hamiltonian.kB, self.n_sites, self._log_w,
+                                    self.inefficiency)
+
+    # ------------------------------------------------------------------ parts
+    def subset(self, index) -> Ensemble:
+        """The samples of ``index``: an integer, a slice, a list of integers or a mask (n,)."""
+        rows = torch.arange(len(self))[index].reshape(-1)
+        log_prob = None if self.log_prob is None else self.log_prob[rows]
+        return replace(self, occ=self.occ[rows], energy=self.energy[rows], log_prob=log_prob)
+
+    def __getitem__(self, index) -> Ensemble:
+        return self.subset(index)
+
+    def resample(self, n: int | None = None, seed: int = 0) -> Ensemble:
+        """``n`` samples drawn with replacement by weight, which follow the target law with equal weights.
+
+        Duplicates carry no news, so the error bars of the result are those of the ESS and the draw together:
+        inefficiency 1 + n / ESS. The likelihood is gone (it is q's, not that of the drawn set); the free energy of the
+        weighted samples is kept. ``n`` is len(self) if not given; the same seed gives the same samples.
+        """
+        n = len(self) if n is None else int(n)
+        rng = np.random.default_rng(seed)
+        rows = torch.from_numpy(rng.choice(len(self), size=n, p=self.weights))
+        info = {**self.info, "inefficiency": 1.0 + n / self.effective_samples, "resampled_from": len(self)}
+        if self.has_likelihood:
+            info["free_energy"] = self.free_energy()
+        return replace(self, occ=self.occ[rows], energy=self.energy[rows], log_prob=None, info=info,
+                       method=f"{self.method}, resampled")
+
+    # ------------------------------------------------------------------ structures
+    @property
+    def atoms(self) -> AtomsSequence:
+        """The samples as ``ase.Atoms``, made when asked for: ``ens.atoms[0]``, ``for a in ens.atoms``.
+
+        Each carries its energy (``get_potential_energy()``) and in ``info`` T, mu_<element>, log_prob, log_weight.
+        """
+        return AtomsSequence(self)
+
+    def to_pymatgen(self) -> list:
+        """The samples as pymatgen ``Structure`` objects; ``properties`` holds the energy and ``atoms.info``."""
+        from alloygen.convert import to_pymatgen
+
+        out = []
+        for atoms in self.atoms:
+            structure = to_pymatgen(atoms)
+            structure.properties = {"energy": atoms.get_potential_energy(), **atoms.info}
+            out.append(structure)
+        return out
+
+    def write(self, path, format: str | None = None, overwrite: bool = True) -> Path:
+        """Write all samples; the formats are those of :func:`alloygen.io.structures.write_structures`.
+
+        Raises :class:`AlloygenError` when ``overwrite`` is False and ``path`` exists.
+        """
+        if not overwrite and os.path.lexists(path):
+            raise AlloygenError(f"expected a new path, got {path}, which exists; choose another or pass overwrite=True")
+        return write_structures(self.atoms, path, format)
+
+    def __repr__(self) -> str:
+        mu = ", ".join(f"{e!r}: {m:.6g}" for e, m in zip(self.elements, self.mu, strict=True))
+        quality = f"NESS={self.ness:.3f}" if self.has_likelihood and len(self) else f"{len(self)} equal weights"
+        return f"Ensemble({self.method!r}, n={len(self)}, T={self.T:g}, mu={{{mu}}}, {quality})"
+
+
+class AtomsSequence(Sequence):
+    """The samples of an ensemble as ``ase.Atoms``, built one at a time; a slice gives a list."""
+
+    def __init__(self, ensemble: Ensemble):
+        if ensemble.atoms_map is None:
+            raise AlloygenError("expected an ensemble that knows its Atoms, got atoms_map=None; draw it with "
+                                "alloygen.sample(atoms, ...), or pass atoms_map=")
+        self._ensemble = ensemble
+
+    def __len__(self) -> int:
+        return len(self._ensemble)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self._make(i) for i in range(*index.indices(len(self)))]
+        i = int(index)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"expected an index below {len(self)}, got {i}")
+        return self._make(i % len(self))
+
+    def __iter__(self) -> Iterator:
+        return (self._make(i) for i in range(len(self)))
+
+    def _make(self, i: int):
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        ens = self._ensemble
+        atoms = ens.atoms_map.to_atoms(ens.occ[i])
+        atoms.info["T"] = ens.T
+        atoms.info.update({info_key(f"mu_{e}"): float(m) for e, m in zip(ens.elements, ens.mu, strict=True)})
+        if ens.has_likelihood:
+            atoms.info.update(log_prob=float(ens.log_prob[i]), log_weight=float(ens.log_weight[i]))
+        atoms.calc = SinglePointCalculator(atoms, energy=float(ens.energy[i]))
+        return atoms
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} ase.Atoms of {self._ensemble!r}>"

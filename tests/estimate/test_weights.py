@@ -1,0 +1,61 @@
+"""Weights against their definitions, at sizes where exp overflows, and on a sampler that misses a mode."""
+
+import numpy as np
+import pytest
+
+from alloygen.errors import AlloygenError
+from alloygen.estimate import weights
+
+RNG = np.random.default_rng(0)
+LOG_W = RNG.normal(size=300)
+
+
+@pytest.mark.parametrize("shift", [0.0, 5000.0, -5000.0])
+def test_definitions_hold_at_any_scale(shift):
+    w = np.exp(LOG_W)
+    assert weights.log_mean_exp(LOG_W + shift) == pytest.approx(np.log(w.mean()) + shift)
+    assert weights.normalized_weights(LOG_W + shift) == pytest.approx(w / w.sum())
+    assert weights.ness(LOG_W + shift) == pytest.approx(w.sum() ** 2 / (len(w) * (w**2).sum()))
+    assert weights.ess(LOG_W + shift) == pytest.approx(w.sum() ** 2 / (w**2).sum())
+    assert weights.forward_ness(LOG_W + shift) == pytest.approx(1 / (w.mean() * (1 / w).mean()))
+    assert weights.eubo(LOG_W + shift).value == pytest.approx(LOG_W.mean() + shift)
+    assert weights.eubo(LOG_W + shift).stderr == pytest.approx(LOG_W.std(ddof=1) / np.sqrt(300))
+
+
+def test_bounds():
+    assert weights.ness(np.zeros(7)) == 1.0
+    assert weights.ess([0.0, -np.inf, -np.inf]) == 1.0
+    assert weights.forward_ness([0.0, -np.inf]) == 0.0
+
+
+def law(p, seed, n):
+    return np.random.default_rng(seed).choice(len(p), size=n, p=p)
+
+
+def test_forward_and_self_sampled_ness_agree_for_a_covering_q():
+    p, q = np.array([0.5, 0.3, 0.15, 0.05]), np.array([0.4, 0.4, 0.1, 0.1])
+    exact = 1 / (p**2 / q).sum()
+    log_w = np.log(p / q)
+    assert weights.ness(log_w[law(q, 1, 200_000)]) == pytest.approx(exact, rel=0.01)
+    assert weights.forward_ness(log_w[law(p, 2, 200_000)]) == pytest.approx(exact, rel=0.01)
+    bound = weights.eubo(log_w[law(p, 3, 200_000)])
+    assert abs(bound.value - (p * np.log(p / q)).sum()) < 4 * bound.stderr
+
+
+def test_only_forward_ness_sees_a_missing_mode():
+    p, q = np.array([0.25, 0.25, 0.25, 0.25]), np.array([0.5, 0.5 - 2e-9, 1e-9, 1e-9])
+    log_w = np.log(p / q)
+    assert weights.ness(log_w[law(q, 1, 1000)]) > 0.999
+    assert weights.forward_ness(log_w[law(p, 1, 1000)]) < 1e-6
+
+
+def test_inefficiency_widens_the_bound():
+    assert weights.eubo(LOG_W, inefficiency=4.0).stderr == pytest.approx(2 * weights.eubo(LOG_W).stderr)
+
+
+@pytest.mark.parametrize("bad, words", [
+    ([], "n >= 1"), ([[0.0]], "shape"), ([0.0, np.nan], "index 1"), ([np.inf], "index 0"), ([-np.inf], "above zero"),
+])
+def test_weights_that_cannot_be_used(bad, words):
+    with pytest.raises(AlloygenError, match=words):
+        weights.ness(bad)

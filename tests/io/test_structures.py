@@ -1,0 +1,189 @@
+"""Files: complete or untouched, and read back whole."""
+
+import csv
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
+
+from alloygen.errors import AlloygenError
+from alloygen.io.atomic import atomic_folder, atomic_path
+from alloygen.io.structures import format_of, write_structures
+
+FACTS = ("T", "mu_Cu", "mu_Au", "log_prob", "log_weight")
+
+
+def structures(n=3):
+    rng = np.random.default_rng(0)
+    for k in range(n):
+        atoms = bulk("Cu", a=3.8).repeat((2, 2, 1))
+        atoms.symbols = rng.permutation(["Au", "Cu", "Cu", "Au"]).tolist()
+        atoms.info = {"T": 600.0, "mu_Cu": 0.0, "mu_Au": 0.02, "log_prob": -1 / 3 - k, "log_weight": 2 / 7 + k}
+        atoms.calc = SinglePointCalculator(atoms, energy=-0.1 / 3 * (k + 1))
+        yield atoms
+
+
+def interrupted():
+    yield from structures(2)
+    raise KeyboardInterrupt
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def assert_same(read, facts, written):
+    assert str(read.symbols) == str(written.symbols)
+    assert np.allclose(read.positions, written.positions, atol=1e-7)
+    assert np.allclose(read.cell[:], written.cell[:], atol=1e-7)
+    for key in FACTS:
+        assert facts[key] == written.info[key], key
+
+
+@pytest.mark.parametrize("name", ["a.extxyz", "a.xyz"])
+def test_extxyz_round_trip(tmp_path, name):
+    path = write_structures(structures(), tmp_path / name)
+    read = ase.io.read(path, ":", format="extxyz")
+    assert len(read) == 3
+    for a, b in zip(read, structures(), strict=True):
+        assert_same(a, a.info, b)
+        assert a.get_potential_energy() == b.get_potential_energy()
+        assert a.pbc.all()
+    assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", ["a.db", "a.json"])
+@pytest.mark.filterwarnings("error")
+def test_database_round_trip(tmp_path, name):
+    path = write_structures(structures(), tmp_path / name)
+    with connect(path) as database:
+        rows = list(database.select())
+        assert database.count("T=600,log_prob<-1") == 2
+    for row, b in zip(rows, structures(), strict=True):
+        assert_same(row.toatoms(), row.key_value_pairs, b)
+        assert row.energy == pytest.approx(b.get_potential_energy(), abs=1e-14)
+    assert len(ase.io.read(path, ":")) == 3
+    assert names(tmp_path) == [name]
+
+
+def test_poscar_round_trip(tmp_path):
+    path = write_structures(structures(), tmp_path / "set")
+    assert names(path) == ["POSCAR_00000", "POSCAR_00001", "POSCAR_00002", "index.csv"]
+    with open(path / "index.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, b in zip(rows, structures(), strict=True):
+        a = ase.io.read(path / row["file"], format="vasp")
+        b_sorted = b[np.argsort(b.get_chemical_symbols(), kind="stable")]
+        assert_same(a, {k: float(v) for k, v in row.items() if k != "file"}, b_sorted)
+        assert float(row["energy"]) == b.get_potential_energy()
+    assert names(tmp_path) == ["set"]
+
+
+@pytest.mark.parametrize("name", ["a.extxyz", "a.db", "a.json", "set"])
+def test_an_interrupt_leaves_the_old_file(tmp_path, name):
+    path = write_structures(structures(1), tmp_path / name)
+    content = lambda: [p.read_bytes() for p in sorted(path.iterdir())] if path.is_dir() else path.read_bytes()  # noqa: E731
+    before = content()
+    with pytest.raises(KeyboardInterrupt):
+        write_structures(interrupted(), path)
+    assert content() == before
+    assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", ["a.extxyz", "a.db", "a.json", "set"])
+def test_a_second_write_replaces_the_first(tmp_path, name):
+    write_structures(structures(3), tmp_path / name)
+    path = write_structures(structures(1), tmp_path / name)
+    read = [p for p in names(path) if p != "index.csv"] if path.is_dir() else ase.io.read(path, ":")
+    assert len(read) == 1
+    assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("file", ["notes.txt", "POSCAR_00001", "POSCAR"])
+def test_a_folder_of_other_files_is_refused(tmp_path, file):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / file).write_text("precious")
+    with pytest.raises(AlloygenError, match=file):
+        write_structures(structures(), tmp_path / "mine")
+    assert (tmp_path / "mine" / file).read_text() == "precious"
+    assert names(tmp_path) == ["mine"] and names(tmp_path / "mine") == [file]
+
+
+def test_a_foreign_file_among_ours_is_refused(tmp_path):
+    path = write_structures(structures(), tmp_path / "set")
+    (path / "notes.txt").write_text("precious")
+    with pytest.raises(AlloygenError, match=r"notes\.txt"):
+        write_structures(structures(1), path)
+    assert len(names(path)) == 5
+
+
+def test_an_empty_folder_and_missing_parents_are_fine(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert len(names(write_structures(structures(), tmp_path / "empty"))) == 4
+    assert write_structures(structures(), tmp_path / "x" / "y" / "a.extxyz").is_file()
+
+
+def test_formats_and_suffixes(tmp_path):
+    with pytest.raises(AlloygenError, match=r"\.extxyz.*\.db.*'a\.cif'"):
+        write_structures(structures(), "a.cif")
+    with pytest.raises(AlloygenError, match="extxyz, poscar, db, json"):
+        format_of("a.xyz", "vasp")
+    assert write_structures(structures(), tmp_path / "run.v2", format="poscar").is_dir()
+    path = write_structures(structures(), tmp_path / "data", format="extxyz")
+    assert len(ase.io.read(path, ":", format="extxyz")) == 3
+
+
+def test_poscars_do_not_replace_a_file(tmp_path):
+    (tmp_path / "set").write_text("precious")
+    with pytest.raises(AlloygenError, match="got a file"):
+        write_structures(structures(), tmp_path / "set")
+    assert (tmp_path / "set").read_text() == "precious"
+
+
+def test_atomic_path_keeps_the_old_file_on_any_failure(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    for error in (RuntimeError, KeyboardInterrupt, OSError(28, "No space left on device")):
+        with pytest.raises(error if isinstance(error, type) else OSError), atomic_path(path) as part:
+            part.write_bytes(b"half")
+            raise error
+        assert path.read_bytes() == b"old" and names(tmp_path) == ["a.bin"]
+    with pytest.raises(AlloygenError, match="got none"), atomic_path(path):
+        pass
+    assert path.read_bytes() == b"old"
+    with atomic_path(path) as part:
+        assert part.parent == tmp_path and part.suffix == ".bin"
+        part.write_bytes(b"new")
+    assert path.read_bytes() == b"new" and path.stat().st_mode & 0o777 == 0o640 and names(tmp_path) == ["a.bin"]
+
+
+def test_atomic_path_follows_links_and_refuses_folders(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    with atomic_path(tmp_path / "link.txt") as part:
+        part.write_text("new")
+    assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "real.txt").read_text() == "new"
+    with pytest.raises(AlloygenError, match="add a file name"), atomic_path(tmp_path):
+        pass
+
+
+def test_atomic_folder_puts_the_old_one_back(tmp_path, monkeypatch):
+    import os
+
+    with atomic_folder(tmp_path / "set") as part:
+        (part / "old").write_text("1")
+    rename = os.rename
+
+    def fails_for_the_new_one(a, b):
+        if (a / "new").exists():
+            raise OSError(5, "Input/output error")
+        rename(a, b)
+
+    monkeypatch.setattr(os, "rename", fails_for_the_new_one)
+    with pytest.raises(OSError, match="Input/output"), atomic_folder(tmp_path / "set") as part:
+        (part / "new").write_text("2")
+    assert names(tmp_path) == ["set"] and names(tmp_path / "set") == ["old"]

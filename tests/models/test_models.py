@@ -1,0 +1,225 @@
+"""What every model is: a normalised law over occupations, for every condition and every order."""
+
+import numpy as np
+import pytest
+import torch
+from small_systems import SYSTEMS, chi_square, enumeration, exact, generator, hamiltonian, random_orders, randomise
+
+from alloygen import orders
+from alloygen.models import MODELS as KINDS
+from alloygen.models.causal import CausalModel
+from alloygen.objectives.likelihood import heat_bath
+
+SIZE = dict(width=16, depth=1, heads=2)
+MODELS = {
+    "causal": lambda h, ranges: CausalModel(h, ranges, **SIZE),
+    "causal, deeper": lambda h, ranges: CausalModel(h, ranges, width=32, depth=2, heads=4, expand=2),
+    "causal, near-sighted": lambda h, ranges: CausalModel(h, ranges, neighbours=3, **SIZE),
+}
+
+
+@pytest.fixture(params=list(MODELS))
+def kind(request):
+    return request.param
+
+
+def build(kind, name, scale=0.3):
+    """A model with random weights everywhere, the layers that start at zero included."""
+    torch.manual_seed(0)
+    return randomise(MODELS[kind](hamiltonian(name), SYSTEMS[name].ranges()), scale=scale)
+
+
+def everything(net, name, T, mu, order, known=None):
+    """log_prob (M,) of every state at one condition along one order."""
+    occ = enumeration(name).occ
+    m = len(occ)
+    with torch.no_grad():
+        return net.log_prob(occ, T.expand(m), mu.expand(m, -1), order.expand(m, -1), known)
+
+
+def mixed(name, n):
+    T, mu = SYSTEMS[name].conditions()
+    pick = torch.arange(n) % len(T)
+    return T[pick], mu[pick]
+
+
+def test_every_kind_is_covered():
+    assert {MODELS[k](hamiltonian("cuau-2x2x2"), SYSTEMS["cuau-2x2x2"].ranges()).kind for k in MODELS} == set(KINDS)
+
+
+def test_probabilities_of_all_states_add_up_to_one(kind, system):
+    net = build(kind, system)
+    lattice = hamiltonian(system).lattice
+    drawn = [*random_orders(hamiltonian(system), 2), *orders.draw("sublattice", lattice, 1, generator(), "all"),
+             *orders.draw("raster", lattice, 1, generator(), "none")]
+    laws = []
+    for (T, mu), order in zip(zip(*SYSTEMS[system].conditions(), strict=True), drawn, strict=True):
+        log_prob = everything(net, system, T, mu, order)
+        assert log_prob.dtype == torch.float64
+        assert float(log_prob.exp().sum()) == pytest.approx(1, abs=1e-5)
+        laws.append(log_prob)
+    # negative control: the sum notices when one law is read along another order
+    spliced = torch.where(torch.arange(len(laws[0])) % 2 == 0, laws[0], laws[1])
+    assert abs(float(spliced.exp().sum()) - 1) > 1e-4
+
+
+def test_what_sample_says_is_what_log_prob_says(kind, system):
+    net = build(kind, system)
+    T, mu = mixed(system, 64)
+    order = random_orders(hamiltonian(system), 64)
+    occ, log_prob = net.sample(T, mu, order, generator())
+    hamiltonian(system).check(occ)
+    assert log_prob.dtype == torch.float64
+    with torch.no_grad():
+        torch.testing.assert_close(log_prob, net.log_prob(occ, T, mu, order), rtol=0, atol=1e-4)
+        assert (log_prob - net.log_prob(occ.flip(0), T, mu, order)).abs().max() > 0.1
+
+
+def test_samples_follow_the_law(kind, system):
+    net, n = build(kind, system), 20000
+    (T, *_), (mu, *_) = SYSTEMS[system].conditions()
+    order = random_orders(hamiltonian(system), 1, seed=3)
+    occ, _ = net.sample(T.expand(n), mu.expand(n, -1), order.expand(n, -1), generator(7))
+    counts = torch.bincount(enumeration(system).index(occ), minlength=len(enumeration(system)))
+    law = everything(net, system, T, mu, order).exp()
+    assert chi_square(counts, n * law) > 1e-4
+    # negative controls: another condition of the same model, and the exact law of the Hamiltonian
+    far = everything(net, system, T, SYSTEMS[system].conditions()[1][1], order).exp()
+    assert chi_square(counts, n * far) < 1e-9
+    assert chi_square(counts, n * exact(system, float(T), mu)) < 1e-9
+
+
+def test_same_seed_same_samples(kind):
+    net = build(kind, "cuau-2x2x2")
+    T, mu = mixed("cuau-2x2x2", 16)
+    order = random_orders(net.hamiltonian, 16)
+    (a, p), (b, q), (c, _) = (net.sample(T, mu, order, generator(s)) for s in (1, 1, 2))
+    assert torch.equal(a, b) and torch.equal(p, q) and not torch.equal(a, c)
+
+
+def test_conditions_in_one_batch_do_not_see_each_other(kind, system):
+    net = build(kind, system)
+    T, mu = mixed(system, 8)
+    order, occ = random_orders(hamiltonian(system), 8), hamiltonian(system).random(8, generator(2))
+    with torch.no_grad():
+        together = net.log_prob(occ, T, mu, order)
+        alone = torch.cat([net.log_prob(*(x[i : i + 1] for x in (occ, T, mu, order))) for i in range(8)])
+        torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
+        turned = net.log_prob(occ, T, mu.roll(1, 0), order)
+    assert (together - turned).abs().min() > 1e-3
+
+
+def test_only_differences_of_mu_matter(kind, system):
+    net = build(kind, system)
+    T, mu = mixed(system, 8)
+    order, occ = random_orders(hamiltonian(system), 8), hamiltonian(system).random(8, generator(2))
+    with torch.no_grad():
+        torch.testing.assert_close(net.log_prob(occ, T, mu + 0.37, order), net.log_prob(occ, T, mu, order),
+                                   rtol=0, atol=1e-4)
+
+
+# ---------------------------------------------------------------------- known sites
+def given(name, n, seed=0):
+    """Random known sets and values (-1 elsewhere), with orders that put them first."""
+    h, g = hamiltonian(name), generator(seed)
+    mask = torch.rand(n, h.n_sites, generator=g) < torch.linspace(0, 1, n)[:, None]
+    known = torch.where(mask, h.random(n, g), -1)
+    return known, orders.known_first(random_orders(h, n, seed), mask)
+
+
+def test_known_sites_stay_and_do_not_count(kind, system):
+    net = build(kind, system)
+    T, mu = mixed(system, 32)
+    known, order = given(system, 32)
+    occ, log_prob = net.sample(T, mu, order, generator(), known)
+    assert torch.equal(occ[known >= 0], known[known >= 0])
+    with torch.no_grad():
+        torch.testing.assert_close(log_prob, net.log_prob(occ, T, mu, order, known), rtol=0, atol=1e-4)
+        steps = net.log_conditionals(occ, T, mu, order)
+    chosen = torch.gather(steps, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
+    of_known = (chosen * (torch.gather(known, 1, order) >= 0)).sum(1)
+    torch.testing.assert_close(log_prob, chosen.sum(1) - of_known, rtol=0, atol=1e-4)
+    assert log_prob[-1] == 0  # all known: nothing is generated
+    assert of_known[1:].min() < -0.1
+
+
+def test_conditional_law_is_the_joint_over_the_marginal(kind, system):
+    """log p(x | x_known) = log p(x) - log p(x_known), the marginal by summing over every state that agrees."""
+    net, occ = build(kind, system), enumeration(system).occ
+    (T, *_), (mu, *_) = SYSTEMS[system].conditions()
+    values, order = given(system, 5, seed=2)
+    known, order = values[2], order[2]
+    agree = ((occ == known) | (known < 0)).all(1)
+    joint = everything(net, system, T, mu, order)
+    conditional = everything(net, system, T, mu, order, known.expand(len(occ), -1))
+    assert 1 < agree.sum() < len(occ)
+    expected = joint[agree] - torch.logsumexp(joint[agree], 0)
+    torch.testing.assert_close(conditional[agree], expected, rtol=0, atol=1e-4)
+
+
+def test_samples_given_known_sites_follow_the_conditional_law(kind):
+    name, n = "two-sublattice", 20000
+    net, e = build(kind, name), enumeration(name)
+    (T, *_), (mu, *_) = SYSTEMS[name].conditions()
+    known, order = (x[1] for x in given(name, 4, seed=1))
+    occ, _ = net.sample(T.expand(n), mu.expand(n, -1), order.expand(n, -1), generator(), known.expand(n, -1))
+    agree = ((e.occ == known) | (known < 0)).all(1)
+    law = everything(net, name, T, mu, order).exp() * agree
+    counts = torch.bincount(e.index(occ), minlength=len(e))
+    assert 8 < agree.sum() < len(e) and counts[~agree].sum() == 0
+    assert chi_square(counts[agree], n * (law / law.sum())[agree]) > 1e-4
+    assert chi_square(counts[agree], n * (exact(name, float(T), mu) * agree / (exact(name, float(T), mu) * agree).sum())[agree]) < 1e-9
+
+
+# ---------------------------------------------------------------------- physics
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_last_step_is_the_exact_heat_bath(kind, system, trained):
+    """With every other site decided the conditional is known, and no network may spoil it."""
+    h = hamiltonian(system)
+    torch.manual_seed(0)
+    net = build(kind, system) if trained else MODELS[kind](h, SYSTEMS[system].ranges()).eval()
+    T, mu = mixed(system, 32)
+    order, occ = random_orders(h, 32), h.random(32, generator(4))
+    with torch.no_grad():
+        last = net.log_conditionals(occ, T, mu, order)[:, -1].exp()
+    site = order[:, -1]
+    torch.testing.assert_close(last, heat_bath(h, occ, T, mu)[torch.arange(32), site], rtol=0, atol=1e-10)
+    wrong = heat_bath(h, occ, T, -mu)[torch.arange(32), site]
+    assert (last - wrong).abs().max() > 1e-2
+
+
+def test_exact_wherever_all_neighbours_are_decided():
+    """On the 4x4 checkerboard the second half is independent given the first: those steps are exact for any weights."""
+    from alloygen.hamiltonian.ising import ising
+
+    h = ising(4, h=-0.2)
+    torch.manual_seed(0)
+    net = randomise(CausalModel(h, {"T": [2, 3], "mu": [[-0.5, 0.5]]}, **SIZE))
+    order = orders.draw("sublattice", h.lattice, 8, generator())
+    T, mu = torch.full((8,), 2.5).double(), torch.tensor([[0.0, 0.3]]).double().expand(8, -1)
+    occ = h.random(8, generator(1))
+    target = torch.gather(heat_bath(h, occ, T, mu), 1, order[..., None].expand(-1, -1, 2))
+    with torch.no_grad():
+        got = net.log_conditionals(occ, T, mu, order).exp()
+    torch.testing.assert_close(got[:, 8:], target[:, 8:], rtol=0, atol=1e-12)
+    assert (got[:, :8] - target[:, :8]).abs().max() > 1e-2
+
+
+def test_forbidden_species_have_no_probability(kind):
+    net = build(kind, "two-sublattice")
+    h, (T, mu) = net.hamiltonian, mixed("two-sublattice", 16)
+    order = random_orders(h, 16)
+    with torch.no_grad():
+        logp = net.log_conditionals(h.random(16, generator()), T, mu, order)
+    forbidden = torch.as_tensor(h.lattice.element_index[h.lattice.sublattice] < 0)[order]
+    assert forbidden.any() and (logp[forbidden] == -torch.inf).all() and logp[~forbidden].isfinite().all()
+
+
+def test_config_rebuilds_the_network(kind):
+    net = build(kind, "cuau-2x2x2")
+    again = type(net)(net.hamiltonian, net.ranges, **net.config())
+    again.load_state_dict(net.state_dict())
+    T, mu = mixed("cuau-2x2x2", 4)
+    order, occ = random_orders(net.hamiltonian, 4), net.hamiltonian.random(4, generator())
+    with torch.no_grad():
+        assert np.array_equal(again.eval().log_prob(occ, T, mu, order), net.log_prob(occ, T, mu, order))

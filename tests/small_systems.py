@@ -1,0 +1,128 @@
+"""Small Hamiltonians that every family of tests runs through, and the yardsticks that the statistical ones share.
+
+All are lopsided on purpose (a field, uneven chemical potentials, odd ECIs): symmetric targets hide sign errors.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cache
+
+import alloygen.data
+import numpy as np
+import torch
+from scipy import stats
+
+from alloygen.exact.enumeration import Enumeration
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
+from alloygen.hamiltonian.ising import ising
+from alloygen.lattice import Primitive
+
+FCC = 0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
+
+
+def random_expansion(cell, basis, species, seed: int, orders=(0, 1, 2, 3), size: float = 0.02) -> ClusterExpansion:
+    """An expansion nobody would fit: clusters, site functions, weights and ECIs all at random, with no symmetry."""
+    rng = np.random.default_rng(seed)
+    primitive = Primitive(cell, basis, species)
+    functions = rng.normal(size=(2, len(primitive.elements)))
+    around = list(itertools.product((0, 1), (-1, 0, 1), (0, 1), range(len(primitive.basis))))
+    orbits = []
+    for order in orders:
+        for k in range(2 if order else 1):
+            clusters = 3
+            members = [[around[i] for i in rng.choice(len(around), order, replace=False)] for _ in range(clusters)]
+            members = np.array(members).reshape(clusters, order, 4)
+            which = rng.integers(2, size=(clusters, order))
+            orbits.append(Orbit(f"c{order}_{k}", size * rng.normal(), members, which, rng.random(clusters) + 0.5))
+    return ClusterExpansion(primitive, functions, tuple(orbits), name=f"random {seed}")
+
+
+@dataclass(frozen=True)
+class System:
+    """How to build a Hamiltonian, and conditions at which neither species nor any phase is alone."""
+
+    build: callable
+    T: tuple[float, ...]
+    mu: tuple[tuple[float, ...], ...]
+
+    def conditions(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every T with every mu: (T (C,), mu (C, n_elements))."""
+        grid = list(itertools.product(self.T, self.mu))
+        return torch.tensor([t for t, _ in grid], dtype=torch.float64), torch.tensor([m for _, m in grid], dtype=torch.float64)
+
+    def ranges(self) -> dict:
+        mu = np.array(self.mu)[:, 1:]
+        return {"T": [min(self.T), max(self.T)], "mu": np.stack([mu.min(0), mu.max(0)], 1).tolist()}
+
+
+CUAU = dict(T=(500.0, 900.0), mu=((0.0, -0.04), (0.0, 0.07)))
+OWN = dict(T=(500.0, 900.0))
+SYSTEMS = {
+    "ising-3": System(lambda: ising(3, h=0.15), (2.3, 3.4), ((0.0, 0.1), (0.0, -0.5))),
+    "cuau-2x2x2": System(lambda: alloygen.data.cuau().on((2, 2, 2)), **CUAU),
+    "cuau-1x2x4": System(lambda: alloygen.data.cuau().on((1, 2, 4)), **CUAU),
+    "cuau-skew": System(lambda: alloygen.data.cuau().on([[2, 0, 0], [1, 2, 0], [0, 1, 2]]), **CUAU),
+    "ternary": System(
+        lambda: random_expansion(FCC, [[0, 0, 0]], [("A", "B", "C")], 1).on((2, 3, 1)),
+        mu=((0.0, -0.09, -0.03), (0.0, -0.15, 0.01)), **OWN),
+    "two-sublattice": System(
+        lambda: random_expansion(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [("A", "B", "C"), ("X", "B")], 2).on((2, 2, 1)),
+        mu=((0.0, 0.03, -0.02, 0.05), (0.0, -0.05, 0.04, -0.03)), **OWN),
+    "spectator": System(
+        lambda: random_expansion(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [("A", "B"), ("O",)], 3).on((3, 2, 1)),
+        mu=((0.0, -0.03, 0.0), (0.0, 0.01, 0.0)), **OWN),
+    "many-body": System(
+        lambda: random_expansion(FCC, [[0, 0, 0]], [("A", "B")], 4, orders=(0, 1, 2, 4, 5, 6)).on((2, 2, 2)),
+        mu=((0.0, -0.04), (0.0, -0.12)), **OWN),
+}
+
+
+@cache
+def hamiltonian(name: str) -> Hamiltonian:
+    return SYSTEMS[name].build()
+
+
+@cache
+def enumeration(name: str) -> Enumeration:
+    return Enumeration(hamiltonian(name))
+
+
+def exact(name: str, T: float, mu) -> torch.Tensor:
+    """p(x) of every state, in the order of ``enumeration(name).occ``; written out, not taken from ``at``."""
+    e = enumeration(name)
+    weight = -(torch.as_tensor(e.energy) - torch.as_tensor(e.counts) @ torch.as_tensor(mu)) / (hamiltonian(name).kB * T)
+    return torch.softmax(weight, 0)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_orders(h: Hamiltonian, n: int, seed: int = 0) -> torch.Tensor:
+    return torch.argsort(torch.rand(n, h.n_sites, generator=generator(seed)), 1)
+
+
+def chi_square(counts, expected) -> float:
+    """p-value of observed counts under expected ones; bins expecting fewer than 5 are put together."""
+    counts, expected = np.asarray(counts, dtype=float), np.asarray(expected, dtype=float)
+    small = expected < 5
+    if small.any():
+        counts = np.append(counts[~small], counts[small].sum())
+        expected = np.append(expected[~small], expected[small].sum())
+    if expected[-1] < 1:  # what is left over is too rare to judge: it may go with its neighbour
+        counts = np.append(counts[:-2], counts[-2:].sum())
+        expected = np.append(expected[:-2], expected[-2:].sum())
+    return float(stats.chi2.sf(((counts - expected) ** 2 / expected).sum(), len(expected) - 1))
+
+
+def randomise(model, seed: int = 0, scale: float = 0.3):
+    """Fill what is initialised to zero: without this an untrained model is the bare physics and tests are vacuous."""
+    g = generator(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.count_nonzero() == 0:
+                p.normal_(std=scale, generator=g)
+    return model.eval()

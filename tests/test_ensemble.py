@@ -1,0 +1,254 @@
+"""Ensembles of draws from exactly known laws on CuAu 2x2x4 (16 sites, 65536 states) at uneven chemical potentials."""
+
+from dataclasses import replace
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+
+from alloygen import data
+from alloygen.convert import match
+from alloygen.ensemble import Ensemble
+from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, UnknownSpecies
+from alloygen.estimate.result import Estimate
+from alloygen.exact.enumeration import Enumeration
+from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
+from alloygen.lattice import Primitive
+
+T, MU = 700.0, np.array([0.01, 0.04])  # the target; dmu = 0.03 eV
+T_Q, MU_Q = 850.0, np.array([0.0, 0.01])  # the law that is drawn from
+
+
+class Map:
+    """A stand-in for the map between sites and Atoms."""
+
+    def to_atoms(self, row):
+        atoms = bulk("Cu", a=3.8).repeat((2, 2, 4))
+        atoms.symbols = [("Cu", "Au")[int(s)] for s in row]
+        return atoms
+
+
+@pytest.fixture(scope="module")
+def table():
+    return Enumeration(data.cuau().on((2, 2, 4)))
+
+
+@pytest.fixture(scope="module")
+def exact(table):
+    return table.at(T, MU)
+
+
+@pytest.fixture(scope="module")
+def laws(table, exact):
+    return {"p": exact.probabilities, "q": table.at(T_Q, MU_Q).probabilities}
+
+
+def draw(table, law, n, seed, **fields):
+    rows = np.searchsorted(np.cumsum(law), np.random.default_rng(seed).random(n)).clip(max=len(law) - 1)
+    log_prob = torch.from_numpy(np.log(law[rows]))
+    fields = {"T": T, "mu": MU, "log_prob": log_prob, "method": "exact", "atoms_map": Map(), **fields}
+    return Ensemble(table.hamiltonian, table.occ[rows], torch.from_numpy(table.energy[rows]), **fields)
+
+
+# ---------------------------------------------------------------------- q = p
+def test_draws_from_the_target_have_no_error_in_phi(table, laws, exact):
+    ens = draw(table, laws["p"], 200, 0)
+    assert ens.ness == pytest.approx(1.0, abs=1e-12)
+    assert ens.effective_samples == pytest.approx(200)
+    assert ens.free_energy().value == pytest.approx(exact.phi, abs=1e-13)
+    assert ens.free_energy().stderr < 1e-10
+    assert ens.weights == pytest.approx(1 / 200)
+    assert ens.log_weight.dtype == torch.float64
+    assert ens.log_weight.numpy() == pytest.approx(exact.log_z)
+
+
+# ---------------------------------------------------------------------- calibration
+def z_scores(make, exact, repeats=300):
+    """Standard scores of four estimates over independent ensembles, {name: (repeats,)}."""
+    truth = {"phi": exact.phi, "composition": exact.composition[1], "energy": exact.energy,
+             "capacity": exact.heat_capacity}
+    z = {name: [] for name in truth}
+    for seed in range(repeats):
+        ens = make(seed)
+        found = {"composition": ens.composition("Au"), "energy": ens.mean_energy(), "capacity": ens.heat_capacity()}
+        if ens.has_likelihood:
+            found["phi"] = ens.free_energy()
+        for name, e in found.items():
+            z[name].append((e.value - truth[name]) / e.stderr)
+    return {name: np.array(v) for name, v in z.items() if v}
+
+
+def calibrated(z):
+    return abs(z.mean()) < 0.25 and 0.8 < z.std() < 1.25
+
+
+def test_weighted_estimates_are_calibrated(table, laws, exact):
+    z = z_scores(lambda seed: draw(table, laws["q"], 2000, seed), exact)
+    assert set(z) == {"phi", "composition", "energy", "capacity"}
+    assert {name: calibrated(v) for name, v in z.items()} == dict.fromkeys(z, True), z
+
+
+def test_plain_estimates_are_calibrated(table, laws, exact):
+    z = z_scores(lambda seed: draw(table, laws["p"], 2000, seed, log_prob=None, method="mc"), exact)
+    assert set(z) == {"composition", "energy", "capacity"}
+    assert {name: calibrated(v) for name, v in z.items()} == dict.fromkeys(z, True), z
+
+
+def test_resampled_estimates_are_calibrated(table, laws, exact):
+    z = z_scores(lambda seed: draw(table, laws["q"], 1000, seed).resample(1500, seed=seed), exact, repeats=200)
+    assert calibrated(z["composition"]) and calibrated(z["energy"]), z
+
+
+@pytest.mark.parametrize("mistake, name", [
+    (m, n) for m in ("wrong sign of mu", "stale likelihood", "no weights") for n in ("phi", "composition", "energy")
+    if (m, n) != ("no weights", "phi")
+])
+def test_mistakes_do_not_pass_as_calibrated(table, laws, exact, mistake, name):
+    """The negative control: the same check goes red when the weights are wrong."""
+
+    def make(seed):
+        ens = draw(table, laws["q"], 2000, seed)
+        if mistake == "wrong sign of mu":
+            return replace(ens, mu=-MU)
+        if mistake == "no weights":
+            return replace(ens, log_prob=None)
+        stale = table.at(T_Q + 100, MU_Q).probabilities[table.index(ens.occ)]
+        return replace(ens, log_prob=torch.from_numpy(np.log(stale)))
+
+    assert not calibrated(z_scores(make, exact, repeats=40)[name])
+
+
+# ---------------------------------------------------------------------- Monte Carlo
+def test_monte_carlo_carries_no_likelihood(table, laws):
+    ens = draw(table, laws["p"], 100, 0, log_prob=None, method="mc", info={"inefficiency": 4.0})
+    for ask in (lambda: ens.log_weight, lambda: ens.ness, ens.free_energy):
+        with pytest.raises(AlloygenError, match=r'Monte Carlo samples carry no likelihood.*method="neural".*MBAR'):
+            ask()
+    assert ens.weights == pytest.approx(0.01)
+    assert ens.effective_samples == 25.0
+    once = replace(ens, info={})
+    for name in ("mean_energy", "heat_capacity"):
+        assert getattr(ens, name)().stderr == pytest.approx(2 * getattr(once, name)().stderr)
+    known = replace(ens, info={"free_energy": Estimate(-0.05, 0.001)})
+    assert known.free_energy() == Estimate(-0.05, 0.001)
+
+
+# ---------------------------------------------------------------------- composition
+def test_composition_counts_exchangeable_sites_only():
+    """C sits on a ternary sublattice, a binary one and a fixed one: only the first two count."""
+    primitive = Primitive(np.eye(3), [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0]], [("A", "B", "C"), ("C",), ("C", "D")])
+    orbit = Orbit("point", 0.0, [[(0, 0, 0, 0)]], [[0]], [1.0])
+    h = ClusterExpansion(primitive, [[1.0, 0.0, 2.0, -1.0]], (orbit,), kB=1.0).on((2, 1, 1))
+    occ = torch.tensor([[2, 0, 0, 0, 0, 1]] * 60)  # A/B/C: C then A; C/D: C then D
+    ens = Ensemble(h, occ, h.energy(occ), None, T=1.0)
+    assert ens.composition("C").value == pytest.approx(2 / 4)
+    assert ens.composition("A").value == pytest.approx(1 / 4)
+    assert ens.composition("B").value == 0.0
+    assert sum(ens.composition(e).value for e in h.elements) == pytest.approx(1.0)
+    with pytest.raises(UnknownSpecies, match="got 'Xe'"):
+        ens.composition("Xe")
+
+
+# ---------------------------------------------------------------------- parts
+def test_subsets(table, laws):
+    ens = draw(table, laws["q"], 100, 0)
+    assert len(ens) == 100 and len(ens[3]) == 1 and len(ens[10:20]) == 10 and len(ens[[1, 5]]) == 2
+    assert torch.equal(ens[10:20].log_weight, ens.log_weight[10:20])
+    assert len(ens[ens.energy < ens.energy.median()]) == int((ens.energy < ens.energy.median()).sum())
+    assert torch.equal(ens[-1].occ[0], ens.occ[99])
+    with pytest.raises(IndexError):
+        ens[100]
+
+
+def test_resample_is_seeded_and_keeps_the_free_energy(table, laws):
+    ens = draw(table, laws["q"], 500, 0)
+    a, b, c = ens.resample(50, seed=1), ens.resample(50, seed=1), ens.resample(50, seed=2)
+    assert torch.equal(a.occ, b.occ) and not torch.equal(a.occ, c.occ)
+    assert a.log_prob is None and a.free_energy() == ens.free_energy()
+    assert a.inefficiency == pytest.approx(1 + 50 / ens.effective_samples)
+
+
+def test_low_sample_size_warns_at_the_user(table, laws):
+    with pytest.warns(LowSampleSize, match="Draw more") as caught:
+        draw(table, laws["q"], 20, 0).free_energy()
+    assert caught[0].filename.endswith("test_ensemble.py")
+
+
+def test_repr_says_what_it_is(table, laws):
+    text = repr(draw(table, laws["p"], 100, 0))
+    assert text == "Ensemble('exact', n=100, T=700, mu={'Cu': 0.01, 'Au': 0.04}, NESS=1.000)"
+    assert "100 equal weights" in repr(draw(table, laws["p"], 100, 0, log_prob=None))
+
+
+def test_wrong_shapes_are_refused(table):
+    h, occ = table.hamiltonian, table.occ[:4]
+    with pytest.raises(AlloygenError, match=r"energy of shape \(4,\)"):
+        Ensemble(h, occ, torch.zeros(3), None, T=1.0)
+    with pytest.raises(AlloygenError, match=r"log_prob of shape \(4,\)"):
+        Ensemble(h, occ, torch.zeros(4), torch.zeros(4, 1), T=1.0)
+    with pytest.raises(BadCondition, match="Cu"):
+        Ensemble(h, occ, torch.zeros(4), None, T=1.0, mu=[0.0])
+    with pytest.raises(BadCondition, match="above 0"):
+        Ensemble(h, occ, torch.zeros(4), None, T=0.0)
+
+
+# ---------------------------------------------------------------------- structures
+def test_atoms_carry_what_is_known(table, laws):
+    ens = draw(table, laws["q"], 5, 0)
+    atoms = ens.atoms[2]
+    assert [("Cu", "Au").index(s) for s in atoms.symbols] == ens.occ[2].tolist()
+    assert atoms.get_potential_energy() == float(ens.energy[2])
+    assert atoms.info == {"T": T, "mu_Cu": 0.01, "mu_Au": 0.04, "log_prob": float(ens.log_prob[2]),
+                          "log_weight": float(ens.log_weight[2])}
+    assert len(ens.atoms) == len(list(ens.atoms)) == 5 and len(ens.atoms[1:3]) == 2
+    assert str(ens.atoms[-1].symbols) == str(ens.atoms[4].symbols)
+    with pytest.raises(IndexError):
+        ens.atoms[5]
+    assert "log_prob" not in replace(ens, log_prob=None).atoms[0].info
+    with pytest.raises(AlloygenError, match="atoms_map"):
+        len(replace(ens, atoms_map=None).atoms)
+
+
+def test_atoms_of_a_real_map_follow_the_callers_order(table, laws):
+    """The caller's Atoms are shuffled and stretched: each configuration has the energy of its own occupations."""
+    atoms = bulk("Cu", a=3.7).repeat((2, 2, 4))
+    atoms = atoms[np.random.default_rng(0).permutation(16)]
+    atoms_map = match(atoms, data.cuau().primitive)
+    h = data.cuau().on(atoms_map.lattice)
+    occ = h.random(20, torch.Generator().manual_seed(0))
+    ens = Ensemble(h, occ, h.energy(occ), None, T=T, mu=MU, atoms_map=atoms_map)
+    for made, energy in zip(ens.atoms, ens.energy.tolist(), strict=True):
+        assert np.allclose(made.positions, atoms.positions)
+        assert made.get_potential_energy() == energy
+        assert float(h.energy(torch.from_numpy(atoms_map.occ_from(made))[None])[0]) == energy
+
+
+def test_written_ensembles_reweight_from_the_file(table, laws, tmp_path):
+    ens = draw(table, laws["q"], 200, 0)
+    read = ase.io.read(ens.write(tmp_path / "configs.extxyz"), ":")
+    occ = torch.tensor([[("Cu", "Au").index(s) for s in a.symbols] for a in read])
+    energy, log_prob = (torch.tensor(v, dtype=torch.float64) for v in (
+        [a.get_potential_energy() for a in read], [a.info["log_prob"] for a in read]))
+    mu = [read[0].info[f"mu_{e}"] for e in ens.elements]
+    again = Ensemble(ens.hamiltonian, occ, energy, log_prob, T=read[0].info["T"], mu=mu)
+    assert again.free_energy() == ens.free_energy()
+    assert [a.info["log_weight"] for a in read] == again.log_weight.tolist()
+
+
+@pytest.mark.parametrize("name, count", [("set", 4), ("set.db", None), ("set.json", None)])
+def test_other_formats(table, laws, tmp_path, name, count):
+    ens = draw(table, laws["q"], 3, 0)
+    path = ens.write(tmp_path / name)
+    assert len(list(path.iterdir())) == count if count else len(ase.io.read(path, ":")) == 3
+    with pytest.raises(AlloygenError, match="overwrite=True"):
+        ens.write(path, overwrite=False)
+
+
+def test_pymatgen(table, laws):
+    ens = draw(table, laws["q"], 2, 0)
+    structure = ens.to_pymatgen()[1]
+    assert [str(s.specie) for s in structure] == ens.atoms[1].get_chemical_symbols()
+    assert structure.properties["energy"] == float(ens.energy[1])
+    assert structure.properties["mu_Au"] == 0.04
