@@ -117,6 +117,13 @@ class Hamiltonian:
         return kernels.build_trie(self.term_ptr, self.term_coef, self.channel_function[self.term_channel],
                                   self.term_others, self.term_n)
 
+    @cached_property
+    def lookup(self):
+        """Table of single-flip energy changes, or None where it does not apply; see ``hamiltonian.lookup``."""
+        from alloygen.hamiltonian.lookup import build_lookup
+
+        return build_lookup(self)
+
     # ------------------------------------------------------------------ occupations
     def check(self, occ) -> torch.Tensor:
         """Occupations as an int64 tensor (B, N), or an error that says what is wrong with them."""

@@ -197,12 +197,15 @@ def metropolis(occ, phi, energy, counts, beta, mu, state, r, attempts, sites, n_
 
 @njit(cache=True, nogil=True)
 def sweep_replicas(occ, energy, counts, betas, mus, state, attempts, accepted, sites, n_species, element,
-                   site_functions, trie, depth):
+                   site_functions, trie):
     """``attempts`` flips of every replica r at betas[r], mus[r]; energies and counts are kept up to date."""
     n_functions = site_functions.shape[1]
     n = occ.shape[1]
     phi = np.empty(n * n_functions)
-    stack = np.ones(depth + 1)
+    depth = 0
+    for d in trie.node_depth:
+        depth = max(depth, d)
+    stack = np.ones(depth + 2)
     for r in range(occ.shape[0]):
         for i in range(n):
             for f in range(n_functions):

@@ -19,6 +19,7 @@ import torch
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian import kernels
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.lookup import sweep_lookup
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ class Chains:
     """One Markov chain per condition, advanced by compiled single flips, with optional exchange.
 
     ``chains.step(sweeps)`` moves every chain; ``chains.occ[chains.replica_at[c]]`` is the configuration at condition c.
-    The whole state is in arrays (``state()``), so a run can be continued bit for bit.
+    ``lookup=False`` takes the general kernel also where a lookup table applies.
     """
 
-    def __init__(self, hamiltonian: Hamiltonian, T, mu, seed: int, pairs=None, occ=None, threads: int = 1):
+    def __init__(self, hamiltonian: Hamiltonian, T, mu, seed: int, pairs=None, occ=None, threads: int = 1,
+                 lookup: bool = True):
         self.hamiltonian = hamiltonian
         self.T = np.asarray(T, dtype=float)
         self.mu = np.asarray(mu, dtype=float).reshape(len(self.T), -1)
@@ -57,7 +59,7 @@ class Chains:
             raise AlloygenError("expected at least one site with two species or more, got none: nothing can change")
         generator = torch.Generator().manual_seed(seed)
         start = hamiltonian.random(len(self.T), generator) if occ is None else hamiltonian.check(occ)
-        self.occ = np.ascontiguousarray(start.numpy()).copy()
+        self.occ = np.ascontiguousarray(start.numpy().astype(np.int8))
         self.energy = hamiltonian.energy(start).numpy().copy()
         self.counts = hamiltonian.counts(start).numpy().copy()
         seeds = np.random.SeedSequence(seed).generate_state(len(self.T) + 1, np.uint64)
@@ -69,6 +71,7 @@ class Chains:
         self.accepted = np.zeros(len(self.T), dtype=np.int64)
         self.attempts = 0
         self.round = 0
+        self.lookup = hamiltonian.lookup if lookup else None
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._threads = threads
 
@@ -79,14 +82,16 @@ class Chains:
         condition_of[self.replica_at] = np.arange(n)
         beta, mu = self.beta[condition_of], self.mu[condition_of]
         attempts = sweeps * len(self.sites)
-        depth = int(h.trie.node_depth.max(initial=0)) + 1
         accepted = np.zeros(n, dtype=np.int64)
         element = h.lattice.element_index[h.lattice.sublattice]
 
         def work(part):
-            kernels.sweep_replicas(self.occ[part], self.energy[part], self.counts[part], beta[part], mu[part],
-                                   self.rng[:-1][part], attempts, accepted[part], self.sites, h.lattice.n_species,
-                                   element, h.site_functions, h.trie, depth)
+            chains = (self.occ[part], self.energy[part], self.counts[part], beta[part], mu[part], self.rng[:-1][part],
+                      attempts, accepted[part], self.sites)
+            if self.lookup is not None:
+                sweep_lookup(*chains, element, self.lookup)
+            else:
+                kernels.sweep_replicas(*chains, h.lattice.n_species, element, h.site_functions, h.trie)
 
         cuts = np.linspace(0, n, self._threads + 1).astype(int)
         parts = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b > a]
@@ -101,7 +106,7 @@ class Chains:
 
     def configurations(self) -> tuple[np.ndarray, np.ndarray]:
         """(occ (C, N) int8, energy (C,)) by condition."""
-        return self.occ[self.replica_at].astype(np.int8), self.energy[self.replica_at]
+        return self.occ[self.replica_at], self.energy[self.replica_at]
 
 
 def grid_pairs(n_T: int, n_mu: int) -> list[np.ndarray]:
