@@ -201,7 +201,7 @@ def _moved(found: AtomsMap, model: Model, row: np.ndarray) -> AtomsMap:
 
 # ---------------------------------------------------------------------- drawing
 def _neural(model: Model, atoms_map, T, mu, n, seed, order, batch, progress) -> Ensemble:
-    from tqdm.auto import tqdm
+    from alloygen.progress import tqdm
 
     _warn_outside(model, T, mu)
     h = model.hamiltonian

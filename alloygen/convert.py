@@ -77,7 +77,7 @@ class AtomsMap:
         return occ
 
     def renumbered(self, lattice: Lattice, row: np.ndarray) -> AtomsMap:
-        """The same Atoms on the sites of ``lattice``, where ``row`` (N,) is the site of each site of ``self.lattice``."""
+        """The same Atoms on the sites of ``lattice``; ``row`` (N,) is the new site of each site of ``self.lattice``."""
         return replace(self, lattice=lattice, site=np.asarray(row)[self.site])
 
     def to_atoms(self, occ) -> Atoms:
@@ -198,7 +198,7 @@ def _best_fit(atoms, primitive: Primitive, limit: float) -> _Fit:
     lowest = (0, np.count_nonzero(~np.isin(symbols, primitive.elements)[code]))
     best, promise = None, None
     for found in find_matrices(primitive, np.array(atoms.cell), len(atoms) // len(primitive.basis)):
-        if found.loose and best is not None and best.badness[0] == 0:
+        if best is not None and found.loose and not best.found.loose and best.badness[0] == 0:
             break
         fractions = found.fractions(positions)
         trial = _fit(fractions[sample], found, primitive, symbols, code[sample], limit)

@@ -86,7 +86,7 @@ def evaluate(model: Model, T, mu, n: int, *, reference: Reference | None = None,
 
     exact : compare with enumeration (None: where the supercell is small enough)
     """
-    from tqdm.auto import tqdm
+    from alloygen.progress import tqdm
 
     h = model.hamiltonian
     if len(h.elements) != 2:

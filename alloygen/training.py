@@ -207,7 +207,7 @@ class Trainer:
 
     def load(self, path: Path) -> None:
         tensors, meta = read_tensors(path)
-        if meta["config"] != self.config.fingerprint:
+        if meta.get("config") != self.config.fingerprint:
             raise CheckpointError(
                 f"expected a training state of this configuration in {path}, got one of another configuration. "
                 "Choose another output folder, or start anew with resume=False (--restart)."
@@ -301,7 +301,7 @@ def train(config, folder, *, resume: bool = True, progress: bool = True, stop_at
 
 
 def _loop(trainer: Trainer, state: Path, log: Path, progress: bool, stop_at: int | None, started: float) -> None:
-    from tqdm.auto import tqdm
+    from alloygen.progress import tqdm
 
     t = trainer.config.training
     saved, loss, figures = time.monotonic(), float("nan"), {}

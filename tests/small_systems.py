@@ -9,11 +9,11 @@ import itertools
 from dataclasses import dataclass
 from functools import cache
 
-import alloygen.data
 import numpy as np
 import torch
 from scipy import stats
 
+import alloygen.data
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
@@ -21,6 +21,7 @@ from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Primitive
 
 FCC = 0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
+PAIR = [[0, 0, 0], [0.5, 0.5, 0.5]]
 
 
 def random_expansion(cell, basis, species, seed: int, orders=(0, 1, 2, 3), size: float = 0.02) -> ClusterExpansion:
@@ -50,8 +51,8 @@ class System:
 
     def conditions(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Every T with every mu: (T (C,), mu (C, n_elements))."""
-        grid = list(itertools.product(self.T, self.mu))
-        return torch.tensor([t for t, _ in grid], dtype=torch.float64), torch.tensor([m for _, m in grid], dtype=torch.float64)
+        T, mu = zip(*itertools.product(self.T, self.mu), strict=True)
+        return torch.tensor(T, dtype=torch.float64), torch.tensor(mu, dtype=torch.float64)
 
     def ranges(self) -> dict:
         mu = np.array(self.mu)[:, 1:]
@@ -69,10 +70,10 @@ SYSTEMS = {
         lambda: random_expansion(FCC, [[0, 0, 0]], [("A", "B", "C")], 1).on((2, 3, 1)),
         mu=((0.0, -0.09, -0.03), (0.0, -0.15, 0.01)), **OWN),
     "two-sublattice": System(
-        lambda: random_expansion(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [("A", "B", "C"), ("X", "B")], 2).on((2, 2, 1)),
+        lambda: random_expansion(np.eye(3), PAIR, [("A", "B", "C"), ("X", "B")], 2).on((2, 2, 1)),
         mu=((0.0, 0.03, -0.02, 0.05), (0.0, -0.05, 0.04, -0.03)), **OWN),
     "spectator": System(
-        lambda: random_expansion(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [("A", "B"), ("O",)], 3).on((3, 2, 1)),
+        lambda: random_expansion(np.eye(3), PAIR, [("A", "B"), ("O",)], 3).on((3, 2, 1)),
         mu=((0.0, -0.03, 0.0), (0.0, 0.01, 0.0)), **OWN),
     "many-body": System(
         lambda: random_expansion(FCC, [[0, 0, 0]], [("A", "B")], 4, orders=(0, 1, 2, 4, 5, 6)).on((2, 2, 2)),
@@ -105,8 +106,11 @@ def random_orders(h: Hamiltonian, n: int, seed: int = 0) -> torch.Tensor:
     return torch.argsort(torch.rand(n, h.n_sites, generator=generator(seed)), 1)
 
 
-def chi_square(counts, expected) -> float:
-    """p-value of observed counts under expected ones; bins expecting fewer than 5 are put together."""
+def chi_square(counts, expected, constraints: int = 1) -> float:
+    """p-value of observed counts under expected ones; bins expecting fewer than 5 are put together.
+
+    constraints : how many sums of the counts were fixed beforehand
+    """
     counts, expected = np.asarray(counts, dtype=float), np.asarray(expected, dtype=float)
     small = expected < 5
     if small.any():
@@ -115,7 +119,7 @@ def chi_square(counts, expected) -> float:
     if expected[-1] < 1:  # what is left over is too rare to judge: it may go with its neighbour
         counts = np.append(counts[:-2], counts[-2:].sum())
         expected = np.append(expected[:-2], expected[-2:].sum())
-    return float(stats.chi2.sf(((counts - expected) ** 2 / expected).sum(), len(expected) - 1))
+    return float(stats.chi2.sf(((counts - expected) ** 2 / expected).sum(), len(expected) - constraints))
 
 
 def randomise(model, seed: int = 0, scale: float = 0.3):

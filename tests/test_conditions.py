@@ -147,6 +147,7 @@ def test_cuau_grid_has_110_conditions_in_order():
 
 
 def test_importing_conditions_brings_no_heavy_library():
-    code = "import sys, alloygen.conditions; print([m for m in ('ase', 'torch', 'pymatgen', 'numba') if m in sys.modules])"
+    heavy = ("ase", "torch", "pymatgen", "numba")
+    code = f"import sys, alloygen.conditions; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -34,7 +34,7 @@ def read_tensors(path, device: str = "cpu") -> tuple[dict, dict]:
     try:
         with safe_open(os.fspath(path), framework="pt", device=device) as f:
             metadata = json.loads((f.metadata() or {}).get("alloygen", "{}"))
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+            tensors = {k: f.get_tensor(k) for k in f.keys()}
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(
             f"expected a whole safetensors checkpoint at {os.fspath(path)!r}, got a damaged or truncated file ({error}). "
@@ -100,9 +100,12 @@ def load_model(path, hamiltonian=None, device: str = "cpu"):
             f"({expansion.name}) in {path}. Train one with `alloygen train`, or use the expansion of the checkpoint."
         )
     model = MODELS[meta["kind"]](expansion.on(Lattice.from_dict(meta["lattice"])), meta["ranges"], **meta["model"])
-    missing = sorted(set(model.state_dict()) ^ set(tensors))
-    if missing:
-        raise CheckpointError(f"{path}: expected the tensors of the model, these differ: {missing[:5]}")
+    own, given = ({k: tuple(v.shape) for k, v in part.items()} for part in (model.state_dict(), tensors))
+    differ = sorted(k for k in own.keys() | given.keys() if own.get(k) != given.get(k))
+    if differ:
+        raise CheckpointError(
+            f"{path}: expected the tensors of the model, these differ in name or shape: {differ[:5]}. Use the original."
+        )
     model.load_state_dict(tensors)
     model.metadata = meta
     return model.to(device).eval()

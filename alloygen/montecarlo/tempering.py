@@ -151,9 +151,9 @@ def metropolis(hamiltonian: Hamiltonian, T, mu, n: int, *, sweeps: int = 10, bur
 def _collect(chains: Chains, n: int, sweeps: int, burn: int, progress: bool, title: str) -> Samples:
     if n < 1 or sweeps < 1 or burn < 0:
         raise AlloygenError(f"expected n >= 1, sweeps >= 1 and burn >= 0, got n={n}, sweeps={sweeps}, burn={burn}")
-    from tqdm.auto import trange
+    from alloygen.progress import tqdm
 
-    for _ in trange(burn, desc=f"{title}: equilibration", disable=not progress, leave=False):
+    for _ in tqdm(range(burn), desc=f"{title}: equilibration", disable=not progress, leave=False):
         chains.step(sweeps)
     chains.accepted[:] = 0
     chains.attempts = 0
@@ -161,7 +161,7 @@ def _collect(chains: Chains, n: int, sweeps: int, burn: int, progress: bool, tit
         t[:] = 0
     occ = np.empty((len(chains.T), n, chains.occ.shape[1]), dtype=np.int8)
     energy = np.empty((len(chains.T), n))
-    bar = trange(n, desc=f"{title}: samples", disable=not progress, leave=False)
+    bar = tqdm(range(n), desc=f"{title}: samples", disable=not progress, leave=False)
     for k in bar:
         chains.step(sweeps)
         occ[:, k], energy[:, k] = chains.configurations()

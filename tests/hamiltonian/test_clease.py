@@ -4,7 +4,6 @@ import importlib.util
 import json
 from pathlib import Path
 
-import alloygen.data
 import numpy as np
 import pytest
 import torch
@@ -13,6 +12,7 @@ from clease.corr_func import CorrFunction
 from clease.settings import CEBulk, Concentration
 from small_systems import generator
 
+import alloygen.data
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.clease import atoms_species_order, from_clease
 from alloygen.lattice import Lattice
@@ -22,10 +22,12 @@ CASES = {
     "CuAu": ([["Au", "Cu"]], CUAU, [(2, 2, 2), (1, 2, 4), (2, 2, 4), (4, 4, 4), (4, 4, 8)]),
     "ternary": ([["Au", "Cu", "Ni"]], dict(crystalstructure="fcc", a=3.8, max_cluster_dia=[5.5, 4.0, 3.0]),
                 [(3, 3, 3), (2, 2, 3)]),
-    "two sublattices": ([["Li", "Na", "K"], ["O", "F"]], dict(crystalstructure="rocksalt", a=4.2, max_cluster_dia=[4.3, 3.1]),
-                        [(3, 3, 3), (1, 2, 3)]),
-    "spectator": ([["Li", "Na"], ["O"]], dict(crystalstructure="rocksalt", a=4.2, max_cluster_dia=[5.0, 4.5]), [(3, 3, 3)]),
-    "hcp": ([["Mg", "Zn"]], dict(crystalstructure="hcp", a=3.0, c=4.9, max_cluster_dia=[5.0, 4.5]), [(3, 3, 3), (2, 2, 2)]),
+    "two sublattices": ([["Li", "Na", "K"], ["O", "F"]],
+                        dict(crystalstructure="rocksalt", a=4.2, max_cluster_dia=[4.3, 3.1]), [(3, 3, 3), (1, 2, 3)]),
+    "spectator": ([["Li", "Na"], ["O"]], dict(crystalstructure="rocksalt", a=4.2, max_cluster_dia=[5.0, 4.5]),
+                  [(3, 3, 3)]),
+    "hcp": ([["Mg", "Zn"]], dict(crystalstructure="hcp", a=3.0, c=4.9, max_cluster_dia=[5.0, 4.5]),
+            [(3, 3, 3), (2, 2, 2)]),
 }
 
 

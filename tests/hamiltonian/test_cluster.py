@@ -35,7 +35,7 @@ def brute_force(h, occ) -> float:
             for members, functions, weight in zip(orbit.members, orbit.functions, orbit.weights, strict=True):
                 product = orbit.eci * weight
                 for (x, y, z, b), f in zip(members, functions, strict=True):
-                    species = lattice.species[b][int(occ[at[fold(cell + (x, y, z)), b]])]
+                    species = lattice.species[b][int(occ[at[fold(cell + np.array([x, y, z])), b]])]
                     product *= expansion.functions[f, expansion.elements.index(species)]
                 total += product
     return total

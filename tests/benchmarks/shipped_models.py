@@ -1,0 +1,53 @@
+"""The figures of the README for the models that ship. Run: python tests/benchmarks/shipped_models.py [--quick]
+
+CuAu 2x2x4 against enumeration with 10,000 configurations a condition; CuAu 4x4x4 against replica exchange with 2,000;
+then the variants of the ordered phases. Tables go to standard output, results to tests/benchmarks/results/.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from cubic_order import variants
+
+import alloygen
+from alloygen import evaluate
+
+ORDERED = {"Cu3Au (L1_2)": (-0.09, 4), "CuAu (L1_0)": (0.03, 6), "CuAu3 (L1_2)": (0.0724, 4)}
+
+
+def grid(name: str, n: int, n_reference: int, results: Path) -> None:
+    model = alloygen.load(name)
+    T, mu = evaluate.named_grid("cuau")
+    threads = torch.get_num_threads()
+    reference = evaluate.reference_samples(model.hamiltonian, T, mu, n_reference, progress=True, threads=threads)
+    rows = evaluate.evaluate(model, T, mu, n, reference=reference, progress=True)
+    print(f"\n{name}: {n} configurations a condition, {n_reference} replica-exchange samples")
+    evaluate.print_table(rows)
+    results.mkdir(exist_ok=True)
+    evaluate.write_json(results / f"{name}.json", rows, model=name, n=n, reference=n_reference, grid="cuau")
+
+
+def ordered_phases(name: str, n: int = 2000, T: float = 300.0) -> None:
+    model = alloygen.load(name)
+    generator = torch.Generator().manual_seed(0)
+    print(f"\n{name}: variants of the ordered phases at {T:.0f} K among {n} configurations (sublattices that hold Au: count)")
+    for phase, (dmu, expected) in ORDERED.items():
+        ens = evaluate.draw(model, T, np.array([0.0, dmu]), n, generator)
+        found = variants(model.hamiltonian.lattice, ens.occ.numpy())[phase]
+        print(f"{phase:>14} dmu {dmu:+.4f}: {len(found)} of {expected} variants: {dict(sorted(found.items()))}")
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--quick", action="store_true", help="a tenth of the configurations")
+    p.add_argument("--only", choices=("cuau_2x2x4", "cuau_4x4x4"))
+    args = p.parse_args()
+    part = 10 if args.quick else 1
+    folder = Path(__file__).parent / "results"
+    if args.only != "cuau_4x4x4":
+        grid("cuau_2x2x4", 10_000 // part, 2_000 // part, folder)
+    if args.only != "cuau_2x2x4":
+        grid("cuau_4x4x4", 2_000 // part, 2_000 // part, folder)
+        ordered_phases("cuau_4x4x4", 2_000 // part)

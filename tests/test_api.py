@@ -1,0 +1,132 @@
+"""The calls that users make, on the models that ship."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+import alloygen
+from alloygen.errors import AlloygenError, BadCondition, CheckpointError, LatticeMismatch, OutsideTrainedRange, UnknownSpecies
+from alloygen.exact.enumeration import Enumeration
+
+SMALL = bulk("Cu", a=3.8).repeat((2, 2, 4))
+
+
+def test_sample_gives_what_was_asked():
+    before = SMALL.copy()
+    ens = alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=300, seed=0)
+    assert ens.method == "neural" and len(ens) == 300 and before == SMALL
+    a = ens.atoms[5]
+    assert np.allclose(a.positions, SMALL.positions) and np.allclose(a.cell, SMALL.cell) and a.pbc.all()
+    assert a.get_potential_energy() == pytest.approx(float(ens.energy[5]))
+    assert {"T", "mu_Au", "log_prob", "log_weight"} <= set(a.info)
+
+
+def test_same_seed_same_samples_and_other_seed_others():
+    draw = lambda seed: alloygen.sample(SMALL, T=900, mu={"Au": 0.0}, n=50, seed=seed).occ  # noqa: E731
+    assert (draw(3) == draw(3)).all() and not (draw(3) == draw(4)).all()
+
+
+def test_free_energy_and_composition_are_exact_within_their_errors():
+    exact = Enumeration(alloygen.data.cuau().on((2, 2, 4))).at(600, np.array([0.0, 0.02]))
+    ens = alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=4000, seed=1)
+    phi, x = ens.free_energy(), ens.composition("Au")
+    assert abs(phi.value - exact.phi) < 4.5 * phi.stderr < 1e-4
+    assert abs(x.value - exact.composition[1]) < 4.5 * x.stderr
+    wrong = alloygen.sample(SMALL, T=600, mu={"Au": -0.02}, n=4000, seed=1).free_energy()
+    assert abs(wrong.value - exact.phi) > 20 * wrong.stderr  # the check can fail
+
+
+def test_energies_belong_to_the_callers_site_order():
+    """Shuffled, rescaled and turned supercells get energies that a fresh match of the returned Atoms confirms."""
+    from alloygen.convert import match
+
+    rng = np.random.default_rng(0)
+    shuffled = bulk("Au", a=4.08).repeat((4, 2, 2))[rng.permutation(16)]
+    shuffled.rotate(37, (1, 2, 3), rotate_cell=True)
+    ens = alloygen.sample(shuffled, T=800, mu={"Cu": 0.01}, n=20, seed=0)
+    assert ens.method == "neural"
+    cuau = alloygen.data.cuau()
+    for a in ens.atoms:
+        found = match(a, cuau.primitive)
+        energy = float(cuau.on(found.lattice).energy(__import__("torch").as_tensor(found.occ_from(a))[None]))
+        assert energy == pytest.approx(a.get_potential_energy(), abs=1e-9)
+
+
+def test_a_supercell_without_a_model_is_sampled_by_monte_carlo():
+    conventional = bulk("Cu", cubic=True).repeat((2, 1, 1))
+    ens = alloygen.sample(conventional, T=900, mu={"Au": 0.0}, n=50, seed=0)
+    assert ens.method == "mc" and "Au" in "".join(ens.atoms[0].get_chemical_symbols())
+    with pytest.raises(AlloygenError, match="likelihood"):
+        ens.log_weight
+    with pytest.raises(LatticeMismatch, match=r'method="mc"'):
+        alloygen.sample(conventional, T=900, mu={"Au": 0.0}, method="neural")
+
+
+def test_monte_carlo_agrees_with_the_exact_law():
+    exact = Enumeration(alloygen.data.cuau().on((2, 2, 4))).at(700, np.array([0.0, 0.05]))
+    ens = alloygen.sample(SMALL, T=700, mu={"Au": 0.05}, n=3000, seed=2, method="mc")
+    for got, truth in ((ens.composition("Au"), exact.composition[1]), (ens.mean_energy(), exact.energy)):
+        assert abs(got.value - truth) < 5 * got.stderr
+
+
+def test_alloy_is_told_by_symbols_and_mu_together():
+    assert alloygen.sample(bulk("Au").repeat((2, 2, 4)), T=600, mu={"Cu": 0.0}, n=2, seed=0).method == "neural"
+    mixed = SMALL.copy()
+    mixed.symbols[:3] = "Au"
+    number = alloygen.sample(mixed, T=600, mu=0.05, n=20, seed=0)
+    named = alloygen.sample(mixed, T=600, mu={"Au": 0.05}, n=20, seed=0)
+    assert (number.occ == named.occ).all()
+
+
+@pytest.mark.parametrize("change, error, says", [
+    (dict(T=0), BadCondition, "above 0"),
+    (dict(T=float("nan")), BadCondition, "finite"),
+    (dict(T=float("inf")), BadCondition, "finite"),
+    (dict(mu={"Ag": 0.1}), UnknownSpecies, "Ag"),
+    (dict(mu=None), UnknownSpecies, "mu="),
+    (dict(n=0), AlloygenError, "at least 1"),
+    (dict(n=2.5), AlloygenError, "integer"),
+    (dict(method="magic"), AlloygenError, "auto"),
+    (dict(model="nowhere.safetensors"), CheckpointError, "no file"),
+    (dict(model="cuau_4x4x4"), LatticeMismatch, "4x4x4"),
+    (dict(atoms=bulk("Fe").repeat(2)), UnknownSpecies, "Fe"),
+    (dict(atoms=Atoms("Cu2", [[0, 0, 0], [0, 0, 2.0]], cell=[5, 5, 5], pbc=True)), LatticeMismatch, "cell"),
+])
+def test_bad_input_is_told_before_any_work(change, error, says):
+    arguments = dict(atoms=SMALL, T=600, mu={"Au": 0.02}, n=5, seed=0) | change
+    with pytest.raises(error, match=says):
+        alloygen.sample(**arguments)
+
+
+def test_outside_the_trained_range_warns_and_says_the_range():
+    with pytest.warns(OutsideTrainedRange, match="190 to 1230"):
+        alloygen.sample(SMALL, T=1500, mu={"Au": 0.0}, n=5, seed=0)
+    with pytest.warns(OutsideTrainedRange, match=r"-0.25 to 0.25"):
+        alloygen.sample(SMALL, T=600, mu={"Au": 0.4}, n=5, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutsideTrainedRange)
+        alloygen.sample(SMALL, T=600, mu={"Au": 0.0}, n=5, seed=0)
+
+
+def test_atoms_with_a_clease_calculator_bring_their_own_hamiltonian(tmp_path):
+    from clease.calculator import attach_calculator
+    from clease.settings import CEBulk, Concentration
+
+    settings = CEBulk(Concentration([["Au", "Cu"]]), "fcc", a=3.8, db_name=str(tmp_path / "a.db"), max_cluster_dia=[3.0])
+    atoms = attach_calculator(settings, bulk("Au", a=3.8).repeat((2, 2, 2)), {"c0": 0.0, "c1_0": 0.0, "c2_d0000_0_00": 0.01})
+    ens = alloygen.sample(atoms, T=800, mu={"Cu": 0.0}, n=20, seed=0)
+    assert ens.method == "mc"
+    a = ens.atoms[0]
+    atoms.symbols[:] = a.symbols
+    assert a.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
+
+
+def test_import_is_light():
+    code = ("import time; t = time.perf_counter(); import alloygen, sys; "
+            "print([m for m in ('torch', 'clease', 'pymatgen', 'matplotlib', 'torch_geometric', 'ase') if m in sys.modules])")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -1,0 +1,407 @@
+"""Atoms laid onto lattices: any orientation, scale, shift and order; and the way back to Atoms and other libraries."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+import alloygen
+from alloygen.convert import (
+    elements_of,
+    from_pymatgen,
+    match,
+    nearest_neighbour,
+    primitive_from_atoms,
+    to_data,
+    to_pymatgen,
+)
+from alloygen.errors import LatticeMismatch, UnknownSpecies
+from alloygen.lattice import Lattice
+from alloygen.supercell import hermite
+
+CUAU = alloygen.data.cuau()
+FCC = CUAU.primitive
+OXIDE = primitive_from_atoms(bulk("MgO", "rocksalt", a=4.2), {"Mg": ["Mg", "Ni"]})
+ZINCBLENDE = primitive_from_atoms(bulk("GaAs", "zincblende", a=5.6), {"Ga": ["Ga", "Al"]})
+HCP = primitive_from_atoms(bulk("Mg"), ["Mg", "Cd"])
+
+
+def alloy(atoms, seed=0, swap=("Cu", "Au")):
+    """Random swaps of one element for another; tags number the atoms."""
+    atoms = atoms.copy()
+    symbols = np.array(atoms.get_chemical_symbols())
+    chosen = (np.random.default_rng(seed).random(len(atoms)) < 0.4) & (symbols == swap[0])
+    symbols[chosen] = swap[1]
+    atoms.symbols[:] = list(symbols)
+    atoms.set_tags(np.arange(len(atoms)))
+    return atoms
+
+
+def energy_of(m):
+    """Formation energy (eV) of matched Atoms under the CuAu expansion."""
+    return float(CUAU.on(m.lattice).energy(torch.as_tensor(m.occ_from())[None])[0])
+
+
+def rotated(atoms, seed=3):
+    q = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
+    q *= np.sign(np.linalg.det(q))
+    atoms = atoms.copy()
+    atoms.set_cell(np.array(atoms.cell) @ q)
+    atoms.positions = atoms.positions @ q
+    return atoms
+
+
+def permuted(atoms, seed=4):
+    return atoms[np.random.default_rng(seed).permutation(len(atoms))]
+
+
+def shifted(atoms):
+    atoms = atoms.copy()
+    atoms.translate([0.3, -7.1, 5.2])
+    return atoms
+
+
+def wrapped(atoms):
+    atoms = shifted(atoms)
+    atoms.wrap()
+    return atoms
+
+
+def scaled(atoms):
+    atoms = atoms.copy()
+    atoms.set_cell(1.3 * np.array(atoms.cell), scale_atoms=True)
+    return atoms
+
+
+def relaxed(atoms):
+    atoms = atoms.copy()
+    atoms.set_cell(np.array(atoms.cell) * [1.01, 1.02, 0.99], scale_atoms=True)
+    atoms.positions += np.random.default_rng(5).normal(scale=0.05, size=atoms.positions.shape)
+    return atoms
+
+
+CHANGES = {
+    "as is": lambda a: a, "permuted": permuted, "shifted": shifted, "wrapped": wrapped, "scaled": scaled,
+    "rotated": rotated, "relaxed": relaxed, "rotated relaxed": lambda a: rotated(relaxed(a)),
+    "all at once": lambda a: permuted(wrapped(rotated(scaled(a)))),
+}
+every_change = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+
+
+def bonds(atoms, reach):
+    """Counts of element pairs within ``reach``: a fingerprint that knows nothing of lattices."""
+    from ase.neighborlist import neighbor_list
+
+    i, j = neighbor_list("ij", atoms, reach)
+    ends = np.sort(np.stack([atoms.numbers[i], atoms.numbers[j]]), axis=0).T
+    pairs, count = np.unique(ends, axis=0, return_counts=True)
+    return pairs.tolist(), count.tolist()
+
+
+# ---------------------------------------------------------------------- matching
+@every_change
+@pytest.mark.parametrize("repeats", [(2, 2, 4), (4, 4, 4), (3, 2, 5)])
+def test_energy_and_round_trip_survive_every_change(change, repeats):
+    ideal = alloy(bulk("Cu", a=3.8).repeat(repeats))
+    energy = energy_of(match(ideal, FCC))
+    atoms = change(ideal)
+    before = atoms.copy()
+    m = match(atoms, FCC, check_species=True)
+    assert sorted(m.site) == list(range(len(atoms)))
+    assert energy_of(m) == pytest.approx(energy, abs=1e-10)
+    again = m.to_atoms(m.occ_from())
+    assert again == before and atoms == before and again is not atoms
+    np.testing.assert_array_equal(again.get_tags(), before.get_tags())
+
+
+@every_change
+@pytest.mark.parametrize("cells", [1, 2])
+def test_conventional_cells_match(change, cells):
+    ideal = alloy(bulk("Cu", cubic=True, a=3.8).repeat(cells), seed=2)
+    m = match(change(ideal), FCC)
+    assert m.lattice.n_sites == 4 * cells**3 and abs(round(np.linalg.det(m.lattice.matrix))) == 4 * cells**3
+    assert energy_of(m) == pytest.approx(energy_of(match(ideal, FCC)), abs=1e-10)
+
+
+def test_energies_of_ordered_phases_from_conventional_atoms():
+    """L1_2 Cu3Au and L1_0 CuAu, formation energies per site (exact)."""
+    cu3au = Atoms("AuCu3", bulk("Cu", cubic=True).positions, cell=[3.61] * 3, pbc=True).repeat(2)
+    cuau = Atoms("AuCuCuAu", bulk("Cu", cubic=True).positions, cell=[3.61] * 3, pbc=True).repeat(2)
+    for atoms, exact in ((cu3au, -0.034167194), (cuau, -0.036182488)):
+        m = match(rotated(atoms), FCC)
+        assert energy_of(m) / 32 == pytest.approx(exact, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    "primitive, cell", [(FCC, bulk("Cu", a=3.6)), (OXIDE, bulk("MgO", "rocksalt", a=4.3)), (HCP, bulk("Mg"))], ids=str
+)
+def test_repeats_keep_their_numbering_and_scale(primitive, cell):
+    m = match(cell.repeat((2, 2, 4)), primitive)
+    np.testing.assert_array_equal(m.site, np.arange(len(m.site)))
+    np.testing.assert_array_equal(m.lattice.matrix, np.diag([2, 2, 4]))
+    assert m.scale == pytest.approx((cell.get_volume() / abs(np.linalg.det(primitive.cell))) ** (1 / 3))
+    assert m.displacement.max() < 1e-9
+
+
+def test_an_equivalent_cell_of_a_diagonal_superlattice_is_diagonal():
+    atoms = alloy(bulk("Cu", a=3.8).repeat((2, 2, 4)))
+    cell = np.array(atoms.cell)
+    atoms.set_cell([cell[0], cell[1] - cell[0], cell[2] + 2 * cell[0]])
+    np.testing.assert_array_equal(match(atoms, FCC).lattice.matrix, np.diag([2, 2, 4]))
+
+
+@every_change
+@pytest.mark.parametrize(
+    "primitive, cell, swap",
+    [(OXIDE, bulk("MgO", "rocksalt", a=4.2), ("Mg", "Ni")),
+     (ZINCBLENDE, bulk("GaAs", "zincblende", a=5.6), ("Ga", "Al")),
+     (OXIDE, bulk("MgO", "rocksalt", a=4.2, cubic=True), ("Mg", "Ni")),
+     (ZINCBLENDE, bulk("GaAs", "zincblende", a=5.6, cubic=True), ("Ga", "Al")), (HCP, bulk("Mg"), ("Mg", "Cd"))],
+    ids=["rocksalt", "zincblende", "cubic rocksalt", "cubic zincblende", "hcp"],
+)
+def test_several_sublattices(change, primitive, cell, swap):
+    atoms = change(alloy(cell.repeat((2, 2, 3)), swap=swap))
+    m = match(atoms, primitive, check_species=True)
+    occ = m.occ_from()
+    assert m.to_atoms(occ) == atoms
+    if primitive is not HCP:
+        symbols = np.array(atoms.get_chemical_symbols())
+        np.testing.assert_array_equal(m.lattice.sublattice[m.site], np.isin(symbols, ["O", "As"]).astype(int))
+
+
+@pytest.mark.parametrize("change", [lambda a: a, rotated, scaled], ids=["as is", "rotated", "scaled"])
+@pytest.mark.parametrize(
+    "primitive, cell", [(OXIDE, bulk("MgO", "rocksalt", a=4.2)), (HCP, bulk("Mg"))], ids=["rocksalt", "hcp"]
+)
+def test_neighbours_on_the_lattice_are_neighbours_of_the_atoms(change, primitive, cell):
+    """An independent check of the site map: bonds counted in Atoms built from lattice positions."""
+    atoms = permuted(change(alloy(cell.repeat((2, 3, 2)), swap=(primitive.species[0]))))
+    m = match(atoms, primitive)
+    reach = 1.2 * nearest_neighbour(primitive)
+    ideal = Atoms(positions=m.lattice.positions, cell=m.lattice.cell, pbc=True, numbers=np.ones(len(atoms), dtype=int))
+    ideal.numbers[m.site] = atoms.numbers
+    assert bonds(ideal, reach) == bonds(atoms, reach * m.scale)
+
+
+@pytest.mark.parametrize("spin", [0.0, 0.4], ids=["flat", "tilted"])
+def test_a_layer_ignores_the_open_direction(spin):
+    cell = Atoms("Cu", cell=[2.5, 2.5, 9], pbc=[True, True, False])
+    layer = primitive_from_atoms(cell, ["Cu", "Au"])
+    atoms = alloy(cell.repeat((3, 4, 1)))
+    atoms.cell[2, 2] = 21.0
+    atoms.rotate(spin * 180 / np.pi, (1, 2, 3), rotate_cell=True)
+    atoms.translate([0.2, 0.3, 4.0])
+    m = match(permuted(atoms), layer)
+    assert m.lattice.n_sites == 12 and sorted(m.site) == list(range(12))
+    np.testing.assert_array_equal(m.lattice.matrix, np.diag([3, 4, 1]))
+
+
+def test_large_and_long_cells_match():
+    for repeats in ((16, 16, 16), (1, 1, 300)):
+        atoms = bulk("Cu").repeat(repeats)
+        np.testing.assert_array_equal(match(atoms, FCC).site, np.arange(len(atoms)))
+        m = match(permuted(rotated(atoms)), FCC)
+        np.testing.assert_array_equal(m.lattice.matrix, np.diag(repeats))
+        assert sorted(m.site) == list(range(len(atoms)))
+
+
+def test_a_large_cubic_cell_coincides_in_many_orientations_and_one_is_right():
+    m = match(permuted(rotated(bulk("Cu", cubic=True).repeat(6))), FCC)
+    assert sorted(m.site) == list(range(864)) and m.displacement.max() < 1e-6
+
+
+@pytest.mark.parametrize("handed", [1, -1])
+def test_a_mirror_image_matches_since_energies_cannot_tell_it(handed):
+    """A triclinic crystal has no operation but the identity, so only the improper orientation fits its mirror image."""
+    cell = Atoms("CuOS", scaled_positions=[[0, 0, 0], [0.4, 0.3, 0.1], [0.1, 0.7, 0.6]], pbc=True,
+                 cell=[[4.0, 0, 0], [0.7, 4.9, 0], [0.4, 1.1, 6.1]])
+    atoms = alloy(cell.repeat((2, 2, 3)))
+    atoms.set_cell(np.array(atoms.cell) * [-1, 1, 1])
+    atoms.positions *= [-1, 1, 1]
+    atoms.set_cell(np.array(atoms.cell) * [[1], [1], [handed]])
+    m = match(permuted(rotated(atoms)), primitive_from_atoms(cell, {"Cu": ["Cu", "Au"]}), check_species=True)
+    assert m.displacement.max() < 1e-9 and sorted(m.site) == list(range(36))
+
+
+def test_the_caller_is_never_changed_and_nothing_leaks():
+    atoms = alloy(bulk("Cu", a=3.8).repeat((2, 2, 2)))
+    atoms.calc, atoms.info["energy"] = EMT(), -1.0
+    atoms.set_masses(np.arange(1.0, 9.0))
+    before, calc = atoms.copy(), atoms.calc
+    m = match(atoms, FCC)
+    made = m.to_atoms(np.zeros(8, dtype=int))
+    assert made.calc is None and made.info == {} and set(made.get_masses()) == {63.546}
+    made.positions += 1
+    m.atoms.positions[:] = 0
+    assert atoms == before and atoms.calc is calc and atoms.info == {"energy": -1.0}
+    atoms.symbols[:] = "Au"
+    assert m.to_atoms(m.occ_from()).get_chemical_formula() == before.get_chemical_formula()
+    assert m.occ_from(atoms).tolist() == [1] * 8
+
+
+# ---------------------------------------------------------------------- what is refused
+def pushed(atoms, i, by):
+    atoms = atoms.copy()
+    atoms.positions[i] += by
+    return atoms
+
+
+def doubled(atoms):
+    atoms = atoms.copy()
+    atoms.positions[5] = atoms.positions[3]
+    return atoms
+
+
+CU = bulk("Cu", a=3.8).repeat((4, 4, 4))
+
+
+@pytest.mark.parametrize(
+    "atoms, primitive, words",
+    [
+        (bulk("Fe").repeat(3), FCC, r"model's primitive cell \[\[0.0, 1.9, 1.9\].*got 27 atoms in the cell \[\["),
+        (bulk("Mg").repeat(4), FCC, "integer supercell of the model's primitive cell"),
+        (CU[1:], FCC, "expected 64 atoms, .*got a wrong number of atoms: 63.*'X' where a vacancy"),
+        (CU + Atoms("H", [[1.0, 1, 1]]), FCC, "expected 64 atoms, .*got a wrong number of atoms: 65"),
+        (bulk("MgO", "rocksalt", a=4.2).repeat(2)[1:], OXIDE, "multiple of 2 atoms.*wrong number of atoms: 15"),
+        (Atoms(cell=np.eye(3), pbc=True), FCC, "wrong number of atoms: 0"),
+        (pushed(CU, 7, [0, 0, 0.8]), FCC, r"within 0.403 A of its site, got atoms off their sites: 7 by 0.800 "),
+        (pushed(CU, 0, [0, 0, 0.8]), FCC, r"off their sites: 0 by 0.800 "),
+        (doubled(CU), FCC, r"one atom on each of 64 sites, got several.*atoms \[3, 5\] \(1 sites are empty\)"),
+        (Atoms(CU, pbc=[True, True, False]), FCC, r"periodic boundaries along axes \[0, 1, 2\].*Set atoms.pbc"),
+        (Atoms("Cu", pbc=True), FCC, "three independent vectors.*Set atoms.cell"),
+    ],
+)
+def test_match_refuses(atoms, primitive, words):
+    with pytest.raises(LatticeMismatch, match=words):
+        match(atoms, primitive)
+
+
+def test_a_wider_tolerance_takes_the_displaced_atom():
+    assert match(pushed(CU, 7, [0, 0, 0.8]), FCC, tol=0.35).displacement.argmax() == 7
+
+
+def test_species_are_checked_where_they_sit():
+    atoms = alloy(bulk("MgO", "rocksalt", a=4.2).repeat(2), swap=("Mg", "Ni"))
+    atoms.symbols[4] = "Pt"
+    m = match(atoms, OXIDE)
+    with pytest.raises(UnknownSpecies, match=r"Pt on sublattice 0 \(Mg/Ni allowed\) at atoms 4\. Change"):
+        m.occ_from()
+    with pytest.raises(UnknownSpecies, match="Pt on sublattice 0"):
+        match(atoms, OXIDE, check_species=True)
+    placeholder = bulk("Ni").repeat(2)
+    assert match(placeholder, FCC).to_atoms(np.ones(8)).get_chemical_formula() == "Au8"
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda m: m.to_atoms(np.zeros((2, 8))), LatticeMismatch, r"shape \(8,\), got \(2, 8\). Pass one row"),
+        (lambda m: m.to_atoms(np.full(8, 2)), LatticeMismatch, r"species indices into .*got values \[2\]"),
+        (lambda m: m.to_atoms(np.full(8, 0.5)), LatticeMismatch, "species indices"),
+        (lambda m: m.occ_from(bulk("Cu")), LatticeMismatch, "expected 8 atoms .* got 1"),
+    ],
+)
+def test_atoms_map_refuses(call, error, words):
+    with pytest.raises(error, match=words):
+        call(match(bulk("Cu").repeat(2), FCC))
+
+
+def test_labels_that_are_no_elements_stay_occupations():
+    from alloygen.hamiltonian.ising import ising_expansion
+
+    m = match(Atoms("X", cell=[1, 1, 5], pbc=[True, True, False]).repeat((4, 4, 1)), ising_expansion().primitive)
+    with pytest.raises(UnknownSpecies, match=r"expected chemical symbols as species, got -, \+.*vacancy 'X'"):
+        m.to_atoms(np.zeros(16))
+
+
+# ---------------------------------------------------------------------- primitive cells, elements
+def test_primitive_from_atoms_takes_lists_and_dicts():
+    cell = bulk("MgO", "rocksalt", a=4.2)
+    assert primitive_from_atoms(cell, ["Mg", "Ni"]).species == (("Mg", "Ni"),) * 2
+    assert primitive_from_atoms(cell, [["Mg", "Ni"], "O"]).species == (("Mg", "Ni"), ("O",))
+    assert primitive_from_atoms(cell, {"Mg": ["Mg", "Ni"]}).species == (("Mg", "Ni"), ("O",))
+    with pytest.raises(UnknownSpecies, match="among Mg, O, got Pt"):
+        primitive_from_atoms(cell, {"Pt": ["Pt"]})
+    for wrong in ([["Mg"]], [["Mg", "Mg"], ["O"]], [[], ["O"]]):
+        with pytest.raises(LatticeMismatch, match="one list of different symbols per site"):
+            primitive_from_atoms(cell, wrong)
+
+
+@pytest.mark.parametrize(
+    "mu, expected",
+    [(None, ("Cu",)), (0.1, ("Cu",)), ({"Au": 0.1}, ("Cu", "Au")),
+     ([{"Au": 0.1}, {"Cu": 0.1, "Ag": 0}], ("Cu", "Au", "Ag"))],
+)
+def test_elements_of(mu, expected):
+    assert elements_of(bulk("Cu").repeat(2), mu) == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hermite_names_a_superlattice(seed):
+    rng = np.random.default_rng(seed)
+    h = rng.integers(-4, 5, (3, 3))
+    if round(np.linalg.det(h)) == 0:
+        h += 5 * np.eye(3, dtype=int)
+    lower, upper = np.tril(rng.integers(-2, 3, (3, 3)), -1), np.triu(rng.integers(-2, 3, (3, 3)), 1)
+    unimodular = (np.eye(3, dtype=int) + lower) @ (np.eye(3, dtype=int) + upper)
+    np.testing.assert_array_equal(hermite(unimodular @ h), hermite(h))
+    assert abs(round(np.linalg.det(h))) == round(np.linalg.det(hermite(h)))
+    assert (np.tril(hermite(h), -1) == 0).all()
+
+
+# ---------------------------------------------------------------------- graphs and pymatgen
+@pytest.mark.parametrize("matrix", [(2, 2, 4), (1, 1, 1), (4, 4, 4), [[-1, 1, 1], [1, -1, 1], [1, 1, -1]]])
+def test_graph_has_every_image_of_the_first_shell(matrix):
+    lattice = Lattice(FCC, matrix)
+    data = to_data(lattice)
+    assert torch.bincount(data.edge_index[0], minlength=lattice.n_sites).tolist() == [12] * lattice.n_sites
+    lengths = data.edge_vec.norm(dim=1)
+    assert torch.allclose(lengths, torch.full_like(lengths, nearest_neighbour(FCC)), atol=1e-5)
+    i, j = data.edge_index
+    ends = data.pos[j] + data.edge_shift.to(data.pos.dtype) @ data.cell[0]
+    assert torch.allclose(data.pos[i] + data.edge_vec, ends, atol=1e-5)
+    assert data.validate() and data.num_nodes == lattice.n_sites and "x" not in data
+
+
+def test_graph_shells_sublattices_and_species():
+    two = to_data(Lattice(FCC, (2, 2, 4)), cutoff=1.05 * np.sqrt(2) * nearest_neighbour(FCC))
+    assert two.num_edges == 16 * (12 + 6)
+    lattice = Lattice(OXIDE, (2, 2, 2))
+    data = to_data(lattice, occ=np.where(lattice.sublattice == 0, 1, 0))
+    assert data.num_edges == 16 * 6 and (data.sublattice[data.edge_index].sum(0) == 1).all()
+    assert lattice.elements == ("Mg", "Ni", "O")
+    assert data.x.sum(0).tolist() == [0.0, 8.0, 8.0] and data.x.dtype == data.pos.dtype
+    for wrong in (np.zeros(3), np.ones(16)):
+        with pytest.raises(LatticeMismatch, match=r"species indices of shape \(16,\)"):
+            to_data(lattice, occ=wrong)
+    with pytest.raises(LatticeMismatch, match="cutoff above 0"):
+        to_data(lattice, cutoff=0)
+
+
+def test_graphs_batch():
+    from torch_geometric.data import Batch
+
+    batch = Batch.from_data_list([to_data(Lattice(FCC, (2, 2, 4))), to_data(Lattice(FCC, (2, 2, 2)))])
+    assert batch.num_nodes == 24 and batch.num_edges == 24 * 12 and batch.cell.shape == (2, 3, 3)
+
+
+def test_pymatgen_round_trip():
+    atoms = alloy(rotated(bulk("Cu", a=3.8).repeat((2, 2, 4))))
+    back = from_pymatgen(to_pymatgen(atoms))
+    assert type(back) is Atoms
+    np.testing.assert_array_equal(back.numbers, atoms.numbers)
+    apart = back.get_scaled_positions() - atoms.get_scaled_positions()
+    np.testing.assert_allclose(apart, np.rint(apart), atol=1e-9)
+    np.testing.assert_allclose(back.cell.cellpar(), atoms.cell.cellpar())
+    np.testing.assert_array_equal(match(back, FCC).occ_from(), match(atoms, FCC).occ_from())
+
+
+def test_pymatgen_disorder_is_refused():
+    from pymatgen.core import Lattice as Cell
+    from pymatgen.core import Structure
+
+    disordered = Structure(Cell.cubic(3.8), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
+    with pytest.raises(LatticeMismatch, match="one species on each site, got a disordered structure"):
+        from_pymatgen(disordered)

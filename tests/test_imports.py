@@ -1,0 +1,97 @@
+"""How the rooms are stacked: modules import from rooms below their own only, and heavy packages wait until needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import alloygen
+
+ROOT = Path(alloygen.__file__).parent
+# From the ground up; a name covers the module or the whole subpackage. Data is what ships, read by the Hamiltonians.
+ROOMS = [
+    "errors", "units", "progress", "lattice", "conditions", "supercell", "io.atomic", "io.structures", "convert",
+    "hamiltonian", "data", "exact", "montecarlo", "nn", "orders", "models", "objectives", "estimate", "io.checkpoint",
+    "config", "training", "generate", "ensemble", "phase", "io", "evaluate", "plot", "testing", "api", "cli",
+]
+# Looked up by name inside a function, so that a name can stand for what ships.
+UPWARD = {("hamiltonian.source", "data")}
+
+
+def modules() -> dict[str, Path]:
+    out = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name:
+            out[name] = path
+    out["data"] = Path(alloygen.data.__file__)  # its folder lies elsewhere in a checkout
+    return out
+
+
+def room(name: str) -> int | None:
+    """The level of a module: the longest of its prefixes that is a room."""
+    parts = name.split(".")
+    for k in range(len(parts), 0, -1):
+        if ".".join(parts[:k]) in ROOMS:
+            return ROOMS.index(".".join(parts[:k]))
+    return None
+
+
+def imported(source: str, name: str, known) -> set[str]:
+    """The modules of alloygen that a source imports, at its top or inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = ["alloygen", *name.split(".")][: -node.level]
+                base = ".".join([*package, base] if base else package)
+            inner = {f"{base}.{a.name}" for a in node.names}
+            submodules = {i for i in inner if i.removeprefix("alloygen.") in known}
+            found |= submodules or {base}
+    return {f.removeprefix("alloygen.") for f in found if f.startswith("alloygen.")}
+
+
+def climbs(name: str, source: str, known) -> list[str]:
+    own = room(name)
+    return [t for t in sorted(imported(source, name, known))
+            if t in known and room(t) is not None and room(t) > own and (name, t) not in UPWARD]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_modules_import_from_lower_rooms_only(name):
+    known = set(modules())
+    assert room(name) is not None, f"{name} has no room: give it one in ROOMS and in the README's architecture section"
+    assert climbs(name, modules()[name].read_text(), known) == []
+
+
+@pytest.mark.parametrize("line", [
+    "from alloygen.models import MODELS", "import alloygen.training", "from alloygen import orders",
+    "def f():\n    from alloygen.estimate.weights import ness", "from ..models import base",
+])
+def test_the_check_sees_a_climb(line):
+    """Negative control."""
+    assert climbs("nn.causal", line, modules())
+
+
+def test_importing_alloygen_is_light():
+    """A command line that only prints its help should not wait for torch."""
+    heavy = ["torch", "clease", "pymatgen", "matplotlib", "torch_geometric", "numba", "xarray", "ase", "spglib"]
+    code = f"import sys, alloygen; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", modules())
+def test_the_core_does_not_import_the_heavy_edges(name):
+    """CLEASE, pymatgen, matplotlib and torch-geometric are imported inside the functions that use them."""
+    heavy = {"clease", "pymatgen", "matplotlib", "torch_geometric"}
+    tree = ast.parse(modules()[name].read_text())
+    top = {a.name.split(".")[0] for n in tree.body if isinstance(n, ast.Import) for a in n.names}
+    top |= {(n.module or "").split(".")[0] for n in tree.body if isinstance(n, ast.ImportFrom)}
+    assert not top & heavy

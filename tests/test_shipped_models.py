@@ -1,0 +1,69 @@
+"""The checkpoints that ship keep what the README promises, on a part of its grid."""
+
+import hashlib
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import alloygen
+from alloygen import evaluate
+from alloygen.conditions import cuau_grid
+
+sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+from cubic_order import variants
+
+
+def test_2x2x4_matches_enumeration():
+    T, mu = cuau_grid()
+    pick = np.arange(len(T))[::4]
+    rows = evaluate.evaluate(alloygen.load("cuau_2x2x4"), T[pick], mu[pick], 2000)
+    figures = evaluate.summary(rows)
+    assert figures["ness_min"] > 0.95
+    assert figures["phi_deviation_max_meV"] < 0.1
+    assert figures["phi_within_4_stderr"] > 0.95
+
+
+def test_4x4x4_against_monte_carlo():
+    model = alloygen.load("cuau_4x4x4")
+    T, mu = np.array([300.0, 500, 700, 900, 1100]), np.array([-0.12, 0.0, 0.06, -0.06, 0.0724])
+    reference = evaluate.reference_samples(model.hamiltonian, T, mu, 300, dmu=0.03)
+    figures = evaluate.summary(evaluate.evaluate(model, T, mu, 300, reference=reference))
+    assert figures["ness_mean"] > 0.8 and figures["ness_min"] > 0.45
+    assert figures["forward_ness_mean"] > 0.75
+    assert figures["js_composition_max"] < 0.06  # 300 against 300 samples: noise alone gives up to 0.03
+
+
+@pytest.mark.parametrize("phase, dmu, number", [("Cu3Au (L1_2)", -0.09, 4), ("CuAu (L1_0)", 0.03, 6), ("CuAu3 (L1_2)", 0.0724, 4)])
+def test_4x4x4_reaches_every_variant_of_the_ordered_phases(phase, dmu, number):
+    model = alloygen.load("cuau_4x4x4")
+    ens = evaluate.draw(model, 300.0, np.array([0.0, dmu]), 600, torch.Generator().manual_seed(0), 300)
+    counts = variants(model.hamiltonian.lattice, ens.occ.numpy())[phase]
+    assert len(counts) == number
+    assert min(counts.values()) > 0.4 * np.mean(list(counts.values()))
+
+
+def test_variants_of_ideal_phases():
+    """Negative and positive control of the check above."""
+    lattice = alloygen.data.cuau().on((4, 4, 4)).lattice
+    from cubic_order import simple_cubic_label
+
+    label = simple_cubic_label(lattice)
+    ideal = np.stack([label == 0, (label == 1) | (label == 2), label != 3, np.arange(64) % 2 == 0]).astype(int)
+    found = variants(lattice, ideal[:3])
+    assert found == {"Cu3Au (L1_2)": {(0,): 1}, "CuAu (L1_0)": {(1, 2): 1}, "CuAu3 (L1_2)": {(0, 1, 2): 1}}
+    random = np.random.default_rng(0).integers(0, 2, (50, 64))
+    assert sum(sum(v.values()) for v in variants(lattice, random).values()) == 0
+
+
+def test_checksums_of_the_shipped_files():
+    folder = files("alloygen.data")
+    lines = folder.joinpath("SHA256SUMS").read_text().split("\n")
+    listed = {name: digest for digest, name in (line.split() for line in lines if line)}
+    assert {"cuau.json", "cuau_2x2x4.safetensors", "cuau_4x4x4.safetensors"} == set(listed)
+    for name, digest in listed.items():
+        assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == digest
+        assert folder.joinpath(name).stat().st_size < 6e6
