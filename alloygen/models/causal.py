@@ -117,7 +117,7 @@ class CausalModel(Model):
         cache = self.network.new_cache(b, n)
         occ = torch.zeros_like(order)
         log_prob = torch.zeros(b, dtype=torch.float64, device=order.device)
-        uniform = torch.rand(n, b, generator=generator, dtype=torch.float64, device=order.device)
+        uniform = torch.rand(n, b, generator=generator, dtype=torch.float64, device=generator.device).to(order.device)
         for t in range(n):
             site = order[:, t : t + 1]
             step = torch.full_like(site, t)

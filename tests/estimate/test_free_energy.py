@@ -20,15 +20,26 @@ def test_lognormal_weights_are_calibrated():
     assert 0.85 < np.std(z) < 1.15
 
 
-def test_equal_weights_have_no_error():
+def test_equal_weights_leave_the_error_of_what_was_not_seen():
     e = free_energy(np.full(100, 32.0), kT=0.5, n_sites=4)
-    assert (e.value, e.stderr) == (-4.0, 0.0)
+    assert e.value == -4.0 and e.stderr == pytest.approx(0.5 / 4 / 100)
+
+
+def test_error_bar_holds_where_rare_states_are_mostly_unseen():
+    """One state of mass 1 - r and one of r = 3e-4 that q draws half as often: most runs of 1000 never see it."""
+    rng, r, q = np.random.default_rng(0), 3e-4, 1.5e-4
+    z = []
+    for _ in range(400):
+        rare = rng.random(1000) < q
+        e = free_energy(np.where(rare, np.log(r / q), np.log((1 - r) / (1 - q))), kT=1.0, n_sites=1)
+        z.append(e.value / e.stderr)  # log Z = 0
+    assert np.mean(np.abs(z) <= 4) > 0.99
 
 
 def test_error_is_the_sample_variance_of_the_mean():
     w = np.random.default_rng(0).uniform(0.5, 1.5, size=500)
     e = free_energy(np.log(w), kT=1.0, n_sites=1)
-    assert e.stderr == pytest.approx(w.std(ddof=1) / np.sqrt(500) / w.mean())
+    assert e.stderr == pytest.approx(np.hypot(w.std(ddof=1) / np.sqrt(500) / w.mean(), 1 / 500))
 
 
 @pytest.mark.parametrize("log_w", [np.zeros(49), np.r_[np.zeros(900), 7.0]], ids=["few", "one weight over 20 %"])

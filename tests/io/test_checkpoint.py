@@ -100,7 +100,7 @@ def test_another_hamiltonian(path):
         load_model(path, other)
     with pytest.raises(CheckpointError, match=other.fingerprint):
         load_model(path, other.expansion)
-    load_model(path, hamiltonian("cuau-1x2x4"))  # one expansion on another supercell: the lattice is the caller's to check
+    load_model(path, hamiltonian("cuau-1x2x4"))  # another supercell of one expansion is the caller's to check
 
 
 def test_a_small_change_of_one_eci_is_another_hamiltonian(path):
