@@ -13,7 +13,7 @@ from alloygen import orders
 from alloygen.conditions import chemical_potentials, temperature
 from alloygen.convert import AtomsMap, elements_of, match
 from alloygen.ensemble import Ensemble
-from alloygen.errors import AlloygenError, LatticeMismatch, OutsideTrainedRange, UnknownSpecies
+from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, OutsideTrainedRange, UnknownSpecies
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.io.checkpoint import load_model
@@ -58,8 +58,20 @@ def train(config, folder=None, *, resume: bool = True, progress: bool = True) ->
     return load_model(run(config, Path(folder or Path("runs") / config.name), resume=resume, progress=progress))
 
 
-def sample(atoms, T, mu=None, n: int = 1000, *, seed: int | None = None, model=None, hamiltonian=None,
-           method: str = "auto", order: str | None = None, batch: int = 500, progress: bool = False) -> Ensemble:
+def sample(
+    atoms,
+    T,
+    mu=None,
+    n: int = 1000,
+    *,
+    seed: int | None = None,
+    model=None,
+    hamiltonian=None,
+    method: str = "auto",
+    order: str | None = None,
+    batch: int = 500,
+    progress: bool = False,
+) -> Ensemble:
     """Draw equilibrium configurations of an alloy at temperature T and chemical potentials mu.
 
     p(x) = exp(-beta [E(x) - sum_k mu_k N_k(x)]) / Z, the semigrand-canonical law.
@@ -96,7 +108,7 @@ def sample(atoms, T, mu=None, n: int = 1000, *, seed: int | None = None, model=N
         raise AlloygenError(f"expected method to be one of {METHODS}, got {method!r}")
     model, target, atoms_map = _resolve(atoms, mu, model, hamiltonian, method)
     potentials = chemical_potentials(mu, target.lattice)
-    if model is None:
+    if model is None or method == "mc":
         return _monte_carlo(target, atoms_map, T, potentials, int(n), seed, progress)
     return _neural(model, atoms_map, T, potentials, int(n), seed, order, batch, progress)
 
@@ -116,8 +128,8 @@ def _resolve(atoms, mu, model, hamiltonian, method) -> tuple[Model | None, Hamil
     """The model (None for Monte Carlo), the Hamiltonian on the supercell, and the map to the caller's Atoms."""
     if model is not None:
         model = model if isinstance(model, Model) else load(model)
-        if hamiltonian is not None and hamiltonian.fingerprint != model.hamiltonian.fingerprint:
-            load(model, hamiltonian) if not isinstance(model, Model) else _other_hamiltonian(model, hamiltonian)
+        if hamiltonian is not None:
+            _require_hamiltonian(model, _expansion(atoms, mu, hamiltonian))
         return model, model.hamiltonian, _fit(atoms, model, mu)
     expansion = _expansion(atoms, mu, hamiltonian)
     _require_elements(atoms, mu, expansion)
@@ -129,9 +141,9 @@ def _resolve(atoms, mu, model, hamiltonian, method) -> tuple[Model | None, Hamil
             candidate = load(str(path))
             if candidate.hamiltonian.fingerprint != expansion.fingerprint:
                 continue
-            row = candidate.hamiltonian.lattice.site_map(found.lattice)
+            row = _site_row(candidate, found)
             if row is not None:
-                return candidate, candidate.hamiltonian, _moved(found, candidate, row)
+                return candidate, candidate.hamiltonian, found.renumbered(candidate.hamiltonian.lattice, row)
     if method == "neural":
         raise LatticeMismatch(
             f"expected a supercell that a model was trained for ({', '.join(checkpoints())}), got {found.lattice!r}. "
@@ -140,11 +152,13 @@ def _resolve(atoms, mu, model, hamiltonian, method) -> tuple[Model | None, Hamil
     return None, expansion.on(found.lattice), found
 
 
-def _other_hamiltonian(model: Model, hamiltonian):
-    raise AlloygenError(
-        f"expected a model of the Hamiltonian {hamiltonian.fingerprint}, got one of {model.hamiltonian.fingerprint} "
-        f"({model.hamiltonian.expansion.name}). Leave hamiltonian out, or train a model for it."
-    )
+def _require_hamiltonian(model: Model, expansion: ClusterExpansion) -> None:
+    got = model.hamiltonian.expansion
+    if got.fingerprint != expansion.fingerprint:
+        raise CheckpointError(
+            f"expected a model of the Hamiltonian {expansion.fingerprint} ({expansion.name}), got one of {got.fingerprint} "
+            f"({got.name}). Leave hamiltonian out, or train a model for it."
+        )
 
 
 def _expansion(atoms, mu, hamiltonian) -> ClusterExpansion:
@@ -184,19 +198,29 @@ def _fit(atoms, model: Model, mu) -> AtomsMap:
     lattice = model.hamiltonian.lattice
     _require_elements(atoms, mu, model.hamiltonian.expansion)
     found = match(atoms, lattice.primitive)
-    row = lattice.site_map(found.lattice)
+    row = _site_row(model, found)
     if row is None:
         raise LatticeMismatch(
             f"expected a supercell of {lattice!r} with cell\n{np.array2string(lattice.cell, precision=4)}\n"
             f"got {found.lattice!r} with cell\n{np.array2string(np.array(atoms.cell), precision=4)}\n"
             "Use the model's supercell, a model for this one, or leave model out for Monte Carlo."
         )
-    return _moved(found, model, row)
+    return found.renumbered(lattice, row)
 
 
-def _moved(found: AtomsMap, model: Model, row: np.ndarray) -> AtomsMap:
-    """The same Atoms with their sites renumbered as the model numbers them."""
-    return found.renumbered(model.hamiltonian.lattice, row)
+def _site_row(model: Model, found: AtomsMap) -> np.ndarray | None:
+    """The model's site of each site that the Atoms were laid on, or None where the supercell is another.
+
+    A turned cell is the same system only if the expansion has the symmetry of its lattice; energies tell.
+    """
+    h = model.hamiltonian
+    row = h.lattice.site_map(found.lattice)
+    if row is None or np.array_equal(h.lattice.matrix, found.lattice.matrix):
+        return row
+    ours = h.random(4, torch.Generator().manual_seed(0))
+    theirs = ours[:, torch.as_tensor(row)]
+    same = torch.allclose(h.energy(ours), h.expansion.on(found.lattice).energy(theirs), atol=1e-9, rtol=1e-9)
+    return row if same else None
 
 
 # ---------------------------------------------------------------------- drawing
@@ -215,7 +239,9 @@ def _neural(model: Model, atoms_map, T, mu, n, seed, order, batch, progress) -> 
         for start in range(0, n, batch):
             b = min(batch, n - start)
             path = orders.draw(family, h.lattice, b, generator)
-            x, lp = model.sample(torch.full((b,), T, dtype=torch.float64), torch.as_tensor(mu).expand(b, -1), path, generator)
+            x, lp = model.sample(
+                torch.full((b,), T, dtype=torch.float64), torch.as_tensor(mu).expand(b, -1), path, generator
+            )
             occ.append(x)
             log_prob.append(lp)
             bar.update(b)
@@ -234,7 +260,10 @@ def _warn_outside(model: Model, T: float, mu: np.ndarray) -> None:
     if outside:
         warnings.warn(
             f"the model was trained on another range: {'; '.join(outside)}. Weights stay exact, but look at the NESS, or "
-            'use method="mc".', OutsideTrainedRange, stacklevel=4)
+            'use method="mc".',
+            OutsideTrainedRange,
+            stacklevel=4,
+        )
 
 
 def _monte_carlo(h: Hamiltonian, atoms_map, T, mu, n, seed, progress) -> Ensemble:
@@ -248,6 +277,11 @@ def _monte_carlo(h: Hamiltonian, atoms_map, T, mu, n, seed, progress) -> Ensembl
     occ = torch.as_tensor(s.occ[0].astype(np.int64))
     energy = torch.as_tensor(s.energy[0])
     reduced = (energy - h.counts(occ) @ torch.as_tensor(mu)).numpy()
-    info = {"fingerprint": h.fingerprint, "seed": seed, "acceptance": float(s.acceptance[0]), "exchange": s.exchange,
-            "inefficiency": inefficiency(reduced)}
+    info = {
+        "fingerprint": h.fingerprint,
+        "seed": seed,
+        "acceptance": float(s.acceptance[0]),
+        "exchange": s.exchange,
+        "inefficiency": inefficiency(reduced),
+    }
     return Ensemble(h, occ, energy, None, T, mu, "mc", atoms_map, info)

@@ -8,14 +8,20 @@ import warnings
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="alloygen", description="Equilibrium configurations and free energies of lattice alloys.")
+    p = argparse.ArgumentParser(
+        prog="alloygen", description="Equilibrium configurations and free energies of lattice alloys."
+    )
     p.add_argument("--version", action="version", version=_version())
     sub = p.add_subparsers(dest="command", required=True)
 
     def condition(q):
-        q.add_argument("structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)")
+        q.add_argument(
+            "structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)"
+        )
         q.add_argument("-T", type=float, required=True, help="temperature in kelvin")
-        q.add_argument("--mu", action="append", default=[], metavar="El=eV", help="chemical potential, repeatable: --mu Au=0.02")
+        q.add_argument(
+            "--mu", action="append", default=[], metavar="El=eV", help="chemical potential, repeatable: --mu Au=0.02"
+        )
         q.add_argument("-n", type=int, default=1000, help="number of configurations (default 1000)")
         q.add_argument("--seed", type=int, default=None, help="same seed, same configurations")
         q.add_argument("-o", "--output", help="write them here: .extxyz, .db, or a folder of POSCARs")
@@ -37,8 +43,13 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument("model", help="checkpoint, or the name of one that ships")
     q.add_argument("--grid", default="cuau", help="named grid (cuau: 11 T x 9 dmu + dmu = 0.0724)")
     q.add_argument("-n", type=int, default=2000, help="configurations per condition (default 2000)")
-    q.add_argument("--reference", type=int, default=1000, metavar="N",
-                   help="replica-exchange samples per condition for the forward figures (default 1000, 0 for none)")
+    q.add_argument(
+        "--reference",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="replica-exchange samples per condition for the forward figures (default 1000, 0 for none)",
+    )
     q.add_argument("--seed", type=int, default=0)
     q.add_argument("-o", "--output", help="write the figures as JSON")
     q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
@@ -66,7 +77,9 @@ def _structure(text: str):
     try:
         return ase.io.read(text)
     except Exception as error:
-        raise AlloygenError(f"expected a structure file that ASE reads, or a cell such as Cu:4x4x4, got {text!r} ({error})") from None
+        raise AlloygenError(
+            f"expected a structure file that ASE reads, or a cell such as Cu:4x4x4, got {text!r} ({error})"
+        ) from None
 
 
 def _potentials(pairs: list[str]) -> dict | None:
@@ -86,8 +99,17 @@ def _sample(args) -> int:
     from alloygen.api import sample
 
     method, model = getattr(args, "method", "mc"), getattr(args, "model", None)
-    ens = sample(_structure(args.structure), args.T, _potentials(args.mu), args.n, seed=args.seed, model=model,
-                 hamiltonian=args.hamiltonian, method=method, progress=not args.quiet)
+    ens = sample(
+        _structure(args.structure),
+        args.T,
+        _potentials(args.mu),
+        args.n,
+        seed=args.seed,
+        model=model,
+        hamiltonian=args.hamiltonian,
+        method=method,
+        progress=not args.quiet,
+    )
     print(ens)
     for element in ens.elements[1:]:
         print(f"{'x_' + element:>12} {ens.composition(element)}")
@@ -131,13 +153,22 @@ def _evaluate(args) -> int:
     T, mu = evaluate.named_grid(args.grid)
     reference = None
     if args.reference:
-        reference = evaluate.reference_samples(model.hamiltonian, T, mu, args.reference, progress=not args.quiet,
-                                               threads=torch.get_num_threads())
+        reference = evaluate.reference_samples(
+            model.hamiltonian, T, mu, args.reference, progress=not args.quiet, threads=torch.get_num_threads()
+        )
     rows = evaluate.evaluate(model, T, mu, args.n, reference=reference, seed=args.seed, progress=not args.quiet)
     evaluate.print_table(rows, model.hamiltonian.unit)
     if args.output:
-        evaluate.write_json(args.output, rows, model=args.model, grid=args.grid, n=args.n, reference=args.reference,
-                            seed=args.seed, fingerprint=model.hamiltonian.fingerprint)
+        evaluate.write_json(
+            args.output,
+            rows,
+            model=args.model,
+            grid=args.grid,
+            n=args.n,
+            reference=args.reference,
+            seed=args.seed,
+            fingerprint=model.hamiltonian.fingerprint,
+        )
         print(f"wrote {args.output}")
     return 0
 

@@ -145,8 +145,15 @@ def _check(c: Config) -> None:
         (0 <= t.ema < 1, "training.ema", "a number in [0, 1)", t.ema),
         (0 <= t.known <= 1, "training.known", "a fraction in [0, 1]", t.known),
         (t.images in IMAGES, "training.images", f"one of {IMAGES}", t.images),
-        (len(t.orders) > 0 and set(t.orders) <= set(FAMILIES) and sum(t.orders.values()) > 0
-         and min(t.orders.values()) >= 0, "training.orders", f"weights >= 0 of families among {FAMILIES}", t.orders),
+        (
+            len(t.orders) > 0
+            and set(t.orders) <= set(FAMILIES)
+            and sum(t.orders.values()) > 0
+            and min(t.orders.values()) >= 0,
+            "training.orders",
+            f"weights >= 0 of families among {FAMILIES}",
+            t.orders,
+        ),
     ]
     for ok, key, expected, got in rules:
         if not ok:
@@ -166,7 +173,7 @@ def expand(values) -> np.ndarray:
         if isinstance(v, dict):
             if set(v) != {"from", "to", "step"} or v["step"] <= 0:
                 raise ConfigError(f"expected numbers or tables with from, to and step > 0, got {v!r}")
-            n = int(round((v["to"] - v["from"]) / v["step"]))
+            n = round((v["to"] - v["from"]) / v["step"])
             out += [v["from"] + k * v["step"] for k in range(n + 1)]
         else:
             out.append(float(v))

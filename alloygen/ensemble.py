@@ -186,8 +186,9 @@ class Ensemble:
 
     def heat_capacity(self) -> Estimate:
         """(<E^2> - <E>^2) / (kB T^2 N), E without the field term: energy per temperature and site."""
-        return thermo.heat_capacity(self.energy.numpy(), self.kT, self.hamiltonian.kB, self.n_sites, self._log_w,
-                                    self.inefficiency)
+        return thermo.heat_capacity(
+            self.energy.numpy(), self.kT, self.hamiltonian.kB, self.n_sites, self._log_w, self.inefficiency
+        )
 
     # ------------------------------------------------------------------ parts
     def subset(self, index) -> Ensemble:
@@ -212,8 +213,14 @@ class Ensemble:
         info = {**self.info, "inefficiency": 1.0 + n / self.effective_samples, "resampled_from": len(self)}
         if self.has_likelihood:
             info["free_energy"] = self.free_energy()
-        return replace(self, occ=self.occ[rows], energy=self.energy[rows], log_prob=None, info=info,
-                       method=f"{self.method}, resampled")
+        return replace(
+            self,
+            occ=self.occ[rows],
+            energy=self.energy[rows],
+            log_prob=None,
+            info=info,
+            method=f"{self.method}, resampled",
+        )
 
     # ------------------------------------------------------------------ structures
     @property
@@ -255,8 +262,10 @@ class AtomsSequence(Sequence):
 
     def __init__(self, ensemble: Ensemble):
         if ensemble.atoms_map is None:
-            raise AlloygenError("expected an ensemble that knows its Atoms, got atoms_map=None; draw it with "
-                                "alloygen.sample(atoms, ...), or pass atoms_map=")
+            raise AlloygenError(
+                "expected an ensemble that knows its Atoms, got atoms_map=None; draw it with "
+                "alloygen.sample(atoms, ...), or pass atoms_map="
+            )
         self._ensemble = ensemble
 
     def __len__(self) -> int:

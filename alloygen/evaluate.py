@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from alloygen.models.base import Model
 from alloygen.training import default_orders
 
 ENUMERABLE = 2**20
+FORWARD = 500
 
 
 @dataclass
@@ -62,8 +64,18 @@ def named_grid(name: str) -> tuple[np.ndarray, np.ndarray]:
     return cuau_grid()
 
 
-def reference_samples(h: Hamiltonian, T, mu, n: int, *, seed: int = 1, dT: float = 50.0, dmu: float = 0.015,
-                      progress: bool = False, threads: int = 1) -> Reference:
+def reference_samples(
+    h: Hamiltonian,
+    T,
+    mu,
+    n: int,
+    *,
+    seed: int = 1,
+    dT: float = 50.0,
+    dmu: float = 0.015,
+    progress: bool = False,
+    threads: int = 1,
+) -> Reference:
     """Replica exchange on the grid of the conditions (T, mu), refined so that neighbours are at most dT and dmu apart."""
     from alloygen.montecarlo.tempering import replica_exchange
 
@@ -71,17 +83,32 @@ def reference_samples(h: Hamiltonian, T, mu, n: int, *, seed: int = 1, dT: float
     table = np.zeros((len(fine_mu), len(h.elements)))
     table[:, -1] = fine_mu
     s = replica_exchange(h, fine_T, table, n, sweeps=10, burn=300, seed=seed, progress=progress, threads=threads)
-    index = np.searchsorted(fine_T, np.asarray(T) - 1e-9) * len(fine_mu) + np.searchsorted(fine_mu, np.asarray(mu) - 1e-9)
+    index = np.searchsorted(fine_T, np.asarray(T) - 1e-9) * len(fine_mu) + np.searchsorted(
+        fine_mu, np.asarray(mu) - 1e-9
+    )
     return Reference(s.occ[index], s.energy[index])
 
 
 def _refined(values: np.ndarray, step: float) -> np.ndarray:
-    parts = [np.linspace(a, b, int(np.ceil((b - a) / step - 1e-9)) + 1)[:-1] for a, b in zip(values[:-1], values[1:], strict=True)]
+    parts = [
+        np.linspace(a, b, int(np.ceil((b - a) / step - 1e-9)) + 1)[:-1]
+        for a, b in pairwise(values)
+    ]
     return np.concatenate([*parts, values[-1:]])
 
 
-def evaluate(model: Model, T, mu, n: int, *, reference: Reference | None = None, exact: bool | None = None, seed: int = 0,
-             batch: int = 1000, progress: bool = False) -> list[Row]:
+def evaluate(
+    model: Model,
+    T,
+    mu,
+    n: int,
+    *,
+    reference: Reference | None = None,
+    exact: bool | None = None,
+    seed: int = 0,
+    batch: int = 1000,
+    progress: bool = False,
+) -> list[Row]:
     """Draw n configurations at each condition (T[i], mu[i]) and measure them.
 
     exact : compare with enumeration (None: where the supercell is small enough)
@@ -117,7 +144,9 @@ def draw(model: Model, T: float, mu: np.ndarray, n: int, generator, batch: int =
     for start in range(0, n, batch):
         b = min(batch, n - start)
         path = default_orders(model, b, generator)
-        parts.append(model.sample(torch.full((b,), T, dtype=torch.float64), torch.as_tensor(mu).expand(b, -1), path, generator))
+        parts.append(
+            model.sample(torch.full((b,), T, dtype=torch.float64), torch.as_tensor(mu).expand(b, -1), path, generator)
+        )
     occ, log_prob = (torch.cat(x) for x in zip(*parts, strict=True))
     return Ensemble(model.hamiltonian, occ, model.hamiltonian.energy(occ), log_prob, T, mu, "neural")
 
@@ -135,15 +164,18 @@ def _phi(ens: Ensemble) -> tuple[float, float]:
 
 @torch.no_grad()
 def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, batch: int) -> None:
-    """Forward figures on reference samples, and distances of the histograms."""
+    """Distances of the histograms, and forward figures on at most FORWARD reference samples spread over the run."""
     h = model.hamiltonian
     x = torch.as_tensor(occ.astype(np.int64))
     kT, mu = h.kB * row.T, torch.as_tensor(ens.mu)
+    pick = np.unique(np.linspace(0, len(x) - 1, FORWARD).astype(int))
     log_q = []
-    for part in x.split(batch):
+    for part in x[pick].split(batch):
         path = default_orders(model, len(part), generator)
-        log_q.append(model.log_prob(part, torch.full((len(part),), row.T, dtype=torch.float64), mu.expand(len(part), -1), path))
-    log_w = (-(torch.as_tensor(energy) - h.counts(x) @ mu) / kT - torch.cat(log_q)).numpy()
+        log_q.append(
+            model.log_prob(part, torch.full((len(part),), row.T, dtype=torch.float64), mu.expand(len(part), -1), path)
+        )
+    log_w = (-(torch.as_tensor(energy[pick]) - h.counts(x[pick]) @ mu) / kT - torch.cat(log_q)).numpy()
     row.forward_ness = float(forward_ness(log_w))
     row.eubo = float(eubo(log_w).value)
     n = h.n_sites
@@ -169,8 +201,11 @@ def summary(rows: list[Row]) -> dict:
     if len(deviations):
         errors = np.array([r.phi_stderr for r in rows if r.deviation is not None])
         z = np.abs(deviations) / np.maximum(errors, 1e-15)
-        out |= {"phi_deviation_max_meV": float(1e3 * np.abs(deviations).max()), "phi_z_max": float(z.max()),
-                "phi_within_4_stderr": float((z <= 4).mean())}
+        out |= {
+            "phi_deviation_max_meV": float(1e3 * np.abs(deviations).max()),
+            "phi_z_max": float(z.max()),
+            "phi_within_4_stderr": float((z <= 4).mean()),
+        }
     return out
 
 
@@ -181,9 +216,12 @@ def print_table(rows: list[Row], unit: str = "eV", file=None) -> None:
     print(f"{head}   [{unit}]", file=file)
     cell = lambda v, f: "-" if v is None else format(v, f)  # noqa: E731
     for r in rows:
-        print(f"{r.T:7.0f} {r.mu:8.4f} {r.ness:7.4f} {cell(r.forward_ness, '.4f'):>7} {r.composition:7.4f} {r.phi:12.8f} "
-              f"{r.phi_stderr:9.1e} {cell(r.deviation, '10.1e'):>10} {cell(r.js_composition, '.4f'):>7} "
-              f"{cell(r.js_energy, '.4f'):>7}", file=file)
+        print(
+            f"{r.T:7.0f} {r.mu:8.4f} {r.ness:7.4f} {cell(r.forward_ness, '.4f'):>7} {r.composition:7.4f} {r.phi:12.8f} "
+            f"{r.phi_stderr:9.1e} {cell(r.deviation, '10.1e'):>10} {cell(r.js_composition, '.4f'):>7} "
+            f"{cell(r.js_energy, '.4f'):>7}",
+            file=file,
+        )
     for name, value in summary(rows).items():
         print(f"{name:>24} {value:.6g}", file=file)
 
@@ -195,4 +233,14 @@ def write_json(path, rows: list[Row], **facts) -> None:
         json.dump(content, f, indent=1)
 
 
-__all__ = ["Reference", "Row", "evaluate", "named_grid", "orders", "print_table", "reference_samples", "summary", "write_json"]
+__all__ = [
+    "Reference",
+    "Row",
+    "evaluate",
+    "named_grid",
+    "orders",
+    "print_table",
+    "reference_samples",
+    "summary",
+    "write_json",
+]

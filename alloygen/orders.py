@@ -16,7 +16,9 @@ FAMILIES = ("sublattice", "raster", "random")
 IMAGES = ("none", "translations", "all")
 
 
-def draw(family: str, lattice: Lattice, n: int, generator: torch.Generator, images: str = "translations") -> torch.Tensor:
+def draw(
+    family: str, lattice: Lattice, n: int, generator: torch.Generator, images: str = "translations"
+) -> torch.Tensor:
     """n orders (n, N) of a family, each moved by a random symmetry of the lattice.
 
     family : "sublattice" (one coarse sublattice after another, far ones first), "raster", or "random"
@@ -34,7 +36,9 @@ def draw(family: str, lattice: Lattice, n: int, generator: torch.Generator, imag
     device = generator.device
     if family == "random":
         return torch.argsort(torch.rand(n, lattice.n_sites, generator=generator, device=device), dim=1)
-    base = torch.as_tensor(sublattice_order(lattice) if family == "sublattice" else np.arange(lattice.n_sites), device=device)
+    base = torch.as_tensor(
+        sublattice_order(lattice) if family == "sublattice" else np.arange(lattice.n_sites), device=device
+    )
     order = base.expand(n, -1)
     for moves in symmetry_moves(lattice, images):
         moves = torch.as_tensor(moves, device=device)

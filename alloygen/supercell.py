@@ -178,12 +178,16 @@ def _frames(rows: np.ndarray) -> np.ndarray:
 
 def _plainness(rows: np.ndarray) -> tuple:
     """Sorts diagonal matrices first, then diagonal superlattices, then proper rotations, then small entries."""
+
     def skew(m):
         return np.count_nonzero(m - np.diag(np.diag(m))) > 0
 
     return (
-        skew(rows) or bool((np.diag(rows) < 0).any()), skew(hermite(rows)), bool(np.linalg.det(rows) < 0),
-        int(np.abs(rows).sum()), (-rows).ravel().tolist(),
+        skew(rows) or bool((np.diag(rows) < 0).any()),
+        skew(hermite(rows)),
+        bool(np.linalg.det(rows) < 0),
+        int(np.abs(rows).sum()),
+        (-rows).ravel().tolist(),
     )
 
 

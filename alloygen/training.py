@@ -56,6 +56,19 @@ class Dataset:
         self.T, self.mu = torch.as_tensor(T), torch.as_tensor(mu)
         self.occ = torch.as_tensor(occ)  # (C, n, N) int8
         self.weights = floor + self._entropy()
+        self.moves = self._moves()
+
+    def _moves(self) -> list[torch.Tensor]:
+        """Point operations of the lattice that leave the energy alone, and its translations, as site permutations.
+
+        An expansion may have less symmetry than its lattice, for example other ECIs on each of two like sublattices.
+        """
+        h = self.hamiltonian
+        points, translations = (torch.as_tensor(m) for m in orders.symmetry_moves(h.lattice, "all"))
+        occ = h.random(8, torch.Generator().manual_seed(0))
+        images = occ[:, torch.argsort(points, dim=1)]  # (8, operations, N)
+        change = h.energy(images.flatten(0, 1)).view(8, -1) - h.energy(occ)[:, None]
+        return [points[(change.abs() < 1e-9 * (1 + h.energy(occ).abs().max())).all(0)], translations]
 
     def _entropy(self, most: int = 16) -> torch.Tensor:
         out = []
@@ -67,12 +80,11 @@ class Dataset:
         return entropy / entropy.max().clamp_min(1e-12)
 
     def batch(self, config, generator: torch.Generator) -> Batch:
-        n, lattice = config.batch, self.hamiltonian.lattice
+        n = config.batch
         c = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         k = torch.randint(self.occ.shape[1], (n,), generator=generator)
         occ = self.occ[c, k].long()
-        for moves in orders.symmetry_moves(lattice, "all"):
-            moves = torch.as_tensor(moves)
+        for moves in self.moves:
             pick = torch.randint(len(moves), (n,), generator=generator)
             occ = torch.empty_like(occ).scatter_(1, moves[pick], occ)
         order, known = self._orders(config, n, generator)
@@ -111,8 +123,17 @@ def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bo
         tensors, meta = read_tensors(path)
         if meta.get("key") == key:
             return Dataset(hamiltonian, tensors["T"], tensors["mu"], tensors["occ"], config.training.floor)
-    s = replica_exchange(hamiltonian, T, mu, d.samples, sweeps=d.sweeps, burn=d.burn, seed=d.seed, progress=progress,
-                         threads=config.training.threads or torch.get_num_threads())
+    s = replica_exchange(
+        hamiltonian,
+        T,
+        mu,
+        d.samples,
+        sweeps=d.sweeps,
+        burn=d.burn,
+        seed=d.seed,
+        progress=progress,
+        threads=config.training.threads or torch.get_num_threads(),
+    )
     tensors = {"T": torch.as_tensor(s.T), "mu": torch.as_tensor(s.mu), "occ": torch.as_tensor(s.occ)}
     write_tensors(path, tensors, {"format": "alloygen samples", "version": VERSION, "key": key})
     return Dataset(hamiltonian, s.T, s.mu, s.occ, config.training.floor)
@@ -126,8 +147,10 @@ class Trainer:
         self.config, self.dataset = config, dataset
         torch.manual_seed(t.seed)
         mu = dataset.mu[:, 1:]
-        ranges = {"T": [float(dataset.T.min()), float(dataset.T.max())],
-                  "mu": [[float(m.min()), float(m.max())] for m in mu.T]}
+        ranges = {
+            "T": [float(dataset.T.min()), float(dataset.T.max())],
+            "mu": [[float(m.min()), float(m.max())] for m in mu.T],
+        }
         size = {k: v for k, v in vars(config.model).items() if k != "kind"}
         self.model = MODELS[config.model.kind](hamiltonian, ranges, **size).to(t.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -202,8 +225,16 @@ class Trainer:
         for i, s in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in s.items()}
         tensors["generator"] = self.generator.get_state()
-        write_tensors(path, tensors, {"format": "alloygen training state", "version": VERSION, "step": self.step,
-                                      "config": self.config.fingerprint})
+        write_tensors(
+            path,
+            tensors,
+            {
+                "format": "alloygen training state",
+                "version": VERSION,
+                "step": self.step,
+                "config": self.config.fingerprint,
+            },
+        )
 
     def load(self, path: Path) -> None:
         tensors, meta = read_tensors(path)
@@ -212,7 +243,7 @@ class Trainer:
                 f"expected a training state of this configuration in {path}, got one of another configuration. "
                 "Choose another output folder, or start anew with resume=False (--restart)."
             )
-        part = lambda p: {k[len(p):]: v for k, v in tensors.items() if k.startswith(p)}  # noqa: E731
+        part = lambda p: {k[len(p) :]: v for k, v in tensors.items() if k.startswith(p)}  # noqa: E731
         self.model.load_state_dict(part("model."))
         self.average = {k: v.to(self.config.training.device) for k, v in part("average.").items()}
         state: dict = {}
@@ -295,8 +326,9 @@ def train(config, folder, *, resume: bool = True, progress: bool = True, stop_at
     path = folder / "model.safetensors"
     t = config.training
     with trainer.averaged() as model:
-        save_model(path, model, name=config.name, orders=t.orders, images=t.images, config=config.to_dict(),
-                   steps=trainer.step)
+        save_model(
+            path, model, name=config.name, orders=t.orders, images=t.images, config=config.to_dict(), steps=trainer.step
+        )
     return path
 
 
@@ -306,8 +338,10 @@ def _loop(trainer: Trainer, state: Path, log: Path, progress: bool, stop_at: int
     t = trainer.config.training
     saved, loss, figures = time.monotonic(), float("nan"), {}
     end = min(t.steps, stop_at or t.steps)
-    with _interrupt_flag() as stop, tqdm(total=t.steps, initial=trainer.step, disable=not progress,
-                                         desc=trainer.config.name) as bar:
+    with (
+        _interrupt_flag() as stop,
+        tqdm(total=t.steps, initial=trainer.step, disable=not progress, desc=trainer.config.name) as bar,
+    ):
         while trainer.step < end and not stop.is_set():
             value = trainer.advance()
             loss = value if math.isnan(loss) else 0.98 * loss + 0.02 * value
@@ -315,8 +349,17 @@ def _loop(trainer: Trainer, state: Path, log: Path, progress: bool, stop_at: int
             if trainer.step % t.validate_every == 0 or trainer.step == t.steps:
                 figures = trainer.validate()
                 with log.open("a") as f:
-                    f.write(json.dumps({"step": trainer.step, "loss": loss, **figures,
-                                        "seconds": round(time.monotonic() - started, 1)}) + "\n")
+                    f.write(
+                        json.dumps(
+                            {
+                                "step": trainer.step,
+                                "loss": loss,
+                                **figures,
+                                "seconds": round(time.monotonic() - started, 1),
+                            }
+                        )
+                        + "\n"
+                    )
             if trainer.step % 10 == 0:
                 bar.set_postfix(loss=f"{loss:.4f}", **{k: f"{v:.3f}" for k, v in figures.items()})
             if time.monotonic() - saved > 60 * t.checkpoint_minutes:
@@ -324,4 +367,6 @@ def _loop(trainer: Trainer, state: Path, log: Path, progress: bool, stop_at: int
                 saved = time.monotonic()
         trainer.save(state)
     if trainer.step < t.steps:
-        raise TrainingInterrupted(f"saved at step {trainer.step} of {t.steps} in {state.parent}; the same command resumes it")
+        raise TrainingInterrupted(
+            f"saved at step {trainer.step} of {t.steps} in {state.parent}; the same command resumes it"
+        )

@@ -32,7 +32,9 @@ def merged(orbit: Orbit) -> Orbit:
     """Clusters that are translates of one another put together, the first member in cell 0."""
     total: dict = {}
     for m, f, w in zip(orbit.members, orbit.functions, orbit.weights, strict=True):
-        rows = sorted(tuple(map(int, (*(r[:3] - min(map(tuple, m[:, :3]))), r[3], g))) for r, g in zip(m, f, strict=True))
+        rows = sorted(
+            tuple(map(int, (*(r[:3] - min(map(tuple, m[:, :3]))), r[3], g))) for r, g in zip(m, f, strict=True)
+        )
         total[tuple(rows)] = total.get(tuple(rows), 0.0) + float(w)
     keys = sorted(total)
     members = [[r[:4] for r in k] for k in keys]
@@ -44,8 +46,9 @@ def merged(orbit: Orbit) -> Orbit:
 def raw() -> ClusterExpansion:
     """The expansion as published: raw cluster-expansion energies."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = CEBulk(Concentration([["Au", "Cu"]]), "fcc", a=3.8, db_name=f"{folder}/db.db",
-                          max_cluster_dia=[6.0, 4.5, 4.5])
+        settings = CEBulk(
+            Concentration([["Au", "Cu"]]), "fcc", a=3.8, db_name=f"{folder}/db.db", max_cluster_dia=[6.0, 4.5, 4.5]
+        )
         expansion = from_clease(settings, ECI, name="CuAu", citation=CITATION)
     expansion = atoms_species_order(expansion, ("Cu", "Au"))
     orbits = tuple(merged(o) if o.order else o for o in expansion.orbits)
@@ -66,8 +69,14 @@ def formation(expansion: ClusterExpansion) -> ClusterExpansion:
         "raw E(Au), eV/site": au,
         "lattice constant of the source, Angstrom": 3.8,
     }
-    return ClusterExpansion(expansion.primitive, expansion.functions, orbits, name="CuAu (formation energies)",
-                            citation=expansion.citation, notes=notes)
+    return ClusterExpansion(
+        expansion.primitive,
+        expansion.functions,
+        orbits,
+        name="CuAu (formation energies)",
+        citation=expansion.citation,
+        notes=notes,
+    )
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ import signal
 
 import pytest
 import torch
+from small_systems import SYSTEMS, generator, hamiltonian
 
 from alloygen.config import load_config
 from alloygen.errors import AlloygenError, CheckpointError
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.io.checkpoint import load_model, read_tensors
-from alloygen.objectives.likelihood import likelihood
-from alloygen.training import Trainer, TrainingInterrupted, make_data, train
+from alloygen.objectives.likelihood import heat_bath, likelihood
+from alloygen.training import Dataset, Trainer, TrainingInterrupted, make_data, train
 
 BASE = {
     "name": "tiny",
@@ -75,6 +76,26 @@ def test_training_learns(tmp_path):
     assert gain.mean() > 5 * gain.std() / len(gain) ** 0.5
     assert ness_after > ness_before + 0.05
     assert all(x > 0 for x in losses)
+
+
+@pytest.mark.parametrize("name", ["cuau-2x2x2", "cuau-skew", "many-body", "ising-3"])
+def test_batches_hold_symmetry_images_of_the_samples(name):
+    """Each row is a sample of its own condition, moved by what leaves the energy alone (not all that the lattice has)."""
+    h, (T, mu) = hamiltonian(name), SYSTEMS[name].conditions()
+    occ = torch.stack([h.random(3, generator(c)) for c in range(len(T))])
+    dataset = Dataset(h, T, mu, occ.to(torch.int8), floor=0.5)
+    batch = dataset.batch(load_config(config(batch=400)).training, generator())
+    here = (T == batch.T[:, None]) & (mu == batch.mu[:, None]).all(2)
+    row = here.int().argmax(1).tolist()
+    gap = (h.energy(batch.occ)[:, None] - h.energy(occ.flatten(0, 1)).view(len(T), 3)[row]).abs().amin(1)
+    assert gap.max() < 1e-9
+    assert set(row) == set(range(len(T)))
+    assert len({tuple(x) for x in batch.occ.tolist()}) > 2 * occ.flatten(0, 1).shape[0]  # moved
+    shares_all = len(dataset.moves[0]) == len(h.lattice.point_operations)
+    assert shares_all == (name != "many-body") and len(dataset.moves[0]) >= 1
+    torch.testing.assert_close(batch.labels, heat_bath(h, batch.occ, batch.T, batch.mu))
+    front = torch.gather(batch.known, 1, batch.order).int()
+    assert (front.diff(dim=1) <= 0).all() and 0 < front.sum() < front.numel()  # known sites come first
 
 
 def test_half_and_half_is_the_whole_bit_for_bit(whole, tmp_path):

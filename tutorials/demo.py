@@ -45,8 +45,10 @@ def main() -> None:
     ens.write(folder / "configs.extxyz")
     seconds = time.perf_counter() - started
     print(ens)
-    print(f"{drawn + len(ens)} independent configurations of {len(atoms)} sites in {seconds:.0f} s; "
-          f"wrote {folder / 'configs.extxyz'} and {folder / 'cuau.png'}")
+    print(
+        f"{drawn + len(ens)} independent configurations of {len(atoms)} sites in {seconds:.0f} s; "
+        f"wrote {folder / 'configs.extxyz'} and {folder / 'cuau.png'}"
+    )
 
 
 if __name__ == "__main__":

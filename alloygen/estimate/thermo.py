@@ -100,8 +100,10 @@ def histogram(values, bins, log_w=None) -> tuple[np.ndarray, np.ndarray]:
     values, w = _prepare(values, log_w, "The histogram")
     share, edges = np.histogram(values, bins=bins, weights=w)
     if values.min() < edges[0] or values.max() > edges[-1]:
-        raise AlloygenError(f"expected edges that cover all values in [{values.min():g}, {values.max():g}], got "
-                            f"[{edges[0]:g}, {edges[-1]:g}]; widen them")
+        raise AlloygenError(
+            f"expected edges that cover all values in [{values.min():g}, {values.max():g}], got "
+            f"[{edges[0]:g}, {edges[-1]:g}]; widen them"
+        )
     return share / share.sum(), edges
 
 
@@ -119,8 +121,10 @@ def js_divergence(hist_p, hist_q) -> float:
     """
     p, q = (np.asarray(x, dtype=np.float64) for x in (hist_p, hist_q))
     if p.shape != q.shape or min(p.min(initial=0.0), q.min(initial=0.0)) < 0 or not (p.sum() > 0 and q.sum() > 0):
-        raise AlloygenError("expected two non-negative histograms over the same bins, got shapes "
-                            f"{p.shape} and {q.shape} with sums {p.sum():g} and {q.sum():g}")
+        raise AlloygenError(
+            "expected two non-negative histograms over the same bins, got shapes "
+            f"{p.shape} and {q.shape} with sums {p.sum():g} and {q.sum():g}"
+        )
     p, q = p / p.sum(), q / q.sum()
     m = 0.5 * (p + q)
     kl = lambda a: float((a[a > 0] * np.log(a[a > 0] / m[a > 0])).sum())  # noqa: E731

@@ -36,8 +36,10 @@ def as_log_weights(log_w) -> np.ndarray:
             f"{int(np.flatnonzero(bad)[0])}; a nan energy or a log_prob of -inf on a drawn sample is the usual cause"
         )
     if np.isneginf(log_w).all():
-        raise AlloygenError("expected at least one weight above zero, got only log-weights of -inf; "
-                            "check the energies and the likelihoods of these samples")
+        raise AlloygenError(
+            "expected at least one weight above zero, got only log-weights of -inf; "
+            "check the energies and the likelihoods of these samples"
+        )
     return log_w
 
 
@@ -149,5 +151,6 @@ def warn_if_low(log_w, what: str) -> None:
             f"{what} rests on {size:.1f} effective samples of {len(w)} (largest weight {share:.0%} of the sum; "
             f"expected at least {MIN_ESS:.0f} and at most {MAX_SHARE:.0%}): the value and its error bar are "
             "unreliable. Draw more samples, or refine them (annealing, or a model trained nearer to this condition).",
-            LowSampleSize, stacklevel=_user_level(),
+            LowSampleSize,
+            stacklevel=_user_level(),
         )

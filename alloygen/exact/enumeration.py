@@ -146,5 +146,13 @@ class Enumeration:
         p /= p.sum()
         mean = float(p @ self.energy)
         variance = float(p @ (self.energy - mean) ** 2)
-        return ExactState(float(T), mu, float(log_z), float(-kT * log_z / n), p, mean / n, p @ self.counts / n,
-                          h.kB * variance / kT**2 / n)
+        return ExactState(
+            float(T),
+            mu,
+            float(log_z),
+            float(-kT * log_z / n),
+            p,
+            mean / n,
+            p @ self.counts / n,
+            h.kB * variance / kT**2 / n,
+        )

@@ -118,8 +118,10 @@ def transfer_matrix(L: int, T: float, h: float = 0.0, M: int | None = None, J: f
     """
     M = L if M is None else M
     if int(L) != L or int(M) != M or not 1 <= L <= MAX_ROW or M < 1:
-        raise AlloygenError(f"expected integer sides with 1 <= L <= {MAX_ROW} and M >= 1, got L={L!r}, M={M!r}; "
-                            "at zero field use kaufman_log_z for larger tori")
+        raise AlloygenError(
+            f"expected integer sides with 1 <= L <= {MAX_ROW} and M >= 1, got L={L!r}, M={M!r}; "
+            "at zero field use kaufman_log_z for larger tori"
+        )
     L, M, K = int(L), int(M), _coupling(T, J)
     spins, total, bonds = _rows(L)
     pair_bonds = spins @ spins.T + 0.5 * (bonds[:, None] + bonds)  # bonds per row, shared between the two rows

@@ -47,8 +47,9 @@ def from_clease(settings, eci=None, *, name: str = "CLEASE expansion", citation:
         )
     # CLEASE sublattices: index of each primitive basis site in settings.basis_elements
     basis_of = _basis_groups(settings)
-    species = tuple(tuple(settings.basis_elements[g]) if g is not None else (prim[b].symbol,)
-                    for b, g in enumerate(basis_of))
+    species = tuple(
+        tuple(settings.basis_elements[g]) if g is not None else (prim[b].symbol,) for b, g in enumerate(basis_of)
+    )
     primitive = Primitive(np.array(prim.cell), prim.get_scaled_positions(wrap=True), species, tuple(prim.pbc))
     values = settings.basis_functions
     functions = np.array([[float(f.get(e, 0.0)) for e in primitive.elements] for f in values])
@@ -77,7 +78,9 @@ def _resolve(settings, eci):
         with open(eci) as f:
             eci = json.load(f)
     if not isinstance(eci, Mapping):
-        raise AlloygenError(f"expected ECIs as a dict of name to eV/site (or a JSON file of it), got {type(eci).__name__}")
+        raise AlloygenError(
+            f"expected ECIs as a dict of name to eV/site (or a JSON file of it), got {type(eci).__name__}"
+        )
     return settings, dict(eci)
 
 
@@ -143,5 +146,13 @@ def atoms_species_order(expansion: ClusterExpansion, species) -> ClusterExpansio
         raise LatticeMismatch(f"expected an order of the elements {p.elements}, got {order}")
     new = Primitive(p.cell, p.basis, tuple(tuple(sorted(s, key=order.index)) for s in p.species), p.pbc)
     columns = [p.elements.index(e) for e in new.elements]
-    return ClusterExpansion(new, expansion.functions[:, columns], expansion.orbits, expansion.kB, expansion.unit,
-                            expansion.name, expansion.citation, expansion.notes)
+    return ClusterExpansion(
+        new,
+        expansion.functions[:, columns],
+        expansion.orbits,
+        expansion.kB,
+        expansion.unit,
+        expansion.name,
+        expansion.citation,
+        expansion.notes,
+    )

@@ -114,8 +114,9 @@ class Hamiltonian:
     @cached_property
     def trie(self) -> kernels.Trie:
         """The terms of each site with shared prefixes, for the single-flip kernel."""
-        return kernels.build_trie(self.term_ptr, self.term_coef, self.channel_function[self.term_channel],
-                                  self.term_others, self.term_n)
+        return kernels.build_trie(
+            self.term_ptr, self.term_coef, self.channel_function[self.term_channel], self.term_others, self.term_n
+        )
 
     @cached_property
     def lookup(self):
@@ -220,8 +221,16 @@ class Hamiltonian:
         """
         if occ.device.type == "cpu":
             out = np.zeros((*sites.shape, self.n_channels))
-            kernels.fields(*(x.contiguous().numpy() for x in (occ, rank, sites, threshold)), self.term_ptr, self.term_coef,
-                           self.term_channel, self.term_others, self.term_n, self.site_functions, out)
+            kernels.fields(
+                *(x.contiguous().numpy() for x in (occ, rank, sites, threshold)),
+                self.term_ptr,
+                self.term_coef,
+                self.term_channel,
+                self.term_others,
+                self.term_n,
+                self.site_functions,
+                out,
+            )
             return torch.from_numpy(out)
         return self.fields_torch(occ, rank, sites, threshold)
 
@@ -230,7 +239,9 @@ class Hamiltonian:
         t = self._tables(occ.device)
         f = len(self.functions)
         out = []
-        for o, r, s, h in zip(occ.split(chunk), rank.split(chunk), sites.split(chunk), threshold.split(chunk), strict=True):
+        for o, r, s, h in zip(
+            occ.split(chunk), rank.split(chunk), sites.split(chunk), threshold.split(chunk), strict=True
+        ):
             phi = self._phi(o, t)
             others = t["others"][s]  # (b, Q, M, o), -1 where none
             values = torch.gather(phi[:, None, :].expand(-1, s.shape[1], -1), 2, others.flatten(2) % phi.shape[1])
@@ -253,7 +264,7 @@ class Hamiltonian:
     # ------------------------------------------------------------------ torch helpers
     def _phi(self, occ: torch.Tensor, t: dict) -> torch.Tensor:
         """Site functions (B, N * F) of occupations."""
-        n, f, s = self.site_functions.shape
+        n, f, _ = self.site_functions.shape
         table = t["site_functions"][None].expand(len(occ), -1, -1, -1)
         return torch.gather(table, 3, occ[:, :, None, None].expand(-1, -1, f, 1))[..., 0].reshape(len(occ), n * f)
 

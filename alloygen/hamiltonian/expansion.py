@@ -141,10 +141,14 @@ class ClusterExpansion:
                 "expected a file in the format 'alloygen cluster expansion' version 1, got "
                 f"{d.get('format')!r} version {d.get('version')!r}; write one with ClusterExpansion.to_dict()"
             )
-        orbits = tuple(
-            Orbit(o["name"], o["eci"], o["members"], o["functions"], o["weights"]) for o in d["orbits"]
-        )
+        orbits = tuple(Orbit(o["name"], o["eci"], o["members"], o["functions"], o["weights"]) for o in d["orbits"])
         return cls(
-            Primitive.from_dict(d["primitive"]), np.array(d["functions"]), orbits, d["kB"], d["unit"], d["name"],
-            d["citation"], d.get("notes", {}),
+            Primitive.from_dict(d["primitive"]),
+            np.array(d["functions"]),
+            orbits,
+            d["kB"],
+            d["unit"],
+            d["name"],
+            d["citation"],
+            d.get("notes", {}),
         )

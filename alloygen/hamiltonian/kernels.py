@@ -132,8 +132,15 @@ def build_trie(ptr, coef, own, others, n_others) -> Trie:
             node_ptr.append(len(factors))
         root_ptr.append(len(root_function))
     as_int = lambda x: np.array(x, dtype=np.int64)  # noqa: E731
-    return Trie(as_int(root_ptr), as_int(root_function), np.array(root_coef), as_int(node_ptr),
-                np.array(factors, dtype=np.int32), np.array(depths, dtype=np.int32), np.array(coefs))
+    return Trie(
+        as_int(root_ptr),
+        as_int(root_function),
+        np.array(root_coef),
+        as_int(node_ptr),
+        np.array(factors, dtype=np.int32),
+        np.array(depths, dtype=np.int32),
+        np.array(coefs),
+    )
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -167,8 +174,9 @@ def site_change(i, old, new, phi, site_functions, trie, stack):
 
 
 @njit(cache=True, nogil=True)
-def metropolis(occ, phi, energy, counts, beta, mu, state, r, attempts, sites, n_species, element, site_functions, trie,
-               stack):
+def metropolis(
+    occ, phi, energy, counts, beta, mu, state, r, attempts, sites, n_species, element, site_functions, trie, stack
+):
     """``attempts`` semigrand flips of chain r in place: a uniform site of ``sites``, a uniform other species.
 
     occ (N,), phi (N * F,) and counts (n_elements,) belong to the chain; returns (energy, accepted moves).
@@ -196,8 +204,9 @@ def metropolis(occ, phi, energy, counts, beta, mu, state, r, attempts, sites, n_
 
 
 @njit(cache=True, nogil=True)
-def sweep_replicas(occ, energy, counts, betas, mus, state, attempts, accepted, sites, n_species, element,
-                   site_functions, trie):
+def sweep_replicas(
+    occ, energy, counts, betas, mus, state, attempts, accepted, sites, n_species, element, site_functions, trie
+):
     """``attempts`` flips of every replica r at betas[r], mus[r]; energies and counts are kept up to date."""
     n_functions = site_functions.shape[1]
     n = occ.shape[1]
@@ -210,8 +219,23 @@ def sweep_replicas(occ, energy, counts, betas, mus, state, attempts, accepted, s
         for i in range(n):
             for f in range(n_functions):
                 phi[i * n_functions + f] = site_functions[i, f, occ[r, i]]
-        energy[r], a = metropolis(occ[r], phi, energy[r], counts[r], betas[r], mus[r], state, r, attempts, sites,
-                                  n_species, element, site_functions, trie, stack)
+        energy[r], a = metropolis(
+            occ[r],
+            phi,
+            energy[r],
+            counts[r],
+            betas[r],
+            mus[r],
+            state,
+            r,
+            attempts,
+            sites,
+            n_species,
+            element,
+            site_functions,
+            trie,
+            stack,
+        )
         accepted[r] += a
 
 

@@ -51,7 +51,7 @@ def build_lookup(h) -> Lookup | None:
         core[here, : len(columns)] = sites[here][:, columns]
         far[here, : len(outer)] = sites[here][:, outer]
         table[b] = np.tile(values, 2 ** (width - len(columns)))  # unused high bits change nothing
-        ptr[b, : len(group_ptr)], ptr[b, len(group_ptr):] = group_ptr, group_ptr[-1]
+        ptr[b, : len(group_ptr)], ptr[b, len(group_ptr) :] = group_ptr, group_ptr[-1]
         coef[b, : len(group_coef)] = group_coef
     return Lookup(table, core.astype(np.int32), far.astype(np.int32), ptr, coef, lattice.sublattice)
 

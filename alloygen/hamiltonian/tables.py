@@ -50,11 +50,9 @@ class _Functions:
             return ids[0]
         if ids not in self.products:
             value = np.prod([self.values[i] for i in ids], axis=0)
-            for k, known in enumerate(self.values):
-                if np.allclose(known, value, atol=1e-13):
-                    break
-            else:
-                k = len(self.values)
+            same = [k for k, known in enumerate(self.values) if np.allclose(known, value, atol=1e-13)]
+            k = same[0] if same else len(self.values)
+            if not same:
                 self.values.append(value)
             self.products[ids] = k
         return self.products[ids]

@@ -41,7 +41,9 @@ def read_tensors(path, device: str = "cpu") -> tuple[dict, dict]:
             "Copy it again or train it anew."
         ) from None
     if metadata.get("format") is None:
-        raise CheckpointError(f"expected a checkpoint written by alloygen, {os.fspath(path)!r} carries no alloygen metadata")
+        raise CheckpointError(
+            f"expected a checkpoint written by alloygen, {os.fspath(path)!r} carries no alloygen metadata"
+        )
     if metadata.get("version", 0) > VERSION:
         raise CheckpointError(
             f"expected a checkpoint of format version {VERSION} or older, got version {metadata['version']} in "

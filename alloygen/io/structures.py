@@ -85,8 +85,9 @@ def write_structures(atoms_list: Iterable, path, format: str | None = None) -> P
 
 def _numbers(atoms) -> dict[str, float]:
     """The scalar entries of ``atoms.info`` as floats, under keys that databases accept."""
-    return {info_key(k): float(v) for k, v in atoms.info.items()
-            if isinstance(v, numbers.Real) and not isinstance(v, bool)}
+    return {
+        info_key(k): float(v) for k, v in atoms.info.items() if isinstance(v, numbers.Real) and not isinstance(v, bool)
+    }
 
 
 def _write_extxyz(atoms_list, part: Path) -> None:

@@ -33,8 +33,17 @@ class CausalModel(Model):
 
     kind = "causal"
 
-    def __init__(self, hamiltonian: Hamiltonian, ranges: dict, *, width: int = 128, depth: int = 4, heads: int = 4,
-                 expand: int = 3, neighbours: int | None = None):
+    def __init__(
+        self,
+        hamiltonian: Hamiltonian,
+        ranges: dict,
+        *,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        expand: int = 3,
+        neighbours: int | None = None,
+    ):
         super().__init__()
         self.hamiltonian = hamiltonian
         self.ranges = ranges
@@ -45,15 +54,18 @@ class CausalModel(Model):
         scale = np.maximum(hamiltonian.channel_scale.max(0), 1e-12)
         self.register_buffer("scale", torch.as_tensor(scale), persistent=False)
         count = max((len(n) for n in hamiltonian.neighbours), default=0)
-        table = np.array([np.resize(n, count) if len(n) else np.full(count, i)
-                          for i, n in enumerate(hamiltonian.neighbours)], dtype=np.int64).reshape(lattice.n_sites, count)
+        table = np.array(
+            [np.resize(n, count) if len(n) else np.full(count, i) for i, n in enumerate(hamiltonian.neighbours)],
+            dtype=np.int64,
+        ).reshape(lattice.n_sites, count)
         self.register_buffer("interacting", torch.as_tensor(table), persistent=False)
         allowed = torch.as_tensor(lattice.element_index[lattice.sublattice] >= 0)
         self.register_buffer("allowed", allowed, persistent=False)
         k, s = hamiltonian.n_channels, hamiltonian.n_species
         n_features = 2 * k + self.environment.shape[1] * s
-        self.network = CausalTransformer(lattice, n_features, k + s, ranges, width=width, depth=depth, heads=heads,
-                                         expand=expand)
+        self.network = CausalTransformer(
+            lattice, n_features, k + s, ranges, width=width, depth=depth, heads=heads, expand=expand
+        )
 
     def config(self) -> dict:
         return dict(self._config)
@@ -103,7 +115,9 @@ class CausalModel(Model):
 
     def log_prob(self, occ, T, mu, order, known=None) -> torch.Tensor:
         """Exact log-likelihood (B,) of occupations along ``order``; the steps of known sites do not count."""
-        steps = torch.gather(self.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[..., 0]
+        steps = torch.gather(self.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[
+            ..., 0
+        ]
         if known is not None:
             steps = steps.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)
         return steps.sum(1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -48,8 +49,9 @@ class Chains:
     ``lookup=False`` takes the general kernel also where a lookup table applies.
     """
 
-    def __init__(self, hamiltonian: Hamiltonian, T, mu, seed: int, pairs=None, occ=None, threads: int = 1,
-                 lookup: bool = True):
+    def __init__(
+        self, hamiltonian: Hamiltonian, T, mu, seed: int, pairs=None, occ=None, threads: int = 1, lookup: bool = True
+    ):
         self.hamiltonian = hamiltonian
         self.T = np.asarray(T, dtype=float)
         self.mu = np.asarray(mu, dtype=float).reshape(len(self.T), -1)
@@ -86,22 +88,41 @@ class Chains:
         element = h.lattice.element_index[h.lattice.sublattice]
 
         def work(part):
-            chains = (self.occ[part], self.energy[part], self.counts[part], beta[part], mu[part], self.rng[:-1][part],
-                      attempts, accepted[part], self.sites)
+            chains = (
+                self.occ[part],
+                self.energy[part],
+                self.counts[part],
+                beta[part],
+                mu[part],
+                self.rng[:-1][part],
+                attempts,
+                accepted[part],
+                self.sites,
+            )
             if self.lookup is not None:
                 sweep_lookup(*chains, element, self.lookup)
             else:
                 kernels.sweep_replicas(*chains, h.lattice.n_species, element, h.site_functions, h.trie)
 
         cuts = np.linspace(0, n, self._threads + 1).astype(int)
-        parts = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b > a]
+        parts = [slice(a, b) for a, b in pairwise(cuts) if b > a]
         list(self._pool.map(work, parts) if self._pool else map(work, parts))
         self.accepted += accepted[self.replica_at]
         self.attempts += attempts
         if self.pairs:
             k = self.round % len(self.pairs)
-            kernels.exchange(self.pairs[k], self.replica_at, self.energy, self.counts, self.beta, self.mu, self.rng,
-                             n, self.tried[k], self.swapped[k])
+            kernels.exchange(
+                self.pairs[k],
+                self.replica_at,
+                self.energy,
+                self.counts,
+                self.beta,
+                self.mu,
+                self.rng,
+                n,
+                self.tried[k],
+                self.swapped[k],
+            )
         self.round += 1
 
     def configurations(self) -> tuple[np.ndarray, np.ndarray]:
@@ -121,8 +142,18 @@ def grid_pairs(n_T: int, n_mu: int) -> list[np.ndarray]:
     return [s for s in sets if len(s)]
 
 
-def replica_exchange(hamiltonian: Hamiltonian, T, mu, n: int, *, sweeps: int = 10, burn: int = 200, seed: int = 0,
-                     progress: bool = False, threads: int = 1) -> Samples:
+def replica_exchange(
+    hamiltonian: Hamiltonian,
+    T,
+    mu,
+    n: int,
+    *,
+    sweeps: int = 10,
+    burn: int = 200,
+    seed: int = 0,
+    progress: bool = False,
+    threads: int = 1,
+) -> Samples:
     """Sample a grid of temperatures T (nT,) and chemical potentials mu (nM, n_elements), exchanging in both.
 
     ``burn`` rounds of ``sweeps`` sweeps come first, then ``n`` samples per condition, ``sweeps`` apart. The result has
@@ -136,13 +167,25 @@ def replica_exchange(hamiltonian: Hamiltonian, T, mu, n: int, *, sweeps: int = 1
     (4, 10, 16)
     """
     T, mu = np.atleast_1d(np.asarray(T, float)), np.atleast_2d(np.asarray(mu, float))
-    chains = Chains(hamiltonian, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)),
-                    threads=threads)
+    chains = Chains(
+        hamiltonian, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)), threads=threads
+    )
     return _collect(chains, n, sweeps, burn, progress, "replica exchange")
 
 
-def metropolis(hamiltonian: Hamiltonian, T, mu, n: int, *, sweeps: int = 10, burn: int = 200, seed: int = 0,
-               progress: bool = False, threads: int = 1, occ=None) -> Samples:
+def metropolis(
+    hamiltonian: Hamiltonian,
+    T,
+    mu,
+    n: int,
+    *,
+    sweeps: int = 10,
+    burn: int = 200,
+    seed: int = 0,
+    progress: bool = False,
+    threads: int = 1,
+    occ=None,
+) -> Samples:
     """Independent semigrand Metropolis chains at the conditions T (C,), mu (C, n_elements); see ``replica_exchange``."""
     chains = Chains(hamiltonian, np.atleast_1d(T), mu, seed, occ=occ, threads=threads)
     return _collect(chains, n, sweeps, burn, progress, "Metropolis")

@@ -64,8 +64,18 @@ class CausalTransformer(nn.Module):
     ranges : trained ranges of T and mu, see ConditionEmbedding
     """
 
-    def __init__(self, lattice: Lattice, n_features: int, n_outputs: int, ranges: dict, *, width: int = 128,
-                 depth: int = 4, heads: int = 4, expand: int = 3):
+    def __init__(
+        self,
+        lattice: Lattice,
+        n_features: int,
+        n_outputs: int,
+        ranges: dict,
+        *,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        expand: int = 3,
+    ):
         super().__init__()
         self.heads, self.width = heads, width
         n_species = int(lattice.n_species.max())

@@ -20,8 +20,11 @@ class ConditionEmbedding(nn.Module):
         low, high = ranges["T"]
         mu = torch.tensor(ranges["mu"], dtype=torch.float64).reshape(-1, 2)
         scale = mu.abs().amax(1).clamp_min(1e-12)
-        self.register_buffer("center", torch.cat([torch.tensor([low + high, 1 / low + 1 / high]).double(), mu.sum(1)]) / 2,
-                             persistent=False)
+        self.register_buffer(
+            "center",
+            torch.cat([torch.tensor([low + high, 1 / low + 1 / high]).double(), mu.sum(1)]) / 2,
+            persistent=False,
+        )
         half = torch.cat([torch.tensor([high - low, 1 / low - 1 / high]).double(), mu[:, 1] - mu[:, 0]]) / 2
         self.register_buffer("spread", half.clamp_min(1e-9), persistent=False)
         self.register_buffer("mu_beta", low / scale, persistent=False)

@@ -76,7 +76,7 @@ def test_what_sample_says_is_what_log_prob_says(kind, system):
 
 
 def test_samples_follow_the_law(kind, system):
-    net, n = build(kind, system), 20000
+    net, n = build(kind, system), 10000
     (T, *_), (mu, *_) = SYSTEMS[system].conditions()
     order = random_orders(hamiltonian(system), 1, seed=3)
     occ, _ = net.sample(T.expand(n), mu.expand(n, -1), order.expand(n, -1), generator(7))
