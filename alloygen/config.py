@@ -116,6 +116,9 @@ def load_config(source) -> Config:
     unknown = sorted(set(source) - {*_SECTIONS, "name"})
     if unknown:
         raise ConfigError(f"expected the sections name, {', '.join(_SECTIONS)}, got also {unknown}")
+    for key in _SECTIONS:
+        if not isinstance(source.get(key, {}), dict):
+            raise ConfigError(f"expected a section [{key}], got {key} = {source[key]!r}")
     parts = {k: _section(k, cls, source.get(k, {})) for k, cls in _SECTIONS.items()}
     config = Config(name=str(source.get("name", "model")), **parts)
     _check(config)
@@ -127,20 +130,43 @@ def _section(name: str, cls, values: dict):
     unknown = sorted(set(values) - known)
     if unknown:
         raise ConfigError(f"[{name}] expected the keys {sorted(known)}, got also {unknown}")
-    return cls(**values)
+    section = cls(**values)
+    for key in values:
+        _check_type(f"{name}.{key}", getattr(cls(), key), values[key])
+    return section
+
+
+def _check_type(key: str, default, value) -> None:
+    """The type of the default, where a whole number is also a float and None stands for an optional whole number."""
+    kind = int if default is None else type(default)
+    kinds = {float: (int, float), int: (int,)}.get(kind, (kind,))
+    if default is None and value is None:
+        return
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"{key}: expected {kind.__name__}, such as {default!r}, got {value!r}")
 
 
 def _check(c: Config) -> None:
     t, m, d = c.training, c.model, c.data
+    repeats = np.asarray(c.system.repeats, dtype=object)
     rules = [
+        (
+            repeats.shape in ((3,), (3, 3)) and all(isinstance(n, int) for n in repeats.flat),
+            "system.repeats",
+            "three whole numbers, or a 3x3 matrix of them",
+            c.system.repeats,
+        ),
         (len(expand(d.T)) > 0 and (expand(d.T) > 0).all(), "data.T", "temperatures above 0", d.T),
         (len(expand(d.mu)) > 0, "data.mu", "a list of chemical potentials", d.mu),
         (d.samples >= 1 and d.sweeps >= 1 and d.burn >= 0, "data", "samples >= 1, sweeps >= 1, burn >= 0", d),
         (m.kind == "causal", "model.kind", "'causal'", m.kind),
-        (m.width % (2 * m.heads) == 0, "model.width", f"a multiple of 2 * heads = {2 * m.heads}", m.width),
-        (m.heads % 2 == 0, "model.heads", "an even number", m.heads),
+        (m.heads >= 2 and m.heads % 2 == 0, "model.heads", "an even number", m.heads),
+        (m.width % max(2, 2 * m.heads) == 0, "model.width", f"a multiple of 2 * heads = {2 * m.heads}", m.width),
         (m.depth >= 1 and m.expand >= 1, "model", "depth >= 1 and expand >= 1", m),
         (t.steps >= 1 and t.batch >= 1, "training", "steps >= 1 and batch >= 1", (t.steps, t.batch)),
+        (t.validate_every >= 1, "training.validate_every", "at least 1", t.validate_every),
+        (t.warmup >= 0 and t.threads >= 0, "training", "warmup >= 0 and threads >= 0", (t.warmup, t.threads)),
+        (t.clip > 0 and t.floor > 0, "training", "clip > 0 and floor > 0", (t.clip, t.floor)),
         (t.lr > 0, "training.lr", "a number above 0", t.lr),
         (0 <= t.ema < 1, "training.ema", "a number in [0, 1)", t.ema),
         (0 <= t.known <= 1, "training.known", "a fraction in [0, 1]", t.known),
@@ -171,10 +197,16 @@ def expand(values) -> np.ndarray:
     out = []
     for v in values:
         if isinstance(v, dict):
-            if set(v) != {"from", "to", "step"} or v["step"] <= 0:
+            if set(v) != {"from", "to", "step"} or not all(map(_is_number, v.values())) or v["step"] <= 0:
                 raise ConfigError(f"expected numbers or tables with from, to and step > 0, got {v!r}")
             n = round((v["to"] - v["from"]) / v["step"])
             out += [v["from"] + k * v["step"] for k in range(n + 1)]
-        else:
+        elif _is_number(v):
             out.append(float(v))
+        else:
+            raise ConfigError(f"expected finite numbers or tables with from, to and step > 0, got {v!r}")
     return np.unique(np.round(np.array(out, dtype=float), 12))
+
+
+def _is_number(v) -> bool:
+    return isinstance(v, (int, float)) and not isinstance(v, bool) and bool(np.isfinite(v))

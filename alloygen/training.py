@@ -41,7 +41,7 @@ class Batch:
     mu: torch.Tensor
     order: torch.Tensor
     labels: torch.Tensor | None
-    known: torch.Tensor | None
+    given: torch.Tensor | None
 
 
 class Dataset:
@@ -87,10 +87,10 @@ class Dataset:
         for moves in self.moves:
             pick = torch.randint(len(moves), (n,), generator=generator)
             occ = torch.empty_like(occ).scatter_(1, moves[pick], occ)
-        order, known = self._orders(config, n, generator)
+        order, given = self._orders(config, n, generator)
         T, mu = self.T[c], self.mu[c]
         labels = heat_bath(self.hamiltonian, occ, T, mu) if config.soft_labels else None
-        return Batch(occ, T, mu, order, labels, known)
+        return Batch(occ, T, mu, order, labels, given)
 
     def _orders(self, config, n: int, generator: torch.Generator):
         lattice = self.hamiltonian.lattice
@@ -105,8 +105,8 @@ class Dataset:
         if config.known == 0:
             return order, None
         share = torch.rand(n, 1, generator=generator) * (torch.rand(n, 1, generator=generator) < config.known)
-        known = torch.rand(n, lattice.n_sites, generator=generator) < share
-        return orders.known_first(order, known), known
+        given = torch.rand(n, lattice.n_sites, generator=generator) < share
+        return orders.known_first(order, given), given
 
 
 def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> Dataset:
@@ -316,7 +316,11 @@ def train(config, folder, *, resume: bool = True, progress: bool = True, stop_at
         torch.set_num_threads(config.training.threads)
     hamiltonian = expansion_from(config.system.hamiltonian).on(config.system.repeats)
     started = time.monotonic()
-    trainer = Trainer(config, hamiltonian, make_data(hamiltonian, config, folder / "data.safetensors", progress))
+    try:
+        dataset = make_data(hamiltonian, config, folder / "data.safetensors", progress)
+    except KeyboardInterrupt:
+        raise TrainingInterrupted("stopped while making the data, nothing to keep yet; the same command starts anew") from None
+    trainer = Trainer(config, hamiltonian, dataset)
     state, log = folder / "state.safetensors", folder / "log.jsonl"
     if resume and state.exists():
         trainer.load(state)
@@ -337,7 +341,7 @@ def _loop(trainer: Trainer, state: Path, log: Path, progress: bool, stop_at: int
 
     t = trainer.config.training
     saved, loss, figures = time.monotonic(), float("nan"), {}
-    end = min(t.steps, stop_at or t.steps)
+    end = t.steps if stop_at is None else min(t.steps, stop_at)
     with (
         _interrupt_flag() as stop,
         tqdm(total=t.steps, initial=trainer.step, disable=not progress, desc=trainer.config.name) as bar,

@@ -54,6 +54,14 @@ def test_fingerprint_ignores_where_a_run_runs_and_nothing_else():
 
 
 WRONG = {
+    "no heads": (changed("model", heads=0), "model.heads: expected an even number"),
+    "a word for a number": (changed("model", width="x"), "model.width: expected int"),
+    "a number for a list": (changed("data", T=300), "data.T: expected list"),
+    "a word for a temperature": (changed("data", T=["hot"]), "expected finite numbers"),
+    "nan for mu": (changed("data", mu=[float("nan")]), "expected finite numbers"),
+    "two repeats": (changed("system", repeats=[2, 2]), "system.repeats: expected three whole numbers"),
+    "never validated": (changed("training", validate_every=0), "training.validate_every: expected at least 1"),
+    "a section that is a number": ({**GOOD, "data": 3}, r"expected a section \[data\]"),
     "unknown section": ({**GOOD, "modle": {}}, r"got also \['modle'\]"),
     "unknown key": (changed("training", stpes=10), r"\[training\] expected the keys .*'steps'.* got also \['stpes'\]"),
     "no temperatures": (changed("data", T=[]), "data.T: expected temperatures above 0"),

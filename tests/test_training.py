@@ -94,7 +94,7 @@ def test_batches_hold_symmetry_images_of_the_samples(name):
     shares_all = len(dataset.moves[0]) == len(h.lattice.point_operations)
     assert shares_all == (name != "many-body") and len(dataset.moves[0]) >= 1
     torch.testing.assert_close(batch.labels, heat_bath(h, batch.occ, batch.T, batch.mu))
-    front = torch.gather(batch.known, 1, batch.order).int()
+    front = torch.gather(batch.given, 1, batch.order).int()
     assert (front.diff(dim=1) <= 0).all() and 0 < front.sum() < front.numel()  # known sites come first
 
 

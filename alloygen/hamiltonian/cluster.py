@@ -163,6 +163,7 @@ class Hamiltonian:
     # ------------------------------------------------------------------ energies
     def energy(self, occ: torch.Tensor) -> torch.Tensor:
         """Energies (B,) of occupations (B, N)."""
+        occ = self.check(occ)
         if occ.device.type == "cpu":
             out = np.full(len(occ), self.constant)
             rows = np.ascontiguousarray(occ.numpy().T)
@@ -189,6 +190,7 @@ class Hamiltonian:
         Differences along S are exact energy changes of single substitutions; the heat-bath conditional of a site is
         softmax(-beta (site_energies - mu)).
         """
+        occ = self.check(occ)
         sites = torch.arange(self.n_sites, device=occ.device).repeat(len(occ), 1)
         fields = self.fields(occ, torch.zeros_like(occ), sites, torch.ones_like(occ))
         return self.species_energies(fields, sites)
@@ -216,6 +218,8 @@ class Hamiltonian:
 
     def fields(self, occ, rank, sites, threshold) -> torch.Tensor:
         """Channel fields g (B, Q, K) on ``sites`` (B, Q), counting only terms whose other members j are known.
+
+        The inner loop of models: arguments are int64 tensors that the caller vouches for (see ``check``).
 
         g_k = sum_{terms of channel k} J prod_j phi(x_j),  with every rank_j (B, N) < threshold (B, Q).
         """

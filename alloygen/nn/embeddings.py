@@ -26,7 +26,7 @@ class ConditionEmbedding(nn.Module):
             persistent=False,
         )
         half = torch.cat([torch.tensor([high - low, 1 / low - 1 / high]).double(), mu[:, 1] - mu[:, 0]]) / 2
-        self.register_buffer("spread", half.clamp_min(1e-9), persistent=False)
+        self.register_buffer("spread", torch.where(half < 1e-9, 1.0, half), persistent=False)
         self.register_buffer("mu_beta", low / scale, persistent=False)
         n = 2 + 2 * len(mu)
         self.net = nn.Sequential(nn.Linear(n * (1 + 2 * frequencies), width), nn.SiLU(), nn.Linear(width, width))

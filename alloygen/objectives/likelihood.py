@@ -22,8 +22,12 @@ def heat_bath(hamiltonian: Hamiltonian, occ, T, mu) -> torch.Tensor:
     return torch.softmax(logits.masked_fill(~allowed, -torch.inf), dim=2)
 
 
-def likelihood(model, occ, T, mu, order, labels=None, known=None):
-    """(loss (B,) in nats, log_prob (B,)); ``labels`` (B, N, S) by site are soft targets, None takes the species drawn."""
+def likelihood(model, occ, T, mu, order, labels=None, given=None):
+    """(loss (B,) in nats, log_prob (B,)) of occupations (B, N) along orders (B, N).
+
+    labels : (B, N, S) soft targets by site; None takes the species drawn
+    given : (B, N) bool, sites that are given and whose steps do not count
+    """
     logp = model.log_conditionals(occ, T, mu, order)
     hard = torch.gather(logp, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
     if labels is None:
@@ -31,6 +35,6 @@ def likelihood(model, occ, T, mu, order, labels=None, known=None):
     else:
         target = torch.gather(labels, 1, order[..., None].expand(-1, -1, labels.shape[2]))
         steps = -(target * logp.masked_fill(target == 0, 0.0)).sum(2)
-    if known is not None:
-        steps = steps.masked_fill(torch.gather(known, 1, order), 0.0)
+    if given is not None:
+        steps = steps.masked_fill(torch.gather(given, 1, order), 0.0)
     return steps.sum(1), hard.detach().sum(1)
