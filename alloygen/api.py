@@ -121,6 +121,11 @@ def _named(path) -> Path:
         return Path(str(checkpoints()[path]))
     if not isinstance(path, (str, os.PathLike)):
         raise AlloygenError(f"expected a model, a checkpoint path or one of {sorted(checkpoints())}, got {path!r}")
+    if not os.path.exists(path):
+        raise CheckpointError(
+            f"expected the path of a checkpoint or a name that ships ({', '.join(checkpoints())}), got {os.fspath(path)!r}, "
+            "where there is no file."
+        )
     return Path(path)
 
 

@@ -52,7 +52,13 @@ class ModelConfig:
 
 @dataclass
 class TrainingConfig:
-    """One loop. ``orders``: weights of the order families; ``known``: fraction of samples with a random known set."""
+    """One loop.
+
+    orders : weights of the order families; images : the symmetry images that they are moved by
+    known : fraction of samples with a random known set in front
+    soft_labels : train on heat-bath conditionals; label_images : average them over these symmetry images
+    floor : the share of frozen conditions in the batches, see ``training.Dataset``
+    """
 
     steps: int = 1000
     batch: int = 128
@@ -65,6 +71,7 @@ class TrainingConfig:
     images: str = "translations"
     known: float = 0.0
     soft_labels: bool = True
+    label_images: str = "translations"
     floor: float = 0.2
     seed: int = 0
     threads: int = 0
@@ -171,6 +178,7 @@ def _check(c: Config) -> None:
         (0 <= t.ema < 1, "training.ema", "a number in [0, 1)", t.ema),
         (0 <= t.known <= 1, "training.known", "a fraction in [0, 1]", t.known),
         (t.images in IMAGES, "training.images", f"one of {IMAGES}", t.images),
+        (t.label_images in IMAGES, "training.label_images", f"one of {IMAGES}", t.label_images),
         (
             len(t.orders) > 0
             and set(t.orders) <= set(FAMILIES)

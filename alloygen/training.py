@@ -25,7 +25,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.io.checkpoint import VERSION, read_tensors, save_model, write_tensors
 from alloygen.models import MODELS
-from alloygen.objectives.likelihood import heat_bath, likelihood
+from alloygen.objectives.likelihood import heat_bath, likelihood, symmetrised
 
 
 class TrainingInterrupted(Exception):
@@ -34,7 +34,7 @@ class TrainingInterrupted(Exception):
 
 @dataclass
 class Batch:
-    """One batch of training data: configurations with their conditions, orders and soft labels."""
+    """One batch of training data: configurations with their conditions, orders and soft labels by step."""
 
     occ: torch.Tensor
     T: torch.Tensor
@@ -89,8 +89,15 @@ class Dataset:
             occ = torch.empty_like(occ).scatter_(1, moves[pick], occ)
         order, given = self._orders(config, n, generator)
         T, mu = self.T[c], self.mu[c]
-        labels = heat_bath(self.hamiltonian, occ, T, mu) if config.soft_labels else None
+        labels = self._labels(occ, T, mu, order, config.label_images) if config.soft_labels else None
         return Batch(occ, T, mu, order, labels, given)
+
+    def _labels(self, occ, T, mu, order, images: str) -> torch.Tensor:
+        labels = heat_bath(self.hamiltonian, occ, T, mu)
+        points, translations = self.moves
+        identity = torch.arange(occ.shape[1])[None]
+        group = {"none": identity, "translations": translations, "all": translations[:, points].flatten(0, 1)}[images]
+        return symmetrised(labels, occ, order, group)
 
     def _orders(self, config, n: int, generator: torch.Generator):
         lattice = self.hamiltonian.lattice

@@ -84,7 +84,7 @@ def test_batches_hold_symmetry_images_of_the_samples(name):
     h, (T, mu) = hamiltonian(name), SYSTEMS[name].conditions()
     occ = torch.stack([h.random(3, generator(c)) for c in range(len(T))])
     dataset = Dataset(h, T, mu, occ.to(torch.int8), floor=0.5)
-    batch = dataset.batch(load_config(config(batch=400)).training, generator())
+    batch = dataset.batch(load_config(config(batch=400, label_images="none")).training, generator())
     here = (T == batch.T[:, None]) & (mu == batch.mu[:, None]).all(2)
     row = here.int().argmax(1).tolist()
     gap = (h.energy(batch.occ)[:, None] - h.energy(occ.flatten(0, 1)).view(len(T), 3)[row]).abs().amin(1)
@@ -93,7 +93,12 @@ def test_batches_hold_symmetry_images_of_the_samples(name):
     assert len({tuple(x) for x in batch.occ.tolist()}) > 2 * occ.flatten(0, 1).shape[0]  # moved
     shares_all = len(dataset.moves[0]) == len(h.lattice.point_operations)
     assert shares_all == (name != "many-body") and len(dataset.moves[0]) >= 1
-    torch.testing.assert_close(batch.labels, heat_bath(h, batch.occ, batch.T, batch.mu))
+    labels = heat_bath(h, batch.occ, batch.T, batch.mu)
+    labels = torch.gather(labels, 1, batch.order[..., None].expand(-1, -1, labels.shape[2]))
+    torch.testing.assert_close(batch.labels, labels)
+    averaged = dataset.batch(load_config(config(batch=400, label_images="all")).training, generator()).labels
+    assert averaged.shape == labels.shape and not torch.allclose(averaged, labels)
+    torch.testing.assert_close(averaged.sum(2), torch.ones(400, h.n_sites).double())
     front = torch.gather(batch.given, 1, batch.order).int()
     assert (front.diff(dim=1) <= 0).all() and 0 < front.sum() < front.numel()  # known sites come first
 

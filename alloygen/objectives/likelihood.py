@@ -4,7 +4,9 @@
 
 with h_t the drawn species (hard), or the exact heat-bath conditional p(a | all other sites of x) (soft). Averaged over
 x ~ p both have the same minimiser, because E[h_t(a) | x_s(<t)] = p(a | x_s(<t)); the soft one has less noise
-(Rao-Blackwell).
+(Rao-Blackwell). By the same argument the label of step t may be averaged over all symmetry images of x that agree with
+x on the sites decided before t: they are as probable as x. That takes the noise out of the first steps, which choose
+between translates of an ordered phase.
 """
 
 from __future__ import annotations
@@ -22,10 +24,25 @@ def heat_bath(hamiltonian: Hamiltonian, occ, T, mu) -> torch.Tensor:
     return torch.softmax(logits.masked_fill(~allowed, -torch.inf), dim=2)
 
 
+def symmetrised(labels, occ, order, moves) -> torch.Tensor:
+    """Labels by step (B, N, S), each averaged over the symmetry images that agree with occ on the steps before it.
+
+    labels : (B, N, S) by site; occ, order : (B, N); moves : (G, N) site permutations of a group, with the identity
+    """
+    b, n = occ.shape
+    where = torch.argsort(moves, dim=1)[:, order].transpose(0, 1)  # (B, G, N): the site whose species image g has at step t
+    sequence = torch.gather(occ, 1, where.flatten(1)).view(b, -1, n)
+    agrees = (sequence == torch.gather(occ, 1, order)[:, None]).double()
+    before = torch.cat([torch.ones_like(agrees[..., :1]), agrees[..., :-1]], dim=2).cumprod(2)
+    before = before / before.sum(1, keepdim=True)
+    rows = torch.gather(labels, 1, where.flatten(1)[..., None].expand(-1, -1, labels.shape[2]))
+    return (rows.view(b, -1, n, labels.shape[2]) * before[..., None]).sum(1)
+
+
 def likelihood(model, occ, T, mu, order, labels=None, given=None):
     """(loss (B,) in nats, log_prob (B,)) of occupations (B, N) along orders (B, N).
 
-    labels : (B, N, S) soft targets by site; None takes the species drawn
+    labels : (B, N, S) soft targets by step; None takes the species drawn
     given : (B, N) bool, sites that are given and whose steps do not count
     """
     logp = model.log_conditionals(occ, T, mu, order)
@@ -33,8 +50,7 @@ def likelihood(model, occ, T, mu, order, labels=None, given=None):
     if labels is None:
         steps = -hard
     else:
-        target = torch.gather(labels, 1, order[..., None].expand(-1, -1, labels.shape[2]))
-        steps = -(target * logp.masked_fill(target == 0, 0.0)).sum(2)
+        steps = -(labels * logp.masked_fill(labels == 0, 0.0)).sum(2)
     if given is not None:
         steps = steps.masked_fill(torch.gather(given, 1, order), 0.0)
     return steps.sum(1), hard.detach().sum(1)

@@ -17,14 +17,6 @@ clease = pytest.importorskip("clease")
 REPEATS = {64: (4, 4, 4), 128: (4, 4, 8), 4096: (16, 16, 16)}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     from clease.settings import CEBulk, Concentration

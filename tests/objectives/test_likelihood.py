@@ -5,7 +5,7 @@ import torch
 from small_systems import SYSTEMS, enumeration, exact, generator, hamiltonian, random_orders, randomise
 
 from alloygen.models.causal import CausalModel
-from alloygen.objectives.likelihood import heat_bath, likelihood
+from alloygen.objectives.likelihood import heat_bath, likelihood, symmetrised
 
 
 def model(name):
@@ -27,13 +27,21 @@ def test_heat_bath_is_the_ratio_of_boltzmann_weights(system):
             assert (got[b, i, k:] == 0).all()
 
 
+def by_step(labels, order):
+    return torch.gather(labels, 1, order[..., None].expand(-1, -1, labels.shape[2]))
+
+
 def expected(net, name, order, law, soft):
     """Loss averaged exactly over every state x ~ ``law``, its gradient, and the spread of the gradient's samples."""
     e, T, mu = enumeration(name), SYSTEMS[name].conditions()[0][0], SYSTEMS[name].conditions()[1][0]
     m = len(e)
     T, mu = T.expand(m), mu.expand(m, -1)
-    labels = heat_bath(hamiltonian(name), e.occ, T, mu) if soft else None
-    loss, log_prob = likelihood(net, e.occ, T, mu, order.expand(m, -1), labels)
+    order = order.expand(m, -1)
+    labels = by_step(heat_bath(hamiltonian(name), e.occ, T, mu), order) if soft else None
+    if soft == "images":
+        h = hamiltonian(name)
+        labels = symmetrised(heat_bath(h, e.occ, T, mu), e.occ, order, torch.as_tensor(h.lattice.translations))
+    loss, log_prob = likelihood(net, e.occ, T, mu, order, labels)
     mean = (law * loss).sum()
     gradient = torch.autograd.grad(mean, [p for p in net.parameters() if p.requires_grad], allow_unused=True)
     return mean.detach(), torch.cat([g.flatten() for g in gradient if g is not None]), loss.detach(), log_prob
@@ -60,6 +68,29 @@ def test_soft_and_hard_labels_have_one_mean_and_one_gradient(name):
         assert abs(expected(net, name, order, flat, False)[0] - expected(net, name, order, flat, True)[0]) > 1e-2
 
 
+@pytest.mark.parametrize("name", ["ising-3", "cuau-2x2x2", "two-sublattice"])
+def test_labels_averaged_over_images_have_the_same_mean_and_less_noise(name):
+    net = model(name)
+    T, mu = (x[0] for x in SYSTEMS[name].conditions())
+    law = exact(name, float(T), mu)
+    for order in random_orders(hamiltonian(name), 2):
+        soft, soft_gradient, each_soft, _ = expected(net, name, order, law, soft=True)
+        mean, gradient, each, _ = expected(net, name, order, law, soft="images")
+        torch.testing.assert_close(mean, soft, rtol=0, atol=1e-5)
+        torch.testing.assert_close(gradient, soft_gradient, rtol=0, atol=1e-4 * float(gradient.abs().max()) + 1e-6)
+        assert (law * (each - mean) ** 2).sum() < (law * (each_soft - soft) ** 2).sum()
+
+
+def test_symmetrised_labels_by_hand():
+    """Two sites that a translation exchanges: the first label is the mean of both, the second is left alone."""
+    labels = torch.tensor([[[0.9, 0.1], [0.4, 0.6]]]).double()
+    swap = torch.tensor([[0, 1], [1, 0]])
+    out = symmetrised(labels, torch.tensor([[0, 1]]), torch.tensor([[1, 0]]), swap)
+    torch.testing.assert_close(out, torch.tensor([[[0.65, 0.35], [0.9, 0.1]]]).double())
+    same = symmetrised(labels, torch.tensor([[1, 1]]), torch.tensor([[1, 0]]), swap)
+    torch.testing.assert_close(same, torch.tensor([[[0.65, 0.35], [0.65, 0.35]]]).double())
+
+
 def test_exact_law_has_the_lowest_loss():
     """Cross entropy of p under q is that of p under p plus KL(p || q) >= 0."""
     name = "cuau-2x2x2"
@@ -76,12 +107,11 @@ def test_steps_of_known_sites_do_not_count(soft):
     T, mu = SYSTEMS[name].conditions()
     occ, order = h.random(4, generator()), random_orders(h, 4)
     known = torch.rand(4, h.n_sites, generator=generator(1)) < 0.5
-    labels = heat_bath(h, occ, T, mu) if soft else None
+    labels = by_step(heat_bath(h, occ, T, mu), order) if soft else None
     steps = net.log_conditionals(occ, T, mu, order)
-    target = labels if soft else torch.nn.functional.one_hot(occ, h.n_species).double()
-    target = torch.gather(target, 1, order[..., None].expand(-1, -1, h.n_species))
-    by_step = -(target * steps.masked_fill(target == 0, 0.0)).sum(2)
+    target = labels if soft else by_step(torch.nn.functional.one_hot(occ, h.n_species).double(), order)
+    each = -(target * steps.masked_fill(target == 0, 0.0)).sum(2)
     loss, _ = likelihood(net, occ, T, mu, order, labels, known)
-    torch.testing.assert_close(loss, (by_step * ~torch.gather(known, 1, order)).sum(1))
-    torch.testing.assert_close(likelihood(net, occ, T, mu, order, labels)[0], by_step.sum(1))
+    torch.testing.assert_close(loss, (each * ~torch.gather(known, 1, order)).sum(1))
+    torch.testing.assert_close(likelihood(net, occ, T, mu, order, labels)[0], each.sum(1))
     assert loss.isfinite().all()
