@@ -57,6 +57,22 @@ def test_energies_belong_to_the_callers_site_order():
         assert energy == pytest.approx(a.get_potential_energy(), abs=1e-9)
 
 
+def test_a_turned_cell_is_the_same_system_only_if_the_expansion_says_so():
+    from types import SimpleNamespace
+
+    from alloygen.api import _site_row
+    from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
+    from alloygen.lattice import Lattice, Primitive
+
+    cubic = Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")])
+    bond = lambda axis, eci: Orbit("b", eci, [[(0, 0, 0, 0), (*np.eye(3, dtype=int)[axis], 0)]], [[0, 0]], [1.0])  # noqa: E731
+    turned = SimpleNamespace(lattice=Lattice(cubic, (4, 2, 2)))
+    for ecis, same in (([0.1, 0.1, 0.1], True), ([0.1, 0.1, 0.2], False)):
+        expansion = ClusterExpansion(cubic, [[-1.0, 1.0]], tuple(bond(k, e) for k, e in enumerate(ecis)))
+        row = _site_row(SimpleNamespace(hamiltonian=expansion.on((2, 2, 4))), turned)
+        assert (row is not None) == same
+
+
 def test_a_supercell_without_a_model_is_sampled_by_monte_carlo():
     conventional = bulk("Cu", cubic=True).repeat((2, 1, 1))
     ens = alloygen.sample(conventional, T=900, mu={"Au": 0.0}, n=50, seed=0)
