@@ -183,8 +183,8 @@ def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, batc
     bins = np.arange(n + 2) - 0.5
     row.js_composition = float(js_divergence(histogram(count(ens.occ), bins)[0], histogram(count(x), bins)[0]))
     both = np.concatenate([ens.energy.numpy(), energy])
-    span = max(np.ptp(both), 1e-9)
-    bins = np.linspace(both.min() - 1e-6 * span, both.max() + 1e-6 * span, 41)
+    span = max(np.ptp(both), 1e-6)  # one energy level, but for rounding, is one bin
+    bins = both.min() + span * np.linspace(-0.005, 1.005, 41)
     row.js_energy = float(js_divergence(histogram(ens.energy.numpy(), bins)[0], histogram(energy, bins)[0]))
 
 
