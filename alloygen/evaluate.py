@@ -30,7 +30,10 @@ FORWARD = 500
 
 @dataclass
 class Row:
-    """One condition. Energies in the Hamiltonian's unit per site; figures that have no reference are None."""
+    """One condition. Energies in the Hamiltonian's unit per site; figures that have no reference are None.
+
+    The Jensen-Shannon distances (nats) of the histograms are those of the bare draws, and of the weighted ensemble.
+    """
 
     T: float
     mu: float
@@ -42,6 +45,8 @@ class Row:
     eubo: float | None = None
     js_composition: float | None = None
     js_energy: float | None = None
+    js_composition_weighted: float | None = None
+    js_energy_weighted: float | None = None
     phi_exact: float | None = None
 
     @property
@@ -181,19 +186,34 @@ def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, batc
     n = h.n_sites
     count = lambda o: h.counts(o)[:, -1].numpy()  # noqa: E731
     bins = np.arange(n + 2) - 0.5
-    row.js_composition = float(js_divergence(histogram(count(ens.occ), bins)[0], histogram(count(x), bins)[0]))
+    row.js_composition, row.js_composition_weighted = _distances(ens, count(ens.occ), count(x), bins)
     both = np.concatenate([ens.energy.numpy(), energy])
     span = max(np.ptp(both), 1e-6)  # one energy level, but for rounding, is one bin
     bins = both.min() + span * np.linspace(-0.005, 1.005, 41)
-    row.js_energy = float(js_divergence(histogram(ens.energy.numpy(), bins)[0], histogram(energy, bins)[0]))
+    row.js_energy, row.js_energy_weighted = _distances(ens, ens.energy.numpy(), energy, bins)
+
+
+def _distances(ens: Ensemble, values, reference, bins) -> tuple[float, float]:
+    target = histogram(reference, bins)[0]
+    bare, weighted = histogram(values, bins)[0], histogram(values, bins, ens.log_weight.numpy())[0]
+    return float(js_divergence(bare, target)), float(js_divergence(weighted, target))
 
 
 # ---------------------------------------------------------------------- reporting
+_SUMMARISED = (
+    ("forward_ness", min),
+    ("js_composition", max),
+    ("js_energy", max),
+    ("js_composition_weighted", max),
+    ("js_energy_weighted", max),
+)
+
+
 def summary(rows: list[Row]) -> dict:
     """The figures over the grid that a reader asks for first."""
     ness = np.array([r.ness for r in rows])
     out = {"conditions": len(rows), "ness_mean": float(ness.mean()), "ness_min": float(ness.min())}
-    for name, worst in (("forward_ness", min), ("js_composition", max), ("js_energy", max)):
+    for name, worst in _SUMMARISED:
         values = [getattr(r, name) for r in rows if getattr(r, name) is not None]
         if values:
             out |= {f"{name}_mean": float(np.mean(values)), f"{name}_{worst.__name__}": float(worst(values))}

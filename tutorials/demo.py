@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 TEMPERATURES = (300, 500, 700, 900)
-DMU = np.linspace(-0.2, 0.2, 17)
+DMU = np.linspace(-0.2, 0.2, 9)
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
             drawn += len(ens)
             x.append(ens.composition("Au"))
             phi.append(ens.free_energy())
-            if k % 4 == 0:
+            if k % 2 == 0:
                 print(f"{T:7d} {dmu:9.4f} {x[-1]!s:>12} {phi[-1]!s:>16} {ens.ness:7.3f}")
         left.errorbar(DMU, [v.value for v in x], [v.stderr for v in x], marker=".", capsize=2, label=f"{T} K")
         right.errorbar(DMU, [v.value for v in phi], [v.stderr for v in phi], marker=".", capsize=2, label=f"{T} K")

@@ -5,6 +5,8 @@ then the variants of the ordered phases. Tables go to standard output, results t
 """
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +16,23 @@ from cubic_order import variants
 import alloygen
 from alloygen import evaluate
 
+WORKERS = 2
 ORDERED = {"Cu3Au (L1_2)": (-0.09, 4), "CuAu (L1_0)": (0.03, 6), "CuAu3 (L1_2)": (0.0724, 4)}
 
 
-def grid(name: str, n: int, n_reference: int, results: Path) -> None:
+def part(worker: int, name: str, n: int, n_reference: int) -> list:
+    """Every second condition of the grid, on one core."""
+    torch.set_num_threads(1)
     model = alloygen.load(name)
-    T, mu = evaluate.named_grid("cuau")
-    threads = torch.get_num_threads()
-    reference = evaluate.reference_samples(model.hamiltonian, T, mu, n_reference, progress=True, threads=threads)
-    rows = evaluate.evaluate(model, T, mu, n, reference=reference, progress=True)
+    T, mu = (x[worker::WORKERS] for x in evaluate.named_grid("cuau"))
+    reference = evaluate.reference_samples(model.hamiltonian, T, mu, n_reference, progress=worker == 0)
+    return evaluate.evaluate(model, T, mu, n, reference=reference, seed=worker, progress=worker == 0)
+
+
+def grid(name: str, n: int, n_reference: int, results: Path) -> None:
+    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+        parts = list(pool.map(part, range(WORKERS), [name] * WORKERS, [n] * WORKERS, [n_reference] * WORKERS))
+    rows = sorted((r for p in parts for r in p), key=lambda r: (r.T, r.mu))
     print(f"\n{name}: {n} configurations a condition, {n_reference} replica-exchange samples")
     evaluate.print_table(rows)
     results.mkdir(exist_ok=True)
@@ -44,10 +54,10 @@ if __name__ == "__main__":
     p.add_argument("--quick", action="store_true", help="a tenth of the configurations")
     p.add_argument("--only", choices=("cuau_2x2x4", "cuau_4x4x4"))
     args = p.parse_args()
-    part = 10 if args.quick else 1
+    share = 10 if args.quick else 1
     folder = Path(__file__).parent / "results"
     if args.only != "cuau_4x4x4":
-        grid("cuau_2x2x4", 10_000 // part, 2_000 // part, folder)
+        grid("cuau_2x2x4", 10_000 // share, 2_000 // share, folder)
     if args.only != "cuau_2x2x4":
-        grid("cuau_4x4x4", 2_000 // part, 2_000 // part, folder)
-        ordered_phases("cuau_4x4x4", 2_000 // part)
+        grid("cuau_4x4x4", 2_000 // share, 2_000 // share, folder)
+        ordered_phases("cuau_4x4x4", 2_000 // share)
