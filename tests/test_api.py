@@ -6,11 +6,19 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk
 
 import alloygen
-from alloygen.errors import AlloygenError, BadCondition, CheckpointError, LatticeMismatch, OutsideTrainedRange, UnknownSpecies
+from alloygen.errors import (
+    AlloygenError,
+    BadCondition,
+    CheckpointError,
+    LatticeMismatch,
+    OutsideTrainedRange,
+    UnknownSpecies,
+)
 from alloygen.exact.enumeration import Enumeration
 
 SMALL = bulk("Cu", a=3.8).repeat((2, 2, 4))
@@ -53,7 +61,7 @@ def test_energies_belong_to_the_callers_site_order():
     cuau = alloygen.data.cuau()
     for a in ens.atoms:
         found = match(a, cuau.primitive)
-        energy = float(cuau.on(found.lattice).energy(__import__("torch").as_tensor(found.occ_from(a))[None]))
+        energy = float(cuau.on(found.lattice).energy(torch.as_tensor(found.occ_from(a))[None]))
         assert energy == pytest.approx(a.get_potential_energy(), abs=1e-9)
 
 
@@ -78,7 +86,7 @@ def test_a_supercell_without_a_model_is_sampled_by_monte_carlo():
     ens = alloygen.sample(conventional, T=900, mu={"Au": 0.0}, n=50, seed=0)
     assert ens.method == "mc" and "Au" in "".join(ens.atoms[0].get_chemical_symbols())
     with pytest.raises(AlloygenError, match="likelihood"):
-        ens.log_weight
+        _ = ens.log_weight
     with pytest.raises(LatticeMismatch, match=r'method="mc"'):
         alloygen.sample(conventional, T=900, mu={"Au": 0.0}, method="neural")
 
