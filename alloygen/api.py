@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alloygen import orders
 from alloygen.conditions import chemical_potentials, temperature
 from alloygen.convert import AtomsMap, elements_of, match
 from alloygen.ensemble import Ensemble
@@ -18,6 +17,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.io.checkpoint import load_model
 from alloygen.models.base import Model
+from alloygen.models.draw import draw, trained_family
 
 METHODS = ("auto", "neural", "mc")
 _loaded: dict[tuple[str, float], Model] = {}
@@ -230,29 +230,15 @@ def _site_row(model: Model, found: AtomsMap) -> np.ndarray | None:
 
 # ---------------------------------------------------------------------- drawing
 def _neural(model: Model, atoms_map, T, mu, n, seed, order, batch, progress) -> Ensemble:
-    from alloygen.progress import tqdm
-
     _warn_outside(model, T, mu)
     h = model.hamiltonian
     generator = torch.Generator()
     generator.manual_seed(seed) if seed is not None else generator.seed()
-    meta = getattr(model, "metadata", {})
-    trained = meta.get("orders", {"sublattice": 1.0})
-    family = order or max(trained, key=trained.get)
-    occ, log_prob = [], []
-    with tqdm(total=n, desc="sampling", disable=not progress) as bar:
-        for start in range(0, n, batch):
-            b = min(batch, n - start)
-            path = orders.draw(family, h.lattice, b, generator)
-            x, lp = model.sample(
-                torch.full((b,), T, dtype=torch.float64), torch.as_tensor(mu).expand(b, -1), path, generator
-            )
-            occ.append(x)
-            log_prob.append(lp)
-            bar.update(b)
-    occ = torch.cat(occ)
-    info = {"model": meta.get("name", model.kind), "fingerprint": h.fingerprint, "order": family, "seed": seed}
-    return Ensemble(h, occ, h.energy(occ), torch.cat(log_prob), T, mu, "neural", atoms_map, info)
+    family = order or trained_family(model)
+    occ, log_prob = draw(model, T, mu, n, generator, family=family, batch=batch, progress=progress)
+    name = getattr(model, "metadata", {}).get("name", model.kind)
+    info = {"model": name, "fingerprint": h.fingerprint, "order": family, "seed": seed}
+    return Ensemble(h, occ, h.energy(occ), log_prob, T, mu, "neural", atoms_map, info)
 
 
 def _warn_outside(model: Model, T: float, mu: np.ndarray) -> None:

@@ -22,7 +22,8 @@ from alloygen.estimate.weights import eubo, forward_ness
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.atomic import atomic_path
 from alloygen.models.base import Model
-from alloygen.training import default_orders
+from alloygen.models.draw import draw as draw_batches
+from alloygen.models.draw import trained_orders
 
 ENUMERABLE = 2**20
 FORWARD = 500
@@ -145,14 +146,7 @@ def evaluate(
 
 def draw(model: Model, T: float, mu: np.ndarray, n: int, generator, batch: int = 1000) -> Ensemble:
     """An ensemble without Atoms, drawn in batches."""
-    parts = []
-    for start in range(0, n, batch):
-        b = min(batch, n - start)
-        path = default_orders(model, b, generator)
-        parts.append(
-            model.sample(torch.full((b,), T, dtype=torch.float64), torch.as_tensor(mu).expand(b, -1), path, generator)
-        )
-    occ, log_prob = (torch.cat(x) for x in zip(*parts, strict=True))
+    occ, log_prob = draw_batches(model, T, mu, n, generator, batch=batch)
     return Ensemble(model.hamiltonian, occ, model.hamiltonian.energy(occ), log_prob, T, mu, "neural")
 
 
@@ -176,7 +170,7 @@ def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, batc
     pick = np.unique(np.linspace(0, len(x) - 1, FORWARD).astype(int))
     log_q = []
     for part in x[pick].split(batch):
-        path = default_orders(model, len(part), generator)
+        path = trained_orders(model, len(part), generator)
         log_q.append(
             model.log_prob(part, torch.full((len(part),), row.T, dtype=torch.float64), mu.expand(len(part), -1), path)
         )

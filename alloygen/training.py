@@ -25,6 +25,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.io.checkpoint import VERSION, read_tensors, save_model, write_tensors
 from alloygen.models import MODELS
+from alloygen.models.draw import trained_orders
 from alloygen.objectives.likelihood import heat_bath, likelihood, symmetrised
 
 
@@ -95,8 +96,10 @@ class Dataset:
     def _labels(self, occ, T, mu, order, images: str) -> torch.Tensor:
         labels = heat_bath(self.hamiltonian, occ, T, mu)
         points, translations = self.moves
-        identity = torch.arange(occ.shape[1])[None]
-        group = {"none": identity, "translations": translations, "all": translations[:, points].flatten(0, 1)}[images]
+        if images == "none":
+            group = torch.arange(occ.shape[1])[None]
+        else:
+            group = translations if images == "translations" else translations[:, points].flatten(0, 1)
         return symmetrised(labels, occ, order, group)
 
     def _orders(self, config, n: int, generator: torch.Generator):
@@ -268,18 +271,11 @@ def log_weights(model, T, mu, generator, order=None) -> torch.Tensor:
     """Draw from the model and return log w = -beta (E - mu.N) - log q, (B,)."""
     h = model.hamiltonian
     if order is None:
-        order = default_orders(model, len(T), generator)
+        order = trained_orders(model, len(T), generator)
     occ, log_prob = model.sample(T.to(model.device), mu.to(model.device), order.to(model.device), generator)
     occ = occ.cpu()
     reduced = (h.energy(occ) - (h.counts(occ) * mu).sum(1)) / (h.kB * T)
     return -reduced - log_prob.cpu()
-
-
-def default_orders(model, n: int, generator: torch.Generator) -> torch.Tensor:
-    """Orders of the family that the model was trained on most, moved by random translations."""
-    trained = getattr(model, "metadata", {}).get("orders", {"sublattice": 1.0})
-    family = max(trained, key=trained.get)
-    return orders.draw(family, model.hamiltonian.lattice, n, generator, "translations")
 
 
 @contextmanager

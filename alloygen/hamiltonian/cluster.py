@@ -84,9 +84,7 @@ class Hamiltonian:
         self.term_ptr, self.term_coef, self.term_channel = t.term_ptr, t.term_coef, t.term_channel
         self.term_others, self.term_n = t.term_others, t.term_n
         self.channel_function, self.channel_orbit = t.channel_function, t.channel_orbit
-        n, f = self.n_sites, len(self.functions)
         self.site_functions = np.ascontiguousarray(self.functions[:, self.lattice.sublattice].transpose(1, 0, 2))
-        self.factor_site, self.factor_function = np.divmod(np.arange(n * f), f)
 
     @cached_property
     def channel_scale(self) -> np.ndarray:

@@ -101,9 +101,9 @@ def test_sampling_speed(benchmark, capsys):
     model = alloygen.load("cuau_4x4x4")
     n = 1000
     T, mu = torch.full((n,), 600.0).double(), torch.tensor([[0.0, 0.02]]).double().expand(n, -1)
-    from alloygen.training import default_orders
+    from alloygen.models.draw import trained_orders
 
-    order = default_orders(model, n, torch.Generator().manual_seed(0))
+    order = trained_orders(model, n, torch.Generator().manual_seed(0))
     draw = lambda: model.sample(T, mu, order, torch.Generator().manual_seed(1))  # noqa: E731
     draw()
     cached = 1 / _rate(draw, 1, 3)
