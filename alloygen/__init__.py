@@ -13,9 +13,11 @@ __version__ = "0.1.0"
 # resolved on first use, so that `import alloygen` stays light
 _LAZY = {
     "sample": "alloygen.api",
+    "mc": "alloygen.api",
     "train": "alloygen.api",
     "load": "alloygen.api",
     "Ensemble": "alloygen.ensemble",
+    "Scan": "alloygen.scan",
     "Lattice": "alloygen.lattice",
     "Primitive": "alloygen.lattice",
     "ClusterExpansion": "alloygen.hamiltonian.expansion",

@@ -1,25 +1,29 @@
-"""What users call: ``sample``, ``train``, ``load``."""
+"""What users call: ``sample``, ``mc``, ``train``, ``load``."""
 
 from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from alloygen.conditions import chemical_potentials, temperature
-from alloygen.convert import AtomsMap, elements_of, match
+from alloygen.convert import AtomsMap, match
 from alloygen.ensemble import Ensemble
-from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, OutsideTrainedRange, UnknownSpecies
+from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, OutsideTrainedRange
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.io.checkpoint import load_model
 from alloygen.models.base import Model
 from alloygen.models.draw import draw, trained_family
+from alloygen.resolve import expansion_of, require_elements, supercell
+from alloygen.scan import Scan
 
 METHODS = ("auto", "neural", "mc")
+ENSEMBLES, MC_METHODS, STARTS = ("semigrand", "canonical"), ("replica exchange", "metropolis"), ("random", "atoms")
 _loaded: dict[tuple[str, float], Model] = {}
 
 
@@ -113,6 +117,69 @@ def sample(
     return _neural(model, atoms_map, T, potentials, int(n), seed, order, batch, progress)
 
 
+def mc(
+    atoms,
+    T,
+    mu=None,
+    n: int = 1000,
+    *,
+    ensemble: str = "semigrand",
+    method: str = "replica exchange",
+    hamiltonian=None,
+    start: str = "random",
+    fixed=None,
+    seed: int = 0,
+    threads: int = 1,
+    progress: bool = False,
+    **run,
+) -> Scan:
+    """Monte Carlo of an alloy at one or many conditions.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms, any supercell of a known lattice; never changed
+    T : temperature in kelvin, or a sequence
+    mu : as in :func:`sample`, or a sequence, or {"Au": [..]}; every T is combined with every mu. Without effect on swaps
+    n : samples per condition
+    ensemble : "semigrand" (flips at T and mu) or "canonical" (swaps at the composition of the atoms; mu has no effect)
+    method : "replica exchange" (over T and mu, on a ladder of temperatures up to infinity that is chosen automatically,
+        so that free energies are absolute) or "metropolis" (independent chains at each condition)
+    hamiltonian : a ClusterExpansion, its name or file, as in :func:`sample`
+    start : "random", or "atoms" to start from their species
+    fixed : indices of atoms that keep their species (with start="atoms" or swaps)
+    seed, threads, progress : same seed, same samples, for any number of threads
+    run : sweeps, burn, precision, max_n, observers, checkpoint, ...: see :class:`alloygen.montecarlo.sampling.Run`
+
+    Returns a :class:`~alloygen.scan.Scan`: ``scan[c]`` is the Ensemble of a condition, ``scan.to_pandas()`` a table.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> from ase.build import bulk
+    >>> scan = alloygen.mc(bulk("Cu", a=3.8).repeat((2, 2, 4)), T=[500, 700], mu={"Au": 0.02}, n=500)
+    >>> abs(scan.at(500).free_energy().value - -0.048) < 0.005
+    True
+    """
+    from alloygen.conditions import grid
+    from alloygen.montecarlo.sampling import metropolis
+
+    for name, value, known in (("ensemble", ensemble, ENSEMBLES), ("method", method, MC_METHODS), ("start", start, STARTS)):
+        if value not in known:
+            raise AlloygenError(f"expected {name} of {known}, got {value!r}")
+    h, atoms_map = supercell(atoms, mu, hamiltonian)
+    swap = ensemble == "canonical"
+    run |= {"threads": threads, "progress": progress, "move": "swap" if swap else "flip"}
+    if fixed is not None:
+        run["fixed"] = atoms_map.site[np.asarray(fixed)]
+    if start == "atoms" or swap or fixed is not None:
+        run["occ"] = atoms_map.occ_from()
+    all_T, all_mu = grid(T, dict.fromkeys(h.elements, 0.0) if swap else mu, h.lattice)
+    if method == "metropolis":
+        return replace(metropolis(h, all_T, all_mu, n, seed=seed, **run), atoms_map=atoms_map)
+    temperatures = np.unique(all_T)
+    return _with_ladder(h, temperatures, all_mu[: len(all_mu) // len(temperatures)], n, seed, run, atoms_map)
+
+
 # ---------------------------------------------------------------------- choosing the model
 def _named(path) -> Path:
     from alloygen.data import checkpoints
@@ -134,10 +201,10 @@ def _resolve(atoms, mu, model, hamiltonian, method) -> tuple[Model | None, Hamil
     if model is not None:
         model = model if isinstance(model, Model) else load(model)
         if hamiltonian is not None:
-            _require_hamiltonian(model, _expansion(atoms, mu, hamiltonian))
+            _require_hamiltonian(model, expansion_of(atoms, mu, hamiltonian))
         return model, model.hamiltonian, _fit(atoms, model, mu)
-    expansion = _expansion(atoms, mu, hamiltonian)
-    _require_elements(atoms, mu, expansion)
+    expansion = expansion_of(atoms, mu, hamiltonian)
+    require_elements(atoms, mu, expansion)
     found = match(atoms, expansion.primitive)
     if method != "mc":
         from alloygen.data import checkpoints
@@ -166,42 +233,10 @@ def _require_hamiltonian(model: Model, expansion: ClusterExpansion) -> None:
         )
 
 
-def _expansion(atoms, mu, hamiltonian) -> ClusterExpansion:
-    """The expansion that the caller names, that the Atoms carry, or that ships for these elements."""
-    if isinstance(hamiltonian, Hamiltonian):
-        return hamiltonian.expansion
-    if hamiltonian is not None:
-        from alloygen.hamiltonian.source import expansion_from
-
-        return expansion_from(hamiltonian)
-    if getattr(atoms.calc, "name", "") == "CLEASE":
-        from alloygen.hamiltonian.clease import from_clease
-
-        return from_clease(atoms)
-    from alloygen.data import cuau
-
-    elements = set(elements_of(atoms, mu))
-    if elements != set(cuau().elements):
-        raise UnknownSpecies(
-            f"expected an alloy that an expansion ships for (Cu-Au), got the elements {sorted(elements)} in atoms and mu. "
-            'Name the second element in mu (mu={"Au": 0.02}), or give hamiltonian= or model=.'
-        )
-    return cuau()
-
-
-def _require_elements(atoms, mu, expansion: ClusterExpansion) -> None:
-    unknown = sorted(set(elements_of(atoms, mu)) - set(expansion.elements))
-    if unknown:
-        raise UnknownSpecies(
-            f"expected elements among {expansion.elements} of {expansion.name!r}, got also {unknown} in atoms or mu. "
-            "Use a Hamiltonian or model that holds them."
-        )
-
-
 def _fit(atoms, model: Model, mu) -> AtomsMap:
     """The caller's Atoms on the sites of the model's supercell."""
     lattice = model.hamiltonian.lattice
-    _require_elements(atoms, mu, model.hamiltonian.expansion)
+    require_elements(atoms, mu, model.hamiltonian.expansion)
     found = match(atoms, lattice.primitive)
     row = _site_row(model, found)
     if row is None:
@@ -259,20 +294,22 @@ def _warn_outside(model: Model, T: float, mu: np.ndarray) -> None:
 
 def _monte_carlo(h: Hamiltonian, atoms_map, T, mu, n, seed, progress) -> Ensemble:
     """Replica exchange up a ladder of temperatures at fixed mu; the samples of the lowest are kept."""
-    from alloygen.montecarlo.diagnostics import inefficiency
-    from alloygen.montecarlo.tempering import replica_exchange
-
-    ladder = T * np.geomspace(1.0, 3.0, 12)
     seed = int(torch.Generator().seed() % 2**31) if seed is None else seed
-    s = replica_exchange(h, ladder, mu[None], n, sweeps=20, burn=200, seed=seed, progress=progress)
-    occ = torch.as_tensor(s.occ[0].astype(np.int64))
-    energy = torch.as_tensor(s.energy[0])
-    reduced = (energy - h.counts(occ) @ torch.as_tensor(mu)).numpy()
-    info = {
-        "fingerprint": h.fingerprint,
-        "seed": seed,
-        "acceptance": float(s.acceptance[0]),
-        "exchange": s.exchange,
-        "inefficiency": inefficiency(reduced),
-    }
-    return Ensemble(h, occ, energy, None, T, mu, "mc", atoms_map, info)
+    return _with_ladder(h, [T], mu[None], n, seed, {"progress": progress, "check": True}, atoms_map)[0]
+
+
+def _with_ladder(h: Hamiltonian, T, mu, n, seed, run: dict, atoms_map) -> Scan:
+    """Replica exchange at T x mu, with the temperatures in between and above that it needs, and absolute free energies."""
+    from alloygen.montecarlo.sampling import replica_exchange
+    from alloygen.montecarlo.tempering import ladder
+
+    start = {k: run[k] for k in ("occ", "fixed", "move", "threads") if k in run}
+    rungs = ladder(h, T, mu, seed=seed, **start)
+    scan = replica_exchange(h, rungs, mu, n, seed=seed, **run)
+    asked = np.flatnonzero(np.isin(scan.T, T))
+    facts = {}
+    if scan.absolute:
+        facts["free_energy"] = np.array([scan.free_energy(c) for c in asked], dtype=object)
+    part = scan.select(asked)
+    return replace(part, atoms_map=atoms_map, method="mc", facts={**part.facts, **facts},
+                   info={**part.info, "ladder": rungs.tolist()})  # fmt: skip

@@ -32,8 +32,7 @@ def parser() -> argparse.ArgumentParser:
     condition(q)
     q.add_argument("--model", help="checkpoint, or the name of one that ships")
     q.add_argument("--method", choices=("auto", "neural", "mc"), default="auto")
-    q = sub.add_parser("mc", help="draw configurations by replica-exchange Monte Carlo")
-    condition(q)
+    _mc_parser(sub)
     q = sub.add_parser("train", help="train a model from a TOML configuration")
     q.add_argument("config", help="TOML file, or the name of one that ships")
     q.add_argument("-o", "--output", help="folder of the run (default runs/NAME); an interrupted run goes on")
@@ -54,6 +53,30 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument("-o", "--output", help="write the figures as JSON")
     q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     return p
+
+
+def _mc_parser(sub) -> None:
+    q = sub.add_parser("mc", help="Monte Carlo at one or many conditions")
+    q.add_argument("structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)")
+    q.add_argument("-T", type=float, nargs="+", required=True, help="temperatures in kelvin")
+    q.add_argument("--mu", action="append", default=[], metavar="El=eV",
+                   help="chemical potential, repeatable: --mu Au=0.02, or a range of 9 values: --mu Au=-0.24:0.24:9")
+    q.add_argument("-n", type=int, default=1000, help="samples per condition (default 1000)")
+    q.add_argument("--ensemble", choices=("semigrand", "canonical"), default="semigrand",
+                   help="flips at mu, or swaps at the composition of the structure")
+    q.add_argument("--method", choices=("replica-exchange", "metropolis"), default="replica-exchange")
+    q.add_argument("--sweeps", type=int, default=10, help="sweeps between samples (default 10)")
+    q.add_argument("--precision", action="append", default=[], metavar="NAME=ERROR",
+                   help="go on until this standard error is reached: Au=0.002 (composition), energy=1e-4 (per site)")
+    q.add_argument("--fix", metavar="I,J,...", help="indices of atoms that keep their species")
+    q.add_argument("--start", choices=("random", "atoms"), default="random", help="where the chains start")
+    q.add_argument("--seed", type=int, default=0, help="same seed, same samples")
+    q.add_argument("--threads", type=int, default=1)
+    q.add_argument("--checkpoint", help="file of the run; an interrupted run that finds it goes on bit for bit")
+    q.add_argument("--hamiltonian", help="'cuau' or the path of an expansion in alloygen's JSON format")
+    q.add_argument("-o", "--output", help="write configurations: .extxyz, .db, or a folder of POSCARs")
+    q.add_argument("--table", help="write averages by condition: .csv or .nc")
+    q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
 def _version() -> str:
@@ -82,32 +105,40 @@ def _structure(text: str):
         ) from None
 
 
-def _potentials(pairs: list[str]) -> dict | None:
+def _pairs(pairs: list[str], what: str, example: str, ranges: bool = False) -> dict | None:
+    """``NAME=number`` arguments as a dict; with ``ranges`` also ``NAME=first:last:number of values``."""
     from alloygen.errors import BadCondition
 
     out = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
         try:
-            out[name] = float(value)
+            if ranges and ":" in value:
+                first, last, n = value.split(":")
+                out[name] = [float(first) + (float(last) - float(first)) * k / max(int(n) - 1, 1) for k in range(int(n))]
+            else:
+                out[name] = float(value)
         except ValueError:
-            raise BadCondition(f"expected --mu ELEMENT=eV, such as --mu Au=0.02, got {pair!r}") from None
+            raise BadCondition(f"expected {what}, such as {example}, got {pair!r}") from None
     return out or None
+
+
+def _potentials(pairs: list[str], ranges: bool = False) -> dict | None:
+    return _pairs(pairs, "--mu ELEMENT=eV", "--mu Au=0.02", ranges)
 
 
 def _sample(args) -> int:
     from alloygen.api import sample
 
-    method, model = getattr(args, "method", "mc"), getattr(args, "model", None)
     ens = sample(
         _structure(args.structure),
         args.T,
         _potentials(args.mu),
         args.n,
         seed=args.seed,
-        model=model,
+        model=args.model,
         hamiltonian=args.hamiltonian,
-        method=method,
+        method=args.method,
         progress=not args.quiet,
     )
     print(ens)
@@ -122,6 +153,43 @@ def _sample(args) -> int:
     if args.output:
         ens.write(args.output)
         print(f"wrote {len(ens)} configurations to {args.output}")
+    return 0
+
+
+def _mc(args) -> int:
+    from alloygen.api import mc
+    from alloygen.errors import AlloygenError
+    from alloygen.io.structures import write_structures
+
+    try:
+        fixed = None if args.fix is None else [int(k) for k in args.fix.split(",")]
+    except ValueError:
+        raise AlloygenError(f"expected --fix with indices of atoms, such as --fix 0,5,7, got {args.fix!r}") from None
+    scan = mc(
+        _structure(args.structure), args.T, _potentials(args.mu, ranges=True), args.n, ensemble=args.ensemble,
+        method=args.method.replace("-", " "), hamiltonian=args.hamiltonian, start=args.start, fixed=fixed, seed=args.seed,
+        threads=args.threads, progress=not args.quiet, sweeps=args.sweeps, checkpoint=args.checkpoint,
+        precision=_pairs(args.precision, "--precision NAME=ERROR", "--precision Au=0.002"),
+    )  # fmt: skip
+    print(scan)
+    for ens in scan:
+        mu = ", ".join(f"mu_{e} {m:.6g}" for e, m in zip(ens.elements, ens.mu, strict=True) if m or args.ensemble == "semigrand")
+        print(f"T {ens.T:g}" + (f", {mu}" if mu else ""))
+        for element in ens.elements[1:]:
+            print(f"{'x_' + element:>20} {ens.composition(element)}")
+        print(f"{'E/site':>20} {ens.mean_energy()} {ens.hamiltonian.unit}")
+        if "free_energy" in ens.info:
+            print(f"{'Phi/site' if args.ensemble == 'semigrand' else 'F/site':>20} {ens.free_energy()} {ens.hamiltonian.unit}")
+        print(f"{'acceptance':>20} {ens.info['acceptance']:.3f}")
+        print(f"{'independent samples':>20} {ens.effective_samples:.0f} of {len(ens)}")
+    if "exchange" in scan.info:
+        print(f"exchange rate {scan.info['exchange']:.2f} (least {scan.info['exchange_min']:.2f}), {scan.info['round_trips']} round "
+              f"trips over {len(scan.info['ladder'])} temperatures")  # fmt: skip
+    if args.table:
+        print(f"wrote {scan.write(args.table)}")
+    if args.output:
+        write_structures((a for ens in scan for a in ens.atoms), args.output)
+        print(f"wrote {len(scan) * scan.n} configurations to {args.output}")
     return 0
 
 
@@ -178,7 +246,7 @@ def main(argv=None) -> int:
     from alloygen.errors import AlloygenError
 
     args = parser().parse_args(argv)
-    run = {"sample": _sample, "mc": _sample, "train": _train, "evaluate": _evaluate}[args.command]
+    run = {"sample": _sample, "mc": _mc, "train": _train, "evaluate": _evaluate}[args.command]
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         return run(args)

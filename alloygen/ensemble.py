@@ -13,6 +13,8 @@ import torch
 
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
 from alloygen.estimate import thermo, weights
+from alloygen.estimate.chains import inefficiency
+from alloygen.estimate.chains import mean as chain_mean
 from alloygen.estimate.free_energy import free_energy
 from alloygen.estimate.result import Estimate
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -36,7 +38,10 @@ class Ensemble:
     atoms_map : object with ``to_atoms(occ_row) -> ase.Atoms``; None where no structures are needed
     info : extra facts. Used here: ``inefficiency`` (statistical inefficiency of correlated samples, scales their
         error bars by its square root) and ``free_energy`` (an Estimate found by other means, such as MBAR, for
-        samples without a likelihood)
+        samples without a likelihood, or a function that returns one)
+    chains : number of Markov chains that the samples are, one after another and each in time order; their
+        autocorrelation then sets each error bar. 0 for independent samples
+    observed : name -> (n,) values that observers returned while sampling
 
     With a likelihood all averages are importance weighted, w = exp(-beta [E - mu.N]) / q, hence exact for any q that
     covers the target; without one all samples weigh the same. The arrays are not copied: do not change them.
@@ -65,6 +70,8 @@ class Ensemble:
     method: str = "unknown"
     atoms_map: object | None = None
     info: dict = field(default_factory=dict)
+    chains: int = 0
+    observed: dict = field(default_factory=dict)
 
     def __post_init__(self):
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
@@ -82,8 +89,10 @@ class Ensemble:
         mu = np.zeros(len(elements)) if self.mu is None else np.array(self.mu, dtype=np.float64)
         if mu.shape != (len(elements),):
             raise BadCondition(f"expected one chemical potential per element {elements}, got shape {mu.shape}")
-        if not (np.isfinite(self.T) and self.T > 0):
+        if not self.T > 0:
             raise BadCondition(f"expected a temperature above 0, got {self.T!r}")
+        if self.chains and len(occ) % self.chains:
+            raise AlloygenError(f"expected chains of equal length, got {len(occ)} samples in {self.chains} chains")
         put("mu", mu)
         put("T", float(self.T))
 
@@ -116,8 +125,22 @@ class Ensemble:
 
     @property
     def inefficiency(self) -> float:
-        """Statistical inefficiency of samples without a likelihood (``info["inefficiency"]``), else 1."""
-        return 1.0 if self.has_likelihood else float(self.info.get("inefficiency", 1.0))
+        """Statistical inefficiency g of samples without a likelihood, else 1: n / g of them are independent.
+
+        That of E - mu.N along the chains, or ``info["inefficiency"]`` where the samples are not chains in time order.
+        """
+        if self.has_likelihood:
+            return 1.0
+        if self.chains:
+            return self._chain_inefficiency
+        return float(self.info.get("inefficiency", 1.0))
+
+    @cached_property
+    def _chain_inefficiency(self) -> float:
+        return inefficiency(self._by_chain((self.energy - self.counts @ torch.from_numpy(self.mu)).numpy()))
+
+    def _by_chain(self, values) -> np.ndarray:
+        return np.asarray(values, dtype=np.float64).reshape(self.chains, -1)
 
     # ------------------------------------------------------------------ weights
     @cached_property
@@ -157,16 +180,26 @@ class Ensemble:
         Raises :class:`AlloygenError` when there is neither.
         """
         if not self.has_likelihood and "free_energy" in self.info:
-            return self.info["free_energy"]
+            known = self.info["free_energy"]
+            return known() if callable(known) else known
         return free_energy(self.log_weight.numpy(), self.kT, self.n_sites)
 
-    def mean(self, values) -> Estimate:
-        """Average over the target law of ``values`` (n,), one number per sample, in their unit."""
+    def mean(self, values, quantum: float = 0.0) -> Estimate:
+        """Average over the target law of ``values`` (n,), one number per sample, in their unit.
+
+        For Markov chains the error bar comes from the autocorrelation of these values; ``quantum`` is their smallest
+        step, which gives an error bar to a series that hardly changed (see :func:`alloygen.estimate.chains.mean`).
+        """
+        if self.chains and not self.has_likelihood:
+            return chain_mean(self._by_chain(values), quantum)
         return thermo.mean(values, self._log_w, self.inefficiency)
 
     def mean_energy(self) -> Estimate:
         """<E> / N per site, without the field term."""
-        return self.mean(self.energy.numpy() / self.n_sites)
+        quantum = 0.0
+        if self.chains and len(self) and float(self.energy.max() - self.energy.min()) < 1e-9:
+            quantum = self.hamiltonian.smallest_change(self.occ[0]) / self.n_sites
+        return self.mean(self.energy.numpy() / self.n_sites, quantum)
 
     def composition(self, element: str) -> Estimate:
         """Fraction of the exchangeable sites that hold ``element``.
@@ -182,20 +215,25 @@ class Ensemble:
             raise AlloygenError(f"expected sites with more than one species, got none in {lattice!r}")
         code = torch.from_numpy(lattice.element_index[lattice.sublattice]) == self.elements.index(element)
         holds = torch.gather(code[None].expand(len(self), -1, -1), 2, self.occ[..., None])[..., 0]
-        return self.mean(holds[:, free].double().mean(1).numpy())
+        return self.mean(holds[:, free].double().mean(1).numpy(), quantum=1.0 / int(free.sum()))
 
     def heat_capacity(self) -> Estimate:
         """(<E^2> - <E>^2) / (kB T^2 N), E without the field term: energy per temperature and site."""
-        return thermo.heat_capacity(
-            self.energy.numpy(), self.kT, self.hamiltonian.kB, self.n_sites, self._log_w, self.inefficiency
-        )
+        energy, g = self.energy.numpy(), self.inefficiency
+        if self.chains and not self.has_likelihood:
+            g = inefficiency(self._by_chain((energy - energy.mean()) ** 2))
+        return thermo.heat_capacity(energy, self.kT, self.hamiltonian.kB, self.n_sites, self._log_w, g)
 
     # ------------------------------------------------------------------ parts
     def subset(self, index) -> Ensemble:
         """The samples of ``index``: an integer, a slice, a list of integers or a mask (n,)."""
         rows = torch.arange(len(self))[index].reshape(-1)
         log_prob = None if self.log_prob is None else self.log_prob[rows]
-        return replace(self, occ=self.occ[rows], energy=self.energy[rows], log_prob=log_prob)
+        info = {**self.info, "inefficiency": self.inefficiency} if self.chains else self.info
+        observed = {k: np.asarray(v)[rows.numpy()] for k, v in self.observed.items()}
+        return replace(
+            self, occ=self.occ[rows], energy=self.energy[rows], log_prob=log_prob, chains=0, info=info, observed=observed
+        )
 
     def __getitem__(self, index) -> Ensemble:
         return self.subset(index)
@@ -219,6 +257,8 @@ class Ensemble:
             energy=self.energy[rows],
             log_prob=None,
             info=info,
+            chains=0,
+            observed={k: np.asarray(v)[rows.numpy()] for k, v in self.observed.items()},
             method=f"{self.method}, resampled",
         )
 

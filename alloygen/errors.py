@@ -31,3 +31,7 @@ class OutsideTrainedRange(UserWarning):
 
 class LowSampleSize(UserWarning):
     """An importance-weighted estimate that rests on too few effective samples."""
+
+
+class NotConverged(UserWarning):
+    """A Monte Carlo run that has not forgotten its start, or has not reached the precision asked for."""

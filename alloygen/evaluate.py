@@ -83,12 +83,13 @@ def reference_samples(
     threads: int = 1,
 ) -> Reference:
     """Replica exchange on the grid of the conditions (T, mu), refined so that neighbours are at most dT and dmu apart."""
-    from alloygen.montecarlo.tempering import replica_exchange
+    from alloygen.montecarlo.sampling import replica_exchange
 
     fine_T, fine_mu = _refined(np.unique(T), dT), _refined(np.unique(mu), dmu)
     table = np.zeros((len(fine_mu), len(h.elements)))
     table[:, -1] = fine_mu
-    s = replica_exchange(h, fine_T, table, n, sweeps=10, burn=300, seed=seed, progress=progress, threads=threads)
+    s = replica_exchange(h, fine_T, table, n, sweeps=10, burn=300, seed=seed, progress=progress, threads=threads,
+                         check=False)  # fmt: skip
     index = np.searchsorted(fine_T, np.asarray(T) - 1e-9) * len(fine_mu) + np.searchsorted(
         fine_mu, np.asarray(mu) - 1e-9
     )

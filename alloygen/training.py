@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from alloygen.config import Config, expand, load_config
 from alloygen.errors import AlloygenError, CheckpointError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.source import expansion_from
+from alloygen.interrupt import interrupt_flag
 from alloygen.io.checkpoint import VERSION, read_tensors, save_model, write_tensors
 from alloygen.models import MODELS
 from alloygen.models.draw import trained_orders
@@ -121,7 +120,7 @@ class Dataset:
 
 def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> Dataset:
     """Replica-exchange samples of the configured grid; kept in ``path`` and read back when they fit."""
-    from alloygen.montecarlo.tempering import replica_exchange
+    from alloygen.montecarlo.sampling import replica_exchange
 
     d = config.data
     T, values = expand(d.T), expand(d.mu)
@@ -143,6 +142,7 @@ def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bo
         seed=d.seed,
         progress=progress,
         threads=config.training.threads or torch.get_num_threads(),
+        check=False,
     )
     tensors = {"T": torch.as_tensor(s.T), "mu": torch.as_tensor(s.mu), "occ": torch.as_tensor(s.occ)}
     write_tensors(path, tensors, {"format": "alloygen samples", "version": VERSION, "key": key})
@@ -278,25 +278,6 @@ def log_weights(model, T, mu, generator, order=None) -> torch.Tensor:
     return -reduced - log_prob.cpu()
 
 
-@contextmanager
-def _interrupt_flag():
-    """A flag that the first Ctrl-C sets, so that a step is never cut in half; the second one stops at once."""
-    flag = threading.Event()
-
-    def handler(*_):
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    main = threading.current_thread() is threading.main_thread()
-    old = signal.signal(signal.SIGINT, handler) if main else None
-    try:
-        yield flag
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, old)
-
-
 def train(config, folder, *, resume: bool = True, progress: bool = True, stop_at: int | None = None) -> Path:
     """Train a model and return the path of its checkpoint.
 
@@ -346,7 +327,7 @@ def _loop(trainer: Trainer, state: Path, log: Path, progress: bool, stop_at: int
     saved, loss, figures = time.monotonic(), float("nan"), {}
     end = t.steps if stop_at is None else min(t.steps, stop_at)
     with (
-        _interrupt_flag() as stop,
+        interrupt_flag() as stop,
         tqdm(total=t.steps, initial=trainer.step, disable=not progress, desc=trainer.config.name) as bar,
     ):
         while trainer.step < end and not stop.is_set():

@@ -17,15 +17,53 @@ def test_sample_prints_and_writes(tmp_path, capsys):
     assert len(frames) == 50 and frames[0].info["mu_Au"] == pytest.approx(0.02)
 
 
-def test_mc_prints_acceptance(capsys):
-    assert main(["mc", "Cu:2x2x2", "-T", "900", "--mu", "Au=0.0", "-n", "20", "--seed", "0", "-q"]) == 0
+def test_mc_prints_averages_with_errors(tmp_path, capsys):
+    table, out = tmp_path / "t.csv", tmp_path / "c.extxyz"
+    assert main(["mc", "Cu:2x2x2", "-T", "900", "1100", "--mu", "Au=-0.1:0.1:3", "-n", "100", "--table", str(table), "-o", str(out),
+                 "-q"]) == 0  # fmt: skip
     text = capsys.readouterr().out
-    assert "acceptance" in text and "Phi/site" not in text
+    assert text.count("Phi/site") == 6 and text.count("acceptance") == 6 and "round trips" in text and "mu_Au -0.1" in text
+    assert len(table.read_text().splitlines()) == 7
+    frames = ase.io.read(out, ":")
+    assert len(frames) == 600 and {f.info["T"] for f in frames} == {900.0, 1100.0}
+
+
+def test_mc_shows_acceptance_and_the_time_left(capsys):
+    assert main(["mc", "Cu:2x2x2", "-T", "900", "--mu", "Au=0", "-n", "3000", "--method", "metropolis"]) == 0
+    bar = capsys.readouterr().err
+    assert "acceptance=0." in bar and "<" in bar and "round" in bar
+
+
+def test_mc_runs_until_precise_and_resumes(tmp_path, capsys):
+    path = str(tmp_path / "run.safetensors")
+    command = ["mc", "Cu:2x2x2", "-T", "900", "--mu", "Au=0", "--precision", "Au=0.01", "--checkpoint", path, "-q"]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    assert main(command) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_canonical_mc_with_fixed_atoms(tmp_path, capsys):
+    from ase.build import bulk
+
+    atoms = bulk("Cu", a=3.8).repeat((2, 2, 2))
+    atoms.symbols[:3] = "Au"
+    ase.io.write(tmp_path / "start.extxyz", atoms)
+    out = tmp_path / "c.extxyz"
+    assert main(["mc", str(tmp_path / "start.extxyz"), "-T", "900", "--ensemble", "canonical", "--fix", "0,5", "-n", "50", "-o",
+                 str(out), "-q"]) == 0  # fmt: skip
+    assert "F/site" in capsys.readouterr().out
+    for frame in ase.io.read(out, ":"):
+        assert frame.symbols.count("Au") == 3 and frame.symbols[0] == "Au" and frame.symbols[5] == "Cu"
 
 
 @pytest.mark.parametrize("arguments, says", [
     (["sample", "Cu:2x2x4", "-T", "-5", "--mu", "Au=0"], "above 0"),
     (["sample", "Cu:2x2x4", "-T", "600", "--mu", "Au"], "ELEMENT=eV"),
+    (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0:1"], "ELEMENT=eV"),
+    (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--fix", "a"], "indices of atoms"),
+    (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--precision", "Zn=0.1"], "precision"),
+    (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--ensemble", "canonical"], "two elements"),
     (["sample", "no_such_file.cif", "-T", "600", "--mu", "Au=0"], "ASE reads"),
     (["sample", "Cu:2x2x4", "-T", "600"], "mu="),
     (["train", "no_such.toml"], "no file"),

@@ -12,9 +12,9 @@ import alloygen
 ROOT = Path(alloygen.__file__).parent
 # From the ground up; a name covers the module or the whole subpackage. Data is what ships, read by the Hamiltonians.
 ROOMS = [
-    "errors", "units", "progress", "lattice", "conditions", "supercell", "io.atomic", "io.structures", "convert",
-    "hamiltonian", "data", "exact", "montecarlo", "nn", "orders", "models", "objectives", "estimate", "io.checkpoint",
-    "config", "training", "generate", "ensemble", "phase", "io", "evaluate", "plot", "testing", "api", "cli",
+    "errors", "units", "progress", "interrupt", "lattice", "conditions", "supercell", "io.atomic", "io.structures", "convert",
+    "hamiltonian", "data", "exact", "nn", "orders", "models", "objectives", "estimate", "io.checkpoint", "ensemble", "scan",
+    "montecarlo", "config", "training", "generate", "phase", "io", "evaluate", "plot", "testing", "resolve", "api", "cli",
 ]
 # Looked up by name inside a function, so that a name can stand for what ships.
 UPWARD = {("hamiltonian.source", "data")}

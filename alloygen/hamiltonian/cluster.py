@@ -110,18 +110,11 @@ class Hamiltonian:
         return out
 
     @cached_property
-    def trie(self) -> kernels.Trie:
-        """The terms of each site with shared prefixes, for the single-flip kernel."""
-        return kernels.build_trie(
-            self.term_ptr, self.term_coef, self.channel_function[self.term_channel], self.term_others, self.term_n
-        )
+    def flip_tables(self):
+        """Tables of single-flip energy changes for the Monte Carlo kernels; see ``hamiltonian.flips``."""
+        from alloygen.hamiltonian.flips import build_flip_tables
 
-    @cached_property
-    def lookup(self):
-        """Table of single-flip energy changes, or None where it does not apply; see ``hamiltonian.lookup``."""
-        from alloygen.hamiltonian.lookup import build_lookup
-
-        return build_lookup(self)
+        return build_flip_tables(self)
 
     # ------------------------------------------------------------------ occupations
     def check(self, occ) -> torch.Tensor:
@@ -192,6 +185,15 @@ class Hamiltonian:
         sites = torch.arange(self.n_sites, device=occ.device).repeat(len(occ), 1)
         fields = self.fields(occ, torch.zeros_like(occ), sites, torch.ones_like(occ))
         return self.species_energies(fields, sites)
+
+    def smallest_change(self, occ: torch.Tensor) -> float:
+        """The smallest energy (not zero) that a single substitution in ``occ`` (N,) costs or gains; 0 if all cost none."""
+        occ = self.check(occ)
+        energies = self.site_energies(occ)[0]
+        allowed = torch.arange(energies.shape[1])[None] < torch.as_tensor(self.lattice.n_species)[:, None]
+        steps = (energies - energies.gather(1, occ[0][:, None])).abs()[allowed]
+        steps = steps[steps > 1e-9]
+        return float(steps.min()) if len(steps) else 0.0
 
     def change(self, occ: torch.Tensor, sites: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
         """Energy changes (B,) when ``sites`` (B,) of each configuration take ``species`` (B,)."""

@@ -1,133 +1,20 @@
-"""Semigrand Metropolis and replica exchange over a grid of T and mu.
+"""Grids and ladders of conditions for replica exchange.
 
-Every chain flips a uniform site to a uniform other species and accepts with min(1, exp(-beta (dE - dmu))). Replicas of
-neighbouring conditions are exchanged, in T and in mu, with the probability that keeps the joint law
-
-    min(1, exp[(b_a - b_b)(E_i - E_j) - (b_a mu_a - b_b mu_b).(N_i - N_j)]),      b = 1 / (kB T)
-
-(Hukushima and Nemoto, J. Phys. Soc. Jpn. 65, 1604 (1996), with the semigrand energy in place of E).
+The exchange rate of neighbours at distance d in the reduced field of a quantity with standard deviation s is about
+erfc(d s / 2) (Gaussian energies; Kofke, J. Chem. Phys. 117, 6911 (2002)), so a ladder of equal rates has equal steps of the
+thermodynamic length, the integral of s.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import torch
+from scipy.special import erfcinv
 
 from alloygen.errors import AlloygenError
-from alloygen.hamiltonian import kernels
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.hamiltonian.lookup import sweep_lookup
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Monte Carlo samples by condition.
-
-    T (C,), mu (C, n_elements), occ int8 (C, n, N), energy (C, n) per supercell, acceptance (C,) of flips,
-    exchange: mean acceptance of swaps (nan without exchange).
-    """
-
-    T: np.ndarray
-    mu: np.ndarray
-    occ: np.ndarray
-    energy: np.ndarray
-    acceptance: np.ndarray
-    exchange: float
-
-    def __len__(self) -> int:
-        return len(self.T)
-
-
-class Chains:
-    """One Markov chain per condition, advanced by compiled single flips, with optional exchange.
-
-    ``chains.step(sweeps)`` moves every chain; ``chains.occ[chains.replica_at[c]]`` is the configuration at condition c.
-    ``lookup=False`` takes the general kernel also where a lookup table applies.
-    """
-
-    def __init__(
-        self, hamiltonian: Hamiltonian, T, mu, seed: int, pairs=None, occ=None, threads: int = 1, lookup: bool = True
-    ):
-        self.hamiltonian = hamiltonian
-        self.T = np.asarray(T, dtype=float)
-        self.mu = np.asarray(mu, dtype=float).reshape(len(self.T), -1)
-        self.beta = 1.0 / (hamiltonian.kB * self.T)
-        self.sites = np.flatnonzero(hamiltonian.lattice.n_species > 1)
-        if len(self.sites) == 0:
-            raise AlloygenError("expected at least one site with two species or more, got none: nothing can change")
-        generator = torch.Generator().manual_seed(seed)
-        start = hamiltonian.random(len(self.T), generator) if occ is None else hamiltonian.check(occ)
-        self.occ = np.ascontiguousarray(start.numpy().astype(np.int8))
-        self.energy = hamiltonian.energy(start).numpy().copy()
-        self.counts = hamiltonian.counts(start).numpy().copy()
-        seeds = np.random.SeedSequence(seed).generate_state(len(self.T) + 1, np.uint64)
-        self.rng = np.ascontiguousarray(seeds)
-        self.replica_at = np.arange(len(self.T))
-        self.pairs = [np.asarray(p, dtype=np.int64) for p in (pairs or [])]
-        self.tried = [np.zeros(len(p), dtype=np.int64) for p in self.pairs]
-        self.swapped = [np.zeros(len(p), dtype=np.int64) for p in self.pairs]
-        self.accepted = np.zeros(len(self.T), dtype=np.int64)
-        self.attempts = 0
-        self.round = 0
-        self.lookup = hamiltonian.lookup if lookup else None
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self._threads = threads
-
-    def step(self, sweeps: int) -> None:
-        """``sweeps`` attempts per site for every chain, then one set of exchanges."""
-        h, n = self.hamiltonian, len(self.T)
-        condition_of = np.empty(n, dtype=np.int64)
-        condition_of[self.replica_at] = np.arange(n)
-        beta, mu = self.beta[condition_of], self.mu[condition_of]
-        attempts = sweeps * len(self.sites)
-        accepted = np.zeros(n, dtype=np.int64)
-        element = h.lattice.element_index[h.lattice.sublattice]
-
-        def work(part):
-            chains = (
-                self.occ[part],
-                self.energy[part],
-                self.counts[part],
-                beta[part],
-                mu[part],
-                self.rng[:-1][part],
-                attempts,
-                accepted[part],
-                self.sites,
-            )
-            if self.lookup is not None:
-                sweep_lookup(*chains, element, self.lookup)
-            else:
-                kernels.sweep_replicas(*chains, h.lattice.n_species, element, h.site_functions, h.trie)
-
-        cuts = np.linspace(0, n, self._threads + 1).astype(int)
-        parts = [slice(a, b) for a, b in pairwise(cuts) if b > a]
-        list(self._pool.map(work, parts) if self._pool else map(work, parts))
-        self.accepted += accepted[self.replica_at]
-        self.attempts += attempts
-        if self.pairs:
-            k = self.round % len(self.pairs)
-            kernels.exchange(
-                self.pairs[k],
-                self.replica_at,
-                self.energy,
-                self.counts,
-                self.beta,
-                self.mu,
-                self.rng,
-                n,
-                self.tried[k],
-                self.swapped[k],
-            )
-        self.round += 1
-
-    def configurations(self) -> tuple[np.ndarray, np.ndarray]:
-        """(occ (C, N) int8, energy (C,)) by condition."""
-        return self.occ[self.replica_at], self.energy[self.replica_at]
+from alloygen.montecarlo.chains import Chains
 
 
 def grid_pairs(n_T: int, n_mu: int) -> list[np.ndarray]:
@@ -142,74 +29,96 @@ def grid_pairs(n_T: int, n_mu: int) -> list[np.ndarray]:
     return [s for s in sets if len(s)]
 
 
-def replica_exchange(
-    hamiltonian: Hamiltonian,
-    T,
-    mu,
-    n: int,
-    *,
-    sweeps: int = 10,
-    burn: int = 200,
-    seed: int = 0,
-    progress: bool = False,
-    threads: int = 1,
-) -> Samples:
-    """Sample a grid of temperatures T (nT,) and chemical potentials mu (nM, n_elements), exchanging in both.
+def ladder(hamiltonian: Hamiltonian, T, mu=None, *, T_max: float = np.inf, acceptance: float = 0.3, rounds: int = 3,
+           sweeps: int = 400, seed: int = 0, threads: int = 1, occ=None, fixed=None, move: str = "flip") -> np.ndarray:  # fmt: skip
+    """Temperatures for replica exchange that hold every one of ``T``, reach ``T_max``, and exchange at ``acceptance``.
 
-    ``burn`` rounds of ``sweeps`` sweeps come first, then ``n`` samples per condition, ``sweeps`` apart. The result has
-    C = nT * nM conditions, T slow. Same seed, same samples, for any number of threads.
+    Pilot runs measure the standard deviation s of E - mu.N along the ladder; steps of equal thermodynamic length
+    2 erfcinv(acceptance) in beta (see the module) are put between the given temperatures, ``rounds`` times over. Where
+    exchange is then still rare, as at a first-order transition, steps are halved until it is not.
+
+    Parameters
+    ----------
+    T : one or several temperatures that must be in the ladder
+    mu : (n_elements,) or (nM, n_elements); with several the largest s at each temperature counts
+    T_max : end of the ladder; infinity makes free energies absolute
+    acceptance : mean exchange rate of neighbours, between 0.05 and 0.9
+    sweeps : sweeps of each pilot run
+    occ, fixed, move : as in Chains, for swaps and fixed sites
+
+    Returns temperatures in rising order. Raises AlloygenError for an acceptance out of range.
 
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
-    >>> s = replica_exchange(ising(4), [2.0, 3.0], [[0, 0.0], [0, 0.2]], n=10, burn=10)
-    >>> s.occ.shape
-    (4, 10, 16)
+    >>> T = ladder(ising(8), 2.0)
+    >>> float(T[0]), float(T[-1]), 4 < len(T) < 15
+    (2.0, inf, True)
     """
-    T, mu = np.atleast_1d(np.asarray(T, float)), np.atleast_2d(np.asarray(mu, float))
-    chains = Chains(
-        hamiltonian, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)), threads=threads
-    )
-    return _collect(chains, n, sweeps, burn, progress, "replica exchange")
+    if not 0.05 <= acceptance <= 0.9:
+        raise AlloygenError(f"expected an exchange acceptance between 0.05 and 0.9, got {acceptance!r}")
+    wanted = np.unique(np.append(np.atleast_1d(np.asarray(T, dtype=float)), T_max))
+    wanted = wanted[wanted <= T_max]
+    mu = np.zeros((1, len(hamiltonian.elements))) if mu is None else np.atleast_2d(np.asarray(mu, dtype=float))
+    step, run = 2.0 * erfcinv(acceptance), dict(seed=seed, threads=threads, occ=occ, fixed=fixed, move=move)
+    beta = np.sort(1.0 / (hamiltonian.kB * wanted))
+    trial = _subdivide(beta, np.linspace(beta[0], beta[-1], 12))
+    for _ in range(rounds):
+        s = _spread(_pilot(hamiltonian, trial, mu, sweeps, **run), len(mu))
+        length = np.append(0.0, np.cumsum(0.5 * (s[1:] + s[:-1]) * np.diff(trial)))
+        marks = np.interp(beta, trial, length)
+        inner = [np.linspace(a, b, max(1, int(np.ceil((b - a) / step))) + 1) for a, b in pairwise(marks)]
+        trial = _subdivide(beta, np.interp(np.unique(np.concatenate(inner)) if inner else marks, length, trial))
+    for k in range(2 * rounds):  # energies are not Gaussian at a transition: where exchange is still rare, halve the step
+        rare = _rates(_pilot(hamiltonian, trial, mu, (k + 1) * sweeps, **run), len(trial)) < 0.6 * acceptance
+        if not rare.any():
+            break
+        trial = _subdivide(trial, 0.5 * (trial[1:] + trial[:-1])[rare])
+    return _temperatures(hamiltonian, trial, wanted)
 
 
-def metropolis(
-    hamiltonian: Hamiltonian,
-    T,
-    mu,
-    n: int,
-    *,
-    sweeps: int = 10,
-    burn: int = 200,
-    seed: int = 0,
-    progress: bool = False,
-    threads: int = 1,
-    occ=None,
-) -> Samples:
-    """Independent semigrand Metropolis chains at the conditions T (C,), mu (C, n_elements); see ``replica_exchange``."""
-    chains = Chains(hamiltonian, np.atleast_1d(T), mu, seed, occ=occ, threads=threads)
-    return _collect(chains, n, sweeps, burn, progress, "Metropolis")
+def _subdivide(beta: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """``beta`` exactly, with those of ``inner`` that are not the same number up to rounding."""
+    scale = max(beta[-1], 1e-300)
+    other = inner[np.abs(inner[:, None] - beta[None]).min(1) > 1e-9 * scale]
+    return np.sort(np.append(beta, other))
 
 
-def _collect(chains: Chains, n: int, sweeps: int, burn: int, progress: bool, title: str) -> Samples:
-    if n < 1 or sweeps < 1 or burn < 0:
-        raise AlloygenError(f"expected n >= 1, sweeps >= 1 and burn >= 0, got n={n}, sweeps={sweeps}, burn={burn}")
-    from alloygen.progress import tqdm
+def _temperatures(h: Hamiltonian, beta: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        T = np.sort(1.0 / (h.kB * beta))
+    for t in wanted:  # as they were given, not as 1 / (1 / T)
+        T[np.argmin(np.abs(1.0 / T - 1.0 / t))] = t
+    return T
 
-    for _ in tqdm(range(burn), desc=f"{title}: equilibration", disable=not progress, leave=False):
-        chains.step(sweeps)
-    chains.accepted[:] = 0
-    chains.attempts = 0
-    for t in chains.tried + chains.swapped:
-        t[:] = 0
-    occ = np.empty((len(chains.T), n, chains.occ.shape[1]), dtype=np.int8)
-    energy = np.empty((len(chains.T), n))
-    bar = tqdm(range(n), desc=f"{title}: samples", disable=not progress, leave=False)
-    for k in bar:
-        chains.step(sweeps)
-        occ[:, k], energy[:, k] = chains.configurations()
-        if progress and k % 20 == 0:
-            bar.set_postfix(acceptance=f"{chains.accepted.mean() / chains.attempts:.2f}")
-    tried = sum(int(t.sum()) for t in chains.tried)
-    swaps = sum(int(s.sum()) for s in chains.swapped) / tried if tried else float("nan")
-    return Samples(chains.T, chains.mu, occ, energy, chains.accepted / chains.attempts, swaps)
+
+def _pilot(h, beta, mu, sweeps, **run) -> tuple[Chains, np.ndarray]:
+    """A short replica-exchange run at beta (rising) x mu: the chains, and E - mu.N of its last three quarters."""
+    with np.errstate(divide="ignore"):
+        T = 1.0 / (h.kB * beta)
+    pairs = grid_pairs(len(T), 1)  # in T only
+    pairs = [(p[:, None, :] * len(mu) + np.arange(len(mu))[None, :, None]).reshape(-1, 2) for p in pairs]
+    chains = Chains(h, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), pairs=pairs, **run)
+    rounds, reduced = max(sweeps // 5, 10), []
+    for k in range(rounds):
+        chains.step(5)
+        if k == rounds // 4:
+            chains.reset_counters()
+        if k >= rounds // 4:
+            at, w = chains.replica_at, chains.walkers
+            reduced.append(w.energy[at] - (w.counts[at] * chains.mu).sum(1))
+    return chains, np.array(reduced)
+
+
+def _spread(pilot, n_mu: int) -> np.ndarray:
+    """Standard deviation of E - mu.N at each beta, the largest over mu."""
+    s = np.std(pilot[1], axis=0).reshape(-1, n_mu).max(1)
+    return np.maximum(s, 1e-3 * s.max() + 1e-12)
+
+
+def _rates(pilot, n_beta: int) -> np.ndarray:
+    """Exchange rate of each pair of neighbours in beta (n_beta - 1,), the smallest over mu."""
+    chains, out = pilot[0], np.ones(n_beta - 1)
+    for pairs, rates in zip(chains.pairs, chains.exchange_rates, strict=True):
+        np.minimum.at(out, pairs[:, 0] // (len(chains.T) // n_beta), rates)
+    return out

@@ -6,7 +6,6 @@ import torch
 from small_systems import SYSTEMS, generator, hamiltonian, random_orders
 
 from alloygen.errors import AlloygenError
-from alloygen.hamiltonian import kernels
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.lattice import Primitive
 
@@ -98,16 +97,13 @@ def test_change_and_site_energies_are_energy_differences(system):
             torch.testing.assert_close(at[:, i, a] - old, difference, **CLOSE)
 
 
-def test_single_flip_kernel(system):
-    h, occ = draw(system, 4)
-    stack = np.ones(int(h.trie.node_depth.max(initial=0)) + 2)
-    for x in occ:
-        phi = np.concatenate([h.site_functions[i, :, int(s)] for i, s in enumerate(x)])
-        for i in range(h.n_sites):
-            for a in range(int(h.lattice.n_species[i])):
-                fast = kernels.site_change(i, int(x[i]), a, phi, h.site_functions, h.trie, stack)
-                slow = h.change(x[None], torch.tensor([i]), torch.tensor([a]))
-                assert fast == pytest.approx(float(slow), abs=1e-12)
+def test_the_smallest_change_is_that_of_single_substitutions(system):
+    h, occ = draw(system, 1)
+    steps = []
+    for i in range(h.n_sites):
+        for a in range(int(h.lattice.n_species[i])):
+            steps.append(abs(float(h.change(occ, torch.tensor([i]), torch.tensor([a]))[0])))
+    assert h.smallest_change(occ[0]) == pytest.approx(min(s for s in steps if s > 1e-9), abs=1e-12)
 
 
 def test_compiled_and_torch_fields_agree(system):

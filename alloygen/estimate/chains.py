@@ -1,0 +1,265 @@
+"""What correlated Markov chains are worth: inefficiency, R-hat, equilibration, means with honest error bars.
+
+Every function takes a series (n,) of one chain or (chains, n) of several chains of the same condition, in time order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from alloygen.errors import AlloygenError
+from alloygen.estimate.result import Estimate
+
+WINDOW = 5.0  # Sokal's c: the sum of autocorrelations ends at c times the autocorrelation time
+DOUBT = 0.01  # chains whose means scatter more than their own memory explains, with less than this probability
+CANDIDATES = 40  # lengths of the equilibration that are tried
+
+
+def _chains(series) -> np.ndarray:
+    """The series as float64 (chains, n), or an :class:`AlloygenError`."""
+    x = np.asarray(series, dtype=np.float64)
+    if x.ndim not in (1, 2) or x.size == 0:
+        raise AlloygenError(f"expected a series of shape (n,) or (chains, n) with n >= 1, got shape {x.shape}")
+    if not np.isfinite(x).all():
+        raise AlloygenError(f"expected finite numbers, got {int((~np.isfinite(x)).sum())} nan or inf in the series")
+    return np.atleast_2d(x)
+
+
+def _constant(x: np.ndarray) -> bool:
+    return bool(np.ptp(x) <= 1e-12 * np.abs(x).max())
+
+
+def _memory(x: np.ndarray, known: int) -> tuple[float, float]:
+    """(g, degrees of freedom of g) of deviations x (m, n) from a mean that ``known`` samples have fixed."""
+    m, n = x.shape
+    f = np.fft.rfft(x, 2 * n, axis=1)
+    covariance = np.fft.irfft((np.abs(f) ** 2).mean(0))[:n] / (n - np.arange(n))
+    rho = covariance / covariance[0]
+    g = np.maximum(np.cumsum(2 * rho) - 1.0, 1e-3)  # 1 + 2 sum up to each lag
+    long = np.arange(n) >= WINDOW * g / 2
+    window = int(np.argmax(long)) if long.any() else n - 1
+    width = 2 * window + 1
+    return max(1.0, g[window] * (1.0 + min(width / known, 1.0))), max(m * n / width, 1.0)
+
+
+def inefficiency(series) -> float:
+    """Statistical inefficiency g of a series: n / g independent samples would give the same error of the mean.
+
+        g = (1 + 2 sum_{k <= W} rho_k) (1 + (2 W + 1) / n),   W = the first lag >= 5 g / 2
+
+    (the window of Sokal, in Functional Integration, 131 (1997); the last factor is the bias of a mean that is itself
+    estimated, Wolff, Comput. Phys. Commun. 156, 143 (2004)). For several chains rho is that of deviations from the
+    common mean, and the scatter of the chains' means gives a second figure with chains - 1 degrees of freedom,
+
+        g_between = n B / (var(samples) + B / chains),   B = var(chain means), n per chain.
+
+    Where it exceeds the first by more than chance (an F-test at 1 %) the chains sit in different places, longer than
+    any of them shows by itself, and g is g_between; otherwise the two are averaged by their degrees of freedom. A
+    constant series has g = 1, and so has one shorter than four samples; several constant chains that differ have
+    g = n.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(2, 4000))
+    >>> bool(abs(inefficiency(x) - 1) < 0.2), bool(inefficiency(x + [[0.0], [3.0]]) > 2000)
+    (True, True)
+    """
+    x = _chains(series)
+    m, n = x.shape
+    if n < 4 or _constant(x):
+        return 1.0
+    g, freedom = _memory(x - x.mean(), x.size)
+    if m == 1:
+        return float(g)
+    scatter, own = x.mean(1).var(ddof=1), x - x.mean(1, keepdims=True)
+    between = n * scatter / (x.var() + scatter / m)
+    if _constant(own):
+        return float(max(1.0, between))
+    each, each_freedom = _memory(own, n)
+    if n * scatter > stats.f.isf(DOUBT, m - 1, each_freedom) * each * own.var():
+        return float(max(1.0, between))
+    return float(max(1.0, (freedom * g + (m - 1) * between) / (freedom + m - 1)))
+
+
+def autocorrelation_time(series) -> float:
+    """Integrated autocorrelation time tau = g / 2 in samples (not sweeps), with g of :func:`inefficiency`.
+
+    A first-order autoregression with rho_k = phi^k has tau = (1 + phi) / (1 - phi) / 2; independent samples have 1/2.
+
+    Examples
+    --------
+    >>> autocorrelation_time(np.ones(10))
+    0.5
+    """
+    return inefficiency(series) / 2
+
+
+def effective_samples(series) -> float:
+    """Independent samples that a series is worth: all samples of all chains, divided by g of :func:`inefficiency`.
+
+    Examples
+    --------
+    >>> bool(3000 < effective_samples(np.random.default_rng(0).normal(size=4000)) <= 4000)
+    True
+    """
+    return _chains(series).size / inefficiency(series)
+
+
+def _rhat(x: np.ndarray) -> float:
+    """sqrt( ((n-1)/n W + B/n) / W ) of chains (m, n)."""
+    if _constant(x):
+        return 1.0
+    n = x.shape[1]
+    within, between = x.var(1, ddof=1).mean(), x.mean(1).var(ddof=1)
+    if within <= 1e-24 * np.abs(x).max() ** 2:
+        return np.inf
+    return float(np.sqrt((n - 1) / n + between / within))
+
+
+def split_rhat(series, rank: bool = True) -> float:
+    """Split R-hat: how much wider all half chains together are than each one; 1 when they agree.
+
+        R = sqrt( ((n - 1)/n W + B/n) / W )
+
+    with W the mean variance within the half chains of n samples and B/n the variance of their means (Vehtari, Gelman,
+    Simpson, Carpenter and Buerkner, Bayesian Analysis 16, 667 (2021)). Each chain is cut in half, so that one chain
+    will do; a middle sample left over is dropped. With ``rank`` the samples are replaced by normal scores of their
+    ranks (ties share their average rank), once as they are and once as distances from the median, and the larger
+    R is returned: it sees chains that differ in mean or in width, and heavy tails do no harm. Without ``rank`` it is
+    the plain figure. Expect R^2 - 1 of about g / n by chance alone. Constant halves give 1 if they agree and inf if not;
+    fewer than four samples give nan.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(4, 1000))
+    >>> bool(split_rhat(x) < 1.01), bool(split_rhat(x + [[0], [0], [0], [1]]) > 1.1), split_rhat([1, 1, 2, 2])
+    (True, True, inf)
+    """
+    x = _chains(series)
+    half = x.shape[1] // 2
+    if half < 2:
+        return float("nan")
+    x = np.concatenate([x[:, :half], x[:, -half:]])
+    if not rank or _constant(x):
+        return _rhat(x)
+    x = np.round((x - np.median(x)) / x.std(), 9)  # equal energies differ by rounding, which drifts: they are ties
+    folded = np.abs(x)
+    scores = [stats.norm.ppf((stats.rankdata(y).reshape(y.shape) - 0.375) / (y.size + 0.25)) for y in (x, folded)]
+    return max(_rhat(y) for y in scores)
+
+
+def equilibration(series) -> int:
+    """Number of first samples to drop, t0, which leaves the largest number of independent samples.
+
+        t0 = argmax_t (n - t) / g_t,    g_t the inefficiency of the samples from t on
+
+    (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)). A start far from equilibrium makes g_0 huge, so the maximum
+    sits behind it. About 40 values of t are tried, and at least a tenth of the series is kept; a rest that never
+    changes counts as one sample. Several chains have one t0 in common.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=1000)
+    >>> bool(90 <= equilibration(x + 20 * (np.arange(1000) < 100)) <= 150)
+    True
+    """
+    x = _chains(series)
+    n = x.shape[1]
+    if n < 10 or _constant(x):
+        return 0
+    last = n - max(n // 10, 4)
+    tried = np.unique(
+        np.r_[0, np.geomspace(1, last, CANDIDATES // 2), np.linspace(0, last, CANDIDATES // 2)].astype(int)
+    )
+    worth = [1.0 if _constant(x[:, t:]) else effective_samples(x[:, t:]) for t in tried]
+    return int(tried[int(np.argmax(worth))])
+
+
+def mean(series, quantum: float = 0.0, least: float = 1.0) -> Estimate:
+    """Mean over all chains and times of correlated samples, with its standard error.
+
+        stderr^2 = g var / (n - g) + (quantum g / n)^2
+
+    var is the variance about the common mean, n counts all samples and g is that of :func:`inefficiency`; n - g in
+    place of n makes up for the variance that a short run cannot show (Anderson, The Statistical Analysis of Time
+    Series, 1971, section 8.2). The second term is for rare events: each visit to a rare state moves the mean by about
+    the smallest step of the observable, ``quantum``, times g / n, and one visit more or less is chance. A series that
+    never changed does not tell how long a visit lasts; its error is 3 quantum g / n, since three visits on average
+    are missed one time in twenty (the rule of three, Hanley and Lippman-Hand, JAMA 249, 1743 (1983)). Without
+    ``quantum`` a composition that never changed would have no error at all. What is many steps away (another phase)
+    or stays for many samples can hide behind it: nothing tells what was never visited.
+
+    Parameters
+    ----------
+    series : (n,) or (chains, n)
+    quantum : smallest step of the observable, such as 1/N for a composition; 0 for continuous ones
+    least : the smallest g to assume, such as that of the energy for a composition which rarely changes
+
+    The unit is that of the series. One sample, or a constant series with ``quantum`` 0, has an error of nan and a note.
+
+    Examples
+    --------
+    >>> mean([0.25] * 50, quantum=1 / 64), mean(np.random.default_rng(0).normal(size=(4, 1000)))
+    (Estimate(0.25000(94)), Estimate(-0.015(16)))
+    """
+    x = _chains(series)
+    n, still = x.size, _constant(x)
+    if still and not quantum:
+        return Estimate(x.mean(), np.nan, "the series never changed, so its spread gives no error; name its quantum")
+    g = max(inefficiency(x), least)
+    floor = (3.0 if still else 1.0) * quantum * g / n
+    return Estimate(x.mean(), np.sqrt(g * x.var() / (n - min(g, 0.5 * n)) + floor**2))
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """What :func:`convergence` found; ``equilibration`` in samples per chain, the other figures for what follows it."""
+
+    inefficiency: float
+    effective_samples: float
+    rhat: float
+    equilibration: int
+    converged: bool
+    note: str = ""
+
+
+def convergence(series, min_effective: float = 100.0, max_rhat: float = 1.05) -> Convergence:
+    """Whether a series is long enough for an average, and in a sentence what to do if it is not.
+
+    The first :func:`equilibration` samples are set aside; the rest must hold at least ``min_effective`` independent
+    samples and have a :func:`split_rhat` of at most ``max_rhat``, and must not be less than half of the run. A series
+    that never changes passes, with a note.
+
+    Examples
+    --------
+    >>> convergence(np.random.default_rng(0).normal(size=(2, 1000))).converged
+    True
+    >>> convergence(np.random.default_rng(0).normal(size=(2, 1000)) + [[0.0], [5.0]]).note[:54]
+    'the chains or their halves disagree (R-hat 1.8 above 1'
+    """
+    x = _chains(series)
+    start = equilibration(x)
+    kept = x[:, start:]
+    g, rhat = inefficiency(kept), split_rhat(kept)
+    worth = kept.size / g
+    faults = []
+    if not rhat <= max_rhat:
+        faults.append(
+            f"the chains or their halves disagree (R-hat {rhat:.2g} above {max_rhat:g}): the run has not found or not "
+            "balanced all states; run longer, start from several phases, or exchange replicas over T and mu"
+        )
+    if worth < min_effective:
+        longer = "several times" if worth < 1.5 else f"about {min_effective / worth:.1f} times"
+        faults.append(
+            f"{worth:.1f} independent samples of {kept.size} (inefficiency {g:.1f}), fewer than {min_effective:g}; "
+            f"run {longer} longer, or put more sweeps between samples"
+        )
+    if start > x.shape[1] / 2:
+        faults.append(f"the first {start} of {x.shape[1]} samples still drift; equilibrate longer")
+    note = "; ".join(faults)
+    if not faults and _constant(x):
+        note = f"the value never changed in {x.size} samples: nothing is known of events rarer than that"
+    return Convergence(g, worth, rhat, start, not faults, note)

@@ -1,0 +1,278 @@
+"""Multistate Bennett acceptance ratio: one free-energy surface from samples at many (T, mu).
+
+Shirts and Chodera, J. Chem. Phys. 129, 124105 (2008). State k has the reduced potential
+
+    u_k(x) = beta_k E(x) - sum_e (beta mu)_{k,e} N_e(x) + bias_k(E, N),        f_k = -log Z_k = -log sum_x exp(-u_k(x)),
+
+with beta = 1/kT and beta mu as a number of its own, so that T = inf (both zero, Z = number of configurations) is a state
+like any other and pins the absolute free energy. All that is known of a sample is (E, N), so equal pairs are merged
+and the samples of a small lattice are a few hundred rows. A sample of a state with inefficiency g counts 1/g.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from scipy.special import logsumexp
+
+from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
+from alloygen.estimate import chains
+from alloygen.estimate.mixture import CHUNK, Mixture
+from alloygen.estimate.result import Estimate
+from alloygen.estimate.weights import MIN_ESS, _user_level
+
+
+class MBAR:
+    """Free energies, weights and averages at any (T, mu) in reach of K sampled states.
+
+        f_k = -log sum_n exp(-u_k(x_n)) / d(x_n),     d(x) = sum_l N_l exp(f_l - u_l(x))
+
+    is solved as the minimum of the convex sum_n log d(x_n) - sum_k N_k f_k: a start from mean energy differences along
+    the tree of nearest states, self-consistent steps, then Newton's method with a line search. Errors are the
+    asymptotic ones (the paper's eq. 8, with augmented states for unsampled conditions) of samples independent but for
+    g. With ``inefficiency="measure"`` they come from the time series of what each sample adds to the result,
+
+        psi_n = (w_n + b (1 - V^T V)^+ V_n) / g_n,     V_nk = p_k(x_n) / sqrt(N_k),     b = sum_n w_n V_n / g_n,
+
+    summed over the states at each time: its own inefficiency also counts how replica exchange ties neighbours
+    together. Each log Z also has the term 1/ESS^2 of :func:`alloygen.estimate.free_energy.free_energy` for what was
+    not seen.
+
+    Parameters
+    ----------
+    beta : (K,) 1/kT, 0 for T = inf
+    beta_mu : (K, E) beta times the chemical potential of each element (all elements, or all but one)
+    energy : K arrays (n_k,) in time order, E per supercell without the mu N term; or (K, n)
+    counts : K arrays (n_k, E) of atoms by element, as ``beta_mu``; or (K, n, E)
+    inefficiency : (K,) g_k >= 1; None for independent samples; "measure" for Markov chains: the largest g of E, each N
+        and u_k, and errors from time series. Chains of equal length are taken to have run side by side
+    log_z_reference : {state: its known log Z}, {k: log(number of configurations)} for a state k at T = inf. The first
+        one fixes the scale, others must agree with it within 6 sigma. None: f_0 = 0, only differences mean anything
+    bias : function (energy (m,), counts (m, E)) -> (m, K) that was added to the reduced potentials, if any
+
+    Attributes: ``f`` (K,); ``covariance`` (K, K) of f, asymptotic, zero for the reference; ``overlap`` (K, K), rows summing to 1,
+    the chance that a sample of state i could be one of j; ``spectral_gap``, 1 - second eigenvalue of it, 0 for parts that
+    do not overlap.
+
+    Raises :class:`AlloygenError` for wrong shapes and where parts of the states share less than one sample, naming the
+    two states between which others are missing; warns ``LowSampleSize`` where they share fewer than 20.
+
+    Examples
+    --------
+    Two sites with energies 0, 1, 1, 2, at T = inf and kT = 1, where log Z = 2 log(1 + 1/e) = 0.627:
+
+    >>> rng = np.random.default_rng(0)
+    >>> energy = [rng.binomial(2, p, size=4000) for p in (0.5, 1 / (1 + np.e))]
+    >>> m = MBAR([0, 1], np.zeros((2, 1)), energy, [e[:, None] for e in energy], log_z_reference={0: np.log(4)})
+    >>> m.log_z(1.0, [0.0])
+    Estimate(0.6250(77))
+    """
+
+    def __init__(self, beta, beta_mu, energy, counts, inefficiency=None, log_z_reference=None, bias=None):
+        self.beta = np.atleast_1d(np.asarray(beta, dtype=np.float64))
+        self.beta_mu = np.asarray(beta_mu, dtype=np.float64)
+        series = _series(self.beta, self.beta_mu, energy, counts)
+        slope = np.column_stack([self.beta, -self.beta_mu])
+        self._mix = Mixture(slope, series, _inefficiencies(inefficiency, series, slope), bias)
+        self._cuts = np.cumsum([len(x) for x in series])[:-1] if isinstance(inefficiency, str) else None
+        self._finish(self._mix.f, log_z_reference)
+
+    def _finish(self, f, reference) -> None:
+        """Shift f to the reference, and keep what all errors need."""
+        self._absolute = reference is not None
+        reference = {int(k): float(z) for k, z in (reference if self._absolute else {0: 0.0}).items()}
+        bad = [k for k in reference if not 0 <= k < len(f)]
+        if bad or not reference:
+            raise AlloygenError(f"expected reference states in 0..{len(f) - 1}, got {sorted(reference)}")
+        self._ref = next(iter(reference))
+        self.f = f - f[self._ref] - reference[self._ref]
+        self._log_d = self._mix.log_d + self.f[0] - f[0]
+        root = np.sqrt(self._mix.n)
+        raw = self._mix.inverse / np.outer(root, root) - np.diag(1.0 / self._mix.n)
+        r = self._ref
+        self.covariance = raw - raw[r] - raw[:, [r]] + raw[r, r]
+        np.fill_diagonal(self.covariance, np.maximum(np.diag(self.covariance), 0.0))  # identical states: 0, not -1e-19
+        for k, z in reference.items():
+            if abs(self.f[k] + z) > 6 * np.sqrt(self.covariance[k, k]) + 1e-6:
+                raise AlloygenError(
+                    f"expected the references to agree, got log Z = {z:g} for state {k} where state {r} gives "
+                    f"{-self.f[k]:g} +- {np.sqrt(self.covariance[k, k]):.2g}; check the numbers, or sample longer"
+                )
+
+    @property
+    def overlap(self) -> np.ndarray:
+        """O_ij = sum_n W_ni W_nj N_j (K, K): how much of state i's law the samples of state j make up."""
+        return self._mix.shared / self._mix.n[:, None]
+
+    @property
+    def spectral_gap(self) -> float:
+        """1 - second largest eigenvalue of ``overlap``."""
+        return self._mix.spectral_gap
+
+    # ------------------------------------------------------------------ results
+    def _weights(self, beta, beta_mu):
+        """Merged log-weights with the multiplicity, normalised (M,), and log Z."""
+        slope = np.append(float(beta), -np.asarray(beta_mu, dtype=np.float64))
+        if slope.shape != (self._mix.x.shape[1],) or not np.isfinite(slope).all():
+            raise BadCondition(
+                f"expected a finite beta and {self._mix.x.shape[1] - 1} finite numbers beta mu, got {beta!r} and {beta_mu!r}"
+            )
+        log_w = np.log(self._mix.c) - self._mix.x @ slope - self._log_d
+        log_z = logsumexp(log_w)
+        return log_w - log_z, float(log_z)
+
+    def _warn(self, size: float, what: str) -> None:
+        if size < MIN_ESS:
+            warnings.warn(
+                f"{what} rests on {size:.1f} effective samples (expected at least {MIN_ESS:.0f}); "
+                "sample conditions nearer to this one",
+                LowSampleSize,
+                stacklevel=_user_level(),
+            )
+
+    def _errors(self, columns, own=None) -> np.ndarray:
+        """Standard errors (C,) of sums whose merged terms ``columns`` (C, M) add up to zero.
+
+        own : (n,) terms of single samples, where those of one merged row differ
+        """
+        mix, b = self._mix, self._mix.project(columns)
+        q = b @ mix.inverse
+        if self._cuts is None:
+            square = (columns**2 / mix.c).sum(1) if own is None else (own**2 / mix.share).sum()
+            return np.sqrt(np.maximum(square + (q * b).sum(1), 0.0))
+        out = []
+        for column, lifted in zip(columns, mix.lift(q).T, strict=True):
+            psi = (
+                own + mix.share * lifted[mix.row] if own is not None else mix.share * (column / mix.c + lifted)[mix.row]
+            )
+            parts = np.split(psi, self._cuts)
+            if len({len(y) for y in parts}) == 1:
+                parts = [np.sum(parts, axis=0)]
+            sigma = [len(y) * chains.mean(y).stderr if np.ptp(y) > 0 else 0.0 for y in parts]
+            out.append(np.sqrt(np.square(np.nan_to_num(sigma)).sum()))
+        return np.array(out)
+
+    def free_energy_difference(self, i: int, j: int) -> Estimate:
+        """f_j - f_i = log Z_i - log Z_j (in units of kT only where both have the same T)."""
+        error = self._errors((self._mix.state(i) - self._mix.state(j))[None])[0]
+        return Estimate(self.f[j] - self.f[i], error)
+
+    def log_weights(self, beta, beta_mu) -> np.ndarray:
+        """log w (n,) of all samples, state by state, for averages at one condition; sum w = 1.
+
+            w_n = exp(-u(x_n)) / (g_n d(x_n)) / Z
+
+        Raises :class:`BadCondition` for wrong shapes.
+        """
+        log_w, _ = self._weights(beta, beta_mu)
+        return (log_w - np.log(self._mix.c))[self._mix.row] + np.log(self._mix.share)
+
+    def log_z(self, beta, beta_mu) -> Estimate:
+        """log Z at any condition, beta = 0 and beta mu (E,) = 0 included; see :meth:`phi`."""
+        log_w, log_z = self._weights(beta, beta_mu)
+        w = np.exp(log_w)
+        unseen = float((w**2 / self._mix.c).sum())
+        self._warn(1.0 / unseen, "log Z")
+        return Estimate(log_z, np.hypot(self._errors((w - self._mix.state(self._ref))[None])[0], unseen))
+
+    def phi(self, beta, beta_mu, n_sites: int) -> Estimate:
+        """Semigrand free energy per site, Phi = -log Z / (beta N), at any condition, with its error.
+
+        Needs ``log_z_reference``. Raises :class:`BadCondition` for beta <= 0 (see :meth:`log_z`); warns
+        ``LowSampleSize`` where fewer than 50 effective samples reach.
+        """
+        if not self._absolute:
+            raise AlloygenError("expected a log_z_reference, such as {k: log(number of configurations)} at T = inf")
+        if not beta > 0:
+            raise BadCondition(f"expected beta above 0, got {beta!r}; log_z works there")
+        log_z = self.log_z(beta, beta_mu)
+        return Estimate(-log_z.value / (beta * n_sites), log_z.stderr / (beta * n_sites))
+
+    def mean(self, values, beta, beta_mu, quantum: float = 0.0) -> Estimate:
+        """Average over the law at one condition of an observable of the samples: (n,) state by state, (K, n) or a list.
+
+            <A> = sum_n w_n A_n,     stderr from the column z_n = w_n (A_n - <A>), and quantum / ESS
+
+        ``quantum`` is the smallest step of the observable (see :func:`alloygen.estimate.chains.mean`).
+        """
+        values = np.concatenate([np.ravel(v) for v in values]) if isinstance(values, list) else np.ravel(values)
+        mix, w = self._mix, np.exp(self.log_weights(beta, beta_mu))
+        if values.shape != w.shape:
+            raise AlloygenError(f"expected {len(w)} values, one per sample, got {len(values)}")
+        value, square = float(w @ values), float((w**2 / mix.share).sum())
+        self._warn(1.0 / square, "The mean")
+        z = w * (values - value)
+        error = self._errors(np.bincount(mix.row, z, minlength=len(mix.c))[None], z)[0]
+        return Estimate(value, np.hypot(error, quantum * square))
+
+    def composition_free_energy(self, element: int, beta: float, beta_mu=None, relative_to=None):
+        """Canonical free energies of every number of atoms of an element: (N (L,), F_N (L,), stderr (L,)).
+
+            F_N = -1/beta log sum_{x: N(x) = N} exp(-beta E(x)) / d(x)
+
+        in the energy unit per supercell; nan where N was never visited. ``beta_mu`` (E,), zero if not given, is a field
+        on the other elements of a ternary. With ``relative_to`` F is 0 at this N and the errors are those of
+        differences from it; otherwise F is relative to the reference state (absolute with ``log_z_reference``).
+        """
+        mix, elements = self._mix, self._mix.x.shape[1] - 1
+        if not beta > 0 or not 0 <= element < elements:
+            raise BadCondition(f"expected beta above 0 and an element in 0..{elements - 1}, got {beta!r}, {element!r}")
+        log_w, log_z = self._weights(beta, np.zeros(elements) if beta_mu is None else beta_mu)
+        found, group = np.unique(np.rint(mix.x[:, 1 + element]).astype(int), return_inverse=True)
+        top = np.full(len(found), -np.inf)
+        np.maximum.at(top, group, log_w)
+        part = top + np.log(np.bincount(group, np.exp(log_w - top[group])))  # log of the share of Z with N atoms
+        w = np.exp(log_w - part[group])
+        unseen = np.bincount(group, w**2 / mix.c)
+        if relative_to is None:
+            zero, origin, unseen_at = -log_z, mix.state(self._ref), 0.0
+        elif relative_to in found:
+            at = int(np.searchsorted(found, relative_to))
+            zero, origin, unseen_at = part[at], np.where(group == at, w, 0.0), unseen[at]
+        else:
+            raise AlloygenError(f"expected relative_to among the numbers of atoms seen, {found}, got {relative_to!r}")
+        step = max(1, CHUNK // len(w))
+        pieces = [np.arange(a, min(a + step, len(found))) for a in range(0, len(found), step)]
+        error = np.concatenate([self._errors(np.where(group == k[:, None], w, 0.0) - origin) for k in pieces])
+        error = np.sqrt(error**2 + unseen**2 + unseen_at**2)
+        if relative_to is not None:
+            error[at] = 0.0
+        out = np.full((2, found.max() + 1), np.nan)
+        out[:, found] = [(zero - part) / beta, error / beta]
+        return np.arange(found.max() + 1), *out
+
+
+def _series(beta, beta_mu, energy, counts) -> list[np.ndarray]:
+    """K arrays (n_k, 1 + E) of energies and counts, checked."""
+    k = len(beta)
+    if beta_mu.ndim != 2 or len(beta_mu) != k or len(energy) != k or len(counts) != k:
+        raise AlloygenError(
+            f"expected beta (K,), beta_mu (K, E) and K arrays of energies and of counts, got shapes {beta.shape}, "
+            f"{beta_mu.shape} and {len(energy)}, {len(counts)} arrays"
+        )
+    out = []
+    for i, (e, n) in enumerate(zip(energy, counts, strict=True)):
+        e, n = np.asarray(e, dtype=np.float64), np.asarray(n, dtype=np.float64)
+        if e.ndim != 1 or len(e) == 0 or n.shape != (len(e), beta_mu.shape[1]):
+            raise AlloygenError(
+                f"expected energies (n,) with n >= 1 and counts (n, {beta_mu.shape[1]}) for state {i}, got shapes "
+                f"{e.shape} and {n.shape}; leave out states without samples and ask for them with log_z"
+            )
+        out.append(np.column_stack([e, n]))
+    if not (np.isfinite(beta).all() and np.isfinite(beta_mu).all() and all(np.isfinite(x).all() for x in out)):
+        raise AlloygenError("expected finite beta, beta mu, energies and counts, got nan or inf; T = inf is beta = 0")
+    return out
+
+
+def _inefficiencies(given, series, slope) -> np.ndarray:
+    if given is None:
+        return np.ones(len(series))
+    if isinstance(given, str) and given == "measure":
+        return np.array(
+            [max(chains.inefficiency(y) for y in [*x.T, x @ row]) for x, row in zip(series, slope, strict=True)]
+        )
+    g = np.asarray(given, dtype=np.float64)
+    if g.shape != (len(series),) or not (g >= 1).all():
+        raise AlloygenError(f"expected {len(series)} inefficiencies of at least 1, got {given!r}")
+    return g

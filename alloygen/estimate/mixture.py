@@ -1,0 +1,196 @@
+"""The law that pooled samples of many states follow, and the free energies that make it one.
+
+    p(x) = d(x) / sum_k N_k,     d(x) = sum_k N_k exp(f_k - u_k(x)),     u_k(x) = slope_k . (E, N_1, N_2, ...) + bias_k
+
+The inner half of :mod:`alloygen.estimate.mbar`, which has the references and what users call.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from scipy import linalg, sparse
+from scipy.sparse import csgraph
+
+from alloygen.errors import AlloygenError, LowSampleSize
+from alloygen.estimate.weights import _user_level
+
+CHUNK = 2**22  # numbers in a block of samples x states: 32 MB
+COARSE = 20_000  # rows of the thinned data on which the solution starts
+SHARED = 20.0  # samples that two parts of the states must have in common; below one there is no answer
+
+
+class Mixture:
+    """Merged samples of K states, with f at the minimum of the convex sum_n log d(x_n) - sum_k N_k f_k.
+
+    Parameters
+    ----------
+    slope : (K, 1 + E) beta and -beta mu of every state
+    series : K arrays (n_k, 1 + E) of energies and counts
+    g : (K,) inefficiencies; a sample of state k counts 1 / g_k, and N_k = n_k / g_k
+    bias : function (energy (m,), counts (m, E)) -> (m, K), or None
+
+    Attributes: ``x`` (M, 1 + E) distinct rows, ``row`` (n,) of each sample, ``share`` (n,) 1/g of each sample, ``c`` (M,)
+    sums of shares, ``n`` (K,) N_k, ``f`` (K,) up to a constant, ``log_d`` (M,), ``shared`` (K, K) sum_n p_i p_j, ``inverse``
+    (K, K) for errors.
+    """
+
+    def __init__(self, slope, series, g, bias=None):
+        self.slope, self.bias = slope, bias
+        lengths = [len(s) for s in series]
+        self.n, self.share = np.array(lengths) / g, np.repeat(1.0 / g, lengths)
+        self.x, self.row = _merge(np.concatenate(series))
+        self.c = np.bincount(self.row, self.share)
+        f, thin = self._start(series), max(1, len(self.x) // COARSE)
+        for stride in sorted({thin, max(1, thin // 5), 1}, reverse=True):
+            f = self._newton(f, stride, first=stride == thin)
+        self.f = f
+        self._check_overlap()
+        self.log_d = np.concatenate([self.origin(part)[1] for part in self.blocks()])
+        inner = linalg.inv(self._inner())
+        self.inverse = (inner + inner.T) / 2
+
+    def _u(self, rows) -> np.ndarray:
+        """Reduced potentials (m, K) of merged rows in every state."""
+        u = self.x[rows] @ self.slope.T
+        if self.bias is not None:
+            u += self.bias(self.x[rows, 0], self.x[rows, 1:])
+        return u
+
+    def blocks(self, stride: int = 1):
+        step = max(1, CHUNK // len(self.n)) * stride
+        return [slice(a, a + step, stride) for a in range(0, len(self.x), step)]
+
+    def origin(self, rows, f=None) -> tuple[np.ndarray, np.ndarray]:
+        """p (m, K), the chance that a row came from each state, and log d (m,)."""
+        p = self._u(rows)
+        f = self.f if f is None else f
+        np.subtract(f + np.log(self.n), p, out=p)
+        top = p.max(1)
+        p -= top[:, None]
+        np.exp(p, out=p)
+        total = p.sum(1)
+        p /= total[:, None]
+        return p, top + np.log(total)
+
+    def _evaluate(self, f, stride: int):
+        """Objective, gradient (K,) and sum_n p_i p_j (K, K) on every ``stride``-th row."""
+        shared, seen, value, rows = np.zeros((len(f), len(f))), np.zeros(len(f)), 0.0, 0.0
+        for part in self.blocks(stride):
+            p, log_d = self.origin(part, f)
+            c = self.c[part]
+            value += c @ log_d
+            rows += c.sum()
+            seen += c @ p
+            p *= np.sqrt(c)[:, None]
+            shared += p.T @ p
+        scale = rows / self.n.sum()
+        return (value - scale * self.n @ f) / scale, seen / scale - self.n, shared / scale
+
+    def _start(self, series) -> np.ndarray:
+        """f from mean differences, f_j - f_i = (<u_j - u_i>_i + <u_j - u_i>_j) / 2, along the tree of nearest states."""
+        u = np.stack([s.mean(0) for s in series]) @ self.slope.T
+        if self.bias is not None:
+            u += np.stack([self.bias(s[:, 0], s[:, 1:]).mean(0) for s in series])
+        up = u - np.diag(u)[:, None]  # <u_j - u_i>_i
+        self._apart = np.maximum(up + up.T, 0.0)  # Jeffreys' divergence
+        tree = csgraph.minimum_spanning_tree(1.0 + self._apart)
+        order, before = csgraph.breadth_first_order(tree, 0, directed=False)
+        f = np.zeros(len(u))
+        for j in order[1:]:
+            i = before[j]
+            f[j] = f[i] + (up[i, j] - up[j, i]) / 2
+        return f
+
+    def _newton(self, f, stride: int, first: bool, tolerance: float = 1e-5) -> np.ndarray:
+        """The minimum of the objective on every ``stride``-th row."""
+        value, gradient, self.shared = self._evaluate(f, stride)
+        for k in range(50):
+            if first and k < 2:  # self-consistent: f_k -= log(expected / true number of samples)
+                step = -np.log(np.maximum(gradient / self.n + 1.0, 1e-9))
+            elif (step := self._solve(-gradient)) is None:
+                break
+            length = np.log1p(np.ptp(step)) / np.ptp(step) if np.ptp(step) > 2 else 1.0  # safe for exponentials
+            new = self._evaluate(f + length * step, stride)
+            while new[0] > value + 1e-12 * abs(value) and length > 1e-3:
+                length /= 2
+                new = self._evaluate(f + length * step, stride)
+            f, (value, gradient, self.shared) = f + length * step, new
+            if not (first and k < 2) and length == 1.0 and np.ptp(step) < tolerance:
+                return f
+        self._check_overlap()
+        if stride == 1:
+            raise AlloygenError("expected MBAR to converge in 50 steps; some states hardly overlap: add conditions")
+        return f
+
+    def _inner(self) -> np.ndarray:
+        """1 - V^T V + the projection on its null vector, with V_nk = p_nk / sqrt(N_k); positive definite."""
+        root = np.sqrt(self.n)
+        return np.eye(len(root)) + np.outer(root, root) / self.n.sum() - self.shared / np.outer(root, root)
+
+    def _solve(self, right) -> np.ndarray | None:
+        """x with (diag(N) - shared) x = right and sum N x = 0, or None where the states fall apart."""
+        root = np.sqrt(self.n)
+        try:
+            return linalg.cho_solve(linalg.cho_factor(self._inner()), right / root) / root
+        except linalg.LinAlgError:
+            return None
+
+    @property
+    def spectral_gap(self) -> float:
+        """1 - second largest eigenvalue of ``overlap``."""
+        return float(linalg.eigvalsh(self._inner())[0]) if len(self.n) > 1 else 1.0
+
+    def _check_overlap(self) -> None:
+        """Find the cut through the tree of best-connected states across which the fewest samples are shared."""
+        if len(self.n) == 1:
+            return
+        closeness = self.shared / np.sqrt(np.outer(self.n, self.n))
+        tree = csgraph.minimum_spanning_tree(2.0 - np.minimum(closeness, 1.0)).tocoo()
+        worst = (np.inf, 0, 0)
+        for edge in range(tree.nnz):
+            keep = np.arange(tree.nnz) != edge
+            rest = sparse.coo_array((tree.data[keep], (tree.row[keep], tree.col[keep])), shape=tree.shape)
+            side = csgraph.connected_components(rest, directed=False)[1] == 0
+            both = self.shared[np.ix_(side, ~side)].sum()
+            lack = both / (1.0 - both / min(self.n[side].sum(), self.n[~side].sum()) + 1e-9)  # 1 / variance
+            if lack < worst[0]:
+                between = np.where(np.not_equal.outer(side, side), self._apart, np.inf)
+                worst = (lack, *np.unravel_index(between.argmin(), between.shape))
+        if worst[0] >= SHARED:
+            return
+        i, j = worst[1:]
+        name = lambda k: f"{k} (beta {self.slope[k, 0]:g}, beta mu {(-self.slope[k, 1:]).round(4).tolist()})"  # noqa: E731
+        text = (
+            f"expected neighbouring states to share samples; those around {name(i)} and those around {name(j)} share "
+            f"about {worst[0]:.2g} (spectral gap {self.spectral_gap:.2g}). Add conditions between them, or sample longer"
+        )
+        if worst[0] < 1:
+            raise AlloygenError(text)
+        warnings.warn(f"{text}; free energies across are unreliable", LowSampleSize, stacklevel=_user_level())
+
+    def project(self, left) -> np.ndarray:
+        """sum_n z_n V_n (C, K) for rows z of ``left`` (C, M), dense or sparse."""
+        out = np.zeros((left.shape[0], len(self.n)))
+        for part in self.blocks():
+            out += left[:, part] @ self.origin(part)[0]
+        return out / np.sqrt(self.n)
+
+    def lift(self, q) -> np.ndarray:
+        """sum_k V_nk q_k (M, C) for rows q of (C, K)."""
+        q = q / np.sqrt(self.n)
+        return np.concatenate([self.origin(part)[0] @ q.T for part in self.blocks()])
+
+    def state(self, k: int) -> np.ndarray:
+        """Weights (M,) of the merged rows in state k, with their multiplicity, summing to 1."""
+        u = self.x @ self.slope[k] + (0.0 if self.bias is None else self.bias(self.x[:, 0], self.x[:, 1:])[:, k])
+        return self.c * np.exp(self.f[k] - u - self.log_d)
+
+
+def _merge(x) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct rows (M, 1 + E), energies equal to 1e-11 of the largest, and for each sample its row."""
+    size = 1e-11 * max(np.abs(x[:, 0]).max(), 1e-300)
+    key = np.column_stack([np.rint(x[:, 0] / size), x[:, 1:]])
+    _, first, row = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    return x[first], row.ravel()

@@ -1,0 +1,231 @@
+"""Markov chains at many conditions at once: semigrand flips or canonical swaps, with exchange of replicas.
+
+A flip puts a uniform other species on a uniform site and is accepted with min(1, exp(-beta [dE - dmu])); a swap exchanges
+the elements of two sites. Replicas of neighbouring conditions are exchanged, in T and in mu, with the probability that
+keeps the joint law
+
+    min(1, exp[(b_a - b_b)(E_i - E_j) - (b_a mu_a - b_b mu_b).(N_i - N_j)]),      b = 1 / (kB T)
+
+(Hukushima and Nemoto, J. Phys. Soc. Jpn. 65, 1604 (1996), with the semigrand energy in place of E).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+import torch
+from scipy.special import gammaln
+
+from alloygen.errors import AlloygenError, BadCondition
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.montecarlo import moves
+from alloygen.montecarlo.rng import seeds
+
+MOVES = ("flip", "swap")
+SHORT = 64  # energies in a table, up to which acceptances are tabulated as well
+
+
+class Chains:
+    """``copies`` independent sets of one chain per condition, advanced by compiled moves, with optional exchange.
+
+    Parameters
+    ----------
+    hamiltonian : Hamiltonian of the supercell
+    T : (C,) temperatures; infinity is allowed
+    mu : (C, n_elements) chemical potentials; without effect on swaps
+    seed : same seed, same chains, for any number of threads
+    pairs : sets of disjoint pairs of conditions, exchanged in turn (see ``tempering.grid_pairs``)
+    occ : (N,), (C, N) or (copies * C, N) to start from; random without it (needed for swaps and for fixed sites)
+    move : "flip" (semigrand) or "swap" (canonical: composition stays as it starts)
+    fixed : sites that never change, indices or a mask (N,)
+    copies : independent sets, each with exchanges of its own; chains are numbered copy * C + condition
+
+    ``step(sweeps)`` moves every chain; ``configurations()`` gives what is now at each condition. Everything that later
+    steps depend on is in ``state()``; ``restore`` puts it back, and the run goes on bit for bit.
+
+    Raises AlloygenError when nothing can change, BadCondition for temperatures that are not above 0.
+    """
+
+    def __init__(self, hamiltonian: Hamiltonian, T, mu=None, seed: int = 0, pairs=None, *, occ=None, move: str = "flip",
+                 fixed=None, copies: int = 1, threads: int = 1):  # fmt: skip
+        self.hamiltonian, self.move, self.copies, self.threads = hamiltonian, move, int(copies), int(threads)
+        if move not in MOVES or self.copies < 1 or self.threads < 1:
+            raise AlloygenError(
+                f"expected move of {MOVES}, copies >= 1 and threads >= 1, got {move!r}, {copies} and {threads}"
+            )
+        self.T, self.mu = _conditions(hamiltonian, T, mu)
+        self.beta = 1.0 / (hamiltonian.kB * self.T)
+        self.sites = _free_sites(hamiltonian, fixed, occ)
+        start = _start(hamiltonian, occ, len(self.T), self.copies, seed, move, self.sites)
+        self.tables, n = hamiltonian.flip_tables, len(start)
+        self.walkers = moves.Walkers(
+            occ=np.ascontiguousarray(start.numpy().astype(np.int8)),
+            states=np.zeros((n, hamiltonian.n_sites * self.tables.n_words), dtype=np.int64),
+            energy=hamiltonian.energy(start).numpy().copy(),
+            counts=hamiltonian.counts(start).numpy().copy(),
+            rng=seeds(seed, n + 1),  # the last one serves the exchanges
+            accepted=np.zeros(n, dtype=np.int64),
+            tried=np.zeros(n, dtype=np.int64),
+        )
+        moves.fill(self.tables, self.walkers)
+        self.replica_at = np.arange(n)
+        pairs = [np.asarray(p, dtype=np.int64) for p in (pairs or [])]
+        self.pairs = [np.concatenate([p + k * len(self.T) for k in range(self.copies)]) for p in pairs]
+        self.tried = [np.zeros(len(p), dtype=np.int64) for p in self.pairs]
+        self.swapped = [np.zeros(len(p), dtype=np.int64) for p in self.pairs]
+        self.accepted, self.attempts = np.zeros((2, n), dtype=np.int64)  # by condition, all copies
+        self.heading = np.zeros(n, dtype=np.int64)  # by replica: 1 since the coldest condition, 2 since the hottest after it
+        self.trips = np.zeros(n, dtype=np.int64)
+        self.round = np.zeros(1, dtype=np.int64)
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    # ------------------------------------------------------------------ the two moves of a round
+    def step(self, sweeps: int) -> None:
+        """``sweeps`` attempts per changeable site for every chain, then one set of exchanges."""
+        n = len(self.replica_at)
+        condition_of = np.empty(n, dtype=np.int64)
+        condition_of[self.replica_at] = np.arange(n) % len(self.T)
+        beta, mu = self.beta[condition_of], self.mu[condition_of]
+        attempts = int(sweeps) * len(self.sites)
+        self.walkers.accepted[:] = self.walkers.tried[:] = 0
+
+        def work(part):
+            if self.move == "swap":
+                moves.swaps(self.tables, self.walkers, *part, beta, attempts, self.sites)
+            elif self._short:
+                moves.threshold_flips(self.tables, self.walkers, *part, beta, mu, attempts, self.sites)
+            else:
+                moves.flips(self.tables, self.walkers, *part, beta, mu, attempts, self.sites)
+
+        blocks = 1 if self._pool is None else min(n, 8 * self.threads)  # cold chains are faster: many blocks share the work
+        parts = list(pairwise(np.linspace(0, n, blocks + 1).astype(int)))
+        list(self._pool.map(work, parts) if self._pool else map(work, parts))
+        self.accepted += self.walkers.accepted[self.replica_at]
+        self.attempts += self.walkers.tried[self.replica_at]
+        if self.pairs:
+            self._exchange()
+        self.round += 1
+
+    @property
+    def _short(self) -> bool:
+        """Whether acceptances are tabulated: two species everywhere, one short table per site."""
+        t = self.tables
+        return t.start.shape[1] == 1 and len(t.value) <= SHORT and (t.n_species[self.sites] == 2).all()
+
+    def _exchange(self) -> None:
+        k, w = int(self.round[0]) % len(self.pairs), self.walkers
+        beta, mu = np.tile(self.beta, self.copies), np.tile(self.mu, (self.copies, 1))
+        none = np.zeros((len(beta), 0))
+        moves.exchange(
+            self.pairs[k], self.replica_at, w.energy, w.counts, beta, mu, none, 0, w.rng, len(w.rng) - 1,
+            self.tried[k], self.swapped[k],
+        )  # fmt: skip
+        at = self.replica_at.reshape(self.copies, -1)
+        cold, hot = at[:, self.T == self.T.min()].ravel(), at[:, self.T == self.T.max()].ravel()
+        self.trips[cold] += self.heading[cold] == 2
+        self.heading[cold] = 1
+        self.heading[hot] = np.where(self.heading[hot] > 0, 2, 0)
+
+    # ------------------------------------------------------------------ what is known
+    def configurations(self) -> tuple[np.ndarray, np.ndarray]:
+        """(occ (copies * C, N) int8, energy (copies * C,)) by condition."""
+        return self.walkers.occ[self.replica_at], self.walkers.energy[self.replica_at]
+
+    @property
+    def log_states(self) -> float | None:
+        """Log of the number of configurations that the moves reach, the log Z of T = infinity; None where it has no formula.
+
+        sum_i log S_i for flips, the multinomial number of arrangements for swaps on one sublattice at one composition.
+        """
+        lattice = self.hamiltonian.lattice
+        if self.move == "flip":
+            return float(np.log(lattice.n_species[self.sites]).sum())
+        if len(np.unique(lattice.sublattice[self.sites])) > 1:
+            return None
+        held = self.walkers.occ[:, self.sites]
+        counts = np.stack([(held == s).sum(1) for s in range(self.hamiltonian.n_species)], 1)
+        if (counts != counts[0]).any():
+            return None
+        return float(gammaln(len(self.sites) + 1) - gammaln(counts[0] + 1).sum())
+
+    @property
+    def acceptance(self) -> np.ndarray:
+        """Accepted share of the attempts at each condition, over all copies (C,)."""
+        total = lambda x: x.reshape(self.copies, -1).sum(0)  # noqa: E731
+        return total(self.accepted) / np.maximum(total(self.attempts), 1)
+
+    @property
+    def exchange_rates(self) -> list[np.ndarray]:
+        """Accepted share of the exchanges of each pair, by set of pairs, averaged over copies."""
+        total = lambda x: x.reshape(self.copies, -1).sum(0)  # noqa: E731
+        return [total(s) / np.maximum(total(t), 1) for s, t in zip(self.swapped, self.tried, strict=True)]
+
+    def reset_counters(self) -> None:
+        """Start the statistics of acceptance, exchange and round trips anew (after equilibration)."""
+        for a in (self.accepted, self.attempts, self.trips, self.heading, *self.tried, *self.swapped):
+            a[:] = 0
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All arrays that a continued run needs (copies of them), by name."""
+        w = {f"walkers.{k}": v for k, v in self.walkers._asdict().items() if k != "states"}
+        own = {k: getattr(self, k) for k in ("replica_at", "accepted", "attempts", "heading", "trips", "round")}
+        pairs = {f"tried.{k}": v for k, v in enumerate(self.tried)} | {f"swapped.{k}": v for k, v in enumerate(self.swapped)}
+        return {k: v.copy() for k, v in (w | own | pairs).items()}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what ``state`` gave, into chains made with the same arguments."""
+        for name, value in state.items():
+            head, _, tail = name.partition(".")
+            place = getattr(self, head)
+            if tail:
+                place = place[int(tail)] if isinstance(place, list) else getattr(place, tail)
+            place[...] = value
+        moves.fill(self.tables, self.walkers)
+
+
+def _conditions(h: Hamiltonian, T, mu) -> tuple[np.ndarray, np.ndarray]:
+    T = np.atleast_1d(np.asarray(T, dtype=float))
+    mu = np.zeros((len(T), len(h.elements))) if mu is None else np.asarray(mu, dtype=float).reshape(-1, len(h.elements))
+    if len(mu) == 1:
+        mu = np.repeat(mu, len(T), 0)
+    if T.ndim != 1 or not len(T) or not (T > 0).all() or mu.shape != (len(T), len(h.elements)) or not np.isfinite(mu).all():
+        raise BadCondition(
+            f"expected temperatures above 0 (C,) and one chemical potential per element {h.elements} for each, got T of "
+            f"shape {T.shape} and mu of shape {mu.shape}, T={T[:5]}"
+        )
+    return T, mu
+
+
+def _free_sites(h: Hamiltonian, fixed, occ) -> np.ndarray:
+    free = h.lattice.n_species > 1
+    if fixed is not None:
+        fixed = np.asarray(fixed)
+        if fixed.dtype != bool and fixed.size and not (0 <= fixed.min() and fixed.max() < h.n_sites):
+            raise AlloygenError(f"expected fixed sites between 0 and {h.n_sites - 1}, got {fixed.min()} to {fixed.max()}")
+        if occ is None and (fixed.any() if fixed.dtype == bool else fixed.size):
+            raise AlloygenError("expected a start (occ=) that says what the fixed sites hold, got none")
+        free = free.copy()
+        free[fixed if fixed.dtype == bool else fixed.astype(int)] = False
+    sites = np.flatnonzero(free)
+    if len(sites) == 0:
+        raise AlloygenError("expected at least one site with two species or more, got none: nothing can change")
+    return sites
+
+
+def _start(h: Hamiltonian, occ, n: int, copies: int, seed: int, move: str, sites: np.ndarray) -> torch.Tensor:
+    if occ is None:
+        if move == "swap":
+            raise AlloygenError("expected a start (occ=) whose composition the swaps keep, got none")
+        return h.random(n * copies, torch.Generator().manual_seed(seed))
+    start = h.check(occ)
+    if len(start) not in (1, n, n * copies):
+        raise AlloygenError(f"expected one start, one per condition ({n}) or per chain ({n * copies}), got {len(start)}")
+    start = start.repeat(n * copies // len(start), 1)
+    if move == "swap":
+        element = torch.as_tensor(h.lattice.element_index[h.lattice.sublattice])
+        held = torch.gather(element[None].expand(len(start), -1, -1), 2, start[..., None])[..., 0][:, sites]
+        if (held.min(1).values == held.max(1).values).any():
+            raise AlloygenError("expected two elements at least on the sites that may swap, got a start with one: nothing can change")
+    return start

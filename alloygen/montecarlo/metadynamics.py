@@ -1,0 +1,194 @@
+"""Free energy against composition by metadynamics in the number of atoms of an element.
+
+Semigrand flips walk over the configurations while a potential V(N_X) grows where they are; it ends as the free energy
+turned upside down, and every composition is visited alike, those inside a miscibility gap included. The protocol is that of
+Du et al., arXiv:2603.14695 (2026), after Damewood et al., npj Comput. Mater. 8, 61 (2022): V is raised by a height at each
+attempt, and the height is halved when the least visited number has 80 % of the mean visits or after 20,000 sweeps.
+Free energies and errors come from what follows: walks under a frozen bias, which obey detailed balance (see
+``estimate.profile.join_links``). All temperatures walk at once and exchange replicas, each with its own bias, so that the
+ordered phases of a cold lattice are left through the hot ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from alloygen.conditions import temperature
+from alloygen.errors import AlloygenError, CheckpointError, NotConverged
+from alloygen.estimate.profile import CompositionProfile, join_links, judge, series_error
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.montecarlo.counted import Counted
+from alloygen.montecarlo.flat_walk import DONE, FlatWalk
+from alloygen.progress import tqdm
+
+FORMAT, VERSION = "alloygen metadynamics", 1
+SAVE_EVERY = 60.0  # seconds
+
+
+def metadynamics(hamiltonian: Hamiltonian, T, element: str | None = None, *, mu=None, window=None, height: float = 1.0,
+                 final_height: float = 1e-3, sweeps_per_stage: int = 20_000, flatness: float = 0.8, walkers: int = 2,
+                 production: int = 200_000, ladder=None, seed: int = 0, threads: int = 1, fixed=None, occ=None,
+                 progress: bool = False, checkpoint=None) -> CompositionProfile:  # fmt: skip
+    """Canonical free energies F(N, T) against the number N of atoms of an element, with error bars.
+
+        F(N, T) = -kT log sum_(x: N(x) = N) exp(-[E(x) - sum_k mu_k N_k(x)] / kT),      k over elements other than the counted
+
+    (Damewood et al., npj Comput. Mater. 8, 61 (2022); Du et al., arXiv:2603.14695). Stages raise V(N) by ``height`` a visit,
+    halved from stage to stage down to ``final_height``; the bias is then refined by the transitions seen, and frozen
+    for the production run, from which all results come. Where only one configuration has the lowest or highest N, F is
+    its energy: this fixes the scale, and with both ends known the profile checks itself (``mismatch``).
+
+    Parameters
+    ----------
+    hamiltonian : Hamiltonian on its supercell
+    T : a temperature or several, kelvin (J/kB for Ising)
+    element : whose atoms are counted; by default the last of two exchangeable elements
+    mu : chemical potentials of the other elements where there are several, eV; for a binary without effect on F
+    window : (lowest, highest) number on the sites that change; everything by default
+    height, final_height : first and last height in units of kT. The paper starts at 10,000 in units of its own; here the
+        walk starts from the random alloy's entropy, and what is missing (a few hundred kT at 200 K) is filled by 1 kT a
+        visit within a few hundred sweeps
+    sweeps_per_stage, flatness : a stage ends after so many sweeps, or when the least visited N has this share of the mean
+    walkers : independent sets of walkers, one walker per temperature in each; they share the production bias
+    production : sweeps (attempts per changing site) of each walker under the frozen bias
+    ladder : further temperatures that take part in the exchanges and are not reported; None chooses some between and
+        above those of ``T``, () takes none
+    seed, threads : same seed, same result, for any number of threads; more threads than ``walkers`` idle
+    fixed, occ : sites that never change (indices or mask), and the configuration (N,) that says what they hold
+    checkpoint : file to which the whole state is written every minute and on Ctrl-C; if it exists the run goes on from
+        there bit for bit
+
+    Raises AlloygenError for impossible arguments, BadCondition for bad T or mu, UnknownSpecies for the element,
+    CheckpointError for a file of another run; warns NotConverged.
+
+    Examples
+    --------
+    >>> from alloygen.hamiltonian.ising import ising
+    >>> profile = metadynamics(ising(3), 3.0, production=4000)
+    >>> bool(abs(profile.free_energy[0, 0] + 2.0) < 1e-12), bool(profile.stderr.max() < 0.05)      # all down: -2 J a site
+    (True, True)
+    """
+    asked = np.array([temperature(t) for t in np.atleast_1d(np.asarray(T, dtype=float))])
+    counts = {"walkers": walkers, "production": production, "sweeps_per_stage": sweeps_per_stage, "threads": threads}
+    bad = {k: v for k, v in counts.items() if int(v) != v or v < 1}
+    if bad or not 0 < final_height <= height < np.inf or not 0 < flatness < 1 or not len(asked):
+        raise AlloygenError(
+            "expected whole numbers >= 1, 0 < final_height <= height, 0 < flatness < 1 and a temperature, got "
+            f"{bad or {'final_height': final_height, 'height': height, 'flatness': flatness, 'T': asked.tolist()}}; mend these"
+        )
+    problem = Counted(hamiltonian, element, mu, window, fixed, occ)
+    settings = {
+        "ladder": problem.ladder(asked, ladder).tolist(), "element": problem.name, "window": [problem.low, problem.high],
+        "mu": problem.mu.tolist(), "tilt": float(problem.tilt), "height": float(height), "final_height": float(final_height),
+        "sweeps_per_stage": int(sweeps_per_stage), "flatness": float(flatness), "walkers": int(walkers),
+        "production": int(production), "seed": int(seed), "sites": problem.sites.tolist(),
+        "held": problem.with_number(0).tolist(),
+    }  # fmt: skip
+    run = FlatWalk(problem, settings)
+    _carry_out(run, int(threads), progress, checkpoint)
+    return _profile(run, asked)
+
+
+def _carry_out(run: FlatWalk, threads: int, progress: bool, checkpoint) -> None:
+    """Advance to the end, writing the state now and then; an interrupt writes the last whole state."""
+    state, saved = None, time.monotonic()
+    if checkpoint is not None:
+        _resume(run, checkpoint)
+        state = run.state()
+    pool = ThreadPoolExecutor(threads) if threads > 1 else None
+    bar = tqdm(total=run.n_blocks, desc="metadynamics", unit="block", disable=not progress)
+    try:
+        while run.clock[0] != DONE:
+            run.advance(pool.map if pool else map)
+            bar.set_postfix_str(run.where(), refresh=False)
+            bar.update(run.blocks_done - bar.n)
+            if checkpoint is not None:
+                state = run.state()
+                if run.clock[0] == DONE or time.monotonic() - saved > SAVE_EVERY:
+                    _write(run, checkpoint, state)
+                    saved = time.monotonic()
+    except KeyboardInterrupt:
+        if state is not None:
+            _write(run, checkpoint, state)
+        raise
+    finally:
+        bar.close()
+        if pool:
+            pool.shutdown()
+
+
+# ---------------------------------------------------------------------- checkpoints
+def _metadata(run: FlatWalk) -> dict:
+    h = run.problem.h
+    return {"format": FORMAT, "version": VERSION, "fingerprint": h.fingerprint, "lattice": h.lattice.to_dict(),
+            "settings": run.settings}  # fmt: skip
+
+
+def _write(run: FlatWalk, path, state: dict) -> None:
+    from alloygen.io.checkpoint import write_tensors
+
+    plain = {k: torch.from_numpy(v.view(np.int64) if v.dtype == np.uint64 else v) for k, v in state.items()}
+    write_tensors(path, plain, _metadata(run))
+
+
+def _resume(run: FlatWalk, path) -> None:
+    """Go on from a file, if there is one, that was written by a run with the same arguments."""
+    from alloygen.io.checkpoint import read_tensors
+
+    if not os.path.exists(path):
+        return
+    tensors, found = read_tensors(path)
+    own = json.loads(json.dumps(_metadata(run)))
+    flat = lambda d: {k: v for k, v in d.items() if k != "settings"} | dict(d.get("settings", {}))  # noqa: E731
+    expected, got = flat(own), flat(found)
+    differ = [k for k in expected if expected[k] != got.get(k)]
+    if differ:
+        lines = "; ".join(f"{k}: expected {expected[k]}, got {got.get(k)}" for k in differ)
+        raise CheckpointError(
+            f"expected the state of this run in {os.fspath(path)!r}, got that of another ({lines}). Give the same arguments, "
+            "or another checkpoint path to start anew."
+        )
+    run.restore({k: v.numpy() for k, v in tensors.items()})
+
+
+# ---------------------------------------------------------------------- results
+def _profile(run: FlatWalk, asked: np.ndarray) -> CompositionProfile:
+    """Free energies and errors of the temperatures asked for, with what there is to say about them."""
+    p, h = run.problem, run.problem.h
+    trips, shares, rows = int(run.trips.sum()), p.shares(), []
+    for T in asked:
+        c = int(np.argmin(np.abs(run.T - T)))
+        beta = run.beta[c]
+        ends = [None if e is None else beta * e for e in (p.left, p.right)]
+        n, n_up, n_down, up, down = np.moveaxis(run.sums[:, :, c], 2, 0)
+        if shares is None:
+            n_up = n_down = n
+        links = join_links(n_up, n_down, up, down, shares or np.ones((2, n.shape[-1])), run.bias[0, c, run.window], *ends)
+        errors = np.array([series_error(links.influence[..., k]) for k in range(links.influence.shape[-1])])
+        visits = n.sum((0, 1))
+        good, note = judge(links, errors, visits, trips, bool(run.flat[:, c].all()))
+        end_error = np.nan if links.mismatch_influence is None else series_error(links.mismatch_influence)
+        rows.append((good, note, visits, links.mismatch, end_error,
+                     *((x / (beta * h.n_sites)) for x in (links.reduced, errors, links.influence))))  # fmt: skip
+    good, notes, visits, miss, miss_error, F, errors, influence = zip(*rows, strict=True)
+    scale = h.kB * asked / h.n_sites
+    tried, swapped = run.tally.sum(0).transpose(1, 0, 2)
+    rates = (swapped / np.maximum(tried, 1)).T.ravel()[: max(len(run.T) - 1, 0)]
+    counts = p.counts(p.with_number(0))
+    poor = [(T, note) for T, note, ok in zip(asked, notes, good, strict=True) if not ok]
+    if poor:
+        text = f"metadynamics: {len(poor)} of {len(asked)} temperatures have not converged, T = {poor[0][0]:g}: {poor[0][1]}"
+        warnings.warn(NotConverged(text), stacklevel=3)
+    return CompositionProfile(
+        h, asked, p.name, np.arange(p.low, p.high + 1), len(p.sites), np.array(F), np.array(errors), np.array(visits),
+        np.array(good), list(notes), np.array(miss) * scale, np.array(miss_error) * scale, np.array(influence), p.mu,
+        p.n_fixed, int(counts[[p.element, *p.others]].sum()), len(p.hosts), p.left is not None or p.right is not None,
+        {**run.settings, "exchange": rates.tolist(), "round_trips": trips},
+    )  # fmt: skip

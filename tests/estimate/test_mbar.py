@@ -1,0 +1,400 @@
+"""MBAR against enumeration, Bennett's two-state equation and a plain self-consistent loop."""
+
+import itertools
+import warnings
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import brentq
+from scipy.special import expit, logsumexp
+from small_systems import SYSTEMS, enumeration, hamiltonian
+
+import alloygen.data
+from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
+from alloygen.estimate import chains, mixture, thermo
+from alloygen.estimate.mbar import MBAR
+from alloygen.exact.enumeration import Enumeration
+from alloygen.montecarlo.tempering import replica_exchange
+
+KT = {"ising-3": (20.0, 8.0, 4.5, 3.2, 2.3)}  # else kelvin
+KELVIN = (3000.0, 1500.0, 900.0, 600.0)
+
+
+def conditions(name):
+    """(beta (K,), beta mu (K, E)) of a ladder in T at every mu of a system; state 0 is T = inf."""
+    T, mu = zip(*itertools.product(KT.get(name, KELVIN), SYSTEMS[name].mu), strict=True)
+    beta = 1 / (hamiltonian(name).kB * np.array(T))
+    return np.r_[0.0, beta], np.vstack([0 * np.array(mu[0]), beta[:, None] * np.array(mu)])
+
+
+def between(name):
+    """A condition that is not sampled: (beta, beta mu)."""
+    beta = 1 / (hamiltonian(name).kB * (2.7 if name in KT else 700.0))
+    return beta, beta * np.mean(SYSTEMS[name].mu, axis=0)
+
+
+def log_z(e, beta, beta_mu):
+    return float(logsumexp(-beta * e.energy + e.counts @ beta_mu))
+
+
+def draws(e, beta, beta_mu, n, rng, repeat=1, bias=None):
+    """Independent samples of every state, each written down ``repeat`` times: lists of energies and of counts."""
+    energy, counts = [], []
+    for k in range(len(beta)):
+        log_p = -beta[k] * e.energy + e.counts @ beta_mu[k] - (0 if bias is None else bias(e.energy, e.counts)[:, k])
+        p = np.exp(log_p - logsumexp(log_p))
+        index = np.repeat(rng.choice(len(e), n[k] if np.ndim(n) else n, p=p), repeat)
+        energy.append(e.energy[index])
+        counts.append(e.counts[index])
+    return energy, counts
+
+
+def composition(e, element, beta):
+    """Exact F_N of every number of atoms N of an element."""
+    number = np.rint(e.counts[:, element]).astype(int)
+    return np.array([
+        -logsumexp(-beta * e.energy[number == n]) / beta if (number == n).any() else np.nan
+        for n in range(number.max() + 1)
+    ])
+
+
+def z_scores(name, energy, counts, inefficiency=None) -> dict[str, list[float]]:
+    """Deviations from enumeration in standard errors, of all that MBAR gives."""
+    e, (beta, beta_mu), at = enumeration(name), conditions(name), between(name)
+    m = MBAR(beta, beta_mu, energy, counts, inefficiency, log_z_reference={0: np.log(len(e))})
+    f = -np.array([log_z(e, b, x) for b, x in zip(beta, beta_mu, strict=True)])
+    exact = log_z(e, *at)
+    p = np.exp(-at[0] * e.energy + e.counts @ at[1] - exact)
+    z = lambda estimate, truth: (estimate.value - truth) / estimate.stderr  # noqa: E731
+    n_sites = hamiltonian(name).n_sites
+    numbers, free, error = m.composition_free_energy(1, at[0])
+    truth = composition(e, 1, at[0])[: len(numbers)]
+    seen = np.isfinite(free)
+    return {
+        "f": list((m.f - f)[1:] / np.sqrt(np.diag(m.covariance))[1:]),
+        "difference": [z(m.free_energy_difference(1, len(f) - 1), f[-1] - f[1])],
+        "log Z": [z(m.log_z(*at), exact)],
+        "phi": [z(m.phi(*at, n_sites), -exact / at[0] / n_sites)],
+        "mean": [z(m.mean(energy, *at), p @ e.energy), z(m.mean([c[:, 1] for c in counts], *at), p @ e.counts[:, 1])],
+        "composition": list((free - truth)[seen] / error[seen]),
+    }
+
+
+def collect(runs) -> dict[str, np.ndarray]:
+    runs = list(runs)
+    return {k: np.concatenate([r[k] for r in runs]) for k in runs[0]}
+
+
+# ---------------------------------------------------------------------- against enumeration
+def test_independent_samples_are_calibrated():
+    """All systems, 15 data sets each of 400 samples a state."""
+    runs = [
+        z_scores(name, *draws(enumeration(name), *conditions(name), 400, np.random.default_rng(seed)))
+        for name in SYSTEMS for seed in range(15)
+    ]
+    for what, z in collect(runs).items():
+        assert 0.8 < np.std(z) < 1.25 and abs(np.mean(z)) < 0.35, what
+
+
+def test_repeated_samples_need_their_inefficiency():
+    """Every sample written down five times: g is measured as 5; ignoring it makes the errors too small."""
+    name = "cuau-skew"
+    data = [draws(enumeration(name), *conditions(name), 100, np.random.default_rng(s), repeat=5) for s in range(40)]
+    good = collect(z_scores(name, *d, inefficiency="measure") for d in data)
+    naive = collect(z_scores(name, *d) for d in data)
+    for what in good:
+        assert np.std(good[what]) < 1.3 and np.std(naive[what]) > 1.5, what
+
+
+def exchanged(name, n, seed):
+    """Replica exchange, one sweep between samples, over the ladder of ``conditions``: energies and counts."""
+    h, s = hamiltonian(name), SYSTEMS[name]
+    mc = replica_exchange(h, (1e12, *KT.get(name, KELVIN)), s.mu, n, sweeps=1, burn=50, seed=seed)
+    keep = [0, *range(len(s.mu), len(mc))]  # of the states at T = inf, the first
+    return list(mc.energy[keep]), [h.counts(torch.as_tensor(mc.occ[k]).long()).numpy() for k in keep]
+
+
+@pytest.mark.parametrize("name", ["ising-3", "cuau-skew", "ternary"])
+def test_replica_exchange_is_calibrated(name):
+    z = collect(z_scores(name, *exchanged(name, 500, seed), inefficiency="measure") for seed in range(25))
+    assert 0.8 < np.std(np.concatenate(list(z.values()))) < 1.25
+
+
+def test_exchange_ties_neighbours_together():
+    """A replica carries its magnetisation along the ladder: errors from each state's own g alone are too small."""
+    (beta, beta_mu), at, e = conditions("ising-3"), between("ising-3"), enumeration("ising-3")
+    p, series, alone = np.exp(-at[0] * e.energy + e.counts @ at[1] - log_z(e, *at)), [], []
+    for seed in range(40):
+        energy, counts = exchanged("ising-3", 1000, seed)
+        g = [max(chains.inefficiency(y) for y in (*c.T, x)) for x, c in zip(energy, counts, strict=True)]
+        for z, inefficiency in ((series, "measure"), (alone, g)):
+            q = MBAR(beta, beta_mu, energy, counts, inefficiency).mean([c[:, 1] for c in counts], *at)
+            z.append((q.value - p @ e.counts[:, 1]) / q.stderr)
+    assert 0.75 < np.std(series) < 1.3 < np.std(alone)
+
+
+@cache
+def cuau():
+    """CuAu 2x2x4 (16 sites): enumeration, and MBAR of replica exchange at 135 conditions up to T = inf."""
+    h = alloygen.data.cuau().on((2, 2, 4))
+    T = np.array([200, 250, 300, 350, 400, 500, 600, 700, 850, 1000, 1200, 1600, 2500, 5000, 1e12])
+    s = replica_exchange(h, T, [[0, x] for x in np.linspace(-0.25, 0.25, 9)], 500, sweeps=4, burn=100, seed=0)
+    beta = np.where(s.T < 1e9, 1 / (h.kB * s.T), 0.0)
+    counts = [h.counts(torch.as_tensor(o).long()).numpy() for o in s.occ]
+    reference = {len(beta) - 1: 16 * np.log(2), len(beta) - 2: 16 * np.log(2)}
+    return Enumeration(h), MBAR(beta, beta[:, None] * s.mu, s.energy, counts, "measure", reference), s
+
+
+@pytest.mark.parametrize("T", [200.0, 300.0, 400.0, 600.0, 900.0, 1200.0])
+def test_composition_free_energies_of_cuau(T):
+    e, m, _ = cuau()
+    beta = 1 / (e.hamiltonian.kB * T)
+    n, free, error = m.composition_free_energy(1, beta)
+    truth = composition(e, 1, beta)
+    assert n.tolist() == list(range(17)) and (error * 1000 < 6).all()  # meV per supercell
+    assert np.abs((free - truth) / error).max() < 4
+    _, free, error = m.composition_free_energy(1, beta, relative_to=4)
+    assert free[4] == 0 and error[4] == 0
+    other = n != 4
+    assert np.abs((free - truth + truth[4])[other] / error[other]).max() < 4
+
+
+def test_phi_of_cuau_is_absolute_at_unsampled_conditions():
+    e, m, _ = cuau()
+    z = []
+    for T, mu in itertools.product([230.0, 330.0, 550.0, 900.0], [-0.2, -0.03, 0.0724, 0.11]):
+        beta = 1 / (e.hamiltonian.kB * T)
+        phi = m.phi(beta, [0.0, beta * mu], 16)
+        assert phi.stderr < 2e-4
+        z.append((phi.value - e.at(T, [0.0, mu]).phi) / phi.stderr)
+    assert np.abs(z).max() < 4
+
+
+def test_mean_of_a_histogram_bin():
+    """Any function of the configuration: the probability that site 0 is Au."""
+    e, m, s = cuau()
+    T, mu = 450.0, 0.05
+    beta = 1 / (e.hamiltonian.kB * T)
+    first = m.mean(s.occ[:, :, 0].astype(float), beta, [0.0, beta * mu], quantum=1.0)
+    p = e.at(T, [0.0, mu]).probabilities
+    assert abs(first.value - p @ e.occ[:, 0].numpy()) < 4 * first.stderr < 0.3  # ordered variants last long
+
+
+# ---------------------------------------------------------------------- the equations
+def test_two_states_solve_bennetts_equation():
+    """sum_1 fermi(M + du - C) = sum_2 fermi(-M - du + C), M = log(n1/n2), C = f_2 - f_1 (J. Comput. Phys. 22, 245 (1976))."""
+    name, rng = "cuau-skew", np.random.default_rng(0)
+    e, (beta, beta_mu) = enumeration(name), conditions(name)
+    beta, beta_mu, n = beta[[3, 6]], beta_mu[[3, 6]], [300, 700]
+    energy, counts = draws(e, beta, beta_mu, n, rng)
+    du = [(beta[1] - beta[0]) * x - c @ (beta_mu[1] - beta_mu[0]) for x, c in zip(energy, counts, strict=True)]
+    shift = np.log(n[0] / n[1])
+    bennett = lambda c: expit(-(shift + du[0] - c)).sum() - expit(shift + du[1] - c).sum()  # noqa: E731
+    d = MBAR(beta, beta_mu, energy, counts).free_energy_difference(0, 1)
+    assert d.value == pytest.approx(brentq(bennett, -50, 50, xtol=1e-13), abs=1e-8)
+    assert abs(d.value - log_z(e, beta[0], beta_mu[0]) + log_z(e, beta[1], beta_mu[1])) < 4 * d.stderr
+
+
+def plain(u, n, steps=20_000):
+    """Self-consistent iteration on the dense (K, N) matrix."""
+    f = np.zeros(len(u))
+    for _ in range(steps):
+        log_d = logsumexp(f[:, None] - u, axis=0, b=np.asarray(n)[:, None])
+        f, before = -logsumexp(-u - log_d, axis=1), f
+        f -= f[0]
+        if np.abs(f - before).max() < 1e-13:
+            break
+    return f, log_d
+
+
+@cache
+def uneven():
+    """Data of uneven length at nine conditions, with the dense reduced potentials."""
+    name = "ternary"
+    (beta, beta_mu), e = conditions(name), enumeration(name)
+    n = [200 + 30 * k for k in range(len(beta))]
+    energy, counts = draws(e, beta, beta_mu, n, np.random.default_rng(4))
+    u = beta[:, None] * np.concatenate(energy) - beta_mu @ np.concatenate(counts).T
+    return beta, beta_mu, energy, counts, n, u
+
+
+def test_plain_iteration_gives_the_same():
+    beta, beta_mu, energy, counts, n, u = uneven()
+    m = MBAR(beta, beta_mu, energy, counts)
+    f, log_d = plain(u, n)
+    assert m.f == pytest.approx(f, abs=1e-7)
+    at = between("ternary")
+    w = -at[0] * np.concatenate(energy) + np.concatenate(counts) @ at[1] - log_d
+    assert m.log_weights(*at) == pytest.approx(w - logsumexp(w), abs=1e-7)
+    assert m.log_z(*at).value == pytest.approx(logsumexp(w), abs=1e-7)
+    assert m.overlap.sum(1) == pytest.approx(1.0)
+    second = np.sort(np.linalg.eigvals(m.overlap).real)[-2]
+    assert m.spectral_gap == pytest.approx(1 - second)
+
+
+def test_covariance_is_the_formula_of_the_paper():
+    """Theta = W^T (1 - W N W^T)^+ W with the dense W (N, K), and an unsampled state as a further column."""
+    beta, beta_mu, energy, counts, *_ = uneven()
+    n = [40 + 5 * k for k in range(len(beta))]
+    energy, counts = [x[:k] for x, k in zip(energy, n, strict=True)], [x[:k] for x, k in zip(counts, n, strict=True)]
+    u = beta[:, None] * np.concatenate(energy) - beta_mu @ np.concatenate(counts).T
+    m = MBAR(beta, beta_mu, energy, counts)
+    f, log_d = plain(u, n)
+    at = between("ternary")
+    new = at[0] * np.concatenate(energy) - np.concatenate(counts) @ at[1]
+    w = np.exp(np.vstack([f[:, None] - u, -new]).T - log_d[:, None])
+    w[:, -1] /= w[:, -1].sum()
+    weight = np.diag([*n, 0])
+    theta = w.T @ np.linalg.pinv(np.eye(len(w)) - w @ weight @ w.T, rcond=1e-9) @ w
+    error = lambda i, j: theta[i, i] + theta[j, j] - 2 * theta[i, j]  # noqa: E731
+    for i in range(1, len(n)):
+        assert m.covariance[i, i] == pytest.approx(error(0, i), rel=1e-5)
+        assert m.free_energy_difference(1, i).stderr ** 2 == pytest.approx(error(1, i), rel=1e-5, abs=1e-15)
+    unseen = (w[:, -1] ** 2).sum()  # 1 / ESS
+    assert m.log_z(*at).stderr ** 2 == pytest.approx(error(0, len(n)) + unseen**2, rel=1e-5)
+
+
+def test_pymbar_gives_the_same():
+    pymbar = pytest.importorskip("pymbar")
+    beta, beta_mu, energy, counts, n, u = uneven()
+    m, other = MBAR(beta, beta_mu, energy, counts), pymbar.MBAR(u, n).compute_free_energy_differences()
+    assert m.f == pytest.approx(other["Delta_f"][0], abs=1e-6)
+    assert np.sqrt(np.diag(m.covariance)) == pytest.approx(other["dDelta_f"][0], rel=1e-4, abs=1e-9)
+
+
+def test_blocks_and_thinning_change_nothing(monkeypatch):
+    beta, beta_mu, energy, counts, *_ = uneven()
+    at = between("ternary")
+    one = MBAR(beta, beta_mu, energy, counts)
+    monkeypatch.setattr(mixture, "CHUNK", 150)
+    monkeypatch.setattr(mixture, "COARSE", 40)
+    two = MBAR(beta, beta_mu, energy, counts)
+    assert two.f == pytest.approx(one.f, abs=1e-8)
+    assert two.covariance == pytest.approx(one.covariance, abs=1e-10)
+    assert str(two.mean(energy, *at)) == str(one.mean(energy, *at))
+    for a, b in zip(one.composition_free_energy(2, at[0]), two.composition_free_energy(2, at[0]), strict=True):
+        assert a == pytest.approx(b, abs=1e-8, nan_ok=True)
+
+
+def test_weights_give_the_means():
+    beta, beta_mu, energy, counts, *_ = uneven()
+    m, at = MBAR(beta, beta_mu, energy, counts, inefficiency=np.linspace(1, 3, len(beta))), between("ternary")
+    log_w = m.log_weights(*at)
+    assert np.exp(log_w).sum() == pytest.approx(1.0)
+    assert m.mean(energy, *at).value == pytest.approx(thermo.mean(np.concatenate(energy), log_w).value)
+
+
+def test_a_bias_is_taken_off():
+    """Samples of states that are pushed to their rare compositions by 0.5 (N_1 - centre_k)^2."""
+    name, centre = "cuau-skew", np.array([0.0, 2.0, 4.0, 6.0, 8.0])
+    e = enumeration(name)
+    beta, beta_mu = np.full(5, between(name)[0]), np.zeros((5, 2))
+    bias = lambda energy, counts: 0.5 * (counts[:, 1:2] - centre) ** 2  # noqa: E731
+    energy, counts = draws(e, beta, beta_mu, 500, np.random.default_rng(0), bias=bias)
+    m = MBAR(beta, beta_mu, energy, counts, bias=bias)
+    truth, z = composition(e, 1, beta[0]), []
+    for model in (m, MBAR(beta, beta_mu, energy, counts)):  # the second knows nothing of the bias
+        n, free, error = model.composition_free_energy(1, beta[0], relative_to=3)
+        other = n != 3
+        z.append(np.abs((free - truth + truth[3])[other] / error[other]).max())
+    assert len(n) == 9 and z[0] < 4 and z[1] > 10
+
+
+# ---------------------------------------------------------------------- what must fail
+def test_the_wrong_sign_of_mu_is_seen():
+    name = "cuau-skew"
+    beta, beta_mu = conditions(name)
+    e = enumeration(name)
+    energy, counts = draws(e, beta, beta_mu, 400, np.random.default_rng(0))
+    z = []
+    for sign in (1, -1):
+        m = MBAR(beta, sign * beta_mu, energy, counts, log_z_reference={0: np.log(len(e))})
+        q = m.log_z(between(name)[0], sign * between(name)[1])
+        z.append(abs(q.value - log_z(e, *between(name))) / q.stderr)
+    assert z[0] < 4 and z[1] > 10
+
+
+def apart(distance, n=500):
+    """Two pairs of well-mixed Gaussian states, ``distance`` apart."""
+    rng = np.random.default_rng(0)
+    beta = np.array([0.0, 0.3, 0.3 + distance, 0.6 + distance])
+    energy = [rng.normal(-b, 1.0, size=n) for b in beta]
+    return beta, np.zeros((4, 1)), energy, [np.ones((n, 1))] * 4
+
+
+@pytest.mark.parametrize("distance", [9.0, 40.0, 2000.0])
+def test_states_apart_raise(distance):
+    with pytest.raises(AlloygenError, match=r"around 1 \(beta 0.3.*around 2 \(beta.*[Aa]dd conditions"):
+        MBAR(*apart(distance))
+
+
+def test_little_overlap_warns():
+    with pytest.warns(LowSampleSize, match=r"around 1 .* around 2 .*unreliable") as caught:
+        MBAR(*apart(5.0))
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MBAR(*apart(1.0))
+
+
+def test_out_of_reach_warns():
+    beta, beta_mu, energy, counts = apart(0.3)
+    m = MBAR(beta, beta_mu, energy, counts, log_z_reference={0: 0.0})
+    for f in (m.log_z, lambda b, x: m.mean(energy, b, x), lambda b, x: m.phi(b, x, 1)):
+        with pytest.warns(LowSampleSize, match="effective samples"):
+            f(6.0, [0.0])
+
+
+def test_what_was_not_visited_is_nan():
+    _, _, energy, _ = apart(0.3)
+    counts = [2.0 * (x[:, None] > 0) + 1 for x in energy]
+    n, free, error = MBAR([0.0, 0.3, 0.6, 0.9], np.zeros((4, 1)), energy, counts).composition_free_energy(0, 1.0)
+    assert n.tolist() == [0, 1, 2, 3]
+    assert np.isnan(free).tolist() == np.isnan(error).tolist() == [True, False, True, False]
+
+
+def test_one_state_and_deep_phases():
+    """One configuration seen throughout: the error is what a state rarer than 1/n would add, not zero."""
+    m = MBAR([1.0], [[0.0]], [np.full(400, -2.0)], [np.ones((400, 1))])
+    assert m.f.tolist() == [0.0] and m.log_z(1.5, [0.0]).value == pytest.approx(1.0)
+    assert m.log_z(1.5, [0.0]).stderr == pytest.approx(1 / 400)
+    assert m.mean(np.ones(400), 1.5, [0.0], quantum=0.5).stderr == pytest.approx(0.5 / 400)
+
+
+def test_references():
+    beta, beta_mu, energy, counts = apart(0.3)
+    m = MBAR(beta, beta_mu, energy, counts, log_z_reference={1: 5.0})
+    assert m.f[1] == -5.0 and m.covariance[1].tolist() == [0.0] * 4
+    assert m.log_z(beta[1], [0.0]).value == pytest.approx(5.0)
+    with pytest.raises(AlloygenError, match="references to agree"):
+        MBAR(beta, beta_mu, energy, counts, log_z_reference={0: 0.0, 1: 5.0})
+    with pytest.raises(AlloygenError, match=r"reference states in 0\.\.3"):
+        MBAR(beta, beta_mu, energy, counts, log_z_reference={9: 0.0})
+    with pytest.raises(AlloygenError, match="log_z_reference"):
+        MBAR(beta, beta_mu, energy, counts).phi(1.0, [0.0], 4)
+
+
+def test_errors_speak():
+    beta, beta_mu, energy, counts = apart(0.3)
+    for bad in ((beta[:3], beta_mu, energy, counts), (beta, beta_mu[0], energy, counts), (beta, beta_mu, energy[:2], counts)):
+        with pytest.raises(AlloygenError, match=r"expected beta \(K,\)"):
+            MBAR(*bad)
+    with pytest.raises(AlloygenError, match="for state 3"):
+        MBAR(beta, beta_mu, [*energy[:3], []], [*counts[:3], np.zeros((0, 1))])
+    with pytest.raises(AlloygenError, match="T = inf is beta = 0"):
+        MBAR([np.inf, *beta[1:]], beta_mu, energy, counts)
+    with pytest.raises(AlloygenError, match="at least 1"):
+        MBAR(beta, beta_mu, energy, counts, inefficiency=[0.5] * 4)
+    m = MBAR(beta, beta_mu, energy, counts, log_z_reference={0: 0.0})
+    with pytest.raises(BadCondition, match="1 finite numbers"):
+        m.log_z(1.0, [0.0, 1.0])
+    with pytest.raises(BadCondition, match="above 0"):
+        m.phi(0.0, [0.0], 4)
+    with pytest.raises(BadCondition, match="element in"):
+        m.composition_free_energy(1, 1.0)
+    with pytest.raises(AlloygenError, match="among the numbers"):
+        m.composition_free_energy(0, 1.0, relative_to=7)
+    with pytest.raises(AlloygenError, match="one per sample"):
+        m.mean(np.zeros(3), 0.5, [0.0])
