@@ -124,7 +124,8 @@ class Scan(Sequence):
 
     def _convergence(self, c: int) -> Convergence:
         counts = self._counts[c]
-        series = [self.energy[c] - counts @ self.mu[c], *counts.T[np.ptp(counts, 0) > 0]]
+        moving = counts[:, np.ptp(counts, 0) > 0][:, 1:]  # the first follows from the others
+        series = [self.energy[c] - counts @ self.mu[c], *moving.T]
         found = [convergence(s.reshape(max(self.chains, 1), -1), min(100.0, 0.5 * self.n)) for s in series]
         return min(found, key=lambda f: (f.converged, f.effective_samples))
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import fft, stats
 
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 
 WINDOW = 5.0  # Sokal's c: the sum of autocorrelations ends at c times the autocorrelation time
 DOUBT = 0.01  # chains whose means scatter more than their own memory explains, with less than this probability
-CANDIDATES = 40  # lengths of the equilibration that are tried
+CANDIDATES = 20  # lengths of the equilibration that are tried
 
 
 def _chains(series) -> np.ndarray:
@@ -35,8 +35,9 @@ def _constant(x: np.ndarray) -> bool:
 def _memory(x: np.ndarray, known: int) -> tuple[float, float]:
     """(g, degrees of freedom of g) of deviations x (m, n) from a mean that ``known`` samples have fixed."""
     m, n = x.shape
-    f = np.fft.rfft(x, 2 * n, axis=1)
-    covariance = np.fft.irfft((np.abs(f) ** 2).mean(0))[:n] / (n - np.arange(n))
+    size = fft.next_fast_len(2 * n, real=True)
+    f = fft.rfft(x, size, axis=1)
+    covariance = fft.irfft((np.abs(f) ** 2).mean(0), size)[:n] / (n - np.arange(n))
     rho = covariance / covariance[0]
     g = np.maximum(np.cumsum(2 * rho) - 1.0, 1e-3)  # 1 + 2 sum up to each lag
     long = np.arange(n) >= WINDOW * g / 2
@@ -157,7 +158,7 @@ def equilibration(series) -> int:
         t0 = argmax_t (n - t) / g_t,    g_t the inefficiency of the samples from t on
 
     (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)). A start far from equilibrium makes g_0 huge, so the maximum
-    sits behind it. About 40 values of t are tried, and at least a tenth of the series is kept; a rest that never
+    sits behind it. About 20 values of t are tried, and at least a tenth of the series is kept; a rest that never
     changes counts as one sample. Several chains have one t0 in common.
 
     Examples

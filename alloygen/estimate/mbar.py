@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
-from alloygen.estimate import chains
+from alloygen.estimate import chains as markov
 from alloygen.estimate.mixture import CHUNK, Mixture
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS, _user_level
@@ -49,6 +49,7 @@ class MBAR:
         and u_k, and errors from time series. Chains of equal length are taken to have run side by side
     log_z_reference : {state: its known log Z}, {k: log(number of configurations)} for a state k at T = inf. The first
         one fixes the scale, others must agree with it within 6 sigma. None: f_0 = 0, only differences mean anything
+    n_chains : with "measure", the samples of every state are so many independent chains of equal length, one after another
     bias : function (energy (m,), counts (m, E)) -> (m, K) that was added to the reduced potentials, if any
 
     Attributes: ``f`` (K,); ``covariance`` (K, K) of f, asymptotic, zero for the reference; ``overlap`` (K, K), rows summing to 1,
@@ -69,12 +70,14 @@ class MBAR:
     Estimate(0.6250(77))
     """
 
-    def __init__(self, beta, beta_mu, energy, counts, inefficiency=None, log_z_reference=None, bias=None):
+    def __init__(self, beta, beta_mu, energy, counts, inefficiency=None, log_z_reference=None, bias=None,
+                 n_chains: int = 1):  # fmt: skip
         self.beta = np.atleast_1d(np.asarray(beta, dtype=np.float64))
         self.beta_mu = np.asarray(beta_mu, dtype=np.float64)
         series = _series(self.beta, self.beta_mu, energy, counts)
         slope = np.column_stack([self.beta, -self.beta_mu])
-        self._mix = Mixture(slope, series, _inefficiencies(inefficiency, series, slope), bias)
+        self._n_chains = n_chains
+        self._mix = Mixture(slope, series, _inefficiencies(inefficiency, series, slope, n_chains), bias)
         self._cuts = np.cumsum([len(x) for x in series])[:-1] if isinstance(inefficiency, str) else None
         self._finish(self._mix.f, log_z_reference)
 
@@ -149,7 +152,9 @@ class MBAR:
             parts = np.split(psi, self._cuts)
             if len({len(y) for y in parts}) == 1:
                 parts = [np.sum(parts, axis=0)]
-            sigma = [len(y) * chains.mean(y).stderr if np.ptp(y) > 0 else 0.0 for y in parts]
+            sigma = [
+                y.size * markov.mean(y.reshape(self._n_chains, -1)).stderr if np.ptp(y) > 0 else 0.0 for y in parts
+            ]
             out.append(np.sqrt(np.square(np.nan_to_num(sigma)).sum()))
         return np.array(out)
 
@@ -265,14 +270,15 @@ def _series(beta, beta_mu, energy, counts) -> list[np.ndarray]:
     return out
 
 
-def _inefficiencies(given, series, slope) -> np.ndarray:
+def _inefficiencies(given, series, slope, n_chains: int) -> np.ndarray:
     if given is None:
         return np.ones(len(series))
     if isinstance(given, str) and given == "measure":
-        return np.array(
-            [max(chains.inefficiency(y) for y in [*x.T, x @ row]) for x, row in zip(series, slope, strict=True)]
-        )
+        if n_chains < 1 or any(len(x) % n_chains for x in series):
+            raise AlloygenError(f"expected every state to hold {n_chains} chains of equal length; check n_chains")
+        largest = lambda x, row: max(markov.inefficiency(y.reshape(n_chains, -1)) for y in (*x.T, x @ row))  # noqa: E731
+        return np.array([largest(x, row) for x, row in zip(series, slope, strict=True)])
     g = np.asarray(given, dtype=np.float64)
     if g.shape != (len(series),) or not (g >= 1).all():
-        raise AlloygenError(f"expected {len(series)} inefficiencies of at least 1, got {given!r}")
+        raise AlloygenError(f'expected {len(series)} inefficiencies of at least 1 or "measure", got {given!r}')
     return g

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import logsumexp
 
-from alloygen.conditions import chemical_potentials, temperature
+from alloygen.conditions import chemical_potentials, exchangeable, temperature
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate import chains
 from alloygen.estimate.result import Estimate
@@ -136,6 +136,14 @@ class CompositionProfile:
         unless both ends are unique configurations. It is spread over the profile, see :func:`join_links`
     influence : (nT, copies, blocks, bins) series behind the error bars, per site
     info : settings, exchange rates, round trips
+
+    Examples
+    --------
+    >>> from alloygen.hamiltonian.ising import ising
+    >>> from alloygen.montecarlo.metadynamics import metadynamics
+    >>> p = metadynamics(ising(2), [2.0, 3.0], production=2000)
+    >>> p.N, p.mixing()[:, 0], round(p.composition(3.0, 0.0).value, 1), dict(p.to_xarray().sizes)
+    (array([0, 1, 2, 3, 4]), array([0., 0.]), 0.5, {'T': 2, 'N': 5})
     """
 
     hamiltonian: Hamiltonian
@@ -210,7 +218,7 @@ class CompositionProfile:
         T = temperature(T)
         c = int(np.argmin(np.abs(self.T - T)))
         if abs(self.T[c] - T) > 1e-6 * T:
-            raise BadCondition(f"expected one of the temperatures {self.T.tolist()}, got T={T:g}. Run metadynamics there.")
+            raise BadCondition(f"expected one of {self.T.tolist()}, got T={T:g}. Run metadynamics at this temperature.")
         lattice = self.hamiltonian.lattice
         vector = chemical_potentials(mu, lattice)
         own, others = self._elements()
@@ -227,8 +235,6 @@ class CompositionProfile:
         return c, np.exp(a - log_sum), log_sum, reference, known
 
     def _elements(self) -> tuple[int, list[int]]:
-        from alloygen.conditions import exchangeable
-
         elements = self.hamiltonian.lattice.elements
         own = elements.index(self.element)
         return own, [elements.index(e) for e in exchangeable(self.hamiltonian.lattice) if elements.index(e) != own]
@@ -287,5 +293,5 @@ def judge(links: Links, stderr, visits, trips: int, flat: bool) -> tuple[bool, s
             faults.append(f"the two ends disagree by {links.mismatch:.2g} kT, its error is {sigma:.2g} kT")
     if not flat:
         remarks.append("the last stage ended before its visits were flat")
-    advice = ["run longer (production=), with more walkers or with more temperatures between (ladder=)"] if faults else []
+    advice = ["run longer (production=) or with more walkers or temperatures (walkers=, ladder=)"] if faults else []
     return not faults, "; ".join(faults + remarks + advice)

@@ -9,6 +9,7 @@ a facet with slope mu, so semigrand anneals at the mu of every facet look for on
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ import torch
 from numba import njit
 
 from alloygen.conditions import chemical_potentials, temperature
-from alloygen.errors import AlloygenError
+from alloygen.errors import AlloygenError, NotConverged
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import fill_states, flip_energy, set_species
 from alloygen.montecarlo import moves
@@ -447,8 +448,8 @@ def ground_states(hamiltonian: Hamiltonian, compositions=None, *, occ=None, fixe
 
     All walkers of all compositions run as one batch (about 10 bytes per walker and site); the pure ends cost nothing.
     Where sublattices share elements only in part, swaps cannot reach every way to spread a composition over them; the
-    restarts begin from different ones. Same seed, same result, for any number of threads. Raises AlloygenError for
-    compositions that do not fit and numbers that cannot be used.
+    restarts begin from different ones. Same seed, same result, for any number of threads. Warns with NotConverged where the
+    hull still sinks at the end; raises AlloygenError for compositions that do not fit and numbers that cannot be used.
 
     Examples
     --------
@@ -544,6 +545,12 @@ def _below_facets(table: _Lowest, cool: _Cooler, base, restarts: int, grow: bool
             _from_neighbours(table, cool.sites)
         if not (taken & below).any():
             return
+    if len(table.counts) > 1:
+        warnings.warn(
+            f"expected no state below the hull after {ROUNDS} rounds of semigrand anneals, the last still found "
+            f"{int((taken & below).sum())}; raise sweeps or restarts, or name the compositions that matter",
+            NotConverged, stacklevel=3,
+        )  # fmt: skip
 
 
 # ---------------------------------------------------------------------- compositions and starts

@@ -197,7 +197,7 @@ def _swendsen_wang(occ, moves, sites, ptr, site, kind, join, ghost, state, flipp
 
 
 class ClusterChains:
-    """One Markov chain of cluster moves per condition, with the attributes of the single-flip chains.
+    """``copies`` Markov chains of cluster moves per condition, with the attributes of the single-flip chains.
 
     Parameters
     ----------
@@ -205,11 +205,13 @@ class ClusterChains:
     T (C,), mu (C, n_elements) : conditions; one mu serves all T
     seed : the same seed and arguments give the same run
     kind : "wolff" or "swendsen-wang"
-    occ : starting occupations (C, N), random if not given
+    occ : starting occupations (C, N) or (copies * C, N), random if not given
+    copies : independent chains of each condition, numbered copy * C + condition
 
-    Attributes: T, mu, beta (C,), occ int8 (C, N), energy (C,) per supercell without the mu term, counts (C, n_elements),
-    rng uint64 (C,). ``accepted`` (C,) counts sites flipped and ``attempts`` (C,) moves times sites, so that ``acceptance``
-    is the part of the lattice flipped in a move. ``restore(state())`` continues a run bit for bit.
+    Attributes: T, mu, beta (C,); by chain, R = copies * C of them: occ int8 (R, N), energy (R,) per supercell without the
+    mu term, counts (R, n_elements), rng uint64 (R,). ``accepted`` (R,) counts sites flipped and ``attempts`` (R,) moves
+    times sites, so that ``acceptance`` is the part of the lattice flipped in a move. ``restore(state())`` continues a
+    run bit for bit.
 
     At high T a Wolff cluster is one spin that always flips, and the number of + spins is odd and even in turn: take
     Swendsen-Wang there.
@@ -226,10 +228,10 @@ class ClusterChains:
     ((2, 64), True)
     """
 
-    def __init__(self, hamiltonian: Hamiltonian, T, mu, seed: int, kind: str = "wolff", occ=None):
+    def __init__(self, hamiltonian: Hamiltonian, T, mu, seed: int, kind: str = "wolff", occ=None, copies: int = 1):
         if kind not in KINDS:
             raise AlloygenError(f"expected kind to be one of {KINDS}, got {kind!r}")
-        self.hamiltonian, self.kind = hamiltonian, kind
+        self.hamiltonian, self.move, self.copies = hamiltonian, kind, int(copies)
         self.T = np.atleast_1d(np.asarray(T, dtype=float))
         if not (self.T > 0).all():
             raise BadCondition(f"expected temperatures above 0, got {self.T.tolist()}")
@@ -241,18 +243,19 @@ class ClusterChains:
         self.beta = 1.0 / (hamiltonian.kB * self.T)
         c = couplings(hamiltonian, self.mu)
         values, which = np.unique(c.strength.round(14), return_inverse=True)
-        self._join = -np.expm1(-2.0 * self.beta[:, None] * values)
-        self._ghost = -np.sign(c.field) * np.expm1(-2.0 * self.beta[:, None] * np.abs(c.field))
+        join = -np.expm1(-2.0 * self.beta[:, None] * values)
+        ghost = -np.sign(c.field) * np.expm1(-2.0 * self.beta[:, None] * np.abs(c.field))
+        self._join, self._ghost = np.tile(join, (self.copies, 1)), np.tile(ghost, (self.copies, 1))
         self._lists = c.ptr, c.site, which.ravel()
         self.sites = np.flatnonzero(hamiltonian.lattice.n_species > 1)
         generator = torch.Generator().manual_seed(seed)
-        start = hamiltonian.random(len(self.T), generator) if occ is None else hamiltonian.check(occ)
-        if len(start) != len(self.T):
+        n = self.copies * len(self.T)
+        start = hamiltonian.random(n, generator) if occ is None else hamiltonian.check(occ)
+        if len(start) not in (len(self.T), n):
             raise AlloygenError(f"expected one configuration per condition ({len(self.T)}), got {len(start)}")
-        self.occ = np.ascontiguousarray(start.numpy().astype(np.int8))
-        self.rng = seeds(seed, len(self.T))
-        self.accepted = np.zeros(len(self.T), dtype=np.int64)
-        self.attempts = np.zeros(len(self.T), dtype=np.int64)
+        self.occ = np.ascontiguousarray(start.repeat(n // len(start), 1).numpy().astype(np.int8))
+        self.rng = seeds(seed, n)
+        self.accepted, self.attempts = np.zeros((2, n), dtype=np.int64)
         self._observe()
 
     def step(self, sweeps: int) -> None:
@@ -260,7 +263,7 @@ class ClusterChains:
 
         A fixed number of clusters, since one that waits for so many flipped sites would prefer some configurations.
         """
-        move = _wolff if self.kind == "wolff" else _swendsen_wang
+        move = _wolff if self.move == "wolff" else _swendsen_wang
         move(self.occ, sweeps, self.sites, *self._lists, self._join, self._ghost, self.rng, self.accepted)
         self.attempts += sweeps * len(self.sites)
         self._observe()
@@ -271,13 +274,19 @@ class ClusterChains:
         self.counts = self.hamiltonian.counts(occ).numpy().copy()
 
     def configurations(self) -> tuple[np.ndarray, np.ndarray]:
-        """(occ (C, N) int8, energy (C,)) by condition."""
+        """(occ (R, N) int8, energy (R,)) by condition."""
         return self.occ.copy(), self.energy.copy()
+
+    @property
+    def log_states(self) -> float:
+        """Log of the number of configurations, the log Z of T = infinity."""
+        return float(np.log(2.0) * len(self.sites))
 
     @property
     def acceptance(self) -> np.ndarray:
         """Sites flipped per site and move, (C,)."""
-        return self.accepted / np.maximum(self.attempts, 1)
+        total = lambda x: x.reshape(self.copies, -1).sum(0)  # noqa: E731
+        return total(self.accepted) / np.maximum(total(self.attempts), 1)
 
     def reset_counters(self) -> None:
         """Start the statistics of acceptance anew (after equilibration)."""

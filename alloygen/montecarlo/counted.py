@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.special import gammaln
 
-from alloygen.conditions import chemical_potentials, exchangeable
+from alloygen.conditions import chemical_potentials, exchangeable, temperature
 from alloygen.errors import AlloygenError, UnknownSpecies
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import _free_sites
@@ -33,7 +33,9 @@ class Counted:
         self.own = np.where((index == self.element).any(1), (index == self.element).argmax(1), -1)
         self.hosts = self.sites[self.own[self.sites] >= 0]
         if not len(self.hosts):
-            raise AlloygenError(f"expected sites that can take {element}, got none among those that may change; free some")
+            raise AlloygenError(
+                f"expected sites that can take {element}, got none among those that may change; free some"
+            )
         given = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, lattice)
         self.mu = np.zeros(len(h.elements))
         self.mu[self.others] = given[self.others] - given[self.others[0]]
@@ -46,7 +48,9 @@ class Counted:
         top = len(self.hosts)
         low, high = (0, top) if window is None else (int(w) for w in window)
         if not 0 <= low < high <= top:
-            raise AlloygenError(f"expected a window (lowest, highest) within 0 and {top} atoms of {self.name}, got {window}")
+            raise AlloygenError(
+                f"expected a window (lowest, highest) within 0 and {top} atoms of {self.name}, got {window}"
+            )
         return low, high
 
     def with_number(self, n: int, rng=None) -> np.ndarray:
@@ -94,7 +98,7 @@ class Counted:
         return out
 
     def starts(self, rows: int, seed: int) -> torch.Tensor:
-        """(rows, N) configurations whose numbers are spread over the window."""
+        """(rows, N) configurations whose numbers are spread evenly over the window, in random order."""
         rng = np.random.default_rng(seed)
         numbers = rng.permutation(np.linspace(self.low, self.high, rows).round().astype(int))
         return torch.as_tensor(np.stack([self.with_number(int(n), rng) for n in numbers]))
@@ -102,7 +106,7 @@ class Counted:
     def ladder(self, T: np.ndarray, extra) -> np.ndarray:
         """The temperatures that walk: those asked for, and others between and above them that help the exchanges."""
         if extra is not None:
-            return np.unique(np.append(T, np.asarray(extra, dtype=float)))
+            return np.unique([*T, *(temperature(t) for t in extra)])
         ratio = 1 + min(RATIO - 1, STEP / np.sqrt(len(self.sites)))
         energies = self.h.site_energies(self.starts(16, 0))[:, self.sites].numpy()
         allowed = np.arange(energies.shape[2]) < self.h.lattice.n_species[self.sites][:, None]

@@ -220,7 +220,9 @@ class FlatWalk:
     def _arrays(self) -> dict[str, np.ndarray]:
         names = ("exchange_rng", "at", "tally", "rounds", "clock", "heading", "trips", "bias", "now", "link", "weight", "height",
                   "sweeps", "flat", "sums")  # fmt: skip
-        return {f"walkers.{k}": getattr(self.walkers, k) for k in ("occ", "energy", "counts", "rng")} | {k: getattr(self, k) for k in names}
+        return {f"walkers.{k}": getattr(self.walkers, k) for k in ("occ", "energy", "counts", "rng")} | {
+            k: getattr(self, k) for k in names
+        }
 
     def state(self) -> dict[str, np.ndarray]:
         """Copies of all arrays that a continued run needs."""

@@ -34,7 +34,7 @@ SAVE_EVERY = 60.0  # seconds
 
 def metadynamics(hamiltonian: Hamiltonian, T, element: str | None = None, *, mu=None, window=None, height: float = 1.0,
                  final_height: float = 1e-3, sweeps_per_stage: int = 20_000, flatness: float = 0.8, walkers: int = 2,
-                 production: int = 200_000, ladder=None, seed: int = 0, threads: int = 1, fixed=None, occ=None,
+                 production: int | None = None, ladder=None, seed: int = 0, threads: int = 1, fixed=None, occ=None,
                  progress: bool = False, checkpoint=None) -> CompositionProfile:  # fmt: skip
     """Canonical free energies F(N, T) against the number N of atoms of an element, with error bars.
 
@@ -57,7 +57,8 @@ def metadynamics(hamiltonian: Hamiltonian, T, element: str | None = None, *, mu=
         visit within a few hundred sweeps
     sweeps_per_stage, flatness : a stage ends after so many sweeps, or when the least visited N has this share of the mean
     walkers : independent sets of walkers, one walker per temperature in each; they share the production bias
-    production : sweeps (attempts per changing site) of each walker under the frozen bias
+    production : sweeps (attempts per changing site) of each walker under the frozen bias; by default ten million attempts,
+        but 50,000 sweeps at least and 500,000 at most
     ladder : further temperatures that take part in the exchanges and are not reported; None chooses some between and
         above those of ``T``, () takes none
     seed, threads : same seed, same result, for any number of threads; more threads than ``walkers`` idle
@@ -77,13 +78,15 @@ def metadynamics(hamiltonian: Hamiltonian, T, element: str | None = None, *, mu=
     """
     asked = np.array([temperature(t) for t in np.atleast_1d(np.asarray(T, dtype=float))])
     counts = {"walkers": walkers, "production": production, "sweeps_per_stage": sweeps_per_stage, "threads": threads}
-    bad = {k: v for k, v in counts.items() if int(v) != v or v < 1}
+    bad = {k: v for k, v in counts.items() if v is not None and (int(v) != v or v < 1)}
     if bad or not 0 < final_height <= height < np.inf or not 0 < flatness < 1 or not len(asked):
         raise AlloygenError(
             "expected whole numbers >= 1, 0 < final_height <= height, 0 < flatness < 1 and a temperature, got "
             f"{bad or {'final_height': final_height, 'height': height, 'flatness': flatness, 'T': asked.tolist()}}; mend these"
         )
     problem = Counted(hamiltonian, element, mu, window, fixed, occ)
+    if production is None:
+        production = int(np.clip(10_000_000 // len(problem.sites), 50_000, 500_000))
     settings = {
         "ladder": problem.ladder(asked, ladder).tolist(), "element": problem.name, "window": [problem.low, problem.high],
         "mu": problem.mu.tolist(), "tilt": float(problem.tilt), "height": float(height), "final_height": float(final_height),
@@ -170,7 +173,9 @@ def _profile(run: FlatWalk, asked: np.ndarray) -> CompositionProfile:
         n, n_up, n_down, up, down = np.moveaxis(run.sums[:, :, c], 2, 0)
         if shares is None:
             n_up = n_down = n
-        links = join_links(n_up, n_down, up, down, shares or np.ones((2, n.shape[-1])), run.bias[0, c, run.window], *ends)
+        links = join_links(
+            n_up, n_down, up, down, shares or np.ones((2, n.shape[-1])), run.bias[0, c, run.window], *ends
+        )
         errors = np.array([series_error(links.influence[..., k]) for k in range(links.influence.shape[-1])])
         visits = n.sum((0, 1))
         good, note = judge(links, errors, visits, trips, bool(run.flat[:, c].all()))

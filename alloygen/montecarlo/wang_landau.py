@@ -249,14 +249,22 @@ def _count_leads(leads, jump, first, free, occ, states):
 
 
 @njit(cache=True, nogil=True)
+def _by_site(tables):
+    """(first (N,), add (N, M)): where the one table of each site begins, and what 0 -> 1 adds to its neighbours."""
+    n, m = tables.target.shape
+    first, add = np.empty(n, dtype=np.uint64), np.empty((n, m), dtype=np.int64)
+    for i in range(n):
+        first[i] = tables.start[tables.sublattice[i], 0]
+        add[i] = tables.step[tables.sublattice[i], 0, 1]
+    return first, add
+
+
+@njit(cache=True, nogil=True)
 def _level_flips(tables, w, r, rules, blocks):
     """``_flips`` in integers, for two species, levels and one table per site (nearest-neighbour models)."""
     occ, states, log_g, seen, target = w.occ[r], w.states[r], w.log_g[r], w.seen[r], tables.target
-    free, first = rules.sites.astype(np.uint64), np.empty(len(occ), dtype=np.uint64)
-    add, n_free, s = np.empty(target.shape, dtype=np.int64), np.uint64(len(rules.sites)), w.rng[r]
-    for i in range(len(occ)):
-        first[i] = tables.start[tables.sublattice[i], 0]
-        add[i] = tables.step[tables.sublattice[i], 0, 1]
+    free, n_free, s = rules.sites.astype(np.uint64), np.uint64(len(rules.sites)), w.rng[r]
+    first, add = _by_site(tables)
     square = target.shape[1] == 4 and (add == 1).all()  # the square lattice: four equal neighbours, unrolled
     jump = np.stack((rules.jump, -rules.jump)).astype(np.uint64)
     low, n, scan, leads = np.uint64(w.low[r]), np.uint64(w.high[r] - w.low[r] + 1), min(rules.check, len(free)), w.leads[r]
@@ -315,7 +323,8 @@ class DensityOfStates:
 
     with the mean E_b and variance V_b of the energy inside a bin (second cumulant; V = 0 for levels). Energies are
     E - mu.N, in the unit of the Hamiltonian. Averages are per lattice site (N of them), as Estimates; standard errors
-    come from the spread of the independent walkers and are nan, with a note, where there is one walker.
+    come from the spread of the independent walkers and are nan, with a note, where there is one walker. They are
+    statistical: what short walks have in common, a bias that falls as 1 / attempts, is not in them.
 
     energy, variance, log_g, log_g_stderr (bins,); visits (bins,) int64
     walker_log_g (walkers, bins): log g of each walker, -inf where it never was
@@ -426,7 +435,7 @@ class DensityOfStates:
         w = _walks(plan, self._start[None], 0.0, seeds(seed, 1), np.array([[bins[0], bins[-1]]]))
         w.log_g[:] = np.inf
         w.log_g[0, bins] = self.log_g - self.log_g.min()
-        rules = plan.rules._replace(check=sweeps * len(plan.rules.sites), final=-1.0, limit=2**62)
+        rules = plan.rules._replace(check=sweeps * len(plan.rules.sites), final=-1.0, limit=2**62, transitions=False)
         occ, energy = np.empty((n, self.hamiltonian.n_sites), dtype=np.int8), np.empty(n)
         for k in range(n):
             plan.kernel(plan.tables, w, 0, rules, 1)
@@ -512,7 +521,7 @@ def wang_landau(hamiltonian: Hamiltonian, *, mu=None, move: str = "flip", width:
     plan, known, found = _scout(hamiltonian, mu, move, sites, start, width, rules, seed)
     bounds = _windows(plan, known, energies, windows, overlap)
     begin = _begin(plan, bounds, walkers, found, start, seed)
-    w = _walks(plan, begin, log_f, seeds(seed, rows + 2)[:rows], np.repeat(bounds, walkers, 0))
+    w = _walks(plan, begin, log_f, seeds(seed, 3 + rows)[3:], np.repeat(bounds, walkers, 0))
     if energies is None and windows == 1:
         w.log_g[:, known] = 0.0
     given = dict(mu=mu.tolist(), sites=sites.tolist(), occ=None if start is None else start.tolist())
@@ -610,8 +619,9 @@ def _quantum(values: np.ndarray, largest: float) -> float | None:
             return None
     if q == 0:
         return None
-    unit = np.abs(values)[np.argmax(np.abs(values))]
-    return float(unit / np.round(unit / q))
+    largest = np.abs(values).max()
+    q = float(largest / np.round(largest / q))
+    return q if np.abs(values / q - np.round(values / q)).max() < 1e-6 else None
 
 
 def _bound(h: Hamiltonian, mu: np.ndarray) -> float:
@@ -832,7 +842,7 @@ def _result(plan: _Plan, w: Walks, walkers: int, start: np.ndarray, whole: bool)
         walker_log_g=curves, visits=n, log_states=log_states, attempts=int(w.attempts.sum()),
         log_f=float(w.log_f.max()), converged=bool((w.log_f <= plan.rules.final).all()),
         note=_note(plan, w, walkers, met, whole), joints=np.array([rms for _, rms in joined]),
-        _plan=plan, _bins=bins, _start=w.occ[0].copy() if len(w.low) == walkers else start,
+        _plan=plan, _bins=bins, _start=w.occ[0].copy(),
     )  # fmt: skip
 
 
@@ -934,6 +944,8 @@ def _splits(n: int, elements, left, last: bool):
 
 def _note(plan: _Plan, w: Walks, walkers: int, met: np.ndarray, whole: bool) -> str:
     out = []
+    if plan.rules.transitions and not w.leads.any(axis=(1, 2)).all():
+        out.append(f"no transitions counted where log f did not come below {SETTLED:g}: log g is that of the plain walk")
     if (w.log_f > plan.rules.final).any():
         out.append(f"stopped at max_attempts with log f = {w.log_f.max():.2g}, not {plan.rules.final:g}")
     if walkers == 1:

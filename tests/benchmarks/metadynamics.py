@@ -1,6 +1,6 @@
 """Metadynamics in composition: CuAu 2x2x4 against enumeration, CuAu 4x4x8 against itself.
 
-Run: python tests/benchmarks/metadynamics.py [--only small|large] [--seeds 5] [--threads 2] [--production 100000]
+Run: python tests/benchmarks/metadynamics.py [--only small|large] [--seeds 5] [--threads 2] [--production sweeps]
 """
 
 import argparse
@@ -42,7 +42,9 @@ def small(args) -> None:
             f"/ error up to {np.abs(ends).max():.1f}; {p.converged.sum()} of {len(T)} converged; {seconds:.1f} s"
         )
     z = np.concatenate(scores)
-    print(f"all seeds: worst {1e3 * np.abs(deviations).max():.4f} meV/site, z-score std {z.std():.2f}, mean {z.mean():+.2f}")
+    print(
+        f"all seeds: worst {1e3 * np.abs(deviations).max():.4f} meV/site, z-score std {z.std():.2f}, mean {z.mean():+.2f}"
+    )
 
 
 def large(args) -> None:
@@ -61,7 +63,9 @@ def large(args) -> None:
     for a, b in pairwise(runs):
         d, s = a.free_energy - b.free_energy, np.hypot(a.stderr, b.stderr)
         z = (d / np.where(s > 1e-9, s, np.inf))[:, 2:-2]
-        print(f"two seeds: worst difference {1e3 * np.abs(d).max():.3f} meV/site; z std {z.std():.2f}, by T {z.std(1).round(2)}")
+        print(
+            f"two seeds: worst difference {1e3 * np.abs(d).max():.3f} meV/site; z std {z.std():.2f}, by T {z.std(1).round(2)}"
+        )
 
 
 if __name__ == "__main__":
@@ -69,7 +73,7 @@ if __name__ == "__main__":
     parser.add_argument("--only", choices=("small", "large"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--production", type=int, default=100_000)
+    parser.add_argument("--production", type=int)
     args = parser.parse_args()
     print(f"alloygen {alloygen.__version__}, numba {numba.__version__}, numpy {np.__version__}, {platform.machine()}")
     if args.only != "large":

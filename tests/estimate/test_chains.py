@@ -9,7 +9,7 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate import chains
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
-from alloygen.montecarlo.tempering import metropolis
+from alloygen.montecarlo.chains import Chains
 
 OFF = np.array([0.0, 0.0, 0.0, 2.0])  # the last chain sits elsewhere
 
@@ -110,12 +110,17 @@ def test_metropolis_chains_against_enumeration():
     exact = Enumeration(h)
     T, field = (a.ravel() for a in np.meshgrid(np.linspace(2.2, 6.0, 12), [-0.5, -0.2, 0.1, 0.3, 0.6]))
     mu = np.column_stack([0 * field, field])
-    s = metropolis(h, T, mu, n=2000, sweeps=1, burn=200, seed=1)
-    up = h.counts(torch.as_tensor(s.occ.reshape(-1, 16)).long()).numpy()[:, 1].reshape(len(s), -1) / 16
+    run, energy, up = Chains(h, T, mu, seed=1), [], []
+    for _ in range(2200):
+        run.step(1)
+        occ, e = run.configurations()
+        energy.append(e / 16)
+        up.append(h.counts(torch.as_tensor(occ).long()).numpy()[:, 1] / 16)
+    energy, up = np.stack(energy[200:], 1), np.stack(up[200:], 1)
     z, ignorant = [], []
-    for c in range(len(s)):
+    for c in range(len(T)):
         state = exact.at(T[c], mu[c])
-        for x, truth, quantum in ((s.energy[c] / 16, state.energy, 0.25), (up[c], state.composition[1], 1 / 16)):
+        for x, truth, quantum in ((energy[c], state.energy, 0.25), (up[c], state.composition[1], 1 / 16)):
             x = x.reshape(2, -1) if c % 2 else x
             e = chains.mean(x, quantum=quantum)
             z.append((e.value - truth) / e.stderr)

@@ -16,7 +16,8 @@ from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate import chains, mixture, thermo
 from alloygen.estimate.mbar import MBAR
 from alloygen.exact.enumeration import Enumeration
-from alloygen.montecarlo.tempering import replica_exchange
+from alloygen.montecarlo.chains import Chains
+from alloygen.montecarlo.tempering import grid_pairs
 
 KT = {"ising-3": (20.0, 8.0, 4.5, 3.2, 2.3)}  # else kelvin
 KELVIN = (3000.0, 1500.0, 900.0, 600.0)
@@ -108,18 +109,44 @@ def test_repeated_samples_need_their_inefficiency():
         assert np.std(good[what]) < 1.3 and np.std(naive[what]) > 1.5, what
 
 
+def replica_exchange(h, T, mu, n, sweeps, burn, seed):
+    """T (C,), mu (C, E), occ (C, n, N) and energy (C, n) of a grid of T x mu."""
+    run = Chains(h, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)))
+    occ, energy = [], []
+    for k in range(burn + n):
+        run.step(sweeps)
+        if k >= burn:
+            x, e = run.configurations()
+            occ.append(x.copy())
+            energy.append(e.copy())
+    return run.T, run.mu, np.stack(occ, 1), np.stack(energy, 1)
+
+
 def exchanged(name, n, seed):
     """Replica exchange, one sweep between samples, over the ladder of ``conditions``: energies and counts."""
     h, s = hamiltonian(name), SYSTEMS[name]
-    mc = replica_exchange(h, (1e12, *KT.get(name, KELVIN)), s.mu, n, sweeps=1, burn=50, seed=seed)
-    keep = [0, *range(len(s.mu), len(mc))]  # of the states at T = inf, the first
-    return list(mc.energy[keep]), [h.counts(torch.as_tensor(mc.occ[k]).long()).numpy() for k in keep]
+    T, _, occ, energy = replica_exchange(h, (1e12, *KT.get(name, KELVIN)), s.mu, n, 1, 50, seed)
+    keep = [0, *range(len(s.mu), len(T))]  # of the states at T = inf, the first
+    return list(energy[keep]), [h.counts(torch.as_tensor(occ[k]).long()).numpy() for k in keep]
 
 
 @pytest.mark.parametrize("name", ["ising-3", "cuau-skew", "ternary"])
 def test_replica_exchange_is_calibrated(name):
     z = collect(z_scores(name, *exchanged(name, 500, seed), inefficiency="measure") for seed in range(25))
     assert 0.8 < np.std(np.concatenate(list(z.values()))) < 1.25
+
+
+def test_several_chains_of_each_state():
+    """Twenty chains one after another, each stuck for good at a value of its own: only between them is there an error."""
+    rng, n = np.random.default_rng(0), 4000
+    beta, beta_mu = np.array([0.0, 0.5]), np.zeros((2, 1))
+    stuck, free = np.repeat(rng.normal(size=(20, 2)), n // 20, axis=0).T, rng.normal(size=(2, n))
+    energy = list(np.array([[0.0], [-0.5]]) + np.sqrt(0.5) * (stuck + free))
+    m = MBAR(beta, beta_mu, energy, [np.ones((n, 1))] * 2, "measure", n_chains=20)
+    independent = MBAR(beta, beta_mu, energy, [np.ones((n, 1))] * 2)
+    assert m.mean(energy, 0.0, [0.0]).stderr > 0.08 > 3 * independent.mean(energy, 0.0, [0.0]).stderr
+    with pytest.raises(AlloygenError, match="check n_chains"):
+        MBAR(beta, beta_mu, energy, [np.ones((n, 1))] * 2, "measure", n_chains=3)
 
 
 def test_exchange_ties_neighbours_together():
@@ -140,11 +167,12 @@ def cuau():
     """CuAu 2x2x4 (16 sites): enumeration, and MBAR of replica exchange at 135 conditions up to T = inf."""
     h = alloygen.data.cuau().on((2, 2, 4))
     T = np.array([200, 250, 300, 350, 400, 500, 600, 700, 850, 1000, 1200, 1600, 2500, 5000, 1e12])
-    s = replica_exchange(h, T, [[0, x] for x in np.linspace(-0.25, 0.25, 9)], 500, sweeps=4, burn=100, seed=0)
-    beta = np.where(s.T < 1e9, 1 / (h.kB * s.T), 0.0)
-    counts = [h.counts(torch.as_tensor(o).long()).numpy() for o in s.occ]
+    mu = [[0, x] for x in np.linspace(-0.25, 0.25, 9)]
+    T, mu, occ, energy = replica_exchange(h, T, mu, 500, 4, 100, 0)
+    beta = np.where(T < 1e9, 1 / (h.kB * T), 0.0)
+    counts = [h.counts(torch.as_tensor(x).long()).numpy() for x in occ]
     reference = {len(beta) - 1: 16 * np.log(2), len(beta) - 2: 16 * np.log(2)}
-    return Enumeration(h), MBAR(beta, beta[:, None] * s.mu, s.energy, counts, "measure", reference), s
+    return Enumeration(h), MBAR(beta, beta[:, None] * mu, energy, counts, "measure", reference), occ
 
 
 @pytest.mark.parametrize("T", [200.0, 300.0, 400.0, 600.0, 900.0, 1200.0])
@@ -174,10 +202,10 @@ def test_phi_of_cuau_is_absolute_at_unsampled_conditions():
 
 def test_mean_of_a_histogram_bin():
     """Any function of the configuration: the probability that site 0 is Au."""
-    e, m, s = cuau()
+    e, m, occ = cuau()
     T, mu = 450.0, 0.05
     beta = 1 / (e.hamiltonian.kB * T)
-    first = m.mean(s.occ[:, :, 0].astype(float), beta, [0.0, beta * mu], quantum=1.0)
+    first = m.mean(occ[:, :, 0].astype(float), beta, [0.0, beta * mu], quantum=1.0)
     p = e.at(T, [0.0, mu]).probabilities
     assert abs(first.value - p @ e.occ[:, 0].numpy()) < 4 * first.stderr < 0.3  # ordered variants last long
 

@@ -11,7 +11,7 @@ from small_systems import FCC, SYSTEMS, enumeration, generator, hamiltonian, ran
 
 import alloygen.data
 from alloygen.convert import match
-from alloygen.errors import AlloygenError
+from alloygen.errors import AlloygenError, NotConverged
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo import annealing
@@ -130,6 +130,9 @@ def test_a_coarse_grid_is_completed_by_what_lies_below_its_hull(monkeypatch):
     assert 3 < len(g) < len(exact)
     hull = lp_hull(list(exact), list(exact.values()), list(exact))
     np.testing.assert_allclose(g.hull.at(list(exact)), hull, atol=1e-9)
+    monkeypatch.setattr(annealing, "ROUNDS", 1)
+    with pytest.warns(NotConverged, match="1 rounds"):
+        ground_states(h, **FEW)
     monkeypatch.setattr(annealing, "_below_facets", lambda *a: None)  # negative control
     assert len(ground_states(h, **FEW)) == 3
 

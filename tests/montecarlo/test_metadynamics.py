@@ -13,6 +13,7 @@ from alloygen.errors import AlloygenError, BadCondition, CheckpointError, NotCon
 from alloygen.estimate import profile as profiles
 from alloygen.estimate.profile import join_links
 from alloygen.exact.enumeration import Enumeration
+from alloygen.exact.ising import kaufman_free_energy
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo import metadynamics as module
 from alloygen.montecarlo.flat_walk import LEARN, PRODUCE, REFINE, FlatWalk
@@ -105,6 +106,14 @@ def test_cold_and_hot_cuau_of_16_sites():
     assert np.abs(p.free_energy - truth).max() < 5e-4
     assert len(p.info["ladder"]) > len(T) and min(p.info["exchange"]) > 0.2
     assert (p.visits.min(1) > 0.3 * p.visits.mean(1)).all()
+
+
+def test_phi_of_a_larger_ising_lattice_is_kaufmans():
+    """64 spins, deep in the ordered phase and above it: the two phases count as they should."""
+    T = [1.2, 2.2, 3.0]
+    p = metadynamics(ising(8), T, production=10_000)
+    z = [(p.phi(t, 0.0).value - kaufman_free_energy(8, t)) / p.phi(t, 0.0).stderr for t in T]
+    assert p.converged.all() and np.abs(z).max() < 5 and (p.stderr.max(1) < 0.005).all()
 
 
 def test_forgetting_the_bias_or_the_shares_of_attempts_fails(monkeypatch):
@@ -339,6 +348,17 @@ def test_what_cannot_be_run_is_said(arguments, error, text):
         metadynamics(hamiltonian("cuau-2x2x2"), **({"T": 500.0} | arguments))
 
 
+@pytest.mark.filterwarnings("ignore::alloygen.errors.NotConverged")
+def test_helping_temperatures_are_chosen_or_given():
+    h, few = hamiltonian("two-sublattice"), dict(production=20, final_height=0.5)
+    chosen = np.array(metadynamics(h, [300.0, 100.0], "B", **few).info["ladder"])
+    assert {100.0, 300.0} < set(chosen) and (np.diff(chosen) > 0).all() and (chosen[1:] / chosen[:-1]).max() < 1.51
+    given = metadynamics(h, [300.0, 100.0], "B", ladder=[200.0], **few)
+    assert given.info["ladder"] == [100.0, 200.0, 300.0] and given.T.tolist() == [300.0, 100.0]
+    with pytest.raises(BadCondition):
+        metadynamics(h, 300.0, "B", ladder=[-1.0], **few)
+
+
 def test_several_elements_must_be_named_and_their_mu_kept():
     with pytest.raises(UnknownSpecies, match="name it"):
         metadynamics(hamiltonian("ternary"), 500.0)
@@ -346,5 +366,5 @@ def test_several_elements_must_be_named_and_their_mu_kept():
     assert p.phi(500.0, {"A": 0.1, "B": 0.4, "C": 0.12}).value == pytest.approx(p.phi(500.0, {"B": 0.3, "C": 0.02}).value)
     with pytest.raises(BadCondition, match="Only mu of B"):
         p.phi(500.0, {"B": 0.3, "C": 0.05})
-    with pytest.raises(BadCondition, match="one of the temperatures"):
+    with pytest.raises(BadCondition, match="got T=510"):
         p.phi(510.0, {"B": 0.3, "C": 0.02})

@@ -13,12 +13,13 @@ import torch
 from small_systems import SYSTEMS, chi_square, enumeration, exact, hamiltonian
 
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError, NotConverged
+from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Primitive
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.chains import Chains
-from alloygen.montecarlo.sampling import metropolis, replica_exchange
+from alloygen.montecarlo.sampling import cluster_moves, metropolis, replica_exchange
 from alloygen.montecarlo.tempering import ladder
 
 N, SWEEPS, BLOCKS = 4000, 4, 40
@@ -198,6 +199,33 @@ def test_a_mask_says_the_same_as_indices():
     mask[[0, 3]] = True
     a, b = (metropolis(h, [700.0], n=8, occ=occ, fixed=f, check=False) for f in (mask, [0, 3]))
     assert np.array_equal(a.occ, b.occ)
+
+
+# ---------------------------------------------------------------------- cluster moves
+@pytest.mark.parametrize("kind", ["wolff", "swendsen-wang"])
+def test_cluster_moves_return_the_same_scans(kind, tmp_path):
+    """Ising 4x4 in a field and a mu: means against enumeration, absolute free energy, resume."""
+    h = ising(4, h=0.1)
+    T, mu, path = [2.0, 3.0, np.inf], [0.0, -0.1], tmp_path / "run.safetensors"
+    run = lambda **kw: cluster_moves(h, T, mu, n=2000, sweeps=2, kind=kind, burn=20, check=False, **kw)  # noqa: E731
+    s, table = run(), Enumeration(h)
+    for c in range(2):
+        truth, ens = table.at(T[c], mu), s[c]
+        for got, exactly in ((ens.mean_energy(), truth.energy), (ens.composition("+"), truth.composition[1]),
+                             (ens.free_energy(), truth.phi)):  # fmt: skip
+            assert abs(got.value - exactly) < 4.5 * got.stderr
+        wrong = table.at(1.15 * T[c], mu)  # negative control
+        assert abs(ens.mean_energy().value - wrong.energy) > 8 * ens.mean_energy().stderr
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint=path, observers=interrupted_at(9))
+    whole, resumed = run(observers=interrupted_at(-1)), run(checkpoint=path, observers=interrupted_at(-1))
+    assert np.array_equal(whole.occ, resumed.occ)
+
+
+def test_cluster_moves_do_not_slow_down_at_the_critical_point():
+    h, T = ising(24), [2.269]
+    one, many = (f(h, T, n=400, sweeps=4, burn=50, check=False, copies=2) for f in (metropolis, cluster_moves))
+    assert many[0].effective_samples > 3 * one[0].effective_samples
 
 
 # ---------------------------------------------------------------------- error bars

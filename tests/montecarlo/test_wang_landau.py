@@ -181,13 +181,13 @@ def test_confined_to_a_range_of_energies():
 def test_error_bars_are_calibrated():
     z = []
     for name in ("cuau-2x2x2", "two-sublattice", "ternary"):
-        for seed in range(8):
+        for seed in range(6):
             mu = SYSTEMS[name].mu[seed % 2]
-            dos = run(name, mu, seed=seed, attempts=1.5e5 * 12, walkers=12)
+            dos = run(name, mu, seed=seed, attempts=4e5 * 12, walkers=12)
             z.append(deviations(dos, grand(name, mu), (300.0, 1500.0), ("phi",)))
     z = np.array(z)
-    # 48 values of Student's t with 11 degrees of freedom: standard deviation 1.1, known to 11 per cent
-    assert 0.75 < z.std() < 1.5 and abs(z.mean()) < 0.6, z
+    # 36 values of Student's t with 11 degrees of freedom: standard deviation 1.1, known to 13 per cent; two T share a run
+    assert 0.7 < z.std() < 1.5 and abs(z.mean()) < 0.7, z
 
 
 RAISE = inspect.getsource(module._flips.py_func)
