@@ -157,8 +157,10 @@ class Scan(Sequence):
         beta = 1.0 / (self.hamiltonian.kB * self.T)
         beta_mu = beta[:, None] * self.mu
         reference = {int(c): self.info["log_states"] for c in np.flatnonzero(beta == 0)} if self.absolute else None
-        g = np.array([c.inefficiency for c in self.convergence])
-        return MBAR(beta, beta_mu, list(self.energy), list(self._counts), inefficiency=g, log_z_reference=reference)
+        return MBAR(
+            beta, beta_mu, list(self.energy), list(self._counts), inefficiency="measure" if self.chains else None,
+            log_z_reference=reference, n_chains=max(self.chains, 1),
+        )  # fmt: skip
 
     @property
     def absolute(self) -> bool:

@@ -4,6 +4,9 @@ import pytest
 import small_systems
 import torch
 
+import alloygen.data
+from alloygen.montecarlo.ground_states import ground_states
+
 
 @pytest.fixture(autouse=True)
 def _one_thread():
@@ -18,3 +21,9 @@ def _one_thread():
 def system(request) -> str:
     """The name of every small system in turn."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def cuau_states():
+    """The ground states of CuAu on 4x4x4 at every composition."""
+    return ground_states(alloygen.data.cuau().on((4, 4, 4)), sweeps=5, restarts=4, seed=1)

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import optimize, stats
 
 import alloygen.data
 from alloygen.exact.enumeration import Enumeration
@@ -22,6 +22,7 @@ from alloygen.lattice import Primitive
 
 FCC = 0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
 PAIR = [[0, 0, 0], [0.5, 0.5, 0.5]]
+CUAU_HULL = {0: 0.0, 16: -0.034167194, 32: -0.036182488, 48: -0.018754351, 64: 0.0}  # eV per site, by N_Au of 64
 
 
 def random_expansion(cell, basis, species, seed: int, orders=(0, 1, 2, 3), size: float = 0.02) -> ClusterExpansion:
@@ -120,6 +121,12 @@ def chi_square(counts, expected, constraints: int = 1) -> float:
         counts = np.append(counts[:-2], counts[-2:].sum())
         expected = np.append(expected[:-2], expected[-2:].sum())
     return float(stats.chi2.sf(((counts - expected) ** 2 / expected).sum(), len(expected) - constraints))
+
+
+def lp_hull(counts, energy, at) -> np.ndarray:
+    """The lowest energy of a mixture with composition ``at``, one linear program each: the slow, obvious way."""
+    a = np.vstack([np.asarray(counts, dtype=float).T, np.ones(len(counts))])
+    return np.array([optimize.linprog(energy, A_eq=a, b_eq=np.append(c, 1.0), method="highs").fun for c in at])
 
 
 def randomise(model, seed: int = 0, scale: float = 0.3):

@@ -1,0 +1,14 @@
+"""Monte Carlo samplers on compiled kernels.
+
+    sampling.metropolis           independent chains: semigrand flips, or swaps at fixed composition
+    sampling.replica_exchange     over a grid of T and mu; ``tempering.ladder`` chooses the temperatures
+    sampling.cluster_moves        Swendsen-Wang and Wolff, for ferromagnetic pairs
+    wang_landau.wang_landau       density of states
+    metadynamics.metadynamics     free energy against composition
+    annealing.anneal              simulated annealing
+    ground_states.ground_states   the convex hull at 0 K
+    multispin.PackedIsing         64 Ising replicas in a machine word
+
+Those of ``sampling`` return a :class:`alloygen.scan.Scan` of ensembles, as neural samples do. Below them: ``chains`` (many
+chains at once), ``moves`` (compiled flips, swaps, exchange) on the tables of ``alloygen.hamiltonian.flips``, and ``rng``.
+"""

@@ -57,7 +57,7 @@ class Chains:
             )
         self.T, self.mu = _conditions(hamiltonian, T, mu)
         self.beta = 1.0 / (hamiltonian.kB * self.T)
-        self.sites = _free_sites(hamiltonian, fixed, occ)
+        self.sites = free_sites(hamiltonian, fixed, occ)
         start = _start(hamiltonian, occ, len(self.T), self.copies, seed, move, self.sites)
         self.tables, n = hamiltonian.flip_tables, len(start)
         self.walkers = moves.Walkers(
@@ -198,10 +198,16 @@ def _conditions(h: Hamiltonian, T, mu) -> tuple[np.ndarray, np.ndarray]:
     return T, mu
 
 
-def _free_sites(h: Hamiltonian, fixed, occ) -> np.ndarray:
+def free_sites(h: Hamiltonian, fixed, occ) -> np.ndarray:
+    """The sites (n,) that may change: those with two species or more, less ``fixed`` (indices, a mask (N,), or None).
+
+    Raises AlloygenError when none is left, and for fixed sites that do not exist or come without ``occ``, which says what they hold.
+    """
     free = h.lattice.n_species > 1
     if fixed is not None:
         fixed = np.asarray(fixed)
+        if fixed.dtype == bool and fixed.shape != free.shape:
+            raise AlloygenError(f"expected a mask of fixed sites of shape {free.shape}, got {fixed.shape}")
         if fixed.dtype != bool and fixed.size and not (0 <= fixed.min() and fixed.max() < h.n_sites):
             raise AlloygenError(f"expected fixed sites between 0 and {h.n_sites - 1}, got {fixed.min()} to {fixed.max()}")
         if occ is None and (fixed.any() if fixed.dtype == bool else fixed.size):

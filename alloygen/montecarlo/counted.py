@@ -9,7 +9,7 @@ from scipy.special import gammaln
 from alloygen.conditions import chemical_potentials, exchangeable, temperature
 from alloygen.errors import AlloygenError, UnknownSpecies
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.montecarlo.chains import _free_sites
+from alloygen.montecarlo.chains import free_sites
 
 RATIO, STEP = 1.5, 2.8  # neighbouring temperatures differ by 1 + min(RATIO - 1, STEP / sqrt(sites)) at most
 HOT = 2.0  # times the spread of single-flip energies of random configurations: no order is left at this kT
@@ -20,7 +20,7 @@ class Counted:
 
     def __init__(self, h: Hamiltonian, element, mu, window, fixed, occ):
         lattice, free = h.lattice, exchangeable(h.lattice)
-        self.h, self.sites = h, _free_sites(h, fixed, occ)
+        self.h, self.sites = h, free_sites(h, fixed, occ)
         self.start = np.zeros(h.n_sites, dtype=np.int64) if occ is None else h.check(occ)[0].numpy().copy()
         element = element if element is not None else (free[-1] if len(free) == 2 else None)
         if element not in free:

@@ -14,6 +14,7 @@ from alloygen.hamiltonian.flips import fill_states, flip_energy, set_species
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
 
 MAX_TRIES = 1000
+LAZY = 0.5  # acceptance at infinite temperature
 _11, _32 = np.uint64(11), np.uint64(32)
 
 
@@ -44,7 +45,8 @@ def fill(tables, walkers):
 def flips(tables, walkers, lo, hi, beta, mu, attempts, sites):
     """``attempts`` semigrand flips of the walkers lo..hi: a uniform site of ``sites``, a uniform other species.
 
-    beta (R,) and mu (R, n_elements) by walker; accepted with min(1, exp(-beta [dE - dmu])).
+    beta (R,) and mu (R, n_elements) by walker; accepted with min(1, exp(-beta [dE - dmu])), at beta = 0 with 1/2: with two
+    species a chain that accepts everything would only ever see every other number of atoms.
     """
     n_free, n_words = len(sites), walkers.states.shape[1] // walkers.occ.shape[1]
     for r in range(lo, hi):
@@ -63,46 +65,9 @@ def flips(tables, walkers, lo, hi, beta, mu, attempts, sites):
             b_i = tables.sublattice[i]
             before, after = tables.element_index[b_i, old], tables.element_index[b_i, new]
             exponent = b * (m[after] - m[before] - delta)
-            if exponent < 0.0:
+            if exponent < 0.0 or b == 0.0:
                 s = step(s)
-                if uniform(mix(s)) >= np.exp(exponent):
-                    continue
-            set_species(tables, occ, states, i, new)
-            e += delta
-            counts[before] -= 1.0
-            counts[after] += 1.0
-            done += 1
-        walkers.rng[r], walkers.energy[r] = s, e
-        walkers.counts[r] = counts
-        walkers.accepted[r] += done
-        walkers.tried[r] += attempts
-
-
-@njit(cache=True, nogil=True)
-def biased_flips(tables, walkers, lo, hi, beta, mu, bias, element, attempts, sites):
-    """As ``flips``, with the weight exp(-beta [E - mu.N] - bias[r, N_element]); bias (R, sites + 1) is dimensionless."""
-    n_free, n_words = len(sites), walkers.states.shape[1] // walkers.occ.shape[1]
-    for r in range(lo, hi):
-        occ, states, s, e = walkers.occ[r], walkers.states[r], walkers.rng[r], walkers.energy[r]
-        b, m, counts, done = beta[r], mu[r], walkers.counts[r].copy(), 0
-        for _ in range(attempts):
-            s = step(s)
-            bits = mix(s)
-            i = sites[below(bits, n_free)]
-            old = np.int64(occ[i])
-            n_species = tables.n_species[i]
-            new = 1 - old if n_species == 2 else below_low(bits, n_species - 1)
-            if n_species > 2 and new >= old:
-                new += 1
-            delta = flip_energy(tables, states, n_words, i, old, new)
-            b_i = tables.sublattice[i]
-            before, after = tables.element_index[b_i, old], tables.element_index[b_i, new]
-            n = np.int64(counts[element])
-            exponent = b * (m[after] - m[before] - delta) + bias[r, n]
-            exponent -= bias[r, n + (after == element) - (before == element)]
-            if exponent < 0.0:
-                s = step(s)
-                if uniform(mix(s)) >= np.exp(exponent):
+                if uniform(mix(s)) >= (np.exp(exponent) if b > 0.0 else LAZY):
                     continue
             set_species(tables, occ, states, i, new)
             e += delta
@@ -136,6 +101,8 @@ def threshold_flips(tables, walkers, lo, hi, beta, mu, attempts, sites):
             gain = mu[r, other] - mu[r, first_element] - tables.value[v]
             threshold[v, 0] = np.uint64(np.exp(min(0.0, beta[r] * gain)) * 9007199254740992.0)
             threshold[v, 1] = np.uint64(np.exp(min(0.0, -beta[r] * gain)) * 9007199254740992.0)
+            if beta[r] == 0.0:
+                threshold[v, :] = np.uint64(LAZY * 9007199254740992.0)
         occ, states, s = walkers.occ[r], walkers.states[r], walkers.rng[r]
         net, done = np.zeros(len(tables.value), dtype=np.int64), np.uint64(0)
         for _ in range(attempts):

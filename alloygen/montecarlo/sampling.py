@@ -118,7 +118,7 @@ def cluster_moves(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, kind: 
     """Swendsen-Wang or Wolff cluster moves at the conditions T (C,), mu (C, n_elements), for ferromagnetic pairs.
 
     They do not slow down at a critical point; a field acts through a ghost spin. See
-    :class:`alloygen.montecarlo.cluster_moves.ClusterChains` for the moves and where they apply; a "sweep" is one move.
+    :class:`alloygen.montecarlo.cluster_chains.ClusterChains` for the moves and where they apply; a "sweep" is one move.
     The rest is as in :func:`metropolis`.
 
     Examples
@@ -128,7 +128,7 @@ def cluster_moves(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, kind: 
     >>> scan[0].effective_samples > 100
     True
     """
-    from alloygen.montecarlo.cluster_moves import ClusterChains
+    from alloygen.montecarlo.cluster_chains import ClusterChains
 
     mu = np.zeros(len(hamiltonian.elements)) if mu is None else mu
     chains = ClusterChains(hamiltonian, T, mu, seed, kind, occ, copies)

@@ -12,7 +12,7 @@ import numpy as np
 
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.chains import Chains
-from alloygen.montecarlo.cluster_moves import KINDS, ClusterChains
+from alloygen.montecarlo.cluster_chains import KINDS, ClusterChains
 from alloygen.montecarlo.multispin import BLOCK, PackedIsing
 
 

@@ -20,9 +20,9 @@ TINY = {"ising-2": lambda: ising(2, h=0.3),
         "two-sublattice": lambda: hamiltonian("two-sublattice").expansion.on((2, 1, 1))}
 
 
-def rule(h, occ, T, mu, bias) -> tuple[np.ndarray, np.ndarray]:
+def rule(h, occ, T, mu) -> tuple[np.ndarray, np.ndarray]:
     """Transition matrix of one attempt, written out (uniform site, uniform other species, min(1, ratio)), and p(x)."""
-    reduced = (h.energy(occ) - h.counts(occ) @ mu).numpy() / (h.kB * T) + bias[h.counts(occ)[:, 1].long().numpy()]
+    reduced = (h.energy(occ) - h.counts(occ) @ mu).numpy() / (h.kB * T)
     number = {tuple(x): k for k, x in enumerate(occ.tolist())}
     matrix = np.zeros((len(occ), len(occ)))
     free = np.flatnonzero(h.lattice.n_species > 1)
@@ -84,7 +84,7 @@ def arrivals(h, occ, run, copies):
     return arrived
 
 
-@pytest.mark.parametrize("name, move", [*((n, m) for n in TINY for m in ("flips", "biased_flips", "swaps")),
+@pytest.mark.parametrize("name, move", [*((n, m) for n in TINY for m in ("flips", "swaps")),
                                         ("ising-2", "threshold_flips"), ("spectator", "threshold_flips")])  # fmt: skip
 def test_one_attempt_of_the_kernel_is_the_rule(name, move):
     """From every state of a 4-site system, many single attempts: their end points follow the exact transition matrix."""
@@ -93,9 +93,8 @@ def test_one_attempt_of_the_kernel_is_the_rule(name, move):
     copies = 300_000 // len(occ)
     T, width = (2.6, 10.0) if name == "ising-2" else (700.0, 1.0)
     mu = torch.linspace(-0.05, 0.08, len(h.elements), dtype=torch.float64) * width
-    bias = np.random.default_rng(0).normal(size=h.n_sites + 1) if move == "biased_flips" else np.zeros(h.n_sites + 1)
     sites, R = np.flatnonzero(h.lattice.n_species > 1), len(occ) * copies
-    matrix, p = (swap_rule(h, occ, T), None) if move == "swaps" else rule(h, occ, T, mu, bias)
+    matrix, p = (swap_rule(h, occ, T), None) if move == "swaps" else rule(h, occ, T, mu)
     if p is None:
         p = np.exp(-h.energy(occ).numpy() / (h.kB * T))
         p /= p.sum()
@@ -105,8 +104,6 @@ def test_one_attempt_of_the_kernel_is_the_rule(name, move):
     if move == "swaps":
         changing = ~np.isclose(matrix.diagonal(), 1)
         run = lambda w: moves.swaps(tables, w, 0, R, beta, 1, sites)  # noqa: E731
-    elif move == "biased_flips":
-        run = lambda w: moves.biased_flips(tables, w, 0, R, beta, mus, np.tile(bias, (R, 1)), 1, 1, sites)  # noqa: E731
     else:
         run = lambda w: getattr(moves, move)(tables, w, 0, R, beta, mus, 1, sites)  # noqa: E731
     arrived = arrivals(h, occ, run, copies)
@@ -115,10 +112,8 @@ def test_one_attempt_of_the_kernel_is_the_rule(name, move):
     if move == "swaps":
         assert changing.sum() > 2
     assert judge(matrix) > 1e-4
-    # negative controls: a colder rule, and one blind to mu (or to the bias)
-    controls = [swap_rule(h, occ, T / 3)] if move == "swaps" else [rule(h, occ, T / 1.1, mu, bias)[0], rule(h, occ, T, 0 * mu, bias)[0]]
-    if move == "biased_flips":
-        controls.append(rule(h, occ, T, mu, 0 * bias)[0])
+    # negative controls: a colder rule, and one blind to mu
+    controls = [swap_rule(h, occ, T / 3)] if move == "swaps" else [rule(h, occ, T / 1.1, mu)[0], rule(h, occ, T, 0 * mu)[0]]
     for other in controls:
         assert judge(other) < 1e-6
 
@@ -169,7 +164,7 @@ def test_a_field_that_sees_the_sublattice():
     run = lambda w: moves.threshold_flips(h.flip_tables, w, 0, R, np.full(R, 1 / (h.kB * T)), np.tile(mu.numpy(), (R, 1)), 1,  # noqa: E731
                                           np.arange(4))  # fmt: skip
     assert Chains(h, [T], mu.numpy())._short
-    arrived, (matrix, _) = arrivals(h, occ, run, 20_000), rule(h, occ, T, mu, np.zeros(5))
+    arrived, (matrix, _) = arrivals(h, occ, run, 20_000), rule(h, occ, T, mu)
     assert chi_square(arrived[matrix > 0], 20_000 * matrix[matrix > 0], constraints=16) > 1e-4
 
 
@@ -238,6 +233,22 @@ def test_state_and_restore_continue_bit_for_bit():
         second.step(3)
     for a, b in zip(whole.state().values(), second.state().values(), strict=True):
         assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["ising-3", "cuau-2x2x2", "ternary"])
+def test_infinite_temperature_has_no_rhythm(name):
+    """Every state alike, even and odd numbers of atoms in one chain after any number of attempts."""
+    h = hamiltonian(name)
+    run, seen = Chains(h, [np.inf] * 50, None, 2), []
+    for _ in range(400):
+        run.step(2)
+        seen.append(run.configurations()[0].copy())
+    strides = np.cumprod([1, *h.lattice.n_species[:0:-1]])[::-1]
+    index = (np.array(seen[5:], dtype=int) @ strides).ravel()
+    counts = np.bincount(index, minlength=int(np.prod(h.lattice.n_species)))
+    assert chi_square(counts, np.full(len(counts), len(index) / len(counts))) > 1e-4
+    one = np.array(seen)[:, 0].sum(1) % 2
+    assert 0.3 < one.mean() < 0.7
 
 
 def test_round_trips_are_counted():

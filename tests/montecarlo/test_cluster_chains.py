@@ -14,7 +14,7 @@ from alloygen.exact.ising import kaufman_log_z, transfer_matrix
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Primitive
-from alloygen.montecarlo.cluster_moves import KINDS, ClusterChains, couplings
+from alloygen.montecarlo.cluster_chains import KINDS, ClusterChains, couplings
 
 EV = dict(T=700.0, mu=(0.0, -0.03, 0.05, 0.0))
 
