@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint benchmark benchmark-mc clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python tutorials/demo.py
@@ -14,10 +15,22 @@ test: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 
-# figures of the README: speed beside CLEASE, then the shipped models over the whole grid
-benchmark: $(VENV)/.installed-test
+# figures of the README: Monte Carlo beside its rivals, then neural sampling and the shipped models (one hour on two quiet cores)
+benchmark: benchmark-mc $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-disable-gc -s
 	$(BIN)/python tests/benchmarks/shipped_models.py
+
+# speed beside CLEASE, icet, smol and CASM in an environment of their own (icet and smol build from source: a C++ compiler),
+# then the accuracy of each sampler against exact answers
+benchmark-mc: $(BENCH)/.installed
+	$(BENCH)/bin/python tests/benchmarks/rivals.py --output tests/benchmarks/results/rivals.json
+	$(BENCH)/bin/python tests/benchmarks/ising_speed.py
+	$(BENCH)/bin/python tests/benchmarks/parallel.py
+	$(BENCH)/bin/python tests/benchmarks/wang_landau.py --schedules 1/t --seeds 0 1 2 3 4
+	$(BENCH)/bin/python tests/benchmarks/wang_landau.py --schedules 1/t --seeds 0 1 2 3 4 --transitions
+	$(BENCH)/bin/python tests/benchmarks/metadynamics.py --only small
+	$(BENCH)/bin/python tests/benchmarks/mbar.py
+	$(BENCH)/bin/python tests/benchmarks/calibration.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +40,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(BENCH)/.installed: pyproject.toml constraints.txt tests/benchmarks/requirements.txt
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet -c constraints.txt torch
+	$(BENCH)/bin/python -m pip install --quiet -c constraints.txt -e .
+	$(BENCH)/bin/python -m pip install --quiet -c constraints.txt -r tests/benchmarks/requirements.txt
+	mkdir -p tests/benchmarks/results
 	touch $@
 
 clean:

@@ -42,6 +42,7 @@ class Ensemble:
     chains : number of Markov chains that the samples are, one after another and each in time order; their
         autocorrelation then sets each error bar. 0 for independent samples
     observed : name -> (n,) values that observers returned while sampling
+    log_w : (n,) log-weights known up to a constant, for samples of a biased law (a multicanonical walk); None else
 
     With a likelihood all averages are importance weighted, w = exp(-beta [E - mu.N]) / q, hence exact for any q that
     covers the target; without one all samples weigh the same. The arrays are not copied: do not change them.
@@ -72,14 +73,15 @@ class Ensemble:
     info: dict = field(default_factory=dict)
     chains: int = 0
     observed: dict = field(default_factory=dict)
+    log_w: torch.Tensor | None = None
 
     def __post_init__(self):
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
         occ = self.hamiltonian.check(self.occ).cpu()
         put("occ", occ)
-        for name in ("energy", "log_prob"):
+        for name in ("energy", "log_prob", "log_w"):
             value = getattr(self, name)
-            if value is None and name == "log_prob":
+            if value is None and name != "energy":
                 continue
             value = torch.as_tensor(value).detach().cpu().to(torch.float64)
             if value.shape != (len(occ),):
@@ -139,13 +141,25 @@ class Ensemble:
     def _chain_inefficiency(self) -> float:
         return inefficiency(self._by_chain((self.energy - self.counts @ torch.from_numpy(self.mu)).numpy()))
 
+    def _inefficiency_of(self, values) -> float:
+        """That of the values' influence on their weighted mean, along the chains."""
+        if not self.chains or self.has_likelihood:
+            return self.inefficiency
+        values = np.asarray(values, dtype=np.float64)
+        return inefficiency(self._by_chain(self.weights * (values - self.weights @ values)))
+
     def _by_chain(self, values) -> np.ndarray:
         return np.asarray(values, dtype=np.float64).reshape(self.chains, -1)
 
     # ------------------------------------------------------------------ weights
     @cached_property
     def log_weight(self) -> torch.Tensor:
-        """log w = -(E - mu.N) / (kB T) - log q, float64 (n,). Raises :class:`AlloygenError` without a likelihood."""
+        """log w = -(E - mu.N) / (kB T) - log q, float64 (n,); for a biased law known up to a constant.
+
+        Raises :class:`AlloygenError` where all samples weigh the same.
+        """
+        if self.log_prob is None and self.log_w is not None:
+            return self.log_w
         if self.log_prob is None:
             raise AlloygenError(
                 f"expected samples with a likelihood, got an ensemble made by {self.method!r}: Monte Carlo samples "
@@ -156,7 +170,7 @@ class Ensemble:
 
     @property
     def _log_w(self) -> np.ndarray | None:
-        return self.log_weight.numpy() if self.has_likelihood else None
+        return self.log_weight.numpy() if self.has_likelihood or self.log_w is not None else None
 
     @property
     def weights(self) -> np.ndarray:
@@ -171,7 +185,7 @@ class Ensemble:
     @property
     def effective_samples(self) -> float:
         """Independent samples that these are worth: (sum w)^2 / sum w^2, or n / inefficiency without a likelihood."""
-        return weights.ess(self._log_w) if self.has_likelihood else len(self) / self.inefficiency
+        return (len(self) if self._log_w is None else weights.ess(self._log_w)) / self.inefficiency
 
     # ------------------------------------------------------------------ estimates
     def free_energy(self) -> Estimate:
@@ -182,6 +196,8 @@ class Ensemble:
         if not self.has_likelihood and "free_energy" in self.info:
             known = self.info["free_energy"]
             return known() if callable(known) else known
+        if not self.has_likelihood and self.log_w is not None:
+            raise AlloygenError(f"expected weights with their constant, got those of {self.method!r}, known up to a factor")
         return free_energy(self.log_weight.numpy(), self.kT, self.n_sites)
 
     def mean(self, values, quantum: float = 0.0) -> Estimate:
@@ -190,9 +206,9 @@ class Ensemble:
         For Markov chains the error bar comes from the autocorrelation of these values; ``quantum`` is their smallest
         step, which gives an error bar to a series that hardly changed (see :func:`alloygen.estimate.chains.mean`).
         """
-        if self.chains and not self.has_likelihood:
+        if self.chains and self._log_w is None:
             return chain_mean(self._by_chain(values), quantum)
-        return thermo.mean(values, self._log_w, self.inefficiency)
+        return thermo.mean(values, self._log_w, self._inefficiency_of(values))
 
     def mean_energy(self) -> Estimate:
         """<E> / N per site, without the field term."""
@@ -219,9 +235,8 @@ class Ensemble:
 
     def heat_capacity(self) -> Estimate:
         """(<E^2> - <E>^2) / (kB T^2 N), E without the field term: energy per temperature and site."""
-        energy, g = self.energy.numpy(), self.inefficiency
-        if self.chains and not self.has_likelihood:
-            g = inefficiency(self._by_chain((energy - energy.mean()) ** 2))
+        energy = self.energy.numpy()
+        g = self._inefficiency_of((energy - self.weights @ energy) ** 2)
         return thermo.heat_capacity(energy, self.kT, self.hamiltonian.kB, self.n_sites, self._log_w, g)
 
     # ------------------------------------------------------------------ parts
@@ -232,8 +247,9 @@ class Ensemble:
         info = {**self.info, "inefficiency": self.inefficiency} if self.chains else self.info
         observed = {k: np.asarray(v)[rows.numpy()] for k, v in self.observed.items()}
         return replace(
-            self, occ=self.occ[rows], energy=self.energy[rows], log_prob=log_prob, chains=0, info=info, observed=observed
-        )
+            self, occ=self.occ[rows], energy=self.energy[rows], log_prob=log_prob, chains=0, info=info, observed=observed,
+            log_w=None if self.log_w is None else self.log_w[rows],
+        )  # fmt: skip
 
     def __getitem__(self, index) -> Ensemble:
         return self.subset(index)
@@ -258,6 +274,7 @@ class Ensemble:
             log_prob=None,
             info=info,
             chains=0,
+            log_w=None,
             observed={k: np.asarray(v)[rows.numpy()] for k, v in self.observed.items()},
             method=f"{self.method}, resampled",
         )
@@ -293,7 +310,8 @@ class Ensemble:
 
     def __repr__(self) -> str:
         mu = ", ".join(f"{e!r}: {m:.6g}" for e, m in zip(self.elements, self.mu, strict=True))
-        quality = f"NESS={self.ness:.3f}" if self.has_likelihood and len(self) else f"{len(self)} equal weights"
+        weighted = len(self) and self._log_w is not None
+        quality = f"NESS={self.ness:.3f}" if weighted else f"{len(self)} equal weights"
         return f"Ensemble({self.method!r}, n={len(self)}, T={self.T:g}, mu={{{mu}}}, {quality})"
 
 

@@ -252,3 +252,47 @@ def test_pymatgen(table, laws):
     assert [str(s.specie) for s in structure] == ens.atoms[1].get_chemical_symbols()
     assert structure.properties["energy"] == float(ens.energy[1])
     assert structure.properties["mu_Au"] == 0.04
+
+
+# ---------------------------------------------------------------------- Markov chains and biased laws
+def markov(table, p, n, seed, stay=0.9):
+    """Rows of a chain that keeps its state with probability ``stay``, else draws it anew from p: inefficiency (1+s)/(1-s)."""
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(p), n, p=p)
+    for k in range(1, n):
+        if rng.random() < stay:
+            rows[k] = rows[k - 1]
+    return torch.as_tensor(rows)
+
+
+def test_error_bars_of_chains_count_their_correlation(table, laws):
+    p, truth, z, naive = laws["p"], table.at(T, MU), [], []
+    for seed in range(60):
+        rows = torch.cat([markov(table, p, 500, 10 * seed + k) for k in range(4)])
+        ens = Ensemble(table.hamiltonian, table.occ[rows], table.hamiltonian.energy(table.occ[rows]), None, T, MU, chains=4)
+        for e, exactly in ((ens.mean_energy(), truth.energy), (ens.heat_capacity(), truth.heat_capacity)):
+            z.append((e.value - exactly) / e.stderr)
+        plain = replace(ens, chains=0).mean_energy()
+        naive.append((plain.value - truth.energy) / plain.stderr)
+    assert 0.8 < np.std(z) < 1.25 and np.std(naive) > 2.5
+    assert ens.effective_samples < 300 and ens.inefficiency > 10
+
+
+def test_weights_up_to_a_constant_reweigh_a_biased_chain(table, laws):
+    """Samples of a hotter law at another mu, weighted: averages are those of the condition, the free energy is not known."""
+    h, wrong, z = table.hamiltonian, table.at(1.5 * T, 0 * MU), []
+    truth = table.at(T, MU)
+    for seed in range(60):
+        rows = markov(table, wrong.probabilities, 4000, seed, stay=0.7)
+        occ = table.occ[rows]
+        energy, counts = h.energy(occ), h.counts(occ)
+        log_w = -(energy - counts @ torch.as_tensor(MU)) / (h.kB * T) + energy / (h.kB * 1.5 * T) + 5.0
+        ens = Ensemble(h, occ, energy, None, T, MU, "biased", chains=1, log_w=log_w)
+        e, x = ens.mean_energy(), ens.composition(h.elements[1])
+        z += [(e.value - truth.energy) / e.stderr, (x.value - truth.composition[1]) / x.stderr]
+    assert 0.75 < np.std(z) < 1.25
+    bare = replace(ens, log_w=None).mean_energy()
+    assert abs(bare.value - truth.energy) > 8 * bare.stderr  # negative control
+    with pytest.raises(AlloygenError, match="up to a factor"):
+        ens.free_energy()
+    assert ens[:10].log_w.shape == (10,) and ens.resample(50).log_w is None

@@ -16,6 +16,8 @@ from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import Chains
 
+PLACED, HALVED = 3, 6  # rounds of placing by thermodynamic length, and of halving steps
+
 
 def grid_pairs(n_T: int, n_mu: int) -> list[np.ndarray]:
     """Neighbouring conditions of a T x mu grid (T slow) as four sets of disjoint pairs: even/odd in T, even/odd in mu."""
@@ -29,13 +31,13 @@ def grid_pairs(n_T: int, n_mu: int) -> list[np.ndarray]:
     return [s for s in sets if len(s)]
 
 
-def ladder(hamiltonian: Hamiltonian, T, mu=None, *, T_max: float = np.inf, acceptance: float = 0.3, rounds: int = 3,
-           sweeps: int = 400, seed: int = 0, threads: int = 1, occ=None, fixed=None, move: str = "flip") -> np.ndarray:  # fmt: skip
+def ladder(hamiltonian: Hamiltonian, T, mu=None, *, T_max: float = np.inf, acceptance: float = 0.3, sweeps: int = 400,
+           seed: int = 0, threads: int = 1, occ=None, fixed=None, move: str = "flip") -> np.ndarray:  # fmt: skip
     """Temperatures for replica exchange that hold every one of ``T``, reach ``T_max``, and exchange at ``acceptance``.
 
     Pilot runs measure the standard deviation s of E - mu.N along the ladder; steps of equal thermodynamic length
-    2 erfcinv(acceptance) in beta (see the module) are put between the given temperatures, ``rounds`` times over. Where
-    exchange is then still rare, as at a first-order transition, steps are halved until it is not.
+    2 erfcinv(acceptance) in beta (see the module) are put between the given temperatures. Where exchange is then still
+    rare, as at a first-order transition, steps are halved until it is not.
 
     Parameters
     ----------
@@ -55,70 +57,101 @@ def ladder(hamiltonian: Hamiltonian, T, mu=None, *, T_max: float = np.inf, accep
     >>> float(T[0]), float(T[-1]), 4 < len(T) < 15
     (2.0, inf, True)
     """
-    if not 0.05 <= acceptance <= 0.9:
-        raise AlloygenError(f"expected an exchange acceptance between 0.05 and 0.9, got {acceptance!r}")
     wanted = np.unique(np.append(np.atleast_1d(np.asarray(T, dtype=float)), T_max))
     wanted = wanted[wanted <= T_max]
     mu = np.zeros((1, len(hamiltonian.elements))) if mu is None else np.atleast_2d(np.asarray(mu, dtype=float))
-    step, run = 2.0 * erfcinv(acceptance), dict(seed=seed, threads=threads, occ=occ, fixed=fixed, move=move)
-    beta = np.sort(1.0 / (hamiltonian.kB * wanted))
-    trial = _subdivide(beta, np.linspace(beta[0], beta[-1], 12))
-    for _ in range(rounds):
-        s = _spread(_pilot(hamiltonian, trial, mu, sweeps, **run), len(mu))
+    run = dict(seed=seed, threads=threads, occ=occ, fixed=fixed, move=move)
+
+    def pilot(beta, sweeps):
+        with np.errstate(divide="ignore"):
+            temperatures = 1.0 / (hamiltonian.kB * beta)
+        return _pilot(hamiltonian, np.repeat(temperatures, len(mu)), np.tile(mu, (len(beta), 1)), len(mu), sweeps, run)
+
+    trial = _refine(np.sort(1.0 / (hamiltonian.kB * wanted)), pilot, acceptance, sweeps)
+    with np.errstate(divide="ignore"):
+        rungs = np.sort(1.0 / (hamiltonian.kB * trial))
+    for t in wanted:  # as they were given, not as 1 / (1 / T)
+        rungs[np.argmin(np.abs(1.0 / rungs - 1.0 / t))] = t
+    return rungs
+
+
+def mu_ladder(hamiltonian: Hamiltonian, T: float, mu, *, acceptance: float = 0.3, sweeps: int = 400, seed: int = 0,
+              threads: int = 1, fixed=None, occ=None) -> np.ndarray:  # fmt: skip
+    """Chemical potentials for replica exchange at T that hold every row of ``mu`` and exchange at ``acceptance``.
+
+    As :func:`ladder`, with steps along the straight lines between successive rows of ``mu`` (nM, n_elements), nM >= 2, and
+    the standard deviation of the number of atoms they act on. Take the lowest temperature of a grid: there the numbers
+    jump at transitions, and the steps must be smallest. Returns (n, n_elements).
+
+    Examples
+    --------
+    >>> from alloygen.hamiltonian.ising import ising
+    >>> mu = mu_ladder(ising(6), 3.0, [[0, -2.0], [0, 2.0]])
+    >>> mu[0].tolist(), mu[-1].tolist(), 4 < len(mu) < 20
+    ([0.0, -2.0], [0.0, 2.0], True)
+    """
+    mu = np.asarray(mu, dtype=float)
+    if mu.ndim != 2 or len(mu) < 2 or mu.shape[1] != len(hamiltonian.elements):
+        raise AlloygenError(f"expected at least two rows of chemical potentials for {hamiltonian.elements}, got shape {mu.shape}")
+    marks = np.arange(len(mu), dtype=float)
+    run = dict(seed=seed, threads=threads, occ=occ, fixed=fixed)
+
+    def at(x):
+        return np.stack([np.interp(x, marks, column) for column in mu.T], 1)
+
+    def pilot(x, sweeps):
+        return _pilot(hamiltonian, np.full(len(x), float(T)), at(x), 1, sweeps, run, slope=np.gradient(at(x), x, axis=0))
+
+    return at(_refine(marks, pilot, acceptance, sweeps))
+
+
+def _refine(marks: np.ndarray, pilot, acceptance: float, sweeps: int) -> np.ndarray:
+    """Points along a path that hold ``marks`` (rising), with pilot(points, sweeps) -> (s, exchange rates) of them."""
+    if not 0.05 <= acceptance <= 0.9:
+        raise AlloygenError(f"expected an exchange acceptance between 0.05 and 0.9, got {acceptance!r}")
+    step = 2.0 * erfcinv(acceptance)
+    trial = _subdivide(marks, np.linspace(marks[0], marks[-1], 12))
+    for _ in range(PLACED):
+        s = pilot(trial, sweeps)[0]
         length = np.append(0.0, np.cumsum(0.5 * (s[1:] + s[:-1]) * np.diff(trial)))
-        marks = np.interp(beta, trial, length)
-        inner = [np.linspace(a, b, max(1, int(np.ceil((b - a) / step))) + 1) for a, b in pairwise(marks)]
-        trial = _subdivide(beta, np.interp(np.unique(np.concatenate(inner)) if inner else marks, length, trial))
-    for k in range(2 * rounds):  # energies are not Gaussian at a transition: where exchange is still rare, halve the step
-        rare = _rates(_pilot(hamiltonian, trial, mu, (k + 1) * sweeps, **run), len(trial)) < 0.6 * acceptance
+        ends = np.interp(marks, trial, length)
+        inner = [np.linspace(a, b, max(1, int(np.ceil((b - a) / step))) + 1) for a, b in pairwise(ends)]
+        trial = _subdivide(marks, np.interp(np.unique(np.concatenate(inner)) if inner else ends, length, trial))
+    for k in range(HALVED):  # fluctuations are not Gaussian at a transition: where exchange is still rare, halve the step
+        rare = pilot(trial, (k + 1) * sweeps)[1] < 0.6 * acceptance
         if not rare.any():
             break
         trial = _subdivide(trial, 0.5 * (trial[1:] + trial[:-1])[rare])
-    return _temperatures(hamiltonian, trial, wanted)
+    return trial
 
 
-def _subdivide(beta: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """``beta`` exactly, with those of ``inner`` that are not the same number up to rounding."""
-    scale = max(beta[-1], 1e-300)
-    other = inner[np.abs(inner[:, None] - beta[None]).min(1) > 1e-9 * scale]
-    return np.sort(np.append(beta, other))
+def _subdivide(marks: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """``marks`` exactly, with those of ``inner`` that are not the same number up to rounding."""
+    scale = max(np.abs(marks).max(), 1e-300)
+    other = inner[np.abs(inner[:, None] - marks[None]).min(1) > 1e-9 * scale]
+    return np.sort(np.append(marks, other))
 
 
-def _temperatures(h: Hamiltonian, beta: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        T = np.sort(1.0 / (h.kB * beta))
-    for t in wanted:  # as they were given, not as 1 / (1 / T)
-        T[np.argmin(np.abs(1.0 / T - 1.0 / t))] = t
-    return T
+def _pilot(h, T, mu, n_beside: int, sweeps: int, run: dict, slope=None) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviation of the conjugate quantity and exchange rates along a path, from a short run.
 
-
-def _pilot(h, beta, mu, sweeps, **run) -> tuple[Chains, np.ndarray]:
-    """A short replica-exchange run at beta (rising) x mu: the chains, and E - mu.N of its last three quarters."""
-    with np.errstate(divide="ignore"):
-        T = 1.0 / (h.kB * beta)
-    pairs = grid_pairs(len(T), 1)  # in T only
-    pairs = [(p[:, None, :] * len(mu) + np.arange(len(mu))[None, :, None]).reshape(-1, 2) for p in pairs]
-    chains = Chains(h, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), pairs=pairs, **run)
-    rounds, reduced = max(sweeps // 5, 10), []
+    T (C,), mu (C, n_elements) with ``n_beside`` conditions side by side at each point, of which the worst counts. The quantity
+    is E - mu.N, or beta slope.N where the path goes along ``slope`` (C, n_elements) in mu.
+    """
+    n = len(T) // n_beside
+    pairs = [(p[:, None, :] * n_beside + np.arange(n_beside)[None, :, None]).reshape(-1, 2) for p in grid_pairs(n, 1)]
+    chains = Chains(h, T, mu, pairs=pairs, **run)
+    rounds, seen = max(sweeps // 5, 10), []
     for k in range(rounds):
         chains.step(5)
         if k == rounds // 4:
             chains.reset_counters()
         if k >= rounds // 4:
             at, w = chains.replica_at, chains.walkers
-            reduced.append(w.energy[at] - (w.counts[at] * chains.mu).sum(1))
-    return chains, np.array(reduced)
-
-
-def _spread(pilot, n_mu: int) -> np.ndarray:
-    """Standard deviation of E - mu.N at each beta, the largest over mu."""
-    s = np.std(pilot[1], axis=0).reshape(-1, n_mu).max(1)
-    return np.maximum(s, 1e-3 * s.max() + 1e-12)
-
-
-def _rates(pilot, n_beta: int) -> np.ndarray:
-    """Exchange rate of each pair of neighbours in beta (n_beta - 1,), the smallest over mu."""
-    chains, out = pilot[0], np.ones(n_beta - 1)
-    for pairs, rates in zip(chains.pairs, chains.exchange_rates, strict=True):
-        np.minimum.at(out, pairs[:, 0] // (len(chains.T) // n_beta), rates)
-    return out
+            energy = w.energy[at] - (w.counts[at] * chains.mu).sum(1)
+            seen.append(energy if slope is None else chains.beta * (w.counts[at] * slope).sum(1))
+    s = np.std(seen, axis=0).reshape(n, n_beside).max(1)
+    rates = np.ones(n - 1)
+    for p, r in zip(chains.pairs, chains.exchange_rates, strict=True):
+        np.minimum.at(rates, p[:, 0] // n_beside, r)
+    return np.maximum(s, 1e-3 * s.max() + 1e-12), rates

@@ -5,9 +5,10 @@ import pytest
 from small_systems import hamiltonian
 
 import alloygen.data
+from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import replica_exchange
-from alloygen.montecarlo.tempering import ladder
+from alloygen.montecarlo.tempering import ladder, mu_ladder
 
 SYSTEMS = {"ising-8": (lambda: ising(8, h=0.05), [1.8], [[0.0, 0.1]]),
            "cuau-4x4x4": (lambda: alloygen.data.cuau().on((4, 4, 4)), [350.0, 600.0], [[0.0, 0.02]]),
@@ -33,3 +34,21 @@ def test_a_higher_rate_takes_more_rungs():
 def test_a_ladder_may_end_below_infinity():
     rungs = ladder(ising(6), [2.0, 2.5], T_max=4.0)
     assert rungs[0] == 2.0 and rungs[-1] == 4.0 and 2.5 in rungs
+
+
+def test_potentials_exchange_across_a_transition():
+    """CuAu at 300 K from pure Cu over Cu3Au and CuAu to pure Au: the composition jumps, and the ladder still passes."""
+    h = alloygen.data.cuau().on((2, 2, 4))
+    ends = [[0.0, -0.2], [0.0, 0.0], [0.0, 0.1]]
+    mu = mu_ladder(h, 300.0, ends, acceptance=0.3)
+    assert all((np.abs(mu - e).max(1) < 1e-12).any() for e in ends) and (np.diff(mu[:, 1]) > 0).all() and (mu[:, 0] == 0).all()
+    s = replica_exchange(h, [300.0], mu, n=2000, check=False)
+    assert s.info["exchange_min"] > 0.12
+    coarse = replica_exchange(h, [300.0], ends, n=2000, check=False)  # negative control: the ends alone do not exchange
+    assert coarse.info["exchange_min"] < 0.05
+
+
+@pytest.mark.parametrize("call", [lambda h: mu_ladder(h, 2.0, [[0, 1.0]]), lambda h: mu_ladder(h, 2.0, [[0, 0], [0, 1]], acceptance=1)])
+def test_bad_input_is_said(call):
+    with pytest.raises(AlloygenError, match="expected"):
+        call(ising(4))
