@@ -148,7 +148,7 @@ def mc(
     start : "random", or "atoms" to start from their species
     fixed : indices of atoms that keep their species (with start="atoms" or swaps)
     seed, threads, progress : same seed, same samples, for any number of threads
-    run : sweeps, burn, precision, max_n, observers, checkpoint, ...: see :class:`alloygen.montecarlo.sampling.Run`
+    run : sweeps, burn, precision, max_n, observers, checkpoint, ...: see :class:`alloygen.montecarlo.run.Run`
 
     Returns a :class:`~alloygen.scan.Scan`: ``scan[c]`` is the Ensemble of a condition, ``scan.to_pandas()`` a table.
 

@@ -27,6 +27,25 @@ def cuau():
     return ClusterExpansion.from_dict(json.loads(files(__package__).joinpath("cuau.json").read_text()))
 
 
+def cuau_reference():
+    """Monte Carlo reference of the CuAu expansion on 4x4x8 primitive cells (128 sites), an ``xarray.Dataset``.
+
+    F(T, n_Au) in eV per site, and by condition (T, dmu) composition and energy histograms, x_Au and the energy, each with
+    a ``_stderr`` beside it. Made by ``data/make_cuau_reference.py``.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> F = alloygen.data.cuau_reference().free_energy
+    >>> F.sizes["T"], F.sizes["n_Au"], abs(float(F[0, 0])) < 1e-9      # pure Cu
+    (21, 129, True)
+    """
+    import xarray as xr
+
+    with xr.open_dataset(files(__package__).joinpath("cuau_4x4x8_reference.nc")) as data:
+        return data.load()
+
+
 def checkpoints() -> dict:
     """Files of the trained models that ship, and of those in the folder ``$ALLOYGEN_MODELS``, by name."""
     found = {p.name: p for p in files(__package__).iterdir() if p.name.endswith(".safetensors")}

@@ -107,33 +107,37 @@ class Mixture:
         """The minimum of the objective on every ``stride``-th row."""
         value, gradient, self.shared = self._evaluate(f, stride)
         for k in range(50):
-            if first and k < 2:  # self-consistent: f_k -= log(expected / true number of samples)
+            step = None if first and k < 2 else self._solve(-gradient, gradient + self.n)
+            if newton := step is not None:
+                step = step - step.mean()
+            else:  # self-consistent: f_k -= log(expected / true number of samples)
                 step = -np.log(np.maximum(gradient / self.n + 1.0, 1e-9))
-            elif (step := self._solve(-gradient)) is None:
-                break
             length = np.log1p(np.ptp(step)) / np.ptp(step) if np.ptp(step) > 2 else 1.0  # safe for exponentials
             new = self._evaluate(f + length * step, stride)
             while new[0] > value + 1e-12 * abs(value) and length > 1e-3:
                 length /= 2
                 new = self._evaluate(f + length * step, stride)
             f, (value, gradient, self.shared) = f + length * step, new
-            if not (first and k < 2) and length == 1.0 and np.ptp(step) < tolerance:
+            if newton and length == 1.0 and np.ptp(step) < tolerance:
                 return f
-        self._check_overlap()
         if stride == 1:
+            self._check_overlap()
             raise AlloygenError("expected MBAR to converge in 50 steps; some states hardly overlap: add conditions")
         return f
 
-    def _inner(self) -> np.ndarray:
-        """1 - V^T V + the projection on its null vector, with V_nk = p_nk / sqrt(N_k); positive definite."""
-        root = np.sqrt(self.n)
-        return np.eye(len(root)) + np.outer(root, root) / self.n.sum() - self.shared / np.outer(root, root)
+    def _inner(self, seen=None) -> np.ndarray:
+        """1 - V^T V + the projection on its null vector, with V_nk = p_nk / sqrt(N_k); positive definite.
 
-    def _solve(self, right) -> np.ndarray | None:
-        """x with (diag(N) - shared) x = right and sum N x = 0, or None where the states fall apart."""
-        root = np.sqrt(self.n)
+        Away from the solution the numbers ``seen`` (K,), sum_n p_nk, take the place of N.
+        """
+        root = np.sqrt(self.n if seen is None else seen)
+        return np.eye(len(root)) + np.outer(root, root) / (root @ root) - self.shared / np.outer(root, root)
+
+    def _solve(self, right, seen) -> np.ndarray | None:
+        """x with (diag(seen) - shared) x = right up to a constant, or None where the states fall apart."""
+        root = np.sqrt(np.maximum(seen, 1e-9))
         try:
-            return linalg.cho_solve(linalg.cho_factor(self._inner()), right / root) / root
+            return linalg.cho_solve(linalg.cho_factor(self._inner(root**2)), right / root) / root
         except linalg.LinAlgError:
             return None
 

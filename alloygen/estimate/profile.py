@@ -213,6 +213,15 @@ class CompositionProfile:
         slope = -self.hamiltonian.n_sites / (self.hamiltonian.kB * self.T[c]) * p * (x - mean)
         return Estimate(mean, series_error(self.influence[c][..., known] @ slope), self._note(c))
 
+    def distribution(self, T: float, mu=None) -> tuple[np.ndarray, np.ndarray]:
+        """p(N) at (T, mu) and its standard error, (bins,) each; zero where F is unknown. Arguments as :meth:`phi`."""
+        c, p, _, _, known = self._weights(T, mu)
+        u = self.influence[c][..., known] * (self.hamiltonian.n_sites / (self.hamiltonian.kB * self.T[c]))
+        series = p * ((u @ p)[..., None] - u)
+        out = np.zeros((2, len(self.N)))
+        out[:, known] = p, [series_error(series[..., k]) for k in range(len(p))]
+        return out[0], out[1]
+
     def _weights(self, T, mu):
         """(index of T, p(N) of known bins, log of their sum, mu of the reference element, which bins are known)."""
         T = temperature(T)

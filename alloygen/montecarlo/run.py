@@ -1,0 +1,282 @@
+"""The loop of every Markov-chain sampler: equilibrate, keep samples until there are enough, write checkpoints.
+
+``collect(chains, Run(...), title)`` is all of it; the samplers of :mod:`alloygen.montecarlo.sampling` make the chains.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alloygen.errors import AlloygenError, CheckpointError, NotConverged
+from alloygen.estimate.chains import equilibration, mean
+from alloygen.estimate.weights import _user_level
+from alloygen.interrupt import interrupt_flag
+from alloygen.scan import Scan
+
+FORMAT = "alloygen monte carlo"
+FIRST, MAX_DROPS = 20, 6  # rounds before the first sample, and how often the start may be cut, with burn=None
+LARGEST = 4e9  # bytes of samples
+
+
+@dataclass(frozen=True)
+class Run:
+    """How long to run and what to keep; the keywords of every sampler here.
+
+    n : samples per condition, over all copies (rounded up to a multiple of copies)
+    sweeps : sweeps between samples, attempts per changeable site
+    burn : rounds of ``sweeps`` before the first sample; None cuts the start where the effective number of samples is
+        largest (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)), and samples on
+    precision : standard errors to be reached at every condition: {"Au": 0.002} for a composition, {"energy": 1e-4} per
+        site, or the name of an observer. The run goes on until then, or until ``max_n`` samples (100 n without it)
+    observers : name -> function of the occupations (B, N) int8 of one sample of each chain, returning (B,) numbers
+    checkpoint : file that holds the run; a run that finds its file goes on from there, bit for bit
+    save_every : seconds between writings of the checkpoint
+    progress : show a bar with acceptance and the time left
+    check : warn (NotConverged) about conditions with few effective samples or chains that disagree
+    """
+
+    n: int = 1000
+    sweeps: int = 10
+    burn: int | None = None
+    precision: Mapping[str, float] | None = None
+    max_n: int | None = None
+    observers: Mapping[str, Callable] = field(default_factory=dict)
+    checkpoint: str | Path | None = None
+    save_every: float = 60.0
+    progress: bool = False
+    check: bool = True
+
+    def __post_init__(self):
+        if self.n < 1 or self.sweeps < 1 or (self.burn or 0) < 0:
+            raise AlloygenError(f"expected n >= 1, sweeps >= 1 and burn >= 0, got n={self.n}, sweeps={self.sweeps}, burn={self.burn}")
+        bad = {k: v for k, v in (self.precision or {}).items() if not v > 0}
+        if bad:
+            raise AlloygenError(f"expected standard errors above 0 in precision, got {bad}")
+
+
+def collect(chains, run: Run, title: str, seed: int = 0) -> Scan:
+    """Run chains as ``run`` says and return the scan; ``chains`` has T, mu, ``step``, ``configurations``, ``state``."""
+    sampler = _Sampler(chains, run, title, seed)
+    sampler.go()
+    scan = sampler.scan()
+    if run.check:
+        _warn(scan, sampler)
+    return scan
+
+
+class _Sampler:
+    """The state of one run: rounds burned, samples kept, how many are wanted."""
+
+    def __init__(self, chains, run: Run, title: str, seed: int):
+        self.chains, self.run, self.title, self.seed = chains, run, title, seed
+        self.copies = getattr(chains, "copies", 1)
+        self.wanted = -(-run.n // self.copies)
+        self.most = -(-(run.max_n or 100 * run.n) // self.copies) if run.precision else self.wanted
+        self.burned = self.drops = 0
+        self.occ: list[np.ndarray] = []  # (R, N) of each round kept
+        self.energy: list[np.ndarray] = []
+        self.observed: dict[str, list] = {name: [] for name in run.observers}
+        self.reached, self.pending = True, False  # pending: the chains have moved and the sample has not been kept yet
+        self.saved = time.monotonic()
+        known = set(run.observers) | {"energy", *chains.hamiltonian.elements}
+        unknown = sorted(set(run.precision or {}) - known)
+        if unknown:
+            raise AlloygenError(f"expected precision of {sorted(known)}, got {unknown}; name an element, 'energy' or an observer")
+        if run.checkpoint is not None and Path(run.checkpoint).exists():
+            self._load()
+
+    # ------------------------------------------------------------------ the loop
+    def go(self) -> None:
+        from alloygen.progress import tqdm
+
+        run = self.run
+        burn = FIRST if run.burn is None else run.burn
+        bar = tqdm(total=burn + self.wanted, initial=self.burned + len(self.occ), desc=self.title, disable=not run.progress,
+                   unit="round", leave=False)  # fmt: skip
+        try:
+            with interrupt_flag() as flag:
+                if self.pending:
+                    self._keep()
+                while self.burned < burn:
+                    self._round(bar, flag)
+                    self.burned += 1
+                    if self.burned == burn:
+                        self.chains.reset_counters()
+                while True:
+                    while len(self.occ) < self.wanted:
+                        self._round(bar, flag)
+                        self.pending = True
+                        self._keep()
+                    if not (self._cut_start() or self._refine()):
+                        break
+                    bar.total = self.burned + self.wanted
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        finally:
+            bar.close()
+        self._save()
+
+    def _round(self, bar, flag) -> None:
+        if flag.is_set():
+            raise KeyboardInterrupt
+        if time.monotonic() - self.saved > self.run.save_every:
+            self._save()
+        self.chains.step(self.run.sweeps)
+        bar.update()
+        if self.run.progress and bar.n % 20 == 0:
+            bar.set_postfix(acceptance=f"{np.mean(self.chains.acceptance):.2f}")
+
+    def _keep(self) -> None:
+        occ, energy = self.chains.configurations()
+        if not self.occ and occ.nbytes * self.wanted > LARGEST:
+            raise AlloygenError(
+                f"expected samples of at most {LARGEST / 1e9:.0f} GB, got {self.wanted} rounds of {occ.nbytes / 1e6:.1f} MB. "
+                "Keep fewer: a smaller n with more sweeps between samples, or fewer conditions at once."
+            )
+        values = {name: np.asarray(function(occ), dtype=float) for name, function in self.run.observers.items()}
+        for name, v in values.items():
+            if v.shape != (len(occ),):
+                raise AlloygenError(f"expected observer {name!r} to return one number per chain ({len(occ)},), got {v.shape}")
+            self.observed[name].append(v)
+        self.occ.append(occ.copy())
+        self.energy.append(energy.copy())
+        self.pending = False
+
+    def _cut_start(self) -> bool:
+        """With burn=None: forget samples from before equilibrium; True when others have to take their place."""
+        if self.run.burn is not None or self.drops >= MAX_DROPS:
+            return False
+        self.drops += 1
+        t0 = max(equilibration(s) for s in self._reduced())
+        if self.drops > 1 and t0 < 0.1 * len(self.occ):  # after the first cut, only what still drifts
+            self.drops = MAX_DROPS
+            return False
+        for kept in (self.occ, self.energy, *self.observed.values()):
+            del kept[:t0]
+        return t0 > 0
+
+    def _refine(self) -> bool:
+        """True when the precision asked for needs more samples and there may be more."""
+        if not self.run.precision:
+            return False
+        worst = max((self._stderr(name, c) / goal) for name, goal in self.run.precision.items() for c in range(self._n_conditions))
+        self.reached = bool(worst <= 1)
+        if self.reached or self.wanted >= self.most:
+            return False
+        self.wanted = int(min(self.most, np.ceil(self.wanted * np.clip(1.1 * worst**2, 1.3, 4.0))))
+        return True
+
+    # ------------------------------------------------------------------ series by condition
+    @property
+    def _n_conditions(self) -> int:
+        return len(self.chains.T)
+
+    def _series(self, rows) -> np.ndarray:
+        """(rounds, copies * C) as (C, copies, rounds)."""
+        return np.stack(rows).reshape(len(rows), self.copies, self._n_conditions).transpose(2, 1, 0)
+
+    def _counts(self, c: int) -> np.ndarray:
+        """(copies, rounds, n_elements) at one condition."""
+        h = self.chains.hamiltonian
+        occ = np.stack([o.reshape(self.copies, self._n_conditions, -1)[:, c] for o in self.occ], 1)
+        return h.counts(torch.from_numpy(occ.reshape(-1, h.n_sites).astype(np.int64))).numpy().reshape(*occ.shape[:2], -1)
+
+    def _reduced(self) -> np.ndarray:
+        """E - mu.N, (C, copies, rounds)."""
+        h = self.chains.hamiltonian
+        mu = np.tile(self.chains.mu, (self.copies, 1))
+        rows = [e - (h.counts(torch.from_numpy(o).long()).numpy() * mu).sum(1) for o, e in zip(self.occ, self.energy, strict=True)]
+        return self._series(rows)
+
+    def _stderr(self, name: str, c: int) -> float:
+        h = self.chains.hamiltonian
+        if name in self.observed:
+            return mean(self._series(self.observed[name])[c]).stderr
+        if name == "energy":
+            quantum = h.smallest_change(torch.from_numpy(self.occ[-1][c].astype(np.int64))) / h.n_sites
+            return mean(self._series(self.energy)[c] / h.n_sites, quantum).stderr
+        free = int((h.lattice.n_species > 1).sum())
+        return mean(self._counts(c)[..., h.elements.index(name)] / free, quantum=1 / free).stderr
+
+    # ------------------------------------------------------------------ results
+    def scan(self) -> Scan:
+        ch, c = self.chains, self._n_conditions
+        flat = lambda rows: self._series(rows).reshape(c, -1)  # noqa: E731
+        rounds = len(self.occ)
+        occ = np.empty((c, self.copies, rounds, ch.hamiltonian.n_sites), dtype=np.int8)
+        for k, o in enumerate(self.occ):
+            occ[:, :, k] = o.reshape(self.copies, c, -1).swapaxes(0, 1)
+        info = {"seed": self.seed, "fingerprint": ch.hamiltonian.fingerprint, "sweeps": self.run.sweeps}
+        info |= {"move": ch.move, "reached": self.reached, "log_states": ch.log_states}
+        if getattr(ch, "pairs", None):
+            rates = np.concatenate(ch.exchange_rates)
+            info |= {"exchange": float(rates.mean()), "exchange_min": float(rates.min()), "round_trips": int(ch.trips.sum())}
+        return Scan(
+            ch.hamiltonian, ch.T, ch.mu, occ.reshape(c, -1, ch.hamiltonian.n_sites), flat(self.energy), self.copies,
+            self.title, observed={k: flat(v) for k, v in self.observed.items()}, facts={"acceptance": ch.acceptance}, info=info,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ checkpoints
+    def _settings(self) -> dict:
+        ch = self.chains
+        return {
+            "format": FORMAT, "version": 1, "sampler": self.title, "fingerprint": ch.hamiltonian.fingerprint,
+            "sites": ch.hamiltonian.n_sites, "matrix": ch.hamiltonian.lattice.matrix.tolist(), "T": [float(t) for t in ch.T],
+            "mu": ch.mu.tolist(), "copies": self.copies, "seed": self.seed, "sweeps": self.run.sweeps, "burn": self.run.burn,
+            "observers": sorted(self.run.observers),
+        }  # fmt: skip
+
+    def _save(self) -> None:
+        if self.run.checkpoint is None:
+            return
+        from alloygen.io.checkpoint import write_tensors
+
+        arrays = {f"chains.{k}": v for k, v in self.chains.state().items()}
+        if self.occ:
+            arrays |= {"occ": np.stack(self.occ), "energy": np.stack(self.energy)}
+            arrays |= {f"observed.{k}": np.stack(v) for k, v in self.observed.items()}
+        progress = {"burned": self.burned, "drops": self.drops, "wanted": self.wanted, "pending": self.pending}
+        tensors = {k: torch.from_numpy(v.view(np.int64) if v.dtype == np.uint64 else v) for k, v in arrays.items()}
+        write_tensors(self.run.checkpoint, tensors, {**self._settings(), "progress": progress})
+        self.saved = time.monotonic()
+
+    def _load(self) -> None:
+        from alloygen.io.checkpoint import read_tensors
+
+        tensors, meta = read_tensors(self.run.checkpoint)
+        progress = meta.pop("progress", {})
+        ours = self._settings()
+        differ = sorted(k for k in ours | meta if ours.get(k) != meta.get(k))
+        if differ:
+            both = "; ".join(f"{k}: {meta.get(k)!r} in the file, {ours.get(k)!r} asked for" for k in differ[:4])
+            raise CheckpointError(f"{self.run.checkpoint}: expected the checkpoint of this run, got one that differs: {both}. "
+                                  "Give the same arguments, or another checkpoint path.")  # fmt: skip
+        arrays = {k: v.numpy() for k, v in tensors.items()}
+        state = {k.removeprefix("chains."): v for k, v in arrays.items() if k.startswith("chains.")}
+        self.chains.restore({k: v.view(np.uint64) if k.endswith("rng") else v for k, v in state.items()})
+        self.burned, self.drops, self.pending = (progress[k] for k in ("burned", "drops", "pending"))
+        self.wanted = max(self.wanted, progress["wanted"] if self.run.precision else 0)
+        if "occ" in arrays:
+            self.occ, self.energy = list(arrays["occ"]), list(arrays["energy"])
+            self.observed = {k: list(arrays[f"observed.{k}"]) for k in self.observed}
+
+
+def _warn(scan: Scan, sampler: _Sampler) -> None:
+    bad = [c for c in range(len(scan)) if not scan.convergence[c].converged]
+    if not sampler.reached:
+        warnings.warn(f"the precision {dict(sampler.run.precision)} was not reached with {scan.n} samples per condition. Raise max_n.",
+                      NotConverged, stacklevel=_user_level())  # fmt: skip
+    if bad:
+        c = min(bad, key=lambda k: scan.convergence[k].effective_samples)
+        warnings.warn(
+            f"{len(bad)} of {len(scan)} conditions have not converged; T={scan.T[c]:g}, mu={scan.mu[c].tolist()}: "
+            f"{scan.convergence[c].note}", NotConverged, stacklevel=_user_level(),
+        )  # fmt: skip
