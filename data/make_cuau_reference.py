@@ -24,6 +24,7 @@ from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.progress import tqdm
 
 REPEATS, T = (4, 4, 8), np.arange(200.0, 1201.0, 50.0)
+LADDER = np.union1d(T, [375.0, 425.0, 675.0, 712.0, 725.0, 737.0, 775.0, 825.0])  # closer at the transitions
 BLOCKS = 20
 ENERGY_EDGES = np.linspace(-0.038, 0.012, 101)  # eV per site
 
@@ -50,9 +51,9 @@ def energies_by_number(h, n: int, threads: int, folder: Path) -> tuple[np.ndarra
         occ = np.zeros(h.n_sites, dtype=int)
         occ[np.random.default_rng(number).permutation(h.n_sites)[:number]] = 1
         if 0 < number < h.n_sites:
-            scan = replica_exchange(h, T, None, n, move="swap", occ=occ, sweeps=10, burn=200, seed=number, threads=threads,
+            scan = replica_exchange(h, LADDER, None, n, move="swap", occ=occ, sweeps=10, burn=200, seed=number, threads=threads,
                                     check=False, checkpoint=folder / f"canonical_{number}.safetensors")  # fmt: skip
-            energy = scan.energy / h.n_sites
+            energy = scan.energy[np.searchsorted(LADDER, T)] / h.n_sites
         else:
             energy = np.full((len(T), n), float(h.energy(torch.as_tensor(occ)[None])[0]) / h.n_sites)
         bins = np.clip(np.digitize(energy, ENERGY_EDGES) - 1, 0, len(ENERGY_EDGES) - 2)
@@ -107,7 +108,7 @@ def _mixed(counts, w, profile, at, visits=None) -> tuple[np.ndarray, np.ndarray]
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--threads", type=int, default=2)
-    p.add_argument("-n", type=int, default=1000, help="samples at each N and T for the energies")
+    p.add_argument("-n", type=int, default=2000, help="samples at each N and T for the energies")
     p.add_argument("--folder", type=Path, default=Path("runs/reference"))
     p.add_argument("--output", type=Path, default=Path(__file__).parent / "cuau_4x4x8_reference.nc")
     args = p.parse_args()

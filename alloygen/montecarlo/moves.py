@@ -134,6 +134,18 @@ def threshold_flips(tables, walkers, lo, hi, beta, mu, attempts, sites):
         walkers.tried[r] += attempts
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _tell(tables, states, n_words, i, j, old, new):
+    """Bring the words of site j, and no other, up to date for a change of site i; whether there were any."""
+    target, add = tables.target[i], tables.step[tables.sublattice[i], old, new]
+    first, met = np.uint32(j * n_words), False
+    for m in range(len(add)):
+        if target[m] - first < np.uint32(n_words):
+            states[target[m]] += add[m]
+            met = True
+    return met
+
+
 @njit(cache=True, nogil=True)
 def swaps(tables, walkers, lo, hi, beta, attempts, sites):
     """``attempts`` canonical swaps: the elements of two sites change places where both sites allow it.
@@ -161,13 +173,15 @@ def swaps(tables, walkers, lo, hi, beta, attempts, sites):
                 continue
             was_i, was_j = np.int64(occ[i]), np.int64(occ[j])
             delta = flip_energy(tables, states, n_words, i, was_i, to_i)
-            set_species(tables, occ, states, i, to_i)
+            near = _tell(tables, states, n_words, i, j, was_i, to_i)  # j alone sees i changed: most swaps are rejected
             delta += flip_energy(tables, states, n_words, j, was_j, to_j)
+            if near:
+                _tell(tables, states, n_words, i, j, to_i, was_i)
             if delta > 0.0:
                 s = step(s)
                 if uniform(mix(s)) >= np.exp(-b * delta):
-                    set_species(tables, occ, states, i, was_i)
                     continue
+            set_species(tables, occ, states, i, to_i)
             set_species(tables, occ, states, j, to_j)
             e += delta
             done += 1
