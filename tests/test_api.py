@@ -154,3 +154,50 @@ def test_import_is_light():
     code = ("import time; t = time.perf_counter(); import alloygen, sys; "
             "print([m for m in ('torch', 'clease', 'pymatgen', 'matplotlib', 'torch_geometric', 'ase') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------------- alloygen.mc
+def test_mc_over_a_grid_agrees_with_enumeration():
+    scan = alloygen.mc(SMALL, T=[700, 500], mu={"Au": [0.05, -0.1]}, n=1500, seed=3)
+    table = Enumeration(alloygen.data.cuau().on((2, 2, 4)))
+    assert sorted({*scan.T}) == [500, 700] and len(scan) == 4 and scan.info["ladder"][-1] == np.inf
+    for ens in scan:
+        exact = table.at(ens.T, ens.mu)
+        for got, truth in ((ens.free_energy(), exact.phi), (ens.composition("Au"), exact.composition[1]), (ens.mean_energy(), exact.energy)):
+            assert abs(got.value - truth) < 4.5 * got.stderr
+    assert scan[0].atoms[0].info["T"] in (500, 700)
+
+
+def test_mc_starts_from_the_atoms_and_keeps_those_that_are_fixed():
+    """Indices are those of the caller's Atoms, in any order."""
+    atoms = SMALL[np.random.default_rng(0).permutation(len(SMALL))]
+    atoms.symbols[[2, 5, 11]] = "Au"
+    before = atoms.copy()
+    for ensemble in ("semigrand", "canonical"):
+        scan = alloygen.mc(atoms, T=900, mu={"Au": 0.0}, ensemble=ensemble, fixed=[2, 3], n=200, seed=1, check=False)
+        for frame in scan[0].atoms[:50]:
+            assert frame.symbols[2] == "Au" and frame.symbols[3] == "Cu"
+            assert ensemble == "semigrand" or frame.symbols.count("Au") == 3
+        assert len({str(f.symbols) for f in scan[0].atoms}) > 10
+        np.testing.assert_allclose(scan[0].atoms[0].positions, atoms.positions)
+    assert atoms == before
+    hot = alloygen.mc(atoms, T=1.0, mu={"Au": 0.0}, method="metropolis", start="atoms", n=4, sweeps=1, burn=0, copies=1, check=False)
+    assert hot[0].atoms[0].symbols.count("Au") > 0
+
+
+def test_mc_takes_observers_and_a_checkpoint(tmp_path):
+    path = tmp_path / "run.safetensors"
+    run = lambda: alloygen.mc(SMALL, T=800, mu={"Au": 0.02}, n=100, checkpoint=path, check=False,  # noqa: E731
+                              observers={"au": lambda occ: occ.sum(1)})  # fmt: skip
+    first, again = run(), run()
+    assert path.exists() and np.array_equal(first.occ, again.occ)
+    assert np.array_equal(first[0].observed["au"], first.occ[0].sum(-1))
+
+
+@pytest.mark.parametrize("arguments, says", [
+    ({"ensemble": "grand"}, "ensemble"), ({"method": "wolff"}, "method"), ({"start": "here"}, "start"),
+    ({"n": 0}, "n >= 1"), ({"T": -1}, "above 0"), ({"precision": {"Zn": 1}}, "precision"),
+])  # fmt: skip
+def test_mc_says_what_is_wrong(arguments, says):
+    with pytest.raises(AlloygenError, match=says):
+        alloygen.mc(SMALL, **{"T": 800, "mu": {"Au": 0.02}, "n": 10, **arguments})
