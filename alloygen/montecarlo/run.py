@@ -167,7 +167,8 @@ class _Sampler:
         """True when the precision asked for needs more samples and there may be more."""
         if not self.run.precision:
             return False
-        worst = max((self._stderr(name, c) / goal) for name, goal in self.run.precision.items() for c in range(self._n_conditions))
+        ratios = [self._stderr(name, c) / goal for name, goal in self.run.precision.items() for c in range(self._n_conditions)]
+        worst = max(r if np.isfinite(r) else np.inf for r in ratios)  # a series that never changed has no error yet
         self.reached = bool(worst <= 1)
         if self.reached or self.wanted >= self.most:
             return False
@@ -230,7 +231,7 @@ class _Sampler:
         return {
             "format": FORMAT, "version": 1, "sampler": self.title, "fingerprint": ch.hamiltonian.fingerprint,
             "sites": ch.hamiltonian.n_sites, "matrix": ch.hamiltonian.lattice.matrix.tolist(), "T": [float(t) for t in ch.T],
-            "mu": ch.mu.tolist(), "copies": self.copies, "seed": self.seed, "sweeps": self.run.sweeps, "burn": self.run.burn,
+            "mu": ch.mu.tolist(), "move": ch.move, "changing_sites": ch.sites.tolist(), "copies": self.copies, "seed": self.seed, "sweeps": self.run.sweeps, "burn": self.run.burn,
             "observers": sorted(self.run.observers),
         }  # fmt: skip
 

@@ -275,6 +275,14 @@ def test_a_precision_that_is_not_reached_is_said():
     assert not s.info["reached"]
 
 
+def test_an_observer_that_never_changes_cannot_be_precise():
+    """No spread, no error bar: the run ends at max_n and says so."""
+    with pytest.warns(NotConverged, match="not reached"):
+        s = metropolis(hamiltonian("cuau-2x2x2"), [700.0], n=40, max_n=200, observers={"one": lambda occ: np.ones(len(occ))},
+                       precision={"one": 0.1})  # fmt: skip
+    assert s.n == 200 and not s.info["reached"]
+
+
 def test_chains_in_different_phases_are_not_called_converged():
     """Two starts, all down and all up, far below the transition: each chain is calm, but they disagree."""
     h = ising(12)
@@ -373,6 +381,10 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
         run(600.0)
     with pytest.raises(CheckpointError, match="seed"):
         run(500.0, seed=9)
+    with pytest.raises(CheckpointError, match="changing_sites"):
+        run(500.0, occ=[0] * 8, fixed=[1])
+    with pytest.raises(CheckpointError, match="move: 'flip' in the file, 'swap' asked for"):
+        run(500.0, occ=[0] * 4 + [1] * 4, move="swap")
     longer = metropolis(hamiltonian("cuau-2x2x2"), [500.0], n=40, burn=2, check=False, checkpoint=path)
     assert longer.n == 40 and np.array_equal(longer.occ[0].reshape(4, 10, -1)[:, :2], first.occ[0].reshape(4, 2, -1))
 
