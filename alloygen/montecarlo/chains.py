@@ -24,6 +24,7 @@ from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import seeds
 
 MOVES = ("flip", "swap")
+ACCEPTED_COST = 2.0  # of an accepted flip above a rejected one, in units of the latter (measured on CuAu)
 SHORT = 64  # energies in a table, up to which acceptances are tabulated as well
 
 
@@ -89,6 +90,7 @@ class Chains:
         condition_of[self.replica_at] = np.arange(n) % len(self.T)
         beta, mu = self.beta[condition_of], self.mu[condition_of]
         attempts = int(sweeps) * len(self.sites)
+        parts = self._parts()
         self.walkers.accepted[:] = self.walkers.tried[:] = 0
 
         def work(part):
@@ -99,14 +101,19 @@ class Chains:
             else:
                 moves.flips(self.tables, self.walkers, *part, beta, mu, attempts, self.sites)
 
-        blocks = 1 if self._pool is None else min(n, 8 * self.threads)  # cold chains are faster: many blocks share the work
-        parts = list(pairwise(np.linspace(0, n, blocks + 1).astype(int)))
         list(self._pool.map(work, parts) if self._pool else map(work, parts))
         self.accepted += self.walkers.accepted[self.replica_at]
         self.attempts += self.walkers.tried[self.replica_at]
         if self.pairs:
             self._exchange()
         self.round += 1
+
+    def _parts(self) -> list[tuple[int, int]]:
+        """Rows of walkers for each thread, of about equal work by what they accepted last: accepted moves cost more."""
+        n = len(self.replica_at)
+        cost = np.cumsum(1.0 + self.walkers.tried + ACCEPTED_COST * self.walkers.accepted)
+        cuts = np.searchsorted(cost, np.linspace(0, cost[-1], min(n, self.threads) + 1)[1:-1], side="right")
+        return [(int(a), int(b)) for a, b in pairwise([0, *cuts, n]) if b > a]
 
     @property
     def _short(self) -> bool:
