@@ -3,7 +3,7 @@
     sampling.metropolis           independent chains: semigrand flips, or swaps at fixed composition
     sampling.replica_exchange     over a grid of T and mu; ``tempering.ladder`` chooses the temperatures
     sampling.cluster_moves        Swendsen-Wang and Wolff, for ferromagnetic pairs
-    wang_landau.wang_landau       density of states
+    wang_landau.wang_landau       density of states; ``multicanonical`` samples flat in energy from it
     metadynamics.metadynamics     free energy against composition
     annealing.anneal              simulated annealing
     ground_states.ground_states   the convex hull at 0 K

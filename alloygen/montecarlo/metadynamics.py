@@ -24,6 +24,7 @@ from alloygen.conditions import temperature
 from alloygen.errors import AlloygenError, CheckpointError, NotConverged
 from alloygen.estimate.profile import CompositionProfile, join_links, judge, series_error
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.interrupt import interrupt_flag
 from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.flat_walk import DONE, FlatWalk
 from alloygen.progress import tqdm
@@ -63,8 +64,8 @@ def metadynamics(hamiltonian: Hamiltonian, T, element: str | None = None, *, mu=
         above those of ``T``, () takes none
     seed, threads : same seed, same result, for any number of threads; more threads than ``walkers`` idle
     fixed, occ : sites that never change (indices or mask), and the configuration (N,) that says what they hold
-    checkpoint : file to which the whole state is written every minute and on Ctrl-C; if it exists the run goes on from
-        there bit for bit
+    checkpoint : file to which the whole state is written every minute and at the first Ctrl-C (a second stops at once); if
+        it exists the run goes on from there bit for bit
 
     Raises AlloygenError for impossible arguments, BadCondition for bad T or mu, UnknownSpecies for the element,
     CheckpointError for a file of another run; warns NotConverged.
@@ -100,31 +101,28 @@ def metadynamics(hamiltonian: Hamiltonian, T, element: str | None = None, *, mu=
 
 
 def _carry_out(run: FlatWalk, threads: int, progress: bool, checkpoint) -> None:
-    """Advance to the end, writing the state now and then; an interrupt writes the last whole state."""
-    state, saved = None, time.monotonic()
+    """Advance to the end, writing the state now and then. Ctrl-C stops between two slices, where the state is whole."""
     if checkpoint is not None:
         _resume(run, checkpoint)
-        state = run.state()
-    pool = ThreadPoolExecutor(threads) if threads > 1 else None
+    saved, pool = time.monotonic(), ThreadPoolExecutor(threads) if threads > 1 else None
     bar = tqdm(total=run.n_blocks, desc="metadynamics", unit="block", disable=not progress)
     try:
-        while run.clock[0] != DONE:
-            run.advance(pool.map if pool else map)
-            bar.set_postfix_str(run.where(), refresh=False)
-            bar.update(run.blocks_done - bar.n)
-            if checkpoint is not None:
-                state = run.state()
-                if run.clock[0] == DONE or time.monotonic() - saved > SAVE_EVERY:
-                    _write(run, checkpoint, state)
+        with interrupt_flag() as stop:
+            while run.clock[0] != DONE and not stop.is_set():
+                run.advance(pool.map if pool else map)
+                bar.set_postfix_str(run.where(), refresh=False)
+                bar.update(run.blocks_done - bar.n)
+                if checkpoint is not None and time.monotonic() - saved > SAVE_EVERY:
+                    _write(run, checkpoint)
                     saved = time.monotonic()
-    except KeyboardInterrupt:
-        if state is not None:
-            _write(run, checkpoint, state)
-        raise
     finally:
         bar.close()
         if pool:
             pool.shutdown()
+    if checkpoint is not None:
+        _write(run, checkpoint)
+    if stop.is_set():
+        raise KeyboardInterrupt
 
 
 # ---------------------------------------------------------------------- checkpoints
@@ -134,10 +132,10 @@ def _metadata(run: FlatWalk) -> dict:
             "settings": run.settings}  # fmt: skip
 
 
-def _write(run: FlatWalk, path, state: dict) -> None:
+def _write(run: FlatWalk, path) -> None:
     from alloygen.io.checkpoint import write_tensors
 
-    plain = {k: torch.from_numpy(v.view(np.int64) if v.dtype == np.uint64 else v) for k, v in state.items()}
+    plain = {k: torch.from_numpy(v.view(np.int64) if v.dtype == np.uint64 else v) for k, v in run.state().items()}
     write_tensors(path, plain, _metadata(run))
 
 

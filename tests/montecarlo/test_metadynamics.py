@@ -1,5 +1,6 @@
 """Free energies against composition from metadynamics: enumeration, calibrated errors, controls that must fail, resuming."""
 
+import signal
 import warnings
 
 import numpy as np
@@ -315,14 +316,18 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
         killed.left -= 1
         if killed.left == 0:
             phases.append(int(self.clock[0]))
-            self.walkers.occ[:] = 0  # what is half done must not reach the file
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+            if killed.twice:
+                self.walkers.occ[:] = 0  # what is half done must not reach the file
+                signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(FlatWalk, "advance", killed)
-    for calls in (2, 5, 12, 9, 12, 20):
-        killed.left = calls
+    for calls in (2, 5, -3, 12, 9, -1, 12, 20):
+        killed.left, killed.twice = abs(calls), calls < 0
+        before = signal.getsignal(signal.SIGINT), path.exists() and path.read_bytes()
         with pytest.raises(KeyboardInterrupt):
             metadynamics(h, T, **QUICK, checkpoint=path, threads=1 + calls % 2)
+        assert signal.getsignal(signal.SIGINT) is before[0] and (path.read_bytes() == before[1]) == killed.twice
     monkeypatch.setattr(FlatWalk, "advance", advance)
     assert {LEARN, PRODUCE} <= set(phases) <= {LEARN, REFINE, PRODUCE}
     assert same(metadynamics(h, T, **QUICK, checkpoint=path), whole)

@@ -1,0 +1,118 @@
+"""Runs of Wang-Landau: seeds and threads, interrupts and files, what they say of themselves and of impossible settings."""
+
+import signal
+
+import numpy as np
+import pytest
+import torch
+from densities import run, same
+from small_systems import SYSTEMS
+
+from alloygen.errors import AlloygenError, BadCondition, CheckpointError
+from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.hamiltonian.ising import ising
+from alloygen.io.checkpoint import read_tensors
+from alloygen.lattice import Primitive
+from alloygen.montecarlo import energy_walk
+from alloygen.montecarlo import wang_landau as module
+from alloygen.montecarlo.wang_landau import multicanonical, wang_landau
+
+
+def test_the_seed_decides_and_threads_do_not():
+    kw = dict(attempts=4e5, walkers=2, windows=2)
+    mu = SYSTEMS["two-sublattice"].mu[0]
+    one, again, other, two = (run("two-sublattice", mu, **kw, **x) for x in ({}, {}, {"seed": 1}, {"threads": 3}))
+    assert same(one, again) and same(one, two) and not same(one, other)
+    assert not np.array_equal(one.walker_log_g[0], one.walker_log_g[1])
+
+
+def stopped(monkeypatch, path, after: int, how, **kw):
+    """A run that ``how`` ends after some calls of the kernel."""
+    calls, kernel = [], energy_walk.level_flips
+
+    def dies(tables, w, r, rules, blocks):
+        if rules.final > 0:
+            calls.append(r)
+        if len(calls) == after:
+            how()
+        kernel(tables, w, r, rules, 3)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as m:
+        m.setattr(energy_walk, "level_flips", dies)
+        with pytest.raises((KeyboardInterrupt, OSError)):
+            wang_landau(ising(4, h=0.15), checkpoint=path, **kw)
+    assert len(calls) == after > 2 and signal.getsignal(signal.SIGINT) is before
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def twice():
+    interrupt()
+    interrupt()
+
+
+def die():
+    raise OSError("killed")
+
+
+@pytest.mark.parametrize("schedule, transitions, threads", [("halving", False, 1), ("1/t", True, 1), ("1/t", False, 2)])
+def test_killed_and_resumed_is_uninterrupted(tmp_path, monkeypatch, schedule, transitions, threads):
+    kw = dict(walkers=2, schedule=schedule, transitions=transitions, max_attempts=600_000, check=1000, seed=5)
+    whole, path = wang_landau(ising(4, h=0.15), **kw), tmp_path / "state.safetensors"
+    for how, after in ((interrupt, 31), (die, 50)) if threads == 1 else ((die, 50),):
+        stopped(monkeypatch, path, after, how, threads=threads, **kw)
+    saved = int(read_tensors(path)[0]["attempts"].sum())
+    assert 0 < saved < 600_000
+    if threads == 1:
+        stopped(monkeypatch, path, 20, twice, **kw)  # at once: nothing is written
+        assert saved == int(read_tensors(path)[0]["attempts"].sum())
+    assert same(whole, wang_landau(ising(4, h=0.15), checkpoint=path, **kw))
+    assert same(whole, wang_landau(ising(4, h=0.15), checkpoint=path, **kw))  # finished: read, not run
+    longer = kw | dict(max_attempts=800_000)
+    assert same(wang_landau(ising(4, h=0.15), **longer), wang_landau(ising(4, h=0.15), checkpoint=path, **longer))
+    with pytest.raises(CheckpointError, match="seed = 6, got seed = 5"):
+        wang_landau(ising(4, h=0.15), checkpoint=path, **(kw | dict(seed=6)))
+    with pytest.raises(CheckpointError, match="fingerprint"):
+        wang_landau(ising(4, h=0.16), checkpoint=path, **kw)
+    with pytest.raises(CheckpointError, match="lattice"):
+        wang_landau(ising(5, h=0.15), checkpoint=path, **kw)
+
+
+def test_the_file_is_written_as_time_goes_by(tmp_path, monkeypatch):
+    written, path = [], tmp_path / "state.safetensors"
+    save = module._save
+    monkeypatch.setattr(module, "_save", lambda w, *a: (written.append(int(w.attempts.sum())), save(w, *a)))
+    monkeypatch.setattr(module, "EVERY", 0.0)
+    wang_landau(ising(4), max_attempts=1e7, schedule="1/t", checkpoint=path)
+    assert len(written) > 3 and written == sorted(written)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_one_walker_says_that_it_knows_no_error():
+    dos = wang_landau(ising(4), log_f_final=1e-3)
+    assert np.isnan(dos.phi(2.0).stderr) and "walkers=2" in dos.phi(2.0).note and "one walker" in dos.note
+    assert np.isnan(dos.log_g_stderr).all() and dos.converged
+
+
+def test_what_cannot_be_run_is_said():
+    h = ising(3)
+    for kw, match in [(dict(schedule="2/t"), "schedule='2/t'"), (dict(flatness=1.0), "flatness=1.0"),
+                      (dict(energies=(1, 0)), "energies"), (dict(move="swap"), "composition the swaps keep"),
+                      (dict(fixed=[0]), "what the fixed sites hold"), (dict(fixed=[9], occ=[0] * 9), "between 0 and 8"),
+                      (dict(width=1e-9), "widen them"), (dict(mu=[0.0]), "one finite chemical potential"),
+                      (dict(windows=0), "windows=0"), (dict(transitions=True, width=1.0), "Leave it out"),
+                      (dict(occ=torch.zeros(2, 9)), "one start")]:
+        with pytest.raises(AlloygenError, match=match):
+            wang_landau(h, **kw)
+    with pytest.raises(BadCondition, match="leave it out"):
+        wang_landau(h, move="swap", occ=[0] * 8 + [1], mu=[0, 1.0])
+    with pytest.raises(BadCondition):
+        wang_landau(h, log_f_final=0.1).phi(-1)
+    with pytest.raises(AlloygenError, match="n >= 1"):
+        multicanonical(wang_landau(h, log_f_final=0.1), 0)
+    dull = ClusterExpansion(Primitive(np.eye(3), [[0, 0, 0]], [("Cu",)]), [[1.0]], ()).on((2, 2, 1))
+    with pytest.raises(AlloygenError, match="nothing can change"):
+        wang_landau(dull)
