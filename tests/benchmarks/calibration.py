@@ -76,7 +76,7 @@ def main() -> None:
             merge(found["Metropolis flips"], of(metropolis(hamiltonian(n), T, mu, 800, sweeps=2, seed=seed, check=False), tables[n]))
             hot = [*s.T, 2.5 * max(s.T), np.inf]
             merge(found["replica exchange"], of(replica_exchange(hamiltonian(n), hot, s.mu, 800, sweeps=2, seed=seed, check=False), tables[n]))
-        for n in names[:4]:
+        for n in names:
             merge(found["Metropolis swaps"], swaps(n, seed))
         for title, kind in (("Swendsen-Wang", "swendsen-wang"), ("Wolff", "wolff")):
             T, mu = np.linspace(1.6, 3.4, 10), [0.0, 0.05]
