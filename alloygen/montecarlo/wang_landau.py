@@ -26,10 +26,12 @@ import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
 
+from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError
 from alloygen.estimate.density import DensityOfStates, average, from_transitions, join_windows, log_arrangements
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -144,6 +146,28 @@ def multicanonical(density: DensityOfStates, n: int, sweeps: int = 10, seed: int
         plan.kernel(plan.tables, w, 0, plan.rules, 1)
         occ[k], energy[k] = w.occ[0], w.energy[0]
     return occ, energy, d.log_g[np.searchsorted(d.bins, d.bin(energy))]
+
+
+def multicanonical_ensembles(density: DensityOfStates, T, n: int = 1000, sweeps: int = 10, seed: int = 0) -> list[Ensemble]:
+    """One multicanonical chain weighted to each temperature of ``T``: an :class:`Ensemble` with averages, errors, atoms.
+
+    The weights are exp(log_g - energy / kT), known up to a constant; the free energy is that of the density of states.
+
+    Examples
+    --------
+    >>> from alloygen.hamiltonian.ising import ising
+    >>> hot, cold = multicanonical_ensembles(wang_landau(ising(4), log_f_final=1e-3), [5.0, 2.0])
+    >>> hot.mean_energy().value > -1.0 > cold.mean_energy().value
+    True
+    """
+    occ, energy, log_g = multicanonical(density, n, sweeps, seed)
+    h, rows = density.hamiltonian, torch.from_numpy(occ).long()
+    bare = h.energy(rows)
+    return [
+        Ensemble(h, rows, bare, None, float(t), density.mu, "multicanonical", chains=1, log_w=log_g - energy / (h.kB * t),
+                 info={"free_energy": partial(density.phi, float(t)), "seed": seed})
+        for t in np.atleast_1d(np.asarray(T, dtype=float))
+    ]  # fmt: skip
 
 
 # ---------------------------------------------------------------------- what is asked

@@ -10,10 +10,11 @@ from densities import deviations, grand, run, same, truth
 from numba import njit
 from small_systems import SYSTEMS, chi_square, enumeration
 
+from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo import energy_walk
 from alloygen.montecarlo.energy_bins import Plan
-from alloygen.montecarlo.wang_landau import multicanonical, wang_landau
+from alloygen.montecarlo.wang_landau import multicanonical, multicanonical_ensembles, wang_landau
 
 RAISE = inspect.getsource(energy_walk.flips.py_func)
 RAISE = RAISE[RAISE.index("            log_g[k] += log_f\n") : RAISE.index("        _refine")]  # what follows every attempt
@@ -83,6 +84,22 @@ def test_multicanonical_states_come_as_one_over_g(name):
         assert abs((w.ravel() @ energy) / w.sum() - exact) < 5 * means.std(ddof=1) / np.sqrt(40)
     flat = np.bincount(place[index], minlength=len(dos.energy)) / len(index) * len(dos.energy)
     assert 0.5 < np.median(flat) < 1.5
+
+
+@pytest.mark.parametrize("name", ["cuau-skew", "ternary"])
+def test_multicanonical_ensembles_have_the_averages_of_their_temperature(name):
+    """One chain, several temperatures: energies, compositions and free energies with their errors; equal weights fail."""
+    mu = np.array(SYSTEMS[name].mu[0])
+    dos = run(name, mu, attempts=2e6)
+    ensembles = multicanonical_ensembles(dos, [500.0, 900.0], 8000, seed=1)
+    for ens in ensembles:
+        exact = Enumeration(ens.hamiltonian).at(ens.T, mu)
+        for got, truth_ in ((ens.mean_energy(), exact.energy), (ens.composition(ens.elements[1]), exact.composition[1])):
+            assert abs(got.value - truth_) < 4.5 * got.stderr
+        assert abs(ens.free_energy().value - exact.phi) < 1e-3
+        bare = dataclasses.replace(ens, log_w=None).mean_energy()
+        assert abs(bare.value - exact.energy) > 8 * bare.stderr
+    assert torch.equal(ensembles[0].occ, ensembles[1].occ)
 
 
 def test_multicanonical_weights_stay_as_they_are():
