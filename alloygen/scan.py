@@ -39,7 +39,7 @@ class Scan(Sequence):
     --------
     >>> from alloygen.hamiltonian.ising import ising
     >>> from alloygen.montecarlo.sampling import metropolis
-    >>> scan = metropolis(ising(4), T=[2.0, 3.0], n=100, seed=0)
+    >>> scan = metropolis(ising(4), T=[2.5, 3.0], n=1000, seed=0)
     >>> len(scan), scan[1].T
     (2, 3.0)
     >>> list(scan.to_xarray().sizes)

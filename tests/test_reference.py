@@ -1,8 +1,5 @@
 """The Monte Carlo reference that ships for CuAu 4x4x8: whole, consistent with itself, and with a run of today's code."""
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.special import gammaln
@@ -29,13 +26,6 @@ def test_it_is_of_the_expansion_that_ships(data, h):
     np.testing.assert_allclose(data.condition_T, T)
     np.testing.assert_allclose(data.condition_dmu, dmu)
     assert float(data.free_energy_stderr.max()) < 1e-4
-
-
-def test_data_files_are_those_of_the_sums():
-    folder = Path(alloygen.data.__file__).parent
-    for line in (folder / "SHA256SUMS").read_text().splitlines():
-        digest, name = line.split()
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
 
 
 def test_the_pure_ends_and_their_neighbours_are_exact(data, h):

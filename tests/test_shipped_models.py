@@ -63,7 +63,8 @@ def test_checksums_of_the_shipped_files():
     folder = files("alloygen.data")
     lines = folder.joinpath("SHA256SUMS").read_text().split("\n")
     listed = {name: digest for digest, name in (line.split() for line in lines if line)}
-    assert {"cuau.json", "cuau_2x2x4.safetensors", "cuau_4x4x4.safetensors"} == set(listed)
+    shipped = {p.name for p in folder.iterdir() if p.name.endswith((".json", ".safetensors", ".nc"))}
+    assert shipped == set(listed) and "cuau_4x4x8_reference.nc" in shipped
     for name, digest in listed.items():
         assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == digest
         assert folder.joinpath(name).stat().st_size < 6e6

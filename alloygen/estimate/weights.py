@@ -137,7 +137,7 @@ def forward_ness(log_w_reference) -> float:
 def _user_level() -> int:
     """The ``stacklevel`` of a warning that points at the first caller outside this package."""
     frame, level = sys._getframe(1), 1
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "alloygen":
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("alloygen", "functools"):
         frame, level = frame.f_back, level + 1
     return level
 

@@ -80,7 +80,7 @@ class Chains:
         self.heading = np.zeros(n, dtype=np.int64)  # by replica: 1 since the coldest condition, 2 since the hottest after it
         self.trips = np.zeros(n, dtype=np.int64)
         self.round = np.zeros(1, dtype=np.int64)
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
 
     # ------------------------------------------------------------------ the two moves of a round
     def step(self, sweeps: int) -> None:
@@ -101,7 +101,16 @@ class Chains:
             else:
                 moves.flips(self.tables, self.walkers, *part, beta, mu, attempts, self.sites)
 
-        list(self._pool.map(work, parts) if self._pool else map(work, parts))
+        shared = iter(parts)  # this thread works as well; whoever is free takes the next part
+
+        def drain():
+            for part in shared:
+                work(part)
+
+        others = [self._pool.submit(drain) for _ in range(self.threads - 1)] if self._pool else []
+        drain()
+        for other in others:
+            other.result()
         self.accepted += self.walkers.accepted[self.replica_at]
         self.attempts += self.walkers.tried[self.replica_at]
         if self.pairs:
@@ -109,10 +118,10 @@ class Chains:
         self.round += 1
 
     def _parts(self) -> list[tuple[int, int]]:
-        """Rows of walkers for each thread, of about equal work by what they accepted last: accepted moves cost more."""
+        """Rows of walkers, three parts for each thread, of about equal work by what they accepted last: accepted moves cost more."""
         n = len(self.replica_at)
         cost = np.cumsum(1.0 + self.walkers.tried + ACCEPTED_COST * self.walkers.accepted)
-        cuts = np.searchsorted(cost, np.linspace(0, cost[-1], min(n, self.threads) + 1)[1:-1], side="right")
+        cuts = np.searchsorted(cost, np.linspace(0, cost[-1], min(n, 3 * self.threads) + 1)[1:-1], side="right")
         return [(int(a), int(b)) for a, b in pairwise([0, *cuts, n]) if b > a]
 
     @property
