@@ -20,7 +20,7 @@ from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate import chains as markov
 from alloygen.estimate.mixture import CHUNK, Mixture
 from alloygen.estimate.result import Estimate
-from alloygen.estimate.weights import MIN_ESS, _user_level
+from alloygen.estimate.weights import MIN_ESS, user_level
 
 
 class MBAR:
@@ -131,7 +131,7 @@ class MBAR:
                 f"{what} rests on {size:.1f} effective samples (expected at least {MIN_ESS:.0f}); "
                 "sample conditions nearer to this one",
                 LowSampleSize,
-                stacklevel=_user_level(),
+                stacklevel=user_level(),
             )
 
     def _errors(self, columns, own=None) -> np.ndarray:

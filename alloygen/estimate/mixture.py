@@ -14,7 +14,7 @@ from scipy import linalg, sparse
 from scipy.sparse import csgraph
 
 from alloygen.errors import AlloygenError, LowSampleSize
-from alloygen.estimate.weights import _user_level
+from alloygen.estimate.weights import user_level
 
 CHUNK = 2**22  # numbers in a block of samples x states: 32 MB
 COARSE = 20_000  # rows of the thinned data on which the solution starts
@@ -172,7 +172,7 @@ class Mixture:
         )
         if worst[0] < 1:
             raise AlloygenError(text)
-        warnings.warn(f"{text}; free energies across are unreliable", LowSampleSize, stacklevel=_user_level())
+        warnings.warn(f"{text}; free energies across are unreliable", LowSampleSize, stacklevel=user_level())
 
     def project(self, left) -> np.ndarray:
         """sum_n z_n V_n (C, K) for rows z of ``left`` (C, M), dense or sparse."""

@@ -134,7 +134,7 @@ def forward_ness(log_w_reference) -> float:
     return float(np.exp(-log_mean_exp(log_w) - log_mean_exp(-log_w)))
 
 
-def _user_level() -> int:
+def user_level() -> int:
     """The ``stacklevel`` of a warning that points at the first caller outside this package."""
     frame, level = sys._getframe(1), 1
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("alloygen", "functools"):
@@ -152,5 +152,5 @@ def warn_if_low(log_w, what: str) -> None:
             f"expected at least {MIN_ESS:.0f} and at most {MAX_SHARE:.0%}): the value and its error bar are "
             "unreliable. Draw more samples, or refine them (annealing, or a model trained nearer to this condition).",
             LowSampleSize,
-            stacklevel=_user_level(),
+            stacklevel=user_level(),
         )

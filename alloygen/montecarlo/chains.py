@@ -74,6 +74,9 @@ class Chains:
         self.replica_at = np.arange(n)
         pairs = [np.asarray(p, dtype=np.int64) for p in (pairs or [])]
         self.pairs = [np.concatenate([p + k * len(self.T) for k in range(self.copies)]) for p in pairs]
+        everywhere = np.tile(self.beta, self.copies), np.tile(self.mu, (self.copies, 1))
+        self._joint = (*everywhere, np.zeros((n, 0)))  # beta and mu of every copy's conditions, and no bias
+        self._short = self._is_short()
         self.tried = [np.zeros(len(p), dtype=np.int64) for p in self.pairs]
         self.swapped = [np.zeros(len(p), dtype=np.int64) for p in self.pairs]
         self.accepted, self.attempts = np.zeros((2, n), dtype=np.int64)  # by condition, all copies
@@ -124,18 +127,15 @@ class Chains:
         cuts = np.searchsorted(cost, np.linspace(0, cost[-1], min(n, 3 * self.threads) + 1)[1:-1], side="right")
         return [(int(a), int(b)) for a, b in pairwise([0, *cuts, n]) if b > a]
 
-    @property
-    def _short(self) -> bool:
+    def _is_short(self) -> bool:
         """Whether acceptances are tabulated: two species everywhere, one short table per site."""
         t = self.tables
         return t.start.shape[1] == 1 and len(t.value) <= SHORT and (t.n_species[self.sites] == 2).all()
 
     def _exchange(self) -> None:
         k, w = int(self.round[0]) % len(self.pairs), self.walkers
-        beta, mu = np.tile(self.beta, self.copies), np.tile(self.mu, (self.copies, 1))
-        none = np.zeros((len(beta), 0))
         moves.exchange(
-            self.pairs[k], self.replica_at, w.energy, w.counts, beta, mu, none, 0, w.rng, len(w.rng) - 1,
+            self.pairs[k], self.replica_at, w.energy, w.counts, *self._joint, 0, w.rng, len(w.rng) - 1,
             self.tried[k], self.swapped[k],
         )  # fmt: skip
         at = self.replica_at.reshape(self.copies, -1)

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from alloygen.hamiltonian.flips import flip_energy, set_species
-from alloygen.montecarlo import moves
+from alloygen.montecarlo.moves import by_site, draw_pair
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
 
 SETTLED = 1e-4  # transitions are counted at smaller log f only
@@ -150,22 +150,6 @@ def flips(tables, w, r, rules, blocks):
     w.rng[r], w.energy[r] = s, e
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _pair(tables, occ, sites, s):
-    """(i, j, species to i, species to j, rng state) of a swap, drawn as in ``moves.swaps``; i < 0 if none is found."""
-    n_free = len(sites)
-    for _ in range(moves.MAX_TRIES):
-        s = step(s)
-        bits = mix(s)
-        i, j = sites[below(bits, n_free)], sites[below_low(bits, n_free)]
-        b_i, b_j = tables.sublattice[i], tables.sublattice[j]
-        of_i, of_j = tables.element_index[b_i, occ[i]], tables.element_index[b_j, occ[j]]
-        to_i, to_j = tables.species[b_i, of_j], tables.species[b_j, of_i]
-        if of_i != of_j and to_i >= 0 and to_j >= 0:
-            return i, j, to_i, to_j, s
-    return np.int64(-1), np.int64(-1), np.int64(0), np.int64(0), s
-
-
 @njit(cache=True, nogil=True)
 def swaps(tables, w, r, rules, blocks):
     """Canonical swaps: the elements of two sites change places. At most ``blocks`` blocks of attempts."""
@@ -177,7 +161,7 @@ def swaps(tables, w, r, rules, blocks):
             break
         log_f, low, high, per_width = w.log_f[r], w.low[r], w.high[r], 1.0 / rules.width
         for _ in range(rules.check):
-            i, j, to_i, to_j, s = _pair(tables, occ, rules.sites, s)
+            i, j, to_i, to_j, s = draw_pair(tables, occ, rules.sites, s)
             if i >= 0:
                 was_i, was_j = np.int64(occ[i]), np.int64(occ[j])
                 delta = flip_energy(tables, states, n_words, i, was_i, to_i)
@@ -215,22 +199,11 @@ def _count_leads(leads, jump, first, free, occ, states):
 
 
 @njit(cache=True, nogil=True)
-def _by_site(tables):
-    """(first (N,), add (N, M)): where the one table of each site begins, and what 0 -> 1 adds to its neighbours."""
-    n, m = tables.target.shape
-    first, add = np.empty(n, dtype=np.uint64), np.empty((n, m), dtype=np.int64)
-    for i in range(n):
-        first[i] = tables.start[tables.sublattice[i], 0]
-        add[i] = tables.step[tables.sublattice[i], 0, 1]
-    return first, add
-
-
-@njit(cache=True, nogil=True)
 def level_flips(tables, w, r, rules, blocks):
     """``flips`` in integers, for two species, levels and one table per site (nearest-neighbour models)."""
     occ, states, log_g, seen, target = w.occ[r], w.states[r], w.log_g[r], w.seen[r], tables.target
     free, n_free, s = rules.sites.astype(np.uint64), np.uint64(len(rules.sites)), w.rng[r]
-    first, add = _by_site(tables)
+    first, add = by_site(tables)
     square = target.shape[1] == 4 and (add == 1).all()  # the square lattice: four equal neighbours, unrolled
     jump = np.stack((rules.jump, -rules.jump)).astype(np.uint64)
     low, n, scan, leads = np.uint64(w.low[r]), np.uint64(w.high[r] - w.low[r] + 1), min(rules.check, len(free)), w.leads[r]

@@ -81,6 +81,17 @@ def flips(tables, walkers, lo, hi, beta, mu, attempts, sites):
 
 
 @njit(cache=True, nogil=True)
+def by_site(tables):
+    """(first (N,), add (N, M)): where the one table of each site begins, and what 0 -> 1 adds to its neighbours."""
+    n, m = tables.target.shape
+    first, add = np.empty(n, dtype=np.uint64), np.empty((n, m), dtype=np.int64)
+    for i in range(n):
+        first[i] = tables.start[tables.sublattice[i], 0]
+        add[i] = tables.step[tables.sublattice[i], 0, 1]
+    return first, add
+
+
+@njit(cache=True, nogil=True)
 def threshold_flips(tables, walkers, lo, hi, beta, mu, attempts, sites):
     """``flips`` for two species and short tables (nearest-neighbour models): acceptances are looked up, nothing branches.
 
@@ -88,11 +99,8 @@ def threshold_flips(tables, walkers, lo, hi, beta, mu, attempts, sites):
     """
     n_free, n_words = np.uint64(len(sites)), walkers.states.shape[1] // walkers.occ.shape[1]
     n_words, n_targets = np.uint64(n_words), np.uint64(tables.target.shape[1])
-    free, first = sites.astype(np.uint64), np.empty(len(tables.sublattice), dtype=np.uint64)
-    target, add = tables.target, np.empty(tables.target.shape, dtype=np.int64)
-    for i in range(len(first)):
-        first[i] = tables.start[tables.sublattice[i], 0]
-        add[i] = tables.step[tables.sublattice[i], 0, 1]
+    free, target = sites.astype(np.uint64), tables.target
+    first, add = by_site(tables)
     square = n_targets == 4 and (add == 1).all()  # the square lattice: four equal neighbours, unrolled
     threshold = np.empty((len(tables.value), 2), dtype=np.uint64)
     for r in range(lo, hi):
@@ -146,29 +154,38 @@ def _tell(tables, states, n_words, i, j, old, new):
     return met
 
 
+@njit(cache=True, nogil=True, inline="always")
+def draw_pair(tables, occ, sites, s):
+    """(i, j, species to i, species to j, rng state) of a swap; i < 0 if none is found.
+
+    Pairs of sites are drawn until their elements differ and both sublattices hold both; the number of such pairs does not
+    change by a swap, so the proposal is symmetric.
+    """
+    n_free = len(sites)
+    for _ in range(MAX_TRIES):
+        s = step(s)
+        bits = mix(s)
+        i, j = sites[below(bits, n_free)], sites[below_low(bits, n_free)]
+        b_i, b_j = tables.sublattice[i], tables.sublattice[j]
+        of_i, of_j = tables.element_index[b_i, occ[i]], tables.element_index[b_j, occ[j]]
+        to_i, to_j = tables.species[b_i, of_j], tables.species[b_j, of_i]
+        if of_i != of_j and to_i >= 0 and to_j >= 0:
+            return i, j, to_i, to_j, s
+    return np.int64(-1), np.int64(-1), np.int64(0), np.int64(0), s
+
+
 @njit(cache=True, nogil=True)
 def swaps(tables, walkers, lo, hi, beta, attempts, sites):
     """``attempts`` canonical swaps: the elements of two sites change places where both sites allow it.
 
-    Pairs of sites are drawn until their elements differ and both sublattices hold both; the number of such pairs does not
-    change by a swap, so the proposal is symmetric. Accepted with min(1, exp(-beta dE)).
+    Drawn by ``draw_pair``, accepted with min(1, exp(-beta dE)).
     """
-    n_free, n_words = len(sites), walkers.states.shape[1] // walkers.occ.shape[1]
+    n_words = walkers.states.shape[1] // walkers.occ.shape[1]
     for r in range(lo, hi):
         occ, states, s, e = walkers.occ[r], walkers.states[r], walkers.rng[r], walkers.energy[r]
         b, done = beta[r], 0
         for _ in range(attempts):
-            i, j, to_i, to_j = -1, -1, -1, -1
-            for _ in range(MAX_TRIES):
-                s = step(s)
-                bits = mix(s)
-                i, j = sites[below(bits, n_free)], sites[below_low(bits, n_free)]
-                b_i, b_j = tables.sublattice[i], tables.sublattice[j]
-                of_i, of_j = tables.element_index[b_i, occ[i]], tables.element_index[b_j, occ[j]]
-                to_i, to_j = tables.species[b_i, of_j], tables.species[b_j, of_i]
-                if of_i != of_j and to_i >= 0 and to_j >= 0:
-                    break
-                i = -1
+            i, j, to_i, to_j, s = draw_pair(tables, occ, sites, s)
             if i < 0:
                 continue
             was_i, was_j = np.int64(occ[i]), np.int64(occ[j])

@@ -16,7 +16,7 @@ import torch
 
 from alloygen.errors import AlloygenError, CheckpointError, NotConverged
 from alloygen.estimate.chains import equilibration, mean
-from alloygen.estimate.weights import _user_level
+from alloygen.estimate.weights import user_level
 from alloygen.interrupt import interrupt_flag
 from alloygen.scan import Scan
 
@@ -274,10 +274,10 @@ def _warn(scan: Scan, sampler: _Sampler) -> None:
     bad = [c for c in range(len(scan)) if not scan.convergence[c].converged]
     if not sampler.reached:
         warnings.warn(f"the precision {dict(sampler.run.precision)} was not reached with {scan.n} samples per condition. Raise max_n.",
-                      NotConverged, stacklevel=_user_level())  # fmt: skip
+                      NotConverged, stacklevel=user_level())  # fmt: skip
     if bad:
         c = min(bad, key=lambda k: scan.convergence[k].effective_samples)
         warnings.warn(
             f"{len(bad)} of {len(scan)} conditions have not converged; T={scan.T[c]:g}, mu={scan.mu[c].tolist()}: "
-            f"{scan.convergence[c].note}", NotConverged, stacklevel=_user_level(),
+            f"{scan.convergence[c].note}", NotConverged, stacklevel=user_level(),
         )  # fmt: skip
