@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from alloygen.errors import ConfigError
+from alloygen.nn.masked import NETWORKS
 from alloygen.orders import FAMILIES, IMAGES
 
 
@@ -39,29 +40,70 @@ class DataConfig:
 
 
 @dataclass
+class ConditionsConfig:
+    """The range that training without data walks through (objectives "reinforce" and "marginal").
+
+    T = [low, high]; mu = [low, high] of the last element minus the first for a binary, else one such pair per element
+    after the first. ``n_T`` temperatures times ``n_mu`` chemical potentials at a time; ``step_T`` and ``step_mu`` are the
+    largest steps an iteration, as shares of the range.
+    """
+
+    T: list = field(default_factory=list)
+    mu: list = field(default_factory=list)
+    n_T: int = 5
+    n_mu: int = 5
+    step_T: float = 0.1
+    step_mu: float = 0.0625
+
+
+@dataclass
 class ModelConfig:
-    """Size of the network. kind: "causal"."""
+    """What the model is and its size.
+
+    kind : "causal" (order-causal Transformer on physical logits), "arm" (autoregressive over a masked network) or "mam"
+        (marginalization model)
+    network : of "arm" and "mam": "mlp", "painn" or "transformer"
+    neighbours : of "causal"; radial, cutoff, offset : of "painn"; trunks : 1 or 2, of "mam"
+    """
 
     kind: str = "causal"
+    network: str = "transformer"
     width: int = 128
     depth: int = 4
     heads: int = 4
     expand: int = 3
     neighbours: int | None = None
+    radial: int = 20
+    cutoff: float = 2.5
+    offset: float = 0.5
+    trunks: int = 1
 
 
 @dataclass
 class TrainingConfig:
     """One loop.
 
+    objective : "likelihood" (on Monte Carlo data), "reinforce" (reverse KL through the chain, no data) or "marginal" (the
+        same for a "mam": REINFORCE on the marginal, and consistency)
+    consistency : lambda / N of the consistency term; gibbs : sites erased and redrawn an iteration ("marginal")
+    advantage_floor : smallest standard deviation (nats) that advantages are divided by; 0 is the published rule
+    minutes : wall-clock budget, 0 for none; the learning rate falls to zero at ``steps`` or here, whichever comes first
+    accumulate : parts that a batch is cut into to save memory; precision : "float32", or "bf16" autocast
     orders : weights of the order families; images : the symmetry images that they are moved by
     known : fraction of samples with a random known set in front
     soft_labels : train on heat-bath conditionals; label_images : average them over these symmetry images
     floor : the share of frozen conditions in the batches, see ``training.Dataset``
     """
 
+    objective: str = "likelihood"
     steps: int = 1000
+    minutes: float = 0.0
     batch: int = 128
+    accumulate: int = 1
+    precision: str = "float32"
+    consistency: float = 4.0
+    gibbs: int = 4
+    advantage_floor: float = 0.0
     lr: float = 1e-3
     warmup: int = 100
     weight_decay: float = 0.01
@@ -77,6 +119,7 @@ class TrainingConfig:
     threads: int = 0
     device: str = "cpu"
     validate_every: int = 500
+    validate_samples: int = 128
     checkpoint_minutes: float = 3.0
 
 
@@ -87,6 +130,7 @@ class Config:
     name: str
     system: SystemConfig
     data: DataConfig
+    conditions: ConditionsConfig
     model: ModelConfig
     training: TrainingConfig
 
@@ -102,7 +146,15 @@ class Config:
         return json.dumps(d, sort_keys=True)
 
 
-_SECTIONS = {"system": SystemConfig, "data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
+_SECTIONS = {
+    "system": SystemConfig,
+    "data": DataConfig,
+    "conditions": ConditionsConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+}
+OBJECTIVES = {"likelihood": ("causal", "arm"), "reinforce": ("causal", "arm"), "marginal": ("mam",)}
+PRECISIONS = ("float32", "bf16")
 
 
 def load_config(source) -> Config:
@@ -154,24 +206,76 @@ def _check_type(key: str, default, value) -> None:
 
 
 def _check(c: Config) -> None:
-    t, m, d = c.training, c.model, c.data
-    repeats = np.asarray(c.system.repeats, dtype=object)
-    rules = [
-        (
-            repeats.shape in ((3,), (3, 3)) and all(isinstance(n, int) for n in repeats.flat),
-            "system.repeats",
-            "three whole numbers, or a 3x3 matrix of them",
-            c.system.repeats,
-        ),
+    """Every rule in turn: (holds, key, what was expected, what came)."""
+    objective = c.training.objective
+    if objective not in OBJECTIVES:
+        raise ConfigError(f"training.objective: expected one of {tuple(OBJECTIVES)}, got {objective!r}")
+    where = _data_rules(c.data) if objective == "likelihood" else _walk_rules(c)
+    for ok, key, expected, got in [*_system_rules(c.system), *where, *_model_rules(c), *_training_rules(c.training)]:
+        if not ok:
+            raise ConfigError(f"{key}: expected {expected}, got {got!r}")
+
+
+def _system_rules(s: SystemConfig) -> list:
+    repeats = np.asarray(s.repeats, dtype=object)
+    fits = repeats.shape in ((3,), (3, 3)) and all(isinstance(n, int) for n in repeats.flat)
+    return [(fits, "system.repeats", "three whole numbers, or a 3x3 matrix of them", s.repeats)]
+
+
+def _data_rules(d: DataConfig) -> list:
+    return [
         (len(expand(d.T)) > 0 and (expand(d.T) > 0).all(), "data.T", "temperatures above 0", d.T),
         (len(expand(d.mu)) > 0, "data.mu", "a list of chemical potentials", d.mu),
         (d.samples >= 1 and d.sweeps >= 1 and d.burn >= 0, "data", "samples >= 1, sweeps >= 1, burn >= 0", d),
-        (m.kind == "causal", "model.kind", "'causal'", m.kind),
-        (m.heads >= 2 and m.heads % 2 == 0, "model.heads", "an even number", m.heads),
-        (m.width % max(2, 2 * m.heads) == 0, "model.width", f"a multiple of 2 * heads = {2 * m.heads}", m.width),
-        (m.depth >= 1 and m.expand >= 1, "model", "depth >= 1 and expand >= 1", m),
+    ]
+
+
+def _walk_rules(c: Config) -> list:
+    w, t = c.conditions, c.training
+    n = w.n_T * w.n_mu
+    pairs = mu_ranges(w.mu)
+    return [
+        (_is_range(w.T) and w.T[0] > 0, "conditions.T", "[low, high] with 0 < low <= high", w.T),
+        (all(map(_is_range, pairs)), "conditions.mu", "[low, high] with low <= high, or one pair per element after the first", w.mu),
+        (w.n_T >= 1 and w.n_mu >= 1, "conditions", "n_T >= 1 and n_mu >= 1", (w.n_T, w.n_mu)),
+        (0 <= w.step_T <= 1 and 0 <= w.step_mu <= 1, "conditions", "step_T and step_mu in [0, 1]", (w.step_T, w.step_mu)),
+        (t.batch % max(n, 1) == 0, "training.batch", f"a multiple of the {n} conditions (n_T = {w.n_T} times n_mu = {w.n_mu})",
+         t.batch),
+        (t.batch >= 2 * n, "training.batch", f"at least two samples for each of the {n} conditions, to centre them", t.batch),
+    ]  # fmt: skip
+
+
+def _model_rules(c: Config) -> list:
+    m, objective = c.model, c.training.objective
+    kinds = tuple(dict.fromkeys(k for names in OBJECTIVES.values() for k in names))
+    attends = m.kind == "causal" or m.network == "transformer"
+    return [
+        (m.kind in kinds, "model.kind", f"one of {kinds}", m.kind),
+        (m.kind in OBJECTIVES[objective], "model.kind", f"{' or '.join(map(repr, OBJECTIVES[objective]))}, which the objective "
+         f"{objective!r} is for", m.kind),
+        (m.network in NETWORKS, "model.network", f"one of {tuple(NETWORKS)}", m.network),
+        (not attends or (m.heads >= 2 and m.heads % 2 == 0), "model.heads", "an even number", m.heads),
+        (not attends or m.width % max(2, 2 * m.heads) == 0, "model.width", f"a multiple of 2 * heads = {2 * m.heads}", m.width),
+        (m.width >= 1 and m.depth >= 1 and m.expand >= 1, "model", "width >= 1, depth >= 1 and expand >= 1", m),
+        (m.radial >= 1 and 0 <= m.offset < m.cutoff, "model", "radial >= 1 and 0 <= offset < cutoff",
+         (m.radial, m.offset, m.cutoff)),
+        (m.trunks == 1 or (m.trunks == 2 and m.kind == "mam"), "model.trunks", "1, or 2 for a mam", m.trunks),
+    ]  # fmt: skip
+
+
+def _training_rules(t: TrainingConfig) -> list:
+    families = len(t.orders) > 0 and set(t.orders) <= set(FAMILIES) and sum(t.orders.values()) > 0
+    families = families and min(t.orders.values()) >= 0
+    return [
         (t.steps >= 1 and t.batch >= 1, "training", "steps >= 1 and batch >= 1", (t.steps, t.batch)),
+        (t.minutes >= 0, "training.minutes", "a number of at least 0", t.minutes),
+        (1 <= t.accumulate <= t.batch, "training.accumulate", f"between 1 and the batch of {t.batch}", t.accumulate),
+        (t.precision in PRECISIONS, "training.precision", f"one of {PRECISIONS}", t.precision),
+        (t.consistency >= 0, "training.consistency", "lambda / N of at least 0", t.consistency),
+        (t.gibbs >= 1, "training.gibbs", "at least 1 site", t.gibbs),
+        (t.advantage_floor >= 0, "training.advantage_floor", "at least 0 nats", t.advantage_floor),
         (t.validate_every >= 1, "training.validate_every", "at least 1", t.validate_every),
+        (t.validate_samples >= 2, "training.validate_samples", "at least 2", t.validate_samples),
         (t.warmup >= 0 and t.threads >= 0, "training", "warmup >= 0 and threads >= 0", (t.warmup, t.threads)),
         (t.clip > 0 and t.floor > 0, "training", "clip > 0 and floor > 0", (t.clip, t.floor)),
         (t.lr > 0, "training.lr", "a number above 0", t.lr),
@@ -179,19 +283,17 @@ def _check(c: Config) -> None:
         (0 <= t.known <= 1, "training.known", "a fraction in [0, 1]", t.known),
         (t.images in IMAGES, "training.images", f"one of {IMAGES}", t.images),
         (t.label_images in IMAGES, "training.label_images", f"one of {IMAGES}", t.label_images),
-        (
-            len(t.orders) > 0
-            and set(t.orders) <= set(FAMILIES)
-            and sum(t.orders.values()) > 0
-            and min(t.orders.values()) >= 0,
-            "training.orders",
-            f"weights >= 0 of families among {FAMILIES}",
-            t.orders,
-        ),
+        (families, "training.orders", f"weights >= 0 of families among {FAMILIES}", t.orders),
     ]
-    for ok, key, expected, got in rules:
-        if not ok:
-            raise ConfigError(f"{key}: expected {expected}, got {got!r}")
+
+
+def mu_ranges(mu: list) -> list:
+    """[low, high] pairs, one per element after the first, of ``conditions.mu``."""
+    return mu if len(mu) and isinstance(mu[0], list) else [mu]
+
+
+def _is_range(pair) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) and pair[0] <= pair[1]
 
 
 def expand(values) -> np.ndarray:

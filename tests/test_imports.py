@@ -14,7 +14,7 @@ ROOT = Path(alloygen.__file__).parent
 ROOMS = [
     "errors", "units", "progress", "interrupt", "lattice", "conditions", "supercell", "io.atomic", "io.structures", "convert",
     "hamiltonian", "data", "exact", "nn", "orders", "models", "objectives", "estimate", "io.checkpoint", "ensemble", "scan",
-    "hull", "montecarlo", "config", "training", "generate", "phase", "io", "evaluate", "plot", "testing", "resolve", "api",
+    "hull", "montecarlo", "config", "dataset", "tasks", "training", "generate", "phase", "io", "evaluate", "plot", "testing", "resolve", "api",
     "cli",
 ]
 # Looked up by name inside a function, so that a name can stand for what ships.

@@ -1,5 +1,6 @@
 """Generative models. ``MODELS`` names the kinds that a checkpoint or a configuration may ask for."""
 
 from alloygen.models.causal import CausalModel
+from alloygen.models.masked import AutoregressiveModel, MarginalizationModel
 
-MODELS = {CausalModel.kind: CausalModel}
+MODELS = {m.kind: m for m in (CausalModel, AutoregressiveModel, MarginalizationModel)}

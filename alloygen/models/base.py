@@ -23,6 +23,7 @@ class Model(nn.Module, ABC):
     hamiltonian: Hamiltonian
     ranges: dict
     kind: str
+    options: tuple[str, ...]  # the keyword arguments that ``config`` returns
 
     @abstractmethod
     def log_prob(self, occ, T, mu, order, known=None) -> torch.Tensor: ...

@@ -32,6 +32,7 @@ class CausalModel(Model):
     """
 
     kind = "causal"
+    options = ("width", "depth", "heads", "expand", "neighbours")
 
     def __init__(
         self,

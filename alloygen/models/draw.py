@@ -16,8 +16,10 @@ def trained_family(model: Model) -> str:
 
 
 def trained_orders(model: Model, n: int, generator: torch.Generator, family: str | None = None) -> torch.Tensor:
-    """n orders (n, N) of a family (None: ``trained_family``), moved by random translations."""
-    return orders.draw(family or trained_family(model), model.hamiltonian.lattice, n, generator)
+    """n orders (n, N) of a family (None: ``trained_family``), moved by random translations, or not moved at all where
+    the model was trained so (a fixed-order model)."""
+    images = "none" if getattr(model, "metadata", {}).get("images") == "none" else "translations"
+    return orders.draw(family or trained_family(model), model.hamiltonian.lattice, n, generator, images)
 
 
 def draw(

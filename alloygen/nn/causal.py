@@ -18,11 +18,11 @@ from alloygen.nn.rope import rotate, rotations
 
 
 class Block(nn.Module):
-    """Pre-norm attention and SiLU block, each norm scaled and shifted by the condition."""
+    """Pre-norm attention and feed-forward block, each norm scaled and shifted by the condition."""
 
-    def __init__(self, width: int, heads: int, expand: int):
+    def __init__(self, width: int, heads: int, expand: int, causal: bool = True, activation=F.silu):
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal, self.activation = heads, causal, activation
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.up = nn.Linear(width, expand * width)
@@ -43,14 +43,14 @@ class Block(nn.Module):
         q, k = rotate(q, *q_angle).transpose(1, 2), rotate(k, *k_angle).transpose(1, 2)
         v = v.transpose(1, 2)
         if cache is None:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         else:
             keys, values, step = cache
             keys[:, :, step], values[:, :, step] = k[:, :, 0], v[:, :, 0]
             y = F.scaled_dot_product_attention(q, keys[:, :, : step + 1], values[:, :, : step + 1])
         x = x + self.out(y.transpose(1, 2).reshape(b, t, w))
         h = F.layer_norm(x, (w,)) * (1 + scale_m) + shift_m
-        return x + self.down(F.silu(self.up(h)))
+        return x + self.down(self.activation(self.up(h)))
 
 
 class CausalTransformer(nn.Module):

@@ -1,4 +1,4 @@
-"""Embeddings of the condition (T, mu)."""
+"""Embeddings of the condition (T, mu): scaled to the trained range, and their sinusoidal features."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import torch
 from torch import nn
 
 
-class ConditionEmbedding(nn.Module):
-    """Fourier features of T, 1/T, mu and mu/T, scaled to the trained range, through a two-layer network.
+class ScaledCondition(nn.Module):
+    """T, 1/T, mu and mu/T scaled to the trained range: ``n`` numbers of order one, which know no unit.
 
     ranges : {"T": (low, high), "mu": [(low, high) per independent element]}
     """
 
-    def __init__(self, width: int, ranges: dict, frequencies: int = 4):
+    def __init__(self, ranges: dict):
         super().__init__()
-        self.frequencies = frequencies
         low, high = ranges["T"]
         mu = torch.tensor(ranges["mu"], dtype=torch.float64).reshape(-1, 2)
         scale = mu.abs().amax(1).clamp_min(1e-12)
@@ -28,13 +27,28 @@ class ConditionEmbedding(nn.Module):
         half = torch.cat([torch.tensor([high - low, 1 / low - 1 / high]).double(), mu[:, 1] - mu[:, 0]]) / 2
         self.register_buffer("spread", torch.where(half < 1e-9, 1.0, half), persistent=False)
         self.register_buffer("mu_beta", low / scale, persistent=False)
-        n = 2 + 2 * len(mu)
-        self.net = nn.Sequential(nn.Linear(n * (1 + 2 * frequencies), width), nn.SiLU(), nn.Linear(width, width))
+        self.n = 2 + 2 * len(mu)
+
+    def scaled(self, T: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
+        """T (B,), mu (B, n_elements - 1) -> (B, n)."""
+        x = torch.cat([T[:, None], 1 / T[:, None], mu], dim=1).double()
+        return torch.cat([(x - self.center) / self.spread, mu * self.mu_beta / T[:, None]], dim=1).float()
+
+    def forward(self, T: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
+        return self.scaled(T, mu)
+
+
+class ConditionEmbedding(ScaledCondition):
+    """Fourier features (Tancik et al., NeurIPS 2020) of the scaled condition through a two-layer network."""
+
+    def __init__(self, width: int, ranges: dict, frequencies: int = 4):
+        super().__init__(ranges)
+        self.frequencies = frequencies
+        self.net = nn.Sequential(nn.Linear(self.n * (1 + 2 * frequencies), width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, T: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
         """T (B,), mu (B, n_elements - 1) -> (B, width)."""
-        x = torch.cat([T[:, None], 1 / T[:, None], mu], dim=1).double()
-        x = torch.cat([(x - self.center) / self.spread, mu * self.mu_beta / T[:, None]], dim=1).float()
+        x = self.scaled(T, mu)
         k = math.pi / 2 * 2.0 ** torch.arange(self.frequencies, device=x.device)
         angle = x[..., None] * k
         return self.net(torch.cat([x, angle.sin().flatten(1), angle.cos().flatten(1)], dim=1))

@@ -32,9 +32,22 @@ def wave_vectors(lattice: Lattice) -> np.ndarray:
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
 
-def rotations(lattice: Lattice, heads: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+def axis_wave_vectors(lattice: Lattice) -> np.ndarray:
+    """Integer vectors m (n, 3) of the waves 2 pi n / L along one supercell axis at a time, n = 1 .. L / 2, longest first.
+
+    The choice of Du et al. (arXiv:2603.14695): "quantised frequencies, independently for each lattice dimension".
+    """
+    cells = len(lattice.offsets) // lattice.n_sublattices
+    # the length of an axis is the number of cells along it before the supercell repeats (Smith's way for skewed cells)
+    lengths = [next(k for k in range(1, cells + 1) if (k * row % cells == 0).all()) for row in np.rint(
+        np.linalg.inv(lattice.matrix) * cells).astype(np.int64).T]
+    rows = [(n, axis) for axis, length in enumerate(lengths) for n in range(1, length // 2 + 1)]
+    return np.array([n * np.eye(3, dtype=np.int64)[a] for n, a in sorted(rows)], dtype=np.int64).reshape(-1, 3)
+
+
+def rotations(lattice: Lattice, heads: int, width: int, waves=wave_vectors) -> tuple[torch.Tensor, torch.Tensor]:
     """cos and sin (N, heads, width // 2) of the angles of each site; wave vectors are dealt to heads in turn."""
-    m = wave_vectors(lattice)
+    m = waves(lattice)
     pairs = width // 2
     if len(m) == 0:
         m = np.zeros((1, 3), dtype=np.int64)

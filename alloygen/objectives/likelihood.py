@@ -54,3 +54,33 @@ def likelihood(model, occ, T, mu, order, labels=None, given=None):
     if given is not None:
         steps = steps.masked_fill(torch.gather(given, 1, order), 0.0)
     return steps.sum(1), hard.detach().sum(1)
+
+
+def random_depth(order, generator, given=None) -> torch.Tensor:
+    """A step (B,) of each order to stop at, uniform over those that are not given (given sites come first)."""
+    b, n = order.shape
+    first = torch.zeros(b, dtype=torch.long) if given is None else given.sum(1).cpu()
+    u = torch.rand(b, generator=generator, dtype=torch.float64)
+    return (first + (u * (n - first)).long()).clamp_max(n - 1).to(order.device)
+
+
+def masked_likelihood(model, occ, T, mu, order, depth, labels=None, given=None) -> torch.Tensor:
+    """The same loss (B,) for a masked network, from one pass with the first ``depth`` (B,) sites of the order decided.
+
+        1/2 N l_d + 1/2 N / (N - d) sum_{t >= d} l_t,    l_t = -sum_a h_t(a) log p(x_s(t) = a | x_s(<d))
+
+    The first part, over a uniform d, is the loss of the order. The second has every undecided site come next: for random
+    orders it has the same mean and less noise, for others it is the loss of a neighbouring order.
+    """
+    rank = torch.argsort(order, dim=1)
+    logp = model.conditionals(occ, T, mu, rank < depth[:, None])
+    logp = torch.gather(logp, 1, order[..., None].expand(-1, -1, logp.shape[2]))
+    if labels is None:
+        steps = -torch.gather(logp, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
+    else:
+        steps = -(labels * logp.masked_fill(labels == 0, 0.0)).sum(2)
+    n = torch.full_like(depth, order.shape[1]) if given is None else (~given).sum(1)
+    step = torch.arange(order.shape[1], device=order.device)
+    open_ = step >= depth[:, None]
+    weight = 0.5 * n[:, None] * ((step == depth[:, None]) + open_ / open_.sum(1, keepdim=True))
+    return (steps * weight).sum(1)

@@ -1,0 +1,136 @@
+"""Training data: Monte Carlo samples over a grid of conditions, drawn with random symmetry images and orders."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alloygen import orders
+from alloygen.config import Config, expand
+from alloygen.errors import AlloygenError
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.io.checkpoint import VERSION, read_tensors, write_tensors
+from alloygen.objectives.likelihood import heat_bath, symmetrised
+
+
+@dataclass
+class Batch:
+    """One batch of training data: configurations with their conditions, orders and soft labels by step."""
+
+    occ: torch.Tensor
+    T: torch.Tensor
+    mu: torch.Tensor
+    order: torch.Tensor
+    labels: torch.Tensor | None
+    given: torch.Tensor | None
+
+
+class Dataset:
+    """Monte Carlo samples over a grid of conditions, drawn with random symmetry images.
+
+    Conditions are drawn in proportion to ``floor`` plus the mean heat-bath entropy of their samples over the largest
+    one, so that frozen ground states, which are learned at once, do not fill the batches.
+    """
+
+    def __init__(self, hamiltonian: Hamiltonian, T, mu, occ, floor: float):
+        self.hamiltonian = hamiltonian
+        self.T, self.mu = torch.as_tensor(T), torch.as_tensor(mu)
+        self.occ = torch.as_tensor(occ)  # (C, n, N) int8
+        self.weights = floor + self._entropy()
+        self.moves = self._moves()
+
+    def _moves(self) -> list[torch.Tensor]:
+        """Point operations of the lattice that leave the energy alone, and its translations, as site permutations.
+
+        An expansion may have less symmetry than its lattice, for example other ECIs on each of two like sublattices.
+        """
+        h = self.hamiltonian
+        points, translations = (torch.as_tensor(m) for m in orders.symmetry_moves(h.lattice, "all"))
+        occ = h.random(8, torch.Generator().manual_seed(0))
+        images = occ[:, torch.argsort(points, dim=1)]  # (8, operations, N)
+        change = h.energy(images.flatten(0, 1)).view(8, -1) - h.energy(occ)[:, None]
+        return [points[(change.abs() < 1e-9 * (1 + h.energy(occ).abs().max())).all(0)], translations]
+
+    def _entropy(self, most: int = 16) -> torch.Tensor:
+        out = []
+        for c in range(len(self.T)):
+            occ = self.occ[c, :most].long()
+            p = heat_bath(self.hamiltonian, occ, self.T[c].expand(len(occ)), self.mu[c].expand(len(occ), -1))
+            out.append(-torch.xlogy(p, p).sum((1, 2)).mean())
+        entropy = torch.stack(out)
+        return entropy / entropy.max().clamp_min(1e-12)
+
+    def batch(self, config, generator: torch.Generator) -> Batch:
+        n = config.batch
+        c = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        k = torch.randint(self.occ.shape[1], (n,), generator=generator)
+        occ = self.occ[c, k].long()
+        for moves in self.moves:
+            pick = torch.randint(len(moves), (n,), generator=generator)
+            occ = torch.empty_like(occ).scatter_(1, moves[pick], occ)
+        order = draw_orders(self.hamiltonian.lattice, config, n, generator)
+        given = None
+        if config.known > 0:
+            share = torch.rand(n, 1, generator=generator) * (torch.rand(n, 1, generator=generator) < config.known)
+            given = torch.rand(n, order.shape[1], generator=generator) < share
+            order = orders.known_first(order, given)
+        T, mu = self.T[c], self.mu[c]
+        labels = self._labels(occ, T, mu, order, config.label_images) if config.soft_labels else None
+        return Batch(occ, T, mu, order, labels, given)
+
+    def _labels(self, occ, T, mu, order, images: str) -> torch.Tensor:
+        labels = heat_bath(self.hamiltonian, occ, T, mu)
+        points, translations = self.moves
+        if images == "none":
+            group = torch.arange(occ.shape[1])[None]
+        else:
+            group = translations if images == "translations" else translations[:, points].flatten(0, 1)
+        return symmetrised(labels, occ, order, group)
+
+
+def draw_orders(lattice, config, n: int, generator: torch.Generator) -> torch.Tensor:
+    """n orders (n, N) of the families that ``config.orders`` weighs, moved by the images that it names."""
+    families = sorted(config.orders)
+    weights = torch.tensor([float(config.orders[f]) for f in families])
+    pick = torch.multinomial(weights, n, replacement=True, generator=generator)
+    order = torch.empty(n, lattice.n_sites, dtype=torch.long)
+    for k, family in enumerate(families):
+        rows = (pick == k).nonzero()[:, 0]
+        if len(rows):
+            order[rows] = orders.draw(family, lattice, len(rows), generator, config.images)
+    return order
+
+
+def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> Dataset:
+    """Replica-exchange samples of the configured grid; kept in ``path`` and read back when they fit."""
+    from alloygen.montecarlo.sampling import replica_exchange
+
+    d = config.data
+    T, values = expand(d.T), expand(d.mu)
+    if len(hamiltonian.elements) != 2:
+        raise AlloygenError(f"expected a binary alloy for the grid data.mu, got the elements {hamiltonian.elements}")
+    mu = np.column_stack([np.zeros(len(values)), values])
+    key = json.dumps([hamiltonian.fingerprint, hamiltonian.lattice.to_dict(), vars(d)], sort_keys=True)
+    if path.exists():
+        tensors, meta = read_tensors(path)
+        if meta.get("key") == key:
+            return Dataset(hamiltonian, tensors["T"], tensors["mu"], tensors["occ"], config.training.floor)
+    s = replica_exchange(
+        hamiltonian,
+        T,
+        mu,
+        d.samples,
+        sweeps=d.sweeps,
+        burn=d.burn,
+        seed=d.seed,
+        progress=progress,
+        threads=config.training.threads or torch.get_num_threads(),
+        check=False,
+    )
+    tensors = {"T": torch.as_tensor(s.T), "mu": torch.as_tensor(s.mu), "occ": torch.as_tensor(s.occ)}
+    write_tensors(path, tensors, {"format": "alloygen samples", "version": VERSION, "key": key})
+    return Dataset(hamiltonian, s.T, s.mu, s.occ, config.training.floor)

@@ -1,0 +1,196 @@
+"""The models of Du et al. (arXiv:2603.14695) over masked networks: autoregressive models and marginalization models.
+
+A network reads a configuration with some sites masked and gives the conditionals of all masked sites at once. Along an
+order s the law is
+
+    q(x | s) = prod_t p_phi(x_s(t) | x_s(<t)),
+
+one pass of the network per step. A fixed-order model (FO-ARM) is one trained on a single order; an any-order model
+(AO-ARM) is trained on random ones. A marginalization model (MAM; Liu, Ramadge and Adams, ICML 2024) has a second output,
+log p_theta(x_S) of any subset S of sites in one pass. It is not normalised, so it is called ``log_marginal``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from alloygen.errors import AlloygenError, LatticeMismatch
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.models.base import Model
+from alloygen.nn.masked import NETWORKS, build
+
+ROWS = 2**16  # tokens in one pass where no gradient is kept
+
+
+class MaskedLaw(Model):
+    """What ARM and MAM share: conditionals from one pass, likelihood and sampling from N passes."""
+
+    options = ("network", "width", "depth", "heads", "expand", "radial", "cutoff", "offset", "trunks")
+
+    def __init__(
+        self,
+        hamiltonian: Hamiltonian,
+        ranges: dict,
+        *,
+        network: str = "transformer",
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        expand: int = 3,
+        radial: int = 20,
+        cutoff: float = 2.5,
+        offset: float = 0.5,
+        trunks: int = 1,
+    ):
+        super().__init__()
+        if network not in NETWORKS:
+            raise AlloygenError(f"expected a network in {sorted(NETWORKS)}, got {network!r}")
+        self.hamiltonian = hamiltonian
+        self.ranges = ranges
+        size = dict(width=width, depth=depth, heads=heads, expand=expand, radial=radial, cutoff=cutoff, offset=offset)
+        self._config = dict(network=network, **size, trunks=trunks)
+        lattice = hamiltonian.lattice
+        allowed = torch.as_tensor(lattice.element_index[lattice.sublattice] >= 0)
+        self.register_buffer("allowed", allowed, persistent=False)
+        self.trunks = self._networks(lambda outputs, marginal: build(network, lattice, ranges, outputs, marginal, size), trunks)
+
+    def _networks(self, make, trunks: int) -> nn.ModuleList:
+        return nn.ModuleList([make(self.hamiltonian.n_species, False)])
+
+    def config(self) -> dict:
+        return dict(self._config)
+
+    # ------------------------------------------------------------------ one pass
+    def _state(self, occ, decided):
+        if occ.shape[1] != self.hamiltonian.n_sites:
+            raise LatticeMismatch(
+                f"expected occupations of {self.hamiltonian.n_sites} sites, for which this model is made "
+                f"({self.hamiltonian.lattice!r}), got {occ.shape[1]}. Train a model for the other supercell."
+            )
+        return torch.where(decided, occ, self.hamiltonian.n_species)
+
+    def _law(self, logits):
+        return torch.log_softmax(logits.double().masked_fill(~self.allowed, -torch.inf), dim=2)
+
+    def conditionals(self, occ, T, mu, decided) -> torch.Tensor:
+        """log p(x_i = a | x_decided) of every site i and species a, (B, N, S) float64, in one pass.
+
+        occ (B, N) is read where ``decided`` (B, N bool) only; the rows of decided sites mean nothing.
+        """
+        return self._law(self.trunks[0](self._state(occ, decided), T, (mu - mu[:, :1])[:, 1:])[0])
+
+    # ------------------------------------------------------------------ the law
+    def log_conditionals(self, occ, T, mu, order) -> torch.Tensor:
+        """log p(x_s(t) = a | x_s(<t)) of every candidate species at every step, (B, N, S): N passes."""
+        b, n = order.shape
+        rank = torch.argsort(order, dim=1)
+        kept = n if torch.is_grad_enabled() else max(1, ROWS // (b * n))
+        out = []
+        for steps in torch.arange(n, device=order.device).split(kept):
+            k = len(steps)
+            decided = (rank[:, None] < steps[:, None]).flatten(0, 1)
+            rows = [x.repeat_interleave(k, dim=0) for x in (occ, T, mu)]
+            logp = self.conditionals(*rows, decided).view(b, k, n, -1)
+            site = order[:, steps][:, :, None, None].expand(-1, -1, 1, logp.shape[3])
+            out.append(torch.gather(logp, 2, site)[:, :, 0])
+        return torch.cat(out, dim=1)
+
+    def log_prob(self, occ, T, mu, order, known=None) -> torch.Tensor:
+        """Exact log-likelihood (B,) of occupations along ``order``; the steps of known sites do not count."""
+        chosen = torch.gather(self.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[..., 0]
+        if known is not None:
+            chosen = chosen.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)
+        return chosen.sum(1)
+
+    @torch.no_grad()
+    def sample(self, T, mu, order, generator, known=None):
+        """Draw (occ (B, N), log_prob (B,)) along ``order``: one pass a step."""
+        occ = torch.zeros_like(order)
+        decided = torch.zeros_like(order, dtype=torch.bool)
+        if known is None:
+            known = torch.full_like(order, -1)
+        log_prob = torch.zeros(len(order), dtype=torch.float64, device=order.device)
+        for site in order.split(1, dim=1):
+            given = torch.gather(known, 1, site)
+            if (given < 0).any():
+                choice, gained = self._draw(occ, T, mu, decided, site, generator)
+                log_prob += torch.where(given[:, 0] < 0, gained, 0.0)
+                given = torch.where(given < 0, choice, given)
+            occ.scatter_(1, site, given)
+            decided.scatter_(1, site, True)
+        return occ, log_prob
+
+    def _draw(self, occ, T, mu, decided, site, generator):
+        """(species (B, 1), log-probability (B,)) of one site (B, 1) each, given the decided ones."""
+        logp = self.conditionals(occ, T, mu, decided)
+        logp = torch.gather(logp, 1, site[..., None].expand(-1, -1, logp.shape[2]))[:, 0]
+        uniform = torch.rand(len(occ), 1, generator=generator, dtype=torch.float64, device=generator.device).to(occ.device)
+        choice = (uniform > logp.exp().cumsum(1)[:, :-1]).sum(1, keepdim=True)
+        return choice, torch.gather(logp, 1, choice)[:, 0]
+
+    @torch.no_grad()
+    def regenerate(self, occ, T, mu, sites, generator) -> torch.Tensor:
+        """Erase ``sites`` (B, k) of occupations (B, N) and redraw them one after another: block Gibbs on p_phi."""
+        occ = occ.clone()
+        decided = torch.ones_like(occ, dtype=torch.bool).scatter_(1, sites, False)
+        for site in sites.split(1, dim=1):
+            choice, _ = self._draw(occ, T, mu, decided, site, generator)
+            occ.scatter_(1, site, choice)
+            decided.scatter_(1, site, True)
+        return occ
+
+
+class AutoregressiveModel(MaskedLaw):
+    """ARM: fixed-order or any-order, as it is trained.
+
+    Parameters
+    ----------
+    hamiltonian : Hamiltonian
+    ranges : {"T": (low, high), "mu": [(low, high), ...]}, one mu interval per element after the first
+    network : "mlp", "painn" or "transformer"
+    width, depth, heads, expand, radial, cutoff, offset : sizes, of which each network takes its own (``nn.masked``)
+    trunks : 1; a marginalization model may have 2
+
+    Examples
+    --------
+    >>> from alloygen.hamiltonian.ising import ising
+    >>> h, order = ising(2), torch.arange(4).repeat(16, 1)
+    >>> model = AutoregressiveModel(h, {"T": [2.0, 3.0], "mu": [[0.0, 1.0]]}, network="mlp", width=8, depth=2)
+    >>> every = torch.cartesian_prod(*[torch.arange(2)] * 4)
+    >>> log_prob = model.log_prob(every, torch.full((16,), 2.5), torch.zeros(16, 2), order)
+    >>> round(float(log_prob.exp().sum()), 6)
+    1.0
+    """
+
+    kind = "arm"
+
+
+class MarginalizationModel(MaskedLaw):
+    """MAM: conditionals p_phi and marginals p_theta, by two heads on one trunk or by two networks (``trunks`` = 2).
+
+    The other parameters are those of :class:`AutoregressiveModel`. Likelihoods, samples and weights come from p_phi.
+    """
+
+    kind = "mam"
+
+    def _networks(self, make, trunks: int) -> nn.ModuleList:
+        s = self.hamiltonian.n_species
+        lattice = self.hamiltonian.lattice
+        self.register_buffer("log_species", torch.as_tensor(lattice.n_species).double().log(), persistent=False)
+        return nn.ModuleList([make(s, True)] if trunks == 1 else [make(s, False), make(0, True)])
+
+    def log_marginal(self, occ, T, mu, decided) -> torch.Tensor:
+        """log p_theta(x_decided) (B,), one pass, NOT normalised. It is learned relative to the uniform law,
+
+            log p_theta(x_S) = network(x_S, T, mu) - sum_{i in S} log(number of species of i).
+        """
+        return self.both(occ, T, mu, decided)[1]
+
+    def both(self, occ, T, mu, decided) -> tuple[torch.Tensor, torch.Tensor]:
+        """(``conditionals`` (B, N, S), ``log_marginal`` (B,)) of the same decided sites."""
+        state, dmu = self._state(occ, decided), (mu - mu[:, :1])[:, 1:]
+        sites, marginal = self.trunks[0](state, T, dmu)
+        if len(self.trunks) == 2:
+            _, marginal = self.trunks[1](state, T, dmu)
+        return self._law(sites), marginal.double() - (decided * self.log_species).sum(1)

@@ -1,0 +1,69 @@
+"""Reverse KL by REINFORCE: learning p from its energy alone, without data.
+
+    grad KL(q || p) = E_q [ grad log q(x) A(x) ],    A(x) = log q(x) + beta H(x),    H = E - mu.N
+
+(Williams, Mach. Learn. 8, 229 (1992); Wu, Wang and Zhang, Phys. Rev. Lett. 122, 080602 (2019)). A is centred within each
+condition, which changes no expectation because E_q grad log q = 0, and scaled by its standard deviation there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from alloygen.hamiltonian.cluster import Hamiltonian
+
+
+def reduced_energy(hamiltonian: Hamiltonian, occ, T, mu) -> torch.Tensor:
+    """beta (E - mu.N) (B,), float64."""
+    return (hamiltonian.energy(occ) - (hamiltonian.counts(occ) * mu).sum(1)) / (hamiltonian.kB * T)
+
+
+def advantage(value: torch.Tensor, condition: torch.Tensor, floor: float | None = 0.0) -> torch.Tensor:
+    """``value`` (B,) centred within each condition and divided by the larger of its standard deviation there and ``floor``.
+
+    Centring by the mean of a group of m with the sample itself in it costs a factor (m - 1) / m, which is given back, so
+    that the mean gradient is that of the KL. ``floor`` in nats keeps the noise of a condition that is learned from being
+    blown up; None does not scale at all, 0 is the published rule.
+
+    condition : (B,) group of each value, integers from 0
+
+    Examples
+    --------
+    >>> advantage(torch.tensor([1.0, 3.0, 7.0, 7.0]).double(), torch.tensor([0, 0, 1, 1])).round(decimals=3).tolist()
+    [-1.414, 1.414, 0.0, 0.0]
+    """
+    groups = int(condition.max()) + 1
+    count = torch.bincount(condition, minlength=groups).clamp_min(1).to(value)
+    total = lambda x: torch.zeros(groups, dtype=x.dtype, device=x.device).index_add_(0, condition, x)  # noqa: E731
+    centred = value - (total(value) / count)[condition]
+    free = (count - 1).clamp_min(1)
+    if floor is None:
+        return centred * (count / free)[condition]
+    spread = (total(centred**2) / free).sqrt()  # divided by m - 1, and the factor m / (m - 1) back
+    return centred * (count / free / spread.clamp_min(max(floor, 1e-8)))[condition]
+
+
+@dataclass
+class Draws:
+    """Configurations that the model drew, with their conditions, orders and advantages."""
+
+    occ: torch.Tensor
+    T: torch.Tensor
+    mu: torch.Tensor
+    order: torch.Tensor
+    advantage: torch.Tensor
+    value: torch.Tensor  # log q + beta H
+
+
+def draw(model, T, mu, order, condition, generator, floor: float | None = 0.0) -> Draws:
+    """One batch x ~ q along ``order`` with the advantages of its conditions."""
+    occ, log_prob = model.sample(T, mu, order, generator)
+    value = log_prob + reduced_energy(model.hamiltonian, occ, T, mu)
+    return Draws(occ, T, mu, order, advantage(value, condition, floor), value)
+
+
+def reinforce(model, occ, T, mu, order, advantage) -> torch.Tensor:
+    """Surrogate (B,) whose mean has the REINFORCE gradient, through all N steps of the chain: A log q(x)."""
+    return advantage * model.log_prob(occ, T, mu, order)

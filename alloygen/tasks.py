@@ -1,0 +1,162 @@
+"""What one step of training draws and minimises: maximum likelihood on data, REINFORCE, or the loss of a MAM.
+
+A task draws a batch without gradient (``draw``) and gives a loss for each row of it (``rows``), whose mean is minimised;
+the loop may hand the rows over in parts. A new objective is a function in ``objectives/`` and a task here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+
+from alloygen.config import Config, expand, mu_ranges
+from alloygen.dataset import Dataset, draw_orders, make_data
+from alloygen.errors import ConfigError
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.models.masked import MaskedLaw
+from alloygen.objectives import marginal, reinforce
+from alloygen.objectives.likelihood import likelihood, masked_likelihood, random_depth
+from alloygen.objectives.walk import ConditionWalk
+
+
+class Task(ABC):
+    """Base of every task; concrete classes are final."""
+
+    report: dict = {}  # figures of the last step, for the log
+
+    @abstractmethod
+    def draw(self, model, generator: torch.Generator) -> dict:
+        """A batch as tensors by name, among them occ (B, N), T (B,) and mu (B, n_elements)."""
+
+    @abstractmethod
+    def rows(self, model, **part) -> torch.Tensor:
+        """Losses (b,) in nats of rows of the batch."""
+
+    @abstractmethod
+    def validation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(T (C,), mu (C, n_elements)) to validate at."""
+
+    def state(self) -> dict:
+        """Tensors that the next step needs."""
+        return {}
+
+    def load(self, state: dict) -> None:
+        """Take over what ``state`` returned."""
+
+
+class Likelihood(Task):
+    """Any-order maximum likelihood on Monte Carlo samples."""
+
+    def __init__(self, config: Config, dataset: Dataset):
+        self.config, self.dataset = config.training, dataset
+
+    def draw(self, model, generator):
+        batch = self.dataset.batch(self.config, generator)
+        drawn = vars(batch)
+        if isinstance(model, MaskedLaw):
+            given = None if batch.given is None else batch.given
+            drawn["depth"] = random_depth(batch.order, generator, given)
+        return {k: None if v is None else v.to(self.config.device) for k, v in drawn.items()}
+
+    def rows(self, model, **part):
+        return masked_likelihood(model, **part) if "depth" in part else likelihood(model, **part)[0]
+
+    def validation(self):
+        return self.dataset.T, self.dataset.mu
+
+
+class _Walking(Task):
+    """Training without data: conditions that walk, orders drawn for each batch."""
+
+    def __init__(self, config: Config, hamiltonian: Hamiltonian):
+        c, self.config, self.hamiltonian = config.conditions, config.training, hamiltonian
+        self.ranges = ranges_of(config)
+        if len(self.ranges["mu"]) != len(hamiltonian.elements) - 1:
+            raise ConfigError(
+                f"conditions.mu: expected one [low, high] per element after the first of {hamiltonian.elements}, got {c.mu!r}"
+            )
+        generator = torch.Generator().manual_seed(self.config.seed)
+        self.walk = ConditionWalk(self.ranges, c.n_T, c.n_mu, c.step_T, c.step_mu, generator)
+        self.generator = generator
+        self.report = {}
+
+    def _conditions(self, generator):
+        """(T, mu, condition, order) of the next batch on the device, after a step of the walk."""
+        self.walk.move(generator)
+        parts = [*self.walk.batch(self.config.batch)]
+        parts.append(draw_orders(self.hamiltonian.lattice, self.config, self.config.batch, generator))
+        return [x.to(self.config.device) for x in parts]
+
+    def _note(self, value: torch.Tensor) -> None:
+        spread = value.view(self.walk.n, -1).std(1)
+        self.report = {"spread": float(spread.mean()), "spread_max": float(spread.max())}
+
+    def validation(self):
+        T = torch.linspace(*map(float, self.ranges["T"]), 4, dtype=torch.float64)
+        share = torch.linspace(0, 1, 3, dtype=torch.float64)[:, None]
+        low, high = torch.tensor(self.ranges["mu"], dtype=torch.float64).reshape(-1, 2).T
+        mu = torch.nn.functional.pad(low + share * (high - low), (1, 0))
+        return T.repeat_interleave(3), mu.repeat(4, 1)
+
+    def state(self):
+        return {"T": self.walk.T, "mu": self.walk.mu}
+
+    def load(self, state):
+        self.walk.T, self.walk.mu = state["T"], state["mu"]
+
+
+class Reinforce(_Walking):
+    """Reverse KL through the whole chain; ``spread`` in the log is the standard deviation of log q + beta H (nats)."""
+
+    def draw(self, model, generator):
+        T, mu, condition, order = self._conditions(generator)
+        drawn = reinforce.draw(model, T, mu, order, condition, generator, self.config.advantage_floor)
+        self._note(drawn.value)
+        return {k: v for k, v in vars(drawn).items() if k != "value"}
+
+    def rows(self, model, **part):
+        return reinforce.reinforce(model, **part)
+
+
+class Marginal(_Walking):
+    """The loss of a marginalization model over a persistent batch of configurations."""
+
+    def __init__(self, config: Config, hamiltonian: Hamiltonian):
+        super().__init__(config, hamiltonian)
+        self.occ = hamiltonian.random(self.config.batch, self.generator).to(self.config.device)
+
+    def draw(self, model, generator):
+        T, mu, condition, order = self._conditions(generator)
+        drawn = marginal.draw(model, self.occ, T, mu, order, condition, generator, self.config.gibbs, self.config.advantage_floor)
+        self.occ = drawn.occ
+        self._note(drawn.value)
+        return {k: v for k, v in vars(drawn).items() if k != "value"}
+
+    def rows(self, model, **part):
+        return marginal.marginal(model, **part, weight=self.config.consistency * self.hamiltonian.n_sites)
+
+    def state(self):
+        return {**super().state(), "occ": self.occ}
+
+    def load(self, state):
+        super().load(state)
+        self.occ = state["occ"].to(self.config.device)
+
+
+def ranges_of(config: Config) -> dict:
+    """The range of T and mu that a configuration trains on, {"T": [low, high], "mu": [[low, high], ...]}."""
+    if config.training.objective == "likelihood":
+        T, mu = expand(config.data.T), expand(config.data.mu)
+        return {"T": [float(T.min()), float(T.max())], "mu": [[float(mu.min()), float(mu.max())]]}
+    mu = [[float(x) for x in pair] for pair in mu_ranges(config.conditions.mu)]
+    return {"T": [float(x) for x in config.conditions.T], "mu": mu}
+
+
+def make_task(config: Config, hamiltonian: Hamiltonian, path: Path, progress: bool) -> Task:
+    """The task of a configuration; Monte Carlo data, where it needs them, are kept in ``path``."""
+    objective = config.training.objective
+    if objective == "likelihood":
+        return Likelihood(config, make_data(hamiltonian, config, path, progress))
+    return {"reinforce": Reinforce, "marginal": Marginal}[objective](config, hamiltonian)
