@@ -55,6 +55,8 @@ def checkpoints() -> dict:
 
 
 def configurations() -> dict:
-    """Files of the training configurations that made them, by name."""
-    found = {p.name: p for p in files(__package__).iterdir() if p.name.endswith(".toml")}
+    """Files of the training configurations that made them, by name; "paper/..." are those of Du et al. (arXiv:2603.14695)."""
+    here = files(__package__)
+    found = {p.name: p for p in here.iterdir() if p.name.endswith(".toml")}
+    found |= {f"paper/{p.name}": p for p in here.joinpath("paper").iterdir() if p.name.endswith(".toml")}
     return {name.removesuffix(".toml"): found[name] for name in sorted(found)}

@@ -20,8 +20,9 @@ def changed(section, **values) -> dict:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_configurations_are_valid(name):
     c = load_config(SHIPPED[name])
-    assert c.name == name
-    assert np.isclose(expand(c.data.mu), 0.0724).any()  # the CuAu3 window, which a coarse grid steps over
+    assert c.name == name.split("/")[-1]
+    if c.training.objective == "likelihood" and c.system.hamiltonian == "cuau":
+        assert np.isclose(expand(c.data.mu), 0.0724).any()  # the CuAu3 window, which a coarse grid steps over
     assert load_config(str(SHIPPED[name])).fingerprint == c.fingerprint
 
 
