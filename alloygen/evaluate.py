@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -85,7 +86,7 @@ def reference_samples(
     """Replica exchange on the grid of the conditions (T, mu), refined so that neighbours are at most dT and dmu apart."""
     from alloygen.montecarlo.sampling import replica_exchange
 
-    fine_T, fine_mu = _refined(np.unique(T), dT), _refined(np.unique(mu), dmu)
+    fine_T, fine_mu = refined(np.unique(T), dT), refined(np.unique(mu), dmu)
     table = np.zeros((len(fine_mu), len(h.elements)))
     table[:, -1] = fine_mu
     s = replica_exchange(h, fine_T, table, n, sweeps=10, burn=300, seed=seed, progress=progress, threads=threads,
@@ -96,7 +97,8 @@ def reference_samples(
     return Reference(s.occ[index], s.energy[index])
 
 
-def _refined(values: np.ndarray, step: float) -> np.ndarray:
+def refined(values: np.ndarray, step: float) -> np.ndarray:
+    """Sorted ``values`` with as many more between them that neighbours are at most ``step`` apart."""
     parts = [
         np.linspace(a, b, int(np.ceil((b - a) / step - 1e-9)) + 1)[:-1]
         for a, b in pairwise(values)
@@ -114,11 +116,15 @@ def evaluate(
     exact: bool | None = None,
     seed: int = 0,
     batch: int = 1000,
+    forward: int = FORWARD,
+    visit: Callable[[int, Ensemble], None] | None = None,
     progress: bool = False,
 ) -> list[Row]:
     """Draw n configurations at each condition (T[i], mu[i]) and measure them.
 
     exact : compare with enumeration (None: where the supercell is small enough)
+    forward : at most so many reference samples for the forward figures
+    visit : called with the number of each condition and its ensemble, for figures of one's own
     """
     from alloygen.progress import tqdm
 
@@ -138,7 +144,9 @@ def evaluate(
         ens = draw(model, float(T[i]), potentials, n, generator, batch)
         row = Row(float(T[i]), float(mu[i]), ens.ness, *_phi(ens), ens.composition(h.elements[-1]).value)
         if reference is not None:
-            _against(row, model, ens, reference.occ[i], reference.energy[i], generator, batch)
+            _against(row, model, ens, reference.occ[i], reference.energy[i], generator, batch, forward)
+        if visit is not None:
+            visit(i, ens)
         if table is not None:
             row.phi_exact = float(table.at(T[i], potentials).phi)
         rows.append(row)
@@ -163,12 +171,12 @@ def _phi(ens: Ensemble) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, batch: int) -> None:
-    """Distances of the histograms, and forward figures on at most FORWARD reference samples spread over the run."""
+def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, batch: int, forward: int) -> None:
+    """Distances of the histograms, and forward figures on at most ``forward`` reference samples spread over the run."""
     h = model.hamiltonian
     x = torch.as_tensor(occ.astype(np.int64))
     kT, mu = h.kB * row.T, torch.as_tensor(ens.mu)
-    pick = np.unique(np.linspace(0, len(x) - 1, FORWARD).astype(int))
+    pick = np.unique(np.linspace(0, len(x) - 1, forward).astype(int))
     log_q = []
     for part in x[pick].split(batch):
         path = trained_orders(model, len(part), generator)

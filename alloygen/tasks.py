@@ -24,7 +24,8 @@ from alloygen.objectives.walk import ConditionWalk
 class Task(ABC):
     """Base of every task; concrete classes are final."""
 
-    report: dict = {}  # figures of the last step, for the log
+    def __init__(self):
+        self.report: dict = {}  # figures of the last step, for the log
 
     @abstractmethod
     def draw(self, model, generator: torch.Generator) -> dict:
@@ -38,10 +39,11 @@ class Task(ABC):
     def validation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(T (C,), mu (C, n_elements)) to validate at."""
 
+    @abstractmethod
     def state(self) -> dict:
-        """Tensors that the next step needs."""
-        return {}
+        """Tensors that the next step needs, by name."""
 
+    @abstractmethod
     def load(self, state: dict) -> None:
         """Take over what ``state`` returned."""
 
@@ -50,6 +52,7 @@ class Likelihood(Task):
     """Any-order maximum likelihood on Monte Carlo samples."""
 
     def __init__(self, config: Config, dataset: Dataset):
+        super().__init__()
         self.config, self.dataset = config.training, dataset
 
     def draw(self, model, generator):
@@ -57,7 +60,7 @@ class Likelihood(Task):
         drawn = vars(batch)
         if isinstance(model, MaskedLaw):
             given = None if batch.given is None else batch.given
-            drawn["depth"] = random_depth(batch.order, generator, given)
+            drawn["depth"] = random_depth(batch.order, generator, batch.given)
         return {k: None if v is None else v.to(self.config.device) for k, v in drawn.items()}
 
     def rows(self, model, **part):
@@ -66,11 +69,18 @@ class Likelihood(Task):
     def validation(self):
         return self.dataset.T, self.dataset.mu
 
+    def state(self):
+        return {}
+
+    def load(self, state):
+        pass  # the generator of the loop says which batch comes next
+
 
 class _Walking(Task):
     """Training without data: conditions that walk, orders drawn for each batch."""
 
     def __init__(self, config: Config, hamiltonian: Hamiltonian):
+        super().__init__()
         c, self.config, self.hamiltonian = config.conditions, config.training, hamiltonian
         self.ranges = ranges_of(config)
         if len(self.ranges["mu"]) != len(hamiltonian.elements) - 1:
@@ -80,7 +90,6 @@ class _Walking(Task):
         generator = torch.Generator().manual_seed(self.config.seed)
         self.walk = ConditionWalk(self.ranges, c.n_T, c.n_mu, c.step_T, c.step_mu, generator)
         self.generator = generator
-        self.report = {}
 
     def _conditions(self, generator):
         """(T, mu, condition, order) of the next batch on the device, after a step of the walk."""
