@@ -137,3 +137,30 @@ def randomise(model, seed: int = 0, scale: float = 0.3):
             if p.count_nonzero() == 0:
                 p.normal_(std=scale, generator=g)
     return model.eval()
+
+
+def awaken(net, lattice, ranges: dict):
+    """The same for a masked network, which knows no physics: outputs of mean 0 and spread 1 over states and conditions."""
+    randomise(net)
+    with torch.no_grad():  # conditions enter by small weights
+        if hasattr(net.condition, "net"):
+            net.condition.net[-1].weight.mul_(4.0)
+    g, n = generator(5), 256
+    masked = torch.rand(n, lattice.n_sites, generator=g) < torch.rand(n, 1, generator=g)
+    occ = (torch.rand(n, lattice.n_sites, generator=g) * torch.as_tensor(lattice.n_species)).long()
+    (low, high), mu = ranges["T"], torch.tensor(ranges["mu"], dtype=torch.float64).reshape(-1, 2)
+    T = low + torch.rand(n, generator=g).double() * (high - low)
+    mu = mu[:, 0] + torch.rand(n, len(mu), generator=g) * (mu[:, 1] - mu[:, 0])
+    heads = [net.head[-1]] if hasattr(net, "head") else [h for h in (net.site_head, net.marginal_head) if h is not None]
+
+    def centre(layer, _, out):
+        out = out.flatten(0, -2)
+        layer.weight.div_(out.std(0)[:, None])
+        layer.bias.copy_((layer.bias - out.mean(0)) / out.std(0))
+
+    with torch.no_grad():
+        hooks = [h.register_forward_hook(centre) for h in heads]
+        net(torch.where(masked, int(lattice.n_species.max()), occ), T, mu)
+    for h in hooks:
+        h.remove()
+    return net

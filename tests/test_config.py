@@ -10,11 +10,25 @@ from alloygen.config import Config, expand, load_config
 from alloygen.errors import AlloygenError, ConfigError
 
 GOOD = {"data": {"T": [300, 600], "mu": [0.0]}, "model": {"width": 16, "heads": 2}}
+WALK = {
+    "conditions": {"T": [300, 600], "mu": [-0.1, 0.1], "n_T": 2, "n_mu": 3},
+    "model": {"kind": "arm", "width": 16, "heads": 2},
+    "training": {"objective": "reinforce", "batch": 12},
+}
+MAM = {**WALK, "model": {**WALK["model"], "kind": "mam"}, "training": {**WALK["training"], "objective": "marginal"}}
 SHIPPED = alloygen.data.configurations()
 
 
-def changed(section, **values) -> dict:
-    return {**GOOD, section: {**GOOD.get(section, {}), **values}}
+def changed(section, start=GOOD, **values) -> dict:
+    return {**start, section: {**start.get(section, {}), **values}}
+
+
+def walk(section, **values) -> dict:
+    return changed(section, WALK, **values)
+
+
+def mam(section, **values) -> dict:
+    return changed(section, MAM, **values)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -54,6 +68,45 @@ def test_fingerprint_ignores_where_a_run_runs_and_nothing_else():
         assert load_config(changed(section, **values)).fingerprint != base
 
 
+def test_fingerprint_sees_the_conditions_that_a_run_walks_through():
+    base = load_config(WALK).fingerprint
+    for section, values in [("conditions", {"n_T": 1}), ("conditions", {"T": [300, 601]}), ("model", {"network": "mlp"}),
+                            ("training", {"accumulate": 2}), ("training", {"minutes": 1.0}), ("model", {"kind": "causal"})]:
+        assert load_config(walk(section, **values)).fingerprint != base
+
+
+# Every kind with every objective that it is for, and what looks wrong but is not.
+ALLOWED = {
+    "likelihood of a causal model": changed("model", kind="causal"),
+    "likelihood of an arm": changed("model", kind="arm"),
+    "likelihood of an mlp": changed("model", kind="arm", network="mlp"),
+    "reinforce of an arm": WALK,
+    "reinforce of a causal model": walk("model", kind="causal"),
+    "reinforce of a painn": walk("model", network="painn", width=15, heads=3),  # heads are of networks that attend
+    "an mlp of odd width": walk("model", network="mlp", width=15, heads=3),
+    "a causal model with the name of a network": walk("model", kind="causal", network="mlp"),  # it has its own
+    "marginal of a mam": MAM,
+    "marginal with two trunks": mam("model", trunks=2),
+    "marginal of an mlp": mam("model", network="mlp"),
+    "two samples of each condition": walk("training", batch=12),
+    "one condition": walk("conditions", n_T=1, n_mu=1, T=[300, 300], mu=[0.1, 0.1]),
+    "conditions that stand still": walk("conditions", step_T=0, step_mu=0.0),
+    "mu of a ternary": walk("conditions", mu=[[-0.1, 0.1], [0, 0.2]]),
+    "no consistency": mam("training", consistency=0),
+    "bf16": walk("training", precision="bf16"),
+    "as many parts as samples": walk("training", accumulate=12),
+    "a time budget": walk("training", minutes=0.5),
+    "data that nobody asks for": {**WALK, "data": {"T": [], "samples": 0}},
+    "conditions that nobody asks for": changed("conditions", n_T=0),
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_is_allowed(name):
+    c = load_config(ALLOWED[name])
+    assert load_config(c.to_dict()).fingerprint == c.fingerprint
+
+
 WRONG = {
     "no heads": (changed("model", heads=0), "model.heads: expected an even number"),
     "a word for a number": (changed("model", width="x"), "model.width: expected int"),
@@ -72,7 +125,7 @@ WRONG = {
     "no sweeps": (changed("data", sweeps=0), "sweeps >= 1"),
     "a table without a step": (changed("data", T=[{"from": 1, "to": 2}]), "from, to and step > 0"),
     "a table with a negative step": (changed("data", T=[{"from": 1, "to": 2, "step": -1}]), "step > 0"),
-    "an unknown model": (changed("model", kind="diffusion"), "model.kind: expected 'causal', got 'diffusion'"),
+    "an unknown model": (changed("model", kind="diffusion"), r"model.kind: expected one of \('causal', 'arm', 'mam'\), got 'diffusion'"),
     "width and heads that do not fit": (changed("model", width=18, heads=4), "multiple of 2 \\* heads = 8, got 18"),
     "odd heads": (changed("model", width=18, heads=3), "model.heads: expected an even number, got 3"),
     "no depth": (changed("model", depth=0), "depth >= 1"),
@@ -84,6 +137,49 @@ WRONG = {
     "unknown orders": (changed("training", orders={"spiral": 1.0}), "training.orders"),
     "no orders": (changed("training", orders={}), "training.orders"),
     "orders of no weight": (changed("training", orders={"raster": 0.0}), "training.orders"),
+    "an unknown objective": (changed("training", objective="score"), r"training.objective: .*'likelihood'.*got 'score'"),
+    "an unknown network": (walk("model", network="gnn"), r"model.network: expected one of \('mlp', .*got 'gnn'"),
+    "a mam with likelihood": (changed("model", kind="mam"),
+                              "model.kind: expected 'causal' or 'arm', which the objective 'likelihood' is for, got 'mam'"),
+    "a mam with reinforce": (walk("model", kind="mam"), "model.kind: .*'reinforce' is for, got 'mam'"),
+    "an arm with marginal": (mam("model", kind="arm"), "model.kind: expected 'mam', .*'marginal' is for, got 'arm'"),
+    "a causal mlp with marginal": (mam("model", kind="causal", network="mlp"), "model.kind: expected 'mam'.*got 'causal'"),
+    "odd heads of a masked transformer": (walk("model", heads=3), "model.heads: expected an even number, got 3"),
+    "width and heads of it": (walk("model", width=18), "model.width: expected a multiple of 2 \\* heads = 4, got 18"),
+    "an mlp without width": (walk("model", network="mlp", width=0), "width >= 1"),
+    "two trunks of an arm": (walk("model", trunks=2), "model.trunks: expected 1, or 2 for a mam, got 2"),
+    "two trunks of a causal model": (changed("model", trunks=2), "model.trunks"),
+    "three trunks": (mam("model", trunks=3), "model.trunks: .*got 3"),
+    "no trunk": (mam("model", trunks=0), "model.trunks: .*got 0"),
+    "no radial functions": (walk("model", network="painn", radial=0), "radial >= 1"),
+    "an offset beyond the cutoff": (walk("model", network="painn", offset=3.0), "0 <= offset < cutoff, got .*3.0, 2.5"),
+    "a negative offset": (walk("model", network="painn", offset=-0.5), "0 <= offset"),
+    "reinforce without conditions": ({k: v for k, v in WALK.items() if k != "conditions"},
+                                     r"conditions.T: expected \[low, high\] with 0 < low"),
+    "marginal without conditions": ({**MAM, "conditions": {}}, "conditions.T"),
+    "reinforce with data instead": ({**WALK, "conditions": {}, "data": GOOD["data"]}, "conditions.T"),
+    "likelihood without data": ({"model": GOOD["model"]}, r"data.T: expected temperatures above 0, got \[\]"),
+    "likelihood with conditions instead": ({**WALK, "training": {}}, "data.T"),
+    "a condition at 0 K": (walk("conditions", T=[0, 600]), "conditions.T: .*0 < low.*got"),
+    "conditions upside down": (walk("conditions", T=[600, 300]), "conditions.T: .*low <= high.*600, 300"),
+    "one temperature alone": (walk("conditions", T=[600]), "conditions.T"),
+    "mu upside down": (walk("conditions", mu=[0.1, -0.1]), "conditions.mu: expected .*low <= high"),
+    "no mu to walk in": (walk("conditions", mu=[]), "conditions.mu"),
+    "half of a ternary's mu": (walk("conditions", mu=[[-0.1, 0.1], [0.2]]), "conditions.mu"),
+    "a word among the ternary's mu": (walk("conditions", mu=[[-0.1, 0.1], [0.2, "x"]]), "conditions.mu"),
+    "no conditions at a time": (walk("conditions", n_T=0), "n_T >= 1 and n_mu >= 1"),
+    "steps beyond the range": (walk("conditions", step_T=1.5), r"step_T and step_mu in \[0, 1\]"),
+    "steps backwards": (walk("conditions", step_mu=-0.1), "step_T and step_mu"),
+    "a batch that is not shared out": (walk("training", batch=15),
+                                       r"training.batch: expected a multiple of the 6 conditions \(n_T = 2 times n_mu = 3\)"),
+    "one sample of each condition": (mam("training", batch=6), "training.batch: expected at least two samples .*6 cond"),
+    "negative minutes": (walk("training", minutes=-1), "training.minutes: expected a number of at least 0, got -1"),
+    "unknown precision": (walk("training", precision="fp8"), "training.precision: .*'float32', 'bf16'.*got 'fp8'"),
+    "no parts": (walk("training", accumulate=0), "training.accumulate: expected between 1 and the batch of 12, got 0"),
+    "more parts than samples": (walk("training", accumulate=13), "training.accumulate"),
+    "a negative lambda": (mam("training", consistency=-1), "training.consistency: .*at least 0, got -1"),
+    "nothing redrawn": (mam("training", gibbs=0), "training.gibbs: expected at least 1 site, got 0"),
+    "a negative floor of advantages": (walk("training", advantage_floor=-0.1), "training.advantage_floor"),
     "a negative weight": (changed("training", orders={"raster": 2.0, "random": -1.0}), "training.orders"),
 }
 
