@@ -57,9 +57,8 @@ class Likelihood(Task):
 
     def draw(self, model, generator):
         batch = self.dataset.batch(self.config, generator)
-        drawn = vars(batch)
+        drawn = dict(vars(batch))
         if isinstance(model, MaskedLaw):
-            given = None if batch.given is None else batch.given
             drawn["depth"] = random_depth(batch.order, generator, batch.given)
         return {k: None if v is None else v.to(self.config.device) for k, v in drawn.items()}
 

@@ -80,7 +80,7 @@ def pair_products(values, labels) -> np.ndarray:
         )
     counts = np.bincount(labels[labels >= 0])
     if len(counts) == 0 or not counts.all():
-        raise AlloygenError(f"expected a pair for each label from 0 to the largest, got {counts.tolist()} pairs by label")
+        raise AlloygenError(f"expected a pair for each label from 0 to the largest, got {counts.tolist()} pairs")
     return np.column_stack([((values @ (labels == k)) * values).sum(1) / c for k, c in enumerate(counts)])
 
 

@@ -20,7 +20,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Model
 from alloygen.nn.masked import NETWORKS, build
 
-ROWS = 2**16  # tokens in one pass where no gradient is kept
+ROWS = 2**16  # sites or edges in one pass where no gradient is kept
 
 
 class MaskedLaw(Model):
@@ -85,7 +85,7 @@ class MaskedLaw(Model):
         """log p(x_s(t) = a | x_s(<t)) of every candidate species at every step, (B, N, S): N passes."""
         b, n = order.shape
         rank = torch.argsort(order, dim=1)
-        kept = n if torch.is_grad_enabled() else max(1, ROWS // (b * n))
+        kept = n if torch.is_grad_enabled() else max(1, ROWS // (b * self.trunks[0].load))
         out = []
         for steps in torch.arange(n, device=order.device).split(kept):
             k = len(steps)

@@ -3,7 +3,8 @@
     network(state (B, N), T (B,), mu (B, n_elements - 1)) -> (sites (B, N, outputs) or None, marginal (B,) or None)
 
 ``state`` holds species indices, and S (the largest number of species) where a site is masked. ``outputs`` numbers come
-per site (logits of the species, 0 for none) and ``marginal`` one per configuration. Networks know no physics.
+per site (logits of the species, 0 for none) and ``marginal`` one per configuration; ``load`` is the number of sites or
+edges that a configuration costs. Networks know no physics.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ class ResidualMLP(nn.Module):
     def __init__(self, lattice: Lattice, ranges: dict, outputs: int, marginal: bool, *, width: int, depth: int):
         super().__init__()
         self.states, self.outputs, self.n_sites = int(lattice.n_species.max()) + 1, outputs, lattice.n_sites
+        self.load = lattice.n_sites
         self.condition = ScaledCondition(ranges)
         self.first = nn.Linear(lattice.n_sites * self.states + self.condition.n, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))

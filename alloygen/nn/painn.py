@@ -74,6 +74,7 @@ class PaiNN(nn.Module):
         super().__init__()
         self.states, self.outputs, self.marginal = int(lattice.n_species.max()) + 1, outputs, marginal
         edge_index, basis, envelope, direction = lattice_edges(lattice, cutoff, offset, radial)
+        self.load = edge_index.shape[1]
         self.register_buffer("edge_index", edge_index, persistent=False)
         self.register_buffer("basis", basis, persistent=False)
         self.register_buffer("envelope", envelope, persistent=False)

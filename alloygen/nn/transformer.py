@@ -25,6 +25,7 @@ class LatticeTransformer(nn.Module):
     ):
         super().__init__()
         self.states, self.outputs, self.marginal = int(lattice.n_species.max()) + 1, outputs, marginal
+        self.load = lattice.n_sites
         cos, sin = rotations(lattice, heads, width // heads, axis_wave_vectors)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
