@@ -1,11 +1,31 @@
 """Likelihood losses: the heat bath written out, and soft labels with the same mean and gradient as hard ones."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
-from small_systems import SYSTEMS, enumeration, exact, generator, hamiltonian, random_orders, randomise
+from small_systems import (
+    FCC,
+    PAIR,
+    SYSTEMS,
+    awaken,
+    chi_square,
+    enumeration,
+    exact,
+    generator,
+    hamiltonian,
+    random_expansion,
+    random_orders,
+    randomise,
+)
+from torch.nn.functional import one_hot
 
+from alloygen.exact.enumeration import Enumeration
+from alloygen.hamiltonian.ising import ising
 from alloygen.models.causal import CausalModel
-from alloygen.objectives.likelihood import heat_bath, likelihood, symmetrised
+from alloygen.models.masked import AutoregressiveModel
+from alloygen.objectives.likelihood import heat_bath, likelihood, masked_likelihood, random_depth, symmetrised
 
 
 def model(name):
@@ -122,3 +142,123 @@ def test_steps_of_known_sites_do_not_count(soft):
     torch.testing.assert_close(loss, (each * ~torch.gather(known, 1, order)).sum(1))
     torch.testing.assert_close(likelihood(net, occ, T, mu, order, labels)[0], each.sum(1))
     assert loss.isfinite().all()
+
+
+# ---------------------------------------------------------------------- one pass of a masked network
+TINY = {"ising": lambda: ising(2, h=0.3), "ternary": lambda: random_expansion(FCC, [[0, 0, 0]], [("A", "B", "C")], 1).on((2, 2, 1)),
+        "two-sublattice": lambda: random_expansion(np.eye(3), PAIR, [("A", "B", "C"), ("X", "B")], 2).on((2, 1, 1))}
+CONDITION = {"ising": (4.5, (0.0, 0.7)), "ternary": (600.0, (0.0, -0.09, -0.03)), "two-sublattice": (600.0, (0.0, 0.03, -0.02, 0.05))}
+
+
+def tiny(name):
+    """(masked model, every state, T, mu, p(x)) of a system of four sites, whose 24 orders can all be walked."""
+    h, (T, mu) = TINY[name](), CONDITION[name]
+    assert h.n_sites == 4
+    ranges = {"T": [T / 2, 2 * T], "mu": [[-1.0, 1.0]] * (len(mu) - 1)}
+    torch.manual_seed(0)
+    net = AutoregressiveModel(h, ranges, network="mlp", width=8, depth=2)
+    awaken(net.trunks[0], h.lattice, ranges)
+    e, mu = Enumeration(h), torch.tensor(mu).double()
+    law = torch.softmax(-(torch.as_tensor(e.energy) - torch.as_tensor(e.counts) @ mu) / (h.kB * T), 0)
+    m = len(e)
+    return net, e.occ, torch.full((m,), T).double(), mu.expand(m, -1), law
+
+
+def mean_over_depths(net, occ, T, mu, order, labels, given=None):
+    """The one-pass loss (M,) averaged over every depth that can be drawn."""
+    first = 0 if given is None else int(given[0].sum())
+    with torch.no_grad():
+        each = [masked_likelihood(net, occ, T, mu, order, torch.full((len(occ),), d), labels, given) for d in range(first, 4)]
+    return torch.stack(each).mean(0)
+
+
+def labels_of(kind, net, occ, T, mu, order):
+    if kind == "hard":
+        return None
+    soft = heat_bath(net.hamiltonian, occ, T, mu)
+    if kind == "soft":
+        return by_step(soft, order)
+    return symmetrised(soft, occ, order, torch.as_tensor(net.hamiltonian.lattice.translations))
+
+
+@pytest.mark.parametrize("labels", ["hard", "soft", "images"])
+@pytest.mark.parametrize("name", TINY)
+def test_one_pass_has_the_mean_of_the_whole_chain(name, labels):
+    """Averaged over every depth and order, exactly, for each x; with labels that are made for steps, over x ~ p.
+
+    "images" holds for systems whose translations leave the energy alone.
+    """
+    net, occ, T, mu, law = tiny(name)
+    chain = one = 0.0
+    alone = []
+    for order in itertools.permutations(range(4)):
+        order = torch.tensor(order).expand(len(occ), -1)
+        step = labels_of(labels, net, occ, T, mu, order)
+        with torch.no_grad():
+            whole = likelihood(net, occ, T, mu, order, step)[0]
+        one_pass = mean_over_depths(net, occ, T, mu, order, step)
+        alone.append(float((law * (whole - one_pass)).sum()))
+        chain, one = chain + whole / 24, one + one_pass / 24
+    if labels != "images":
+        torch.testing.assert_close(one, chain, rtol=0, atol=1e-5)
+    assert float((law * one).sum()) == pytest.approx(float((law * chain).sum()), abs=1e-5)
+    assert max(map(abs, alone)) > 1e-2  # negative control: along one order alone it is a neighbour's loss by half
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_one_pass_by_hand(soft):
+    """1/2 N l_d + 1/2 N / (N - d) sum_{t >= d} l_t, every conditional from the first d sites."""
+    net, occ, T, mu, _ = tiny("two-sublattice")
+    rows = torch.arange(0, len(occ), 5)
+    occ, T, mu = occ[rows], T[rows], mu[rows]
+    order = torch.tensor([2, 1, 3, 0]).expand(len(occ), -1)
+    target = by_step(heat_bath(net.hamiltonian, occ, T, mu) if soft else one_hot(occ, 3).double(), order)
+    for d in range(4):
+        decided = torch.zeros_like(occ, dtype=torch.bool)
+        decided[:, order[0, :d]] = True
+        with torch.no_grad():
+            logp = net.conditionals(occ, T, mu, decided)
+            got = masked_likelihood(net, occ, T, mu, order, torch.full((len(occ),), d), target if soft else None)
+        each = [-(target[:, t] * logp[:, order[0, t]].masked_fill(target[:, t] == 0, 0)).sum(1) for t in range(d, 4)]
+        torch.testing.assert_close(got, 2.0 * each[0] + 2.0 / (4 - d) * sum(each), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("known", [[2], [0, 3], [1, 2, 3], [0, 1, 2, 3]])
+def test_given_sites_of_one_pass_do_not_count(known, soft):
+    """Averaged over the orders of the rest, the loss is that of the rest of the chain."""
+    net, occ, T, mu, _ = tiny("ternary")
+    given = torch.zeros_like(occ, dtype=torch.bool)
+    given[:, known] = True
+    rest = [i for i in range(4) if i not in known]
+    chain, one = 0.0, 0.0
+    orders = list(itertools.permutations(rest))
+    for tail in orders:
+        order = torch.tensor([*known, *tail]).expand(len(occ), -1)
+        step = labels_of("soft" if soft else "hard", net, occ, T, mu, order)
+        with torch.no_grad():
+            chain = chain + likelihood(net, occ, T, mu, order, step, given)[0] / len(orders)
+        if rest:
+            one = one + mean_over_depths(net, occ, T, mu, order, step, given) / len(orders)
+    if not rest:  # nothing to learn: whatever the depth, the loss is nought
+        one = masked_likelihood(net, occ, T, mu, order, torch.full((len(occ),), 3), step, given).detach()
+        assert (one == 0).all()
+    torch.testing.assert_close(one, chain, rtol=0, atol=1e-5)
+    if 0 < len(rest):
+        assert chain.mean() > 0.1
+
+
+def test_depths_are_uniform_over_what_is_not_given():
+    n, sites = 20000, 6
+    order = torch.arange(sites).expand(n, -1)
+    free = random_depth(order, generator())
+    assert chi_square(torch.bincount(free, minlength=sites), torch.full((sites,), n / sites)) > 1e-4
+    given = torch.arange(sites) < (torch.arange(n) % 7)[:, None]  # 0 to 6 of them, in front
+    depth, count = random_depth(order, generator(1), given), given.sum(1)
+    for k in range(sites):
+        counts = torch.bincount(depth[count == k], minlength=sites)
+        assert counts[:k].sum() == 0 and len(counts) == sites
+        if k < sites - 1:
+            assert chi_square(counts[k:], torch.full((sites - k,), float(counts.sum()) / (sites - k))) > 1e-4
+    assert (depth[count == sites] == sites - 1).all()  # all given: any step, none counts
+    assert torch.equal(random_depth(order, generator(1), given), depth)
