@@ -1,18 +1,26 @@
 """The training loop: it learns, it resumes bit for bit, and nothing that goes wrong loses what was saved."""
 
+import itertools
 import json
+import re
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
-from small_systems import SYSTEMS, generator, hamiltonian
+from small_systems import FCC, SYSTEMS, awaken, generator, hamiltonian, random_expansion, randomise
 
+from alloygen import tasks, training
 from alloygen.config import load_config
-from alloygen.errors import AlloygenError, CheckpointError
+from alloygen.dataset import Dataset, make_data
+from alloygen.errors import AlloygenError, CheckpointError, ConfigError, LatticeMismatch
+from alloygen.hamiltonian.ising import ising
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.io.checkpoint import load_model, read_tensors
+from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.likelihood import heat_bath, likelihood
-from alloygen.training import Dataset, Trainer, TrainingInterrupted, make_data, train
+from alloygen.tasks import Likelihood, make_task
+from alloygen.training import Trainer, TrainingInterrupted, new_model, train
 
 BASE = {
     "name": "tiny",
@@ -61,8 +69,9 @@ def test_training_learns(tmp_path):
     """The averaged model beats the bare physics on a batch that it was not trained on, and in NESS."""
     c, fresh = load_config(config(steps=150, lr=1e-2, warmup=10, known=0.0)), load_config(config(batch=512, known=0.0))
     h = expansion_from("cuau").on((2, 2, 2))
-    trainer = Trainer(c, h, make_data(h, c, tmp_path / "data.safetensors", progress=False))
-    held_out = trainer.dataset.batch(fresh.training, torch.Generator().manual_seed(9))
+    task = Likelihood(c, make_data(h, c, tmp_path / "data.safetensors", progress=False))
+    trainer = Trainer(c, new_model(c, h), task)
+    held_out = task.dataset.batch(fresh.training, torch.Generator().manual_seed(9))
 
     def figures() -> tuple[torch.Tensor, float]:
         with trainer.averaged() as model, torch.no_grad():
@@ -171,18 +180,16 @@ def test_where_a_run_runs_does_not_matter_for_resuming(tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_keeps_the_last_checkpoint(tmp_path, monkeypatch):
-    import alloygen.training as training
-
     with pytest.raises(TrainingInterrupted):
         train(config(), tmp_path, progress=False, stop_at=5)
-    saved, right, calls = (tmp_path / "state.safetensors").read_bytes(), training.likelihood, []
+    saved, right, calls = (tmp_path / "state.safetensors").read_bytes(), tasks.likelihood, []
 
     def spoilt(*args, **kw):
         loss, log_prob = right(*args, **kw)
         calls.append(1)
         return loss * (float("nan") if len(calls) == 3 else 1.0), log_prob
 
-    monkeypatch.setattr(training, "likelihood", spoilt)
+    monkeypatch.setattr(tasks, "likelihood", spoilt)
     with pytest.raises(AlloygenError, match=r"step 7: expected a finite loss, got nan.*Lower training.lr"):
         train(config(), tmp_path, progress=False)
     assert (tmp_path / "state.safetensors").read_bytes() == saved
@@ -210,3 +217,228 @@ def test_learning_rate_warms_up_and_falls(tmp_path):
     rates = torch.tensor(rates[:: len(rates) // 30])
     assert rates[:3].tolist() == pytest.approx([1e-3, 2e-3, 3e-3])
     assert (rates[3:].diff() < 0).all() and rates[-1] < 1e-4
+
+
+# ---------------------------------------------------------------------- every objective
+ISING = {
+    "name": "tiny", "system": {"hamiltonian": "ising", "repeats": [2, 2, 1]},
+    "conditions": {"T": [3.0, 6.0], "mu": [-1.0, 0.5], "n_T": 2, "n_mu": 3},
+}
+SIZE = {"width": 16, "depth": 1, "heads": 2}
+STEPS = {**BASE["training"], "steps": 12, "validate_every": 4, "validate_samples": 32, "orders": {"random": 1.0}, "known": 0.0}
+
+
+def walking(objective, kind, model=(), **changes) -> dict:
+    """A run without data on the Ising model of four sites."""
+    return {**ISING, "model": {**SIZE, "kind": kind, **dict(model)},
+            "training": {**STEPS, "batch": 24, "objective": objective, **changes}}
+
+
+RUNS = {
+    "reinforce, arm": lambda **k: walking("reinforce", "arm", {"network": "mlp"}, **k),
+    "reinforce, causal": lambda **k: walking("reinforce", "causal", **k),
+    "marginal, mam": lambda **k: walking("marginal", "mam", **k),
+    "marginal, two trunks": lambda **k: walking("marginal", "mam", {"network": "mlp", "trunks": 2}, **k),
+    "likelihood, arm": lambda **k: {**config(**{**STEPS, "known": 0.5, **k}), "model": {**SIZE, "kind": "arm"}},
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_objective_resumes_bit_for_bit(run, tmp_path):
+    c = RUNS[run]()
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    train(c, whole, progress=False)
+    for stop in (3, 7):
+        with pytest.raises(TrainingInterrupted, match=f"saved at step {stop} of 12"):
+            train(c, half, progress=False, stop_at=stop)
+    train(c, half, progress=False)
+    assert same_weights(half / "model.safetensors", whole / "model.safetensors")
+    assert same_weights(half / "state.safetensors", whole / "state.safetensors")
+    ours, theirs = ([{k: x[k] for k in x if k not in ("seconds", "loss")} for x in log(f)] for f in (half, whole))
+    assert ours == theirs and [x["step"] for x in ours] == [4, 8, 12]
+    assert ("spread" in ours[0]) == (c["training"].get("objective") is not None)
+    assert (half / "data.safetensors").exists() == ("objective" not in c["training"])
+    # negative control: a resume that forgets what the task was at goes elsewhere
+    lost = tmp_path / "lost"
+    if "objective" in c["training"]:
+        with pytest.raises(TrainingInterrupted):
+            train(c, lost, progress=False, stop_at=7)
+        with pytest.MonkeyPatch.context() as m:
+            m.setattr(tasks._Walking, "load", lambda self, state: None)
+            m.setattr(tasks.Marginal, "load", lambda self, state: None)
+            train(c, lost, progress=False)
+        assert not same_weights(lost / "model.safetensors", whole / "model.safetensors")
+
+
+@pytest.mark.parametrize("run, floor", [("reinforce, arm", 0.2), ("reinforce, causal", 0.05), ("marginal, two trunks", 0.2)])
+def test_training_without_data_learns(run, floor):
+    """NESS over the range rises from that of an untrained model, and the spread of log q + beta H falls."""
+    c = load_config(RUNS[run](steps=250, lr=1e-2, warmup=10, validate_samples=256, batch=48, advantage_floor=0.3))
+    h = ising(2)
+    trainer = Trainer(c, new_model(c, h), make_task(c, h, None, False))
+    before, spreads = trainer.validate()["ness"], []
+    for _ in range(250):
+        trainer.advance()
+        spreads.append(trainer.task.report["spread"])
+    after = trainer.validate()
+    assert after["ness"] > before + floor and after["ness"] > 0.8
+    assert sum(spreads[-30:]) < 0.75 * sum(spreads[:30])
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("parts", [3, 5, 24])
+def test_parts_of_a_batch_give_the_same_step(run, parts, tmp_path):
+    """Down to one row at a time; a part may hold no anchor. Where the slope is not rounding, so do the weights."""
+    out = []
+    for n in (1, parts):
+        c = load_config(RUNS[run](accumulate=n))
+        h = expansion_from(c.system.hamiltonian).on(c.system.repeats)
+        trainer = Trainer(c, new_model(c, h), make_task(c, h, tmp_path / "data.safetensors", False))
+        for trunk in getattr(trainer.model, "trunks", ()):  # away from the start, where most slopes are nought
+            awaken(trunk, h.lattice, trainer.model.ranges)
+        randomise(trainer.model)
+        loss = trainer.advance()
+        slopes = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+        weights = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+        out.append((loss, slopes, weights))
+    (loss, slopes, weights), (same, other, too) = out
+    largest = float(slopes.abs().max())
+    assert same == pytest.approx(loss, rel=1e-5, abs=1e-6)
+    torch.testing.assert_close(other, slopes, rtol=0, atol=1e-5 * largest)
+    clear = slopes.abs() > 1e-3 * largest
+    assert clear.double().mean() > 0.1
+    torch.testing.assert_close(too[clear], weights[clear], rtol=0, atol=1e-5)
+
+
+def condition_of(message: str) -> tuple[float, dict]:
+    T, mu = re.search(r"at the condition T = ([\d.]+), mu = (\{.*?\});", message).groups()
+    return float(T), json.loads(mu.replace("'", '"'))
+
+
+@pytest.mark.parametrize("run, module", [("reinforce, arm", reinforce), ("marginal, mam", marginal)])
+@pytest.mark.parametrize("which", [0, 4, 5])
+@pytest.mark.parametrize("parts", [1, 5])
+def test_a_condition_without_energies_is_named(run, module, which, parts, tmp_path, monkeypatch):
+    """The energies of one of the six conditions fail at step 7: T and mu of the message are its own."""
+    c, seen = RUNS[run](accumulate=parts), []
+    with pytest.raises(TrainingInterrupted):
+        train(c, tmp_path, progress=False, stop_at=7)
+    saved, right = (tmp_path / "state.safetensors").read_bytes(), module.reduced_energy
+
+    def spoilt(h, occ, T, mu):
+        rows = torch.arange(24) // 4 == which
+        seen.append((float(T[rows][0]), float(mu[rows][0, 1])))
+        return right(h, occ, T, mu).masked_fill(rows, float("nan"))
+
+    monkeypatch.setattr(module, "reduced_energy", spoilt)
+    with pytest.raises(AlloygenError, match=r"step 7: expected a finite loss, got nan .*last checkpoint is kept") as caught:
+        train(c, tmp_path, progress=False)
+    T, mu = condition_of(str(caught.value))
+    assert len(seen) == 1 and T == pytest.approx(seen[0][0], rel=1e-5)
+    assert mu == {"-": 0.0, "+": pytest.approx(seen[0][1], abs=1e-6)}
+    assert (tmp_path / "state.safetensors").read_bytes() == saved
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("run, module, name", [("reinforce, arm", reinforce, "reinforce"), ("marginal, mam", marginal, "marginal")])
+def test_a_gradient_that_is_not_a_number_changes_nothing(run, module, name, tmp_path, monkeypatch):
+    """Every row is finite, its slope is not: no step is made with it, and what was saved stays."""
+    c, calls, right = RUNS[run](), [], getattr(module, name)
+    with pytest.raises(TrainingInterrupted):
+        train(c, tmp_path, progress=False, stop_at=5)
+    saved = (tmp_path / "state.safetensors").read_bytes()
+
+    def steep(model, *args, **kw):
+        calls.append(1)
+        rows = right(model, *args, **kw)
+        return rows + (0 * next(model.parameters()).sum()).sqrt() if len(calls) == 3 else rows
+
+    monkeypatch.setattr(module, name, steep)
+    message = r"step 7: expected a finite gradient, got nan at the condition T = [3-6].*the last checkpoint is kept"
+    with pytest.raises(AlloygenError, match=message) as caught:
+        train(c, tmp_path, progress=False)
+    T, mu = condition_of(str(caught.value))
+    assert 3 <= T <= 6 and -1 <= mu["+"] <= 0.5
+    assert (tmp_path / "state.safetensors").read_bytes() == saved
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_time_budget_ends_the_run_and_is_counted_over_sessions(tmp_path, monkeypatch):
+    """With a clock on which every step takes a second, half a minute is thirty steps, in one go or in three."""
+    ticks, rates, rate = itertools.count(), [], Trainer.rate
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr(Trainer, "rate", lambda self: rates.append((self.step, rate(self))) or rates[-1][1])
+    c = RUNS["reinforce, arm"](steps=10**6, minutes=0.5, validate_every=10**6, checkpoint_minutes=1e6)
+    whole = train(c, tmp_path / "whole", progress=False)
+    assert read_tensors(tmp_path / "whole" / "state.safetensors")[1]["seconds"] == 30
+    assert load_model(whole).metadata["steps"] == 30 and [x["step"] for x in log(whole.parent)] == [30]
+    in_one_go = dict(rates)
+    assert len(in_one_go) == 30 and in_one_go[29] < 0.02 * max(in_one_go.values())  # down to zero at the end of the budget
+    rates.clear()
+    for stop in (9, 20):
+        with pytest.raises(TrainingInterrupted, match=f"saved at step {stop}"):
+            train(c, tmp_path / "parts", progress=False, stop_at=stop)
+        assert read_tensors(tmp_path / "parts" / "state.safetensors")[1]["seconds"] == stop
+    assert same_weights(train(c, tmp_path / "parts", progress=False), whole) and dict(rates) == in_one_go
+    rates.clear()
+    assert same_weights(train(c, tmp_path / "parts", progress=False), whole) and not rates  # nothing is left to do
+    # negative control: without a budget the rate hardly falls in as many steps
+    with pytest.raises(TrainingInterrupted):
+        train({**c, "training": {**c["training"], "minutes": 0.0}}, tmp_path / "free", progress=False, stop_at=30)
+    assert dict(rates)[29] > 0.9 * max(dict(rates).values())
+
+
+def test_what_does_not_fit_is_said_before_data_are_made(tmp_path, monkeypatch):
+    """A cutoff without edges costs no Monte Carlo run, and leaves nothing behind."""
+    monkeypatch.setattr(training, "make_task", lambda *args: pytest.fail("data were made"))
+    c = {**config(), "model": {"kind": "arm", "network": "painn", "width": 8, "depth": 1, "cutoff": 0.9, "offset": 0.1}}
+    with pytest.raises(LatticeMismatch, match=r"nearest-neighbour distance 2\.\d+ of the primitive cell.*cutoff 0\.9"):
+        train(c, tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mu", [[[-0.1, 0.1], [0.0, 0.2]], [[-0.1, 0.1]] * 3])
+def test_a_range_of_mu_for_other_elements_is_refused(mu, tmp_path):
+    c = {**RUNS["reinforce, arm"](), "conditions": {**ISING["conditions"], "mu": mu}}
+    with pytest.raises(ConfigError, match=r"conditions.mu: expected one \[low, high\] per element after the first of .*'-', '\+'"):
+        train(c, tmp_path, progress=False)
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+@pytest.fixture
+def ternary(tmp_path):
+    """The path of a small ternary expansion."""
+    path = tmp_path / "abc.json"
+    path.write_text(json.dumps(random_expansion(FCC, [[0, 0, 0]], [("A", "B", "C")], 1).to_dict()))
+    return str(path)
+
+
+def test_a_ternary_walks(ternary, tmp_path):
+    """From a configuration to a checkpoint that samples at any T and mu of the range, with two mu of their own."""
+    c = {**RUNS["reinforce, arm"](steps=60, validate_every=60, lr=1e-2, advantage_floor=0.3),
+         "system": {"hamiltonian": ternary, "repeats": [2, 2, 1]},
+         "conditions": {"T": [600, 900], "mu": [[-0.15, -0.05], [-0.05, 0.05]], "n_T": 2, "n_mu": 3}}
+    model = load_model(train(c, tmp_path / "run", progress=False))
+    assert model.ranges == {"T": [600.0, 900.0], "mu": [[-0.15, -0.05], [-0.05, 0.05]]}
+    state = read_tensors(tmp_path / "run" / "state.safetensors")[0]
+    assert state["task.mu"].shape == (3, 2) and state["task.T"].shape == (2,)
+    h, n = model.hamiltonian, 400
+    fresh = new_model(load_config(c), h)
+    T, mu = torch.full((n,), 700.0).double(), torch.tensor([[0.0, -0.12, 0.03]]).double().expand(n, -1)
+    spread = [training.log_weights(m, T, mu, generator()).std() for m in (fresh, model)]
+    assert spread[1] < 0.8 * spread[0]
+    with pytest.raises(ConfigError, match="per element after the first of"):
+        train({**c, "conditions": {**c["conditions"], "mu": [-0.1, 0.1]}}, tmp_path / "binary", progress=False)
+
+
+def test_data_for_a_ternary_are_refused(ternary, tmp_path):
+    c = {**config(), "system": {"hamiltonian": ternary, "repeats": [2, 2, 1]}}
+    with pytest.raises(AlloygenError, match=r"expected a binary alloy for the grid data\.mu"):
+        train(c, tmp_path / "run", progress=False)
+
+
+def test_half_precision_runs(tmp_path):
+    """bf16 autocast; the law itself is float64 either way."""
+    for run in ("reinforce, arm", "marginal, mam"):
+        model = load_model(train(RUNS[run](precision="bf16", steps=3), tmp_path / run[:4], progress=False))
+        assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
