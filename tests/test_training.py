@@ -234,11 +234,12 @@ def walking(objective, kind, model=(), **changes) -> dict:
             "training": {**STEPS, "batch": 24, "objective": objective, **changes}}
 
 
+GIBBS = {"gibbs": 1}  # one site of four an iteration: the configurations of the last step matter to the next
 RUNS = {
     "reinforce, arm": lambda **k: walking("reinforce", "arm", {"network": "mlp"}, **k),
     "reinforce, causal": lambda **k: walking("reinforce", "causal", **k),
-    "marginal, mam": lambda **k: walking("marginal", "mam", **k),
-    "marginal, two trunks": lambda **k: walking("marginal", "mam", {"network": "mlp", "trunks": 2}, **k),
+    "marginal, mam": lambda **k: walking("marginal", "mam", **GIBBS, **k),
+    "marginal, two trunks": lambda **k: walking("marginal", "mam", {"network": "mlp", "trunks": 2}, **GIBBS, **k),
     "likelihood, arm": lambda **k: {**config(**{**STEPS, "known": 0.5, **k}), "model": {**SIZE, "kind": "arm"}},
 }
 

@@ -237,7 +237,7 @@ def test_waves_along_the_axes_tell_every_cell_apart(system):
 
 # ---------------------------------------------------------------------- what does not fit
 @pytest.mark.parametrize("lattice", TRIO.values(), ids=TRIO)
-@pytest.mark.parametrize("cutoff, offset", [(0.9, 0.0), (1.2, 1.1), (1.2, 1.0), (0.5, 0.2), (1.2, -0.1)])
+@pytest.mark.parametrize("cutoff, offset", [(0.9, 0.0), (1.2, 1.1), (1.2, 1.001), (0.5, 0.2), (1.2, -0.1)])
 def test_a_painn_without_edges_is_refused(lattice, cutoff, offset):
     """In nearest-neighbour distances: a cutoff below the first, or an offset at or beyond it."""
     nearest = nearest_neighbour(lattice.primitive)
@@ -245,6 +245,13 @@ def test_a_painn_without_edges_is_refused(lattice, cutoff, offset):
     with pytest.raises(LatticeMismatch, match=rf"nearest-neighbour distance {nearest:.4g} .*Use a cutoff of about"):
         build("painn", lattice, RANGES, 2, True, size)
     build("painn", lattice, RANGES, 2, True, size | dict(cutoff=1.5 * nearest, offset=0.9 * nearest))
+
+
+def test_an_offset_at_the_nearest_neighbour_is_refused():
+    """There u = 0, and the radial basis divides by it."""
+    size = dict(width=8, depth=1, radial=2, cutoff=1.2, offset=1.0)
+    with pytest.raises(LatticeMismatch, match=r"got offset 1\.0 and cutoff 1\.2"):
+        build("painn", ising(3).lattice, RANGES, 2, True, size)
 
 
 def test_an_unknown_network_is_refused():
