@@ -55,8 +55,12 @@ def checkpoints() -> dict:
 
 
 def configurations() -> dict:
-    """Files of the training configurations that made them, by name; "paper/..." are those of Du et al. (arXiv:2603.14695)."""
+    """Files of the training configurations that made them, by name.
+
+    "paper/..." are the models of Du et al. (arXiv:2603.14695) at their own sizes, "small/..." such models for two cores.
+    """
     here = files(__package__)
     found = {p.name: p for p in here.iterdir() if p.name.endswith(".toml")}
-    found |= {f"paper/{p.name}": p for p in here.joinpath("paper").iterdir() if p.name.endswith(".toml")}
+    for folder in ("paper", "small"):
+        found |= {f"{folder}/{p.name}": p for p in here.joinpath(folder).iterdir() if p.name.endswith(".toml")}
     return {name.removesuffix(".toml"): found[name] for name in sorted(found)}

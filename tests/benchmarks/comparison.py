@@ -172,7 +172,7 @@ def run(system: str, model: str, share: float, folder: str) -> str:
     torch.set_num_threads(1)
     from alloygen import evaluate
     from alloygen.api import load
-    from alloygen.estimate.correlation import connected, manhattan
+    from alloygen.estimate.correlation import connected, manhattan_labels, shell_labels
     from alloygen.io.atomic import atomic_path
     from alloygen.training import train
 
@@ -184,7 +184,8 @@ def run(system: str, model: str, share: float, folder: str) -> str:
     net = load(path)
     n = s.n if share >= 1 else max(100, int(s.n * share))
     curves, spot = {"T": [], "phi_error": [], "phi_stderr": [], "C": [], "C_stderr": [], "C_reference": []}, {}
-    classes = manhattan(net.hamiltonian.lattice)
+    lattice = net.hamiltonian.lattice
+    labels = manhattan_labels(lattice) if s.ising else shell_labels(lattice)[0]
     h, drawn_in = net.hamiltonian, time.perf_counter()
 
     def visit(i: int, ens) -> None:
@@ -196,8 +197,8 @@ def run(system: str, model: str, share: float, folder: str) -> str:
                 curves[key].append(value)
         if (T, mu) == s.spot:
             spins = lambda e: 2.0 * e.occ.numpy() - 1.0  # noqa: E731
-            ours = connected(spins(ens), classes, ens.log_weight.numpy())
-            theirs = connected(spins(exact), classes)
+            ours = connected(spins(ens), labels, ens.log_weight.numpy())
+            theirs = connected(spins(exact), labels)
             x = lambda e: h.counts(e.occ)[:, -1].numpy() / h.n_sites  # noqa: E731
             spot.update(
                 correlation=[c.value for c in ours], correlation_stderr=[c.stderr for c in ours],
