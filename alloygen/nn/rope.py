@@ -33,7 +33,7 @@ def wave_vectors(lattice: Lattice) -> np.ndarray:
 
 
 def axis_wave_vectors(lattice: Lattice) -> np.ndarray:
-    """Integer vectors m (n, 3) of the waves 2 pi n / L along one supercell axis at a time, n = 1 .. L / 2, longest first.
+    """Integer vectors m (n, 3) of the waves 2 pi n / L along one supercell axis at a time, n = 1 .. L / 2, small n first.
 
     The choice of Du et al. (arXiv:2603.14695): "quantised frequencies, independently for each lattice dimension".
     """

@@ -64,11 +64,11 @@ def _steps(low: float, high: float, step: float) -> tuple:
 FIELDS = (0.0, 0.4, 0.8)
 POTENTIALS = (-0.18, -0.12, -0.06, 0.0, 0.06, 0.0724, 0.12)
 SYSTEMS = {
-    "ising_4x4": System("ising", (4, 4, 1), 1.0, _steps(1.5, 3.5, 0.2), FIELDS, 2000, 256, 0.0, (2.3, 0.0)),
-    "ising_6x6": System("ising", (6, 6, 1), 2.0, _steps(1.5, 3.5, 0.2), FIELDS, 1000, 256, 0.0, (2.3, 0.0)),
-    "ising_10x10": System("ising", (10, 10, 1), 4.0, (1.5, 1.9, 2.3, 2.7, 3.5), (0.0, 0.4), 200, 512, 0.0, (2.3, 0.0)),
-    "cuau_2x2x4": System("cuau", (2, 2, 4), 2.0, _steps(200, 1200, 100), POTENTIALS, 2000, 256, 0.0, (500, 0.0)),
-    "cuau_4x4x4": System("cuau", (4, 4, 4), 4.0, (300, 500, 700, 900, 1200), (-0.12, 0.0, 0.0724), 200, 512, 0.0, (700, 0.0)),
+    "ising_4x4": System("ising", (4, 4, 1), 0.75, _steps(1.5, 3.5, 0.2), FIELDS, 2000, 256, 0.0, (2.3, 0.0)),
+    "ising_6x6": System("ising", (6, 6, 1), 1.5, _steps(1.5, 3.5, 0.2), FIELDS, 1000, 256, 0.0, (2.3, 0.0)),
+    "ising_10x10": System("ising", (10, 10, 1), 2.5, (1.5, 1.9, 2.3, 2.7, 3.5), (0.0, 0.4), 200, 512, 0.0, (2.3, 0.0)),
+    "cuau_2x2x4": System("cuau", (2, 2, 4), 1.5, _steps(200, 1200, 100), POTENTIALS, 2000, 256, 0.0, (500, 0.0)),
+    "cuau_4x4x4": System("cuau", (4, 4, 4), 2.5, (300, 500, 700, 900, 1200), (-0.12, 0.0, 0.0724), 200, 512, 0.0, (700, 0.0)),
 }
 TRANSFORMER = dict(network="transformer", width=64, depth=3, heads=4)
 PAINN = dict(network="painn", width=32, depth=3)
@@ -99,14 +99,14 @@ def configuration(system: str, model: str, share: float) -> dict:
     net = {**net, **(SMALL[s.hamiltonian] if net.get("network") == "painn" else {})}
     if net.get("network") == "mlp":
         net["width"] = s.width
-    through_chain = objective["objective"] == "reinforce"
+    batch = {"reinforce": 512 if sites <= 36 else 256, "marginal": 128, "likelihood": 256}[objective["objective"]]
     training = dict(
-        steps=10**6, minutes=s.minutes * share, batch=(500 if sites <= 36 else 250) if through_chain else 250, lr=1e-3,
-        warmup=50, ema=0.99, advantage_floor=1.0, gibbs=4, floor=0.4, label_images="none", validate_every=10**6,
+        steps=10**6, minutes=s.minutes * share, batch=batch, lr=1e-3 if net.get("network") == "mlp" else 2e-3, warmup=50,
+        ema=0.99, advantage_floor=1.0, gibbs=4, floor=0.4, label_images="none", validate_every=10**6,
         validate_samples=2, threads=1, **objective,
     )  # fmt: skip
     return dict(name=f"{system}: {model}", system=dict(hamiltonian=s.hamiltonian, repeats=list(s.repeats)), data=s.data,
-                conditions=s.ranges, model=net, training=training)  # fmt: skip
+                conditions=dict(**s.ranges, n_T=4, n_mu=4), model=net, training=training)  # fmt: skip
 
 
 # ---------------------------------------------------------------------- the references
