@@ -89,7 +89,7 @@ class Trainer:
             loss += mean.item()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), t.clip / n)
         if not torch.isfinite(norm):
-            self._stop("a finite gradient", f"{norm.item()}, with the largest loss", part, int(rows.detach().abs().argmax()))
+            self._stop("a finite gradient", norm.item(), part, int(rows.detach().abs().argmax()), " (that of the largest loss)")
         self.optimizer.step()
         decay = min(t.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -104,11 +104,11 @@ class Trainer:
         if len(bad):
             self._stop("a finite loss", rows[bad[0]].item(), part, int(bad[0]))
 
-    def _stop(self, expected: str, got, part: dict, row: int) -> None:
+    def _stop(self, expected: str, got: float, part: dict, row: int, note: str = "") -> None:
         mu = dict(zip(self.model.hamiltonian.elements, part["mu"][row].tolist(), strict=True))
         raise AlloygenError(
             f"step {self.step}: expected {expected}, got {got} at the condition T = {part['T'][row].item():.6g}, mu = "
-            f"{ {k: round(v, 6) for k, v in mu.items()} }; the last checkpoint is kept. "
+            f"{ {k: round(v, 6) for k, v in mu.items()} }{note}; the last checkpoint is kept. "
             "Lower training.lr or raise training.warmup."
         )
 
