@@ -23,6 +23,7 @@ from alloygen.interrupt import interrupt_flag
 from alloygen.io.checkpoint import VERSION, read_tensors, save_model, write_tensors
 from alloygen.models import MODELS
 from alloygen.models.draw import trained_orders
+from alloygen.objectives.reinforce import reduced_energy
 from alloygen.tasks import Task, make_task, ranges_of
 
 
@@ -89,7 +90,7 @@ class Trainer:
             loss += mean.item()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), t.clip / n)
         if not torch.isfinite(norm):
-            self._stop("a finite gradient", norm.item(), part, int(rows.detach().abs().argmax()), " (that of the largest loss)")
+            self._stop("a finite gradient", norm.item(), part, int(rows.detach().abs().argmax()), "the loss is largest there; ")
         self.optimizer.step()
         decay = min(t.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -108,7 +109,7 @@ class Trainer:
         mu = dict(zip(self.model.hamiltonian.elements, part["mu"][row].tolist(), strict=True))
         raise AlloygenError(
             f"step {self.step}: expected {expected}, got {got} at the condition T = {part['T'][row].item():.6g}, mu = "
-            f"{ {k: round(v, 6) for k, v in mu.items()} }{note}; the last checkpoint is kept. "
+            f"{ {k: round(v, 6) for k, v in mu.items()} }; {note}the last checkpoint is kept. "
             "Lower training.lr or raise training.warmup."
         )
 
@@ -193,9 +194,7 @@ def log_weights(model, T, mu, generator, order=None) -> torch.Tensor:
     if order is None:
         order = trained_orders(model, len(T), generator)
     occ, log_prob = model.sample(T.to(model.device), mu.to(model.device), order.to(model.device), generator)
-    occ = occ.cpu()
-    reduced = (h.energy(occ) - (h.counts(occ) * mu).sum(1)) / (h.kB * T)
-    return -reduced - log_prob.cpu()
+    return -reduced_energy(h, occ.cpu(), T, mu) - log_prob.cpu()
 
 
 def train(config, folder, *, resume: bool = True, progress: bool = True, stop_at: int | None = None) -> Path:
