@@ -64,6 +64,7 @@ class ModelConfig:
         (marginalization model)
     network : of "arm" and "mam": "mlp", "painn" or "transformer"
     neighbours : of "causal"; radial, cutoff, offset : of "painn"; trunks : 1 or 2, of "mam"
+    physics : of "arm" and "mam": the energy of what is decided enters the logits; the paper's networks know none
     """
 
     kind: str = "causal"
@@ -77,6 +78,7 @@ class ModelConfig:
     cutoff: float = 2.5
     offset: float = 0.5
     trunks: int = 1
+    physics: bool = False
 
 
 @dataclass

@@ -114,6 +114,7 @@ def evaluate(
     *,
     reference: Reference | None = None,
     exact: bool | None = None,
+    phi=None,
     seed: int = 0,
     batch: int = 1000,
     forward: int = FORWARD,
@@ -122,7 +123,8 @@ def evaluate(
 ) -> list[Row]:
     """Draw n configurations at each condition (T[i], mu[i]) and measure them.
 
-    exact : compare with enumeration (None: where the supercell is small enough)
+    exact : compare with enumeration (None: where the supercell is small enough and phi is not given)
+    phi : known values (C,) of Phi to compare with, for example of a transfer matrix
     forward : at most so many reference samples for the forward figures
     visit : called with the number of each condition and its ensemble, for figures of one's own
     """
@@ -133,7 +135,7 @@ def evaluate(
         raise AlloygenError(f"expected a binary model, got the elements {h.elements}")
     states = float(np.prod(h.lattice.n_species.astype(float)))
     table = None
-    if exact or (exact is None and states <= ENUMERABLE):
+    if exact or (exact is None and phi is None and states <= ENUMERABLE):
         from alloygen.exact.enumeration import Enumeration
 
         table = Enumeration(h)
@@ -143,12 +145,14 @@ def evaluate(
         potentials = np.array([0.0, mu[i]])
         ens = draw(model, float(T[i]), potentials, n, generator, batch)
         row = Row(float(T[i]), float(mu[i]), ens.ness, *_phi(ens), ens.composition(h.elements[-1]).value)
+        if phi is not None:
+            row.phi_exact = float(phi[i])
+        elif table is not None:
+            row.phi_exact = float(table.at(T[i], potentials).phi)
         if reference is not None:
             _against(row, model, ens, reference.occ[i], reference.energy[i], generator, batch, forward)
         if visit is not None:
             visit(i, ens)
-        if table is not None:
-            row.phi_exact = float(table.at(T[i], potentials).phi)
         rows.append(row)
     return rows
 
@@ -184,7 +188,7 @@ def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, batc
             model.log_prob(part, torch.full((len(part),), row.T, dtype=torch.float64), mu.expand(len(part), -1), path)
         )
     log_w = (-(torch.as_tensor(energy[pick]) - h.counts(x[pick]) @ mu) / kT - torch.cat(log_q)).numpy()
-    row.forward_ness = float(forward_ness(log_w))
+    row.forward_ness = forward_ness(log_w, None if row.phi_exact is None else -row.phi_exact * h.n_sites / kT)
     row.eubo = float(eubo(log_w).value)
     n = h.n_sites
     count = lambda o: h.counts(o)[:, -1].numpy()  # noqa: E731

@@ -117,21 +117,25 @@ def eubo(log_w_reference, inefficiency: float = 1.0) -> Estimate:
     return Estimate(log_w.mean(), error, "" if n > 1 else "one sample")
 
 
-def forward_ness(log_w_reference) -> float:
-    """NESS of q estimated on reference samples x ~ p: 1 / (mean_p(w) mean_p(1/w)), in (0, 1].
+def forward_ness(log_w_reference, log_z: float | None = None) -> float:
+    """NESS of q estimated on reference samples x ~ p: Z / mean_p(w), in (0, 1].
 
-    From NESS = (E_q w)^2 / E_q w^2 with E_q w^2 = Z E_p w and E_p[1/w] = 1/Z; a constant in log w drops out. Samples
-    in a mode that q misses have a huge w, so a collapsed q scores low here where :func:`ness` scores high.
+    From NESS = (E_q w)^2 / E_q w^2 with E_q w = Z and E_q w^2 = Z E_p w. Samples in a mode that q misses have a huge w, so
+    a collapsed q scores low here where :func:`ness` scores high. Without ``log_z``, in the units of log w, 1/Z is taken
+    from the samples too, as mean_p(1/w); then a constant in log w drops out, but what q spends on configurations that the
+    samples never show goes unseen: all samples of a ground state have one w, and any q scores 1 on them.
 
     Examples
     --------
     >>> round(forward_ness(np.log([1.0, 4.0])), 6)
     0.64
+    >>> round(forward_ness(np.log([4.0, 4.0]), log_z=np.log(1.0)), 6)
+    0.25
     """
     log_w = as_log_weights(log_w_reference)
     if np.isneginf(log_w).any():
         return 0.0
-    return float(np.exp(-log_mean_exp(log_w) - log_mean_exp(-log_w)))
+    return min(1.0, float(np.exp((-log_mean_exp(-log_w) if log_z is None else log_z) - log_mean_exp(log_w))))
 
 
 def user_level() -> int:

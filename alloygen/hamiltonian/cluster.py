@@ -110,6 +110,13 @@ class Hamiltonian:
         return out
 
     @cached_property
+    def interacting(self) -> np.ndarray:
+        """``neighbours`` as one table (N, most neighbours), shorter rows filled by repeating (by the site itself where none)."""
+        count = max((len(n) for n in self.neighbours), default=0)
+        rows = [np.resize(n, count) if len(n) else np.full(count, i) for i, n in enumerate(self.neighbours)]
+        return np.array(rows, dtype=np.int64).reshape(self.n_sites, count)
+
+    @cached_property
     def flip_tables(self):
         """Tables of single-flip energy changes for the Monte Carlo kernels; see ``hamiltonian.flips``."""
         from alloygen.hamiltonian.flips import build_flip_tables

@@ -54,12 +54,7 @@ class CausalModel(Model):
         self.register_buffer("environment", torch.as_tensor(sites[:, :neighbours]), persistent=False)
         scale = np.maximum(hamiltonian.channel_scale.max(0), 1e-12)
         self.register_buffer("scale", torch.as_tensor(scale), persistent=False)
-        count = max((len(n) for n in hamiltonian.neighbours), default=0)
-        table = np.array(
-            [np.resize(n, count) if len(n) else np.full(count, i) for i, n in enumerate(hamiltonian.neighbours)],
-            dtype=np.int64,
-        ).reshape(lattice.n_sites, count)
-        self.register_buffer("interacting", torch.as_tensor(table), persistent=False)
+        self.register_buffer("interacting", torch.as_tensor(hamiltonian.interacting), persistent=False)
         allowed = torch.as_tensor(lattice.element_index[lattice.sublattice] >= 0)
         self.register_buffer("allowed", allowed, persistent=False)
         k, s = hamiltonian.n_channels, hamiltonian.n_species

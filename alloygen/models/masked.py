@@ -26,7 +26,7 @@ ROWS = 2**16  # sites or edges in one pass where no gradient is kept
 class MaskedLaw(Model):
     """What ARM and MAM share: conditionals from one pass, likelihood and sampling from N passes."""
 
-    options = ("network", "width", "depth", "heads", "expand", "radial", "cutoff", "offset", "trunks")
+    options = ("network", "width", "depth", "heads", "expand", "radial", "cutoff", "offset", "trunks", "physics")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class MaskedLaw(Model):
         cutoff: float = 2.5,
         offset: float = 0.5,
         trunks: int = 1,
+        physics: bool = False,
     ):
         super().__init__()
         if network not in NETWORKS:
@@ -49,10 +50,12 @@ class MaskedLaw(Model):
         self.hamiltonian = hamiltonian
         self.ranges = ranges
         size = dict(width=width, depth=depth, heads=heads, expand=expand, radial=radial, cutoff=cutoff, offset=offset)
-        self._config = dict(network=network, **size, trunks=trunks)
+        self._config = dict(network=network, **size, trunks=trunks, physics=physics)
+        self.physics = physics
         lattice = hamiltonian.lattice
         allowed = torch.as_tensor(lattice.element_index[lattice.sublattice] >= 0)
         self.register_buffer("allowed", allowed, persistent=False)
+        self.register_buffer("interacting", torch.as_tensor(hamiltonian.interacting), persistent=False)
         self.trunks = self._networks(lambda outputs, marginal: build(network, lattice, ranges, outputs, marginal, size), trunks)
 
     def _networks(self, make, trunks: int) -> nn.ModuleList:
@@ -70,15 +73,30 @@ class MaskedLaw(Model):
             )
         return torch.where(decided, occ, self.hamiltonian.n_species)
 
-    def _law(self, logits):
-        return torch.log_softmax(logits.double().masked_fill(~self.allowed, -torch.inf), dim=2)
+    def _law(self, logits, occ, T, mu, decided):
+        logits = logits.double()
+        if self.physics:
+            open_ = (~decided)[:, self.interacting].any(-1, keepdim=True)
+            logits = self._physical(occ, T, mu, decided) + logits * open_
+        return torch.log_softmax(logits.masked_fill(~self.allowed, -torch.inf), dim=2)
+
+    def _physical(self, occ, T, mu, decided):
+        """-beta (f_i(a) - mu_a) (B, N, S), f_i the energy of the clusters of site i whose other members are decided.
+
+        Where all neighbours are decided it is the exact conditional, and the network is switched off.
+        """
+        h = self.hamiltonian
+        sites = torch.arange(h.n_sites, device=occ.device).expand(len(occ), -1)
+        energy = h.species_energies(h.fields(occ, (~decided).long(), sites, torch.ones_like(sites)), sites)
+        return -(energy - h.site_mu(mu.double())) / (h.kB * T.double())[:, None, None]
 
     def conditionals(self, occ, T, mu, decided) -> torch.Tensor:
         """log p(x_i = a | x_decided) of every site i and species a, (B, N, S) float64, in one pass.
 
         occ (B, N) is read where ``decided`` (B, N bool) only; the rows of decided sites mean nothing.
         """
-        return self._law(self.trunks[0](self._state(occ, decided), T, (mu - mu[:, :1])[:, 1:])[0])
+        logits = self.trunks[0](self._state(occ, decided), T, (mu - mu[:, :1])[:, 1:])[0]
+        return self._law(logits, occ, T, mu, decided)
 
     # ------------------------------------------------------------------ the law
     def log_conditionals(self, occ, T, mu, order) -> torch.Tensor:
@@ -151,6 +169,7 @@ class AutoregressiveModel(MaskedLaw):
     network : "mlp", "painn" or "transformer"
     width, depth, heads, expand, radial, cutoff, offset : sizes, of which each network takes its own (``nn.masked``)
     trunks : 1; a marginalization model may have 2
+    physics : add the physical logits of the decided sites to those of the network (not in the paper)
 
     Examples
     --------
@@ -193,4 +212,4 @@ class MarginalizationModel(MaskedLaw):
         sites, marginal = self.trunks[0](state, T, dmu)
         if len(self.trunks) == 2:
             _, marginal = self.trunks[1](state, T, dmu)
-        return self._law(sites), marginal.double() - (decided * self.log_species).sum(1)
+        return self._law(sites, occ, T, mu, decided), marginal.double() - (decided * self.log_species).sum(1)

@@ -29,7 +29,7 @@ def load(folder: Path) -> dict:
 def cell(name: str, value: float, ising: bool) -> str:
     if name == "phi_error_max":
         return f"{value:.1e} J" if ising else f"{1e3 * value:.2f} meV"
-    if name == "steps":
+    if name in ("steps", "n"):
         return f"{value:.0f}"
     if name == "ms_per_sample":
         return f"{value:.2g}" if value < 10 else f"{value:.0f}"
@@ -44,7 +44,7 @@ def table(results: dict) -> str:
         shares = sorted({r["share"] for r in models.values()})
         minutes = s.minutes * shares[0]
         out.append(f"**{NAMES[system]}**, {minutes:g} minutes of one core for each model, {len(s.T) * len(s.mu)} conditions, "
-                   f"{s.n} configurations each\n")  # fmt: skip
+                   f"n configurations each\n")  # fmt: skip
         out.append("| model | " + " | ".join(COLUMNS.values()) + " |")
         out.append("|---|" + "---|" * len(COLUMNS))
         for model, r in models.items():

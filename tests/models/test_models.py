@@ -38,11 +38,13 @@ MODELS = {
     "arm, mlp": lambda h, ranges: AutoregressiveModel(h, ranges, network="mlp", width=16, depth=2),
     "arm, transformer": lambda h, ranges: AutoregressiveModel(h, ranges, **SIZE),
     "arm, painn": painn,
+    "arm, physics": lambda h, ranges: AutoregressiveModel(h, ranges, physics=True, **SIZE),
     "mam, transformer": lambda h, ranges: MarginalizationModel(h, ranges, **SIZE),
     "mam, two trunks": lambda h, ranges: MarginalizationModel(h, ranges, trunks=2, **SIZE),
     "mam, mlp": lambda h, ranges: MarginalizationModel(h, ranges, network="mlp", width=16, depth=2),
 }
 CAUSAL = [k for k in MODELS if k.startswith("causal")]
+PHYSICAL = [*CAUSAL, "arm, physics"]
 FEW = ("ising-3", "cuau-skew", "two-sublattice")  # for what is slow, or shares its law with another kind
 SOME = {"arm, painn": ("ising-3", "ternary"), **{k: FEW for k in MODELS if k.startswith("mam")}}
 
