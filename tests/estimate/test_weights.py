@@ -59,3 +59,13 @@ def test_inefficiency_widens_the_bound():
 def test_weights_that_cannot_be_used(bad, words):
     with pytest.raises(AlloygenError, match=words):
         weights.ness(bad)
+
+
+def test_forward_ness_with_a_known_z_sees_what_the_samples_do_not():
+    """Deep in a phase every reference sample is one state; a q that puts 1/8 there is no good, and only Z tells."""
+    log_w = np.full(50, np.log(8.0))  # p = 1 on the state, q = 1/8, Z = 1
+    assert weights.forward_ness(log_w) == pytest.approx(1.0)
+    assert weights.forward_ness(log_w, log_z=0.0) == pytest.approx(1 / 8)
+    # on samples of all of p both are the NESS of q = (1/2, 1/2) against p = (1/4, 3/4), for any constant in log w
+    w = np.log(np.repeat([0.5, 1.5], [1000, 3000])) + 7.0
+    assert weights.forward_ness(w) == pytest.approx(0.8) and weights.forward_ness(w, log_z=7.0) == pytest.approx(0.8)

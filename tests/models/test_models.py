@@ -252,9 +252,9 @@ def test_samples_given_known_sites_follow_the_conditional_law(kind):
 
 # ---------------------------------------------------------------------- physics
 @pytest.mark.parametrize("trained", [False, True])
-@pytest.mark.parametrize("kind", CAUSAL)
+@pytest.mark.parametrize("kind", PHYSICAL)
 def test_the_last_step_is_the_exact_heat_bath(kind, system, trained):
-    """With every other site decided the conditional is known, and no network may spoil it. Masked laws know no physics."""
+    """With every other site decided the conditional is known, and no network may spoil it. Other masked laws know no physics."""
     h = hamiltonian(system)
     torch.manual_seed(0)
     net = build(kind, system) if trained else MODELS[kind](h, SYSTEMS[system].ranges()).eval()
@@ -268,13 +268,17 @@ def test_the_last_step_is_the_exact_heat_bath(kind, system, trained):
     assert (last - wrong).abs().max() > 1e-2
 
 
-def test_exact_wherever_all_neighbours_are_decided():
+@pytest.mark.parametrize("make", [
+    lambda h, ranges: randomise(CausalModel(h, ranges, **SIZE)),
+    lambda h, ranges: randomise(AutoregressiveModel(h, ranges, physics=True, **SIZE)),
+], ids=["causal", "arm, physics"])
+def test_exact_wherever_all_neighbours_are_decided(make):
     """On the 4x4 checkerboard the second half is independent given the first: those steps are exact for any weights."""
     from alloygen.hamiltonian.ising import ising
 
     h = ising(4, h=-0.2)
     torch.manual_seed(0)
-    net = randomise(CausalModel(h, {"T": [2, 3], "mu": [[-0.5, 0.5]]}, **SIZE))
+    net = make(h, {"T": [2, 3], "mu": [[-0.5, 0.5]]})
     order = orders.draw("sublattice", h.lattice, 8, generator())
     T, mu = torch.full((8,), 2.5).double(), torch.tensor([[0.0, 0.3]]).double().expand(8, -1)
     occ = h.random(8, generator(1))
@@ -321,3 +325,15 @@ def test_a_checkpoint_gives_the_same_law(kind, tmp_path):
         for p in again.parameters():  # negative control: every weight is in the file
             p.mul_(1.1)
         assert not torch.equal(again.log_prob(occ, T, mu, order), net.log_prob(occ, T, mu, order))
+
+
+def test_physical_logits_are_those_of_the_order():
+    """A masked law whose network says nothing is the causal model before training: -beta (f_t - mu) along any order."""
+    h, (T, mu) = hamiltonian("two-sublattice"), mixed("two-sublattice", 16)
+    ranges, order, occ = SYSTEMS["two-sublattice"].ranges(), random_orders(h, 16), h.random(16, generator(3))
+    causal, masked = CausalModel(h, ranges, **SIZE), AutoregressiveModel(h, ranges, physics=True, **SIZE)
+    plain = AutoregressiveModel(h, ranges, **SIZE)
+    with torch.no_grad():
+        bare = causal.log_prob(occ, T, mu, order)
+        torch.testing.assert_close(masked.log_prob(occ, T, mu, order), bare, rtol=0, atol=1e-10)
+        assert (plain.log_prob(occ, T, mu, order) - bare).abs().max() > 0.1
