@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 
-.PHONY: demo test lint benchmark benchmark-mc clean
+.PHONY: demo test lint benchmark benchmark-mc benchmark-models clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python tutorials/demo.py
@@ -31,6 +31,13 @@ benchmark-mc: $(BENCH)/.installed
 	$(BENCH)/bin/python tests/benchmarks/metadynamics.py --only small
 	$(BENCH)/bin/python tests/benchmarks/mbar.py
 	$(BENCH)/bin/python tests/benchmarks/calibration.py
+
+# the paper's models: figures with a target (two hours of a core), memory and time, comparison of all at equal budgets (an hour
+# and a half on two quiet cores); each goes on where it was stopped
+benchmark-models: $(VENV)/.installed-test
+	$(BIN)/python tests/benchmarks/paper_models.py
+	$(BIN)/python tests/benchmarks/memory_time.py --figure docs/figures/memory_time.png
+	$(BIN)/python tests/benchmarks/comparison.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

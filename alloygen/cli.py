@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     q = sub.add_parser("evaluate", help="measure a model over a grid of conditions")
     q.add_argument("model", help="checkpoint, or the name of one that ships")
-    q.add_argument("--grid", default="cuau", help="named grid (cuau: 11 T x 9 dmu + dmu = 0.0724)")
+    q.add_argument("--grid", help="cuau: 11 T x 9 dmu + dmu = 0.0724; ising: 21 T x 5 h; default: the model's")
     q.add_argument("-n", type=int, default=2000, help="configurations per condition (default 2000)")
     q.add_argument(
         "--reference",
@@ -218,12 +218,14 @@ def _evaluate(args) -> int:
     from alloygen.api import load
 
     model = load(args.model)
-    T, mu = evaluate.named_grid(args.grid)
+    grid = args.grid or evaluate.grid_of(model.hamiltonian)
+    T, mu = evaluate.named_grid(grid)
     reference = None
     if args.reference:
         reference = evaluate.reference_samples(
-            model.hamiltonian, T, mu, args.reference, progress=not args.quiet, threads=torch.get_num_threads()
-        )
+            model.hamiltonian, T, mu, args.reference, progress=not args.quiet, threads=torch.get_num_threads(),
+            **evaluate.GRIDS[grid][1],
+        )  # fmt: skip
     rows = evaluate.evaluate(model, T, mu, args.n, reference=reference, seed=args.seed, progress=not args.quiet)
     evaluate.print_table(rows, model.hamiltonian.unit)
     if args.output:
@@ -231,7 +233,7 @@ def _evaluate(args) -> int:
             args.output,
             rows,
             model=args.model,
-            grid=args.grid,
+            grid=grid,
             n=args.n,
             reference=args.reference,
             seed=args.seed,

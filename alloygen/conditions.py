@@ -209,6 +209,22 @@ def cuau_grid() -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(T, len(dmu)), np.tile(dmu, len(T))
 
 
+def ising_grid() -> tuple[np.ndarray, np.ndarray]:
+    """The 105 conditions at which Ising models are judged: ``(T (105,) in J/kB, mu(+) - mu(-) = 2 h (105,) in J)``.
+
+    T = 1.5..3.5 step 0.1, each with the fields h = -0.4, -0.2, 0, 0.2, 0.4 (Du et al., arXiv:2603.14695).
+
+    Examples
+    --------
+    >>> T, mu = ising_grid()
+    >>> T.shape, mu[:5].tolist()
+    ((105,), [-0.8, -0.4, 0.0, 0.4, 0.8])
+    """
+    mu = mu_from_field(np.array([-0.4, -0.2, 0.0, 0.2, 0.4]))
+    T = np.linspace(1.5, 3.5, 21).round(6)
+    return np.repeat(T, len(mu)), np.tile(mu, len(T))
+
+
 # ---------------------------------------------------------------------- what counts as a number or a sequence
 def _number(x) -> float | None:
     """A real number, or a 0-d array or tensor of one, as a float; None for anything else (bool, str, complex ...)."""

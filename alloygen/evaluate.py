@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from alloygen import orders
-from alloygen.conditions import cuau_grid
+from alloygen.conditions import cuau_grid, ising_grid
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError
 from alloygen.estimate.thermo import histogram, js_divergence
@@ -64,11 +64,20 @@ class Reference:
     energy: np.ndarray
 
 
+# name: (the conditions, how fine the replica exchange between them is)
+GRIDS = {"cuau": (cuau_grid, dict(dT=50.0, dmu=0.015)), "ising": (ising_grid, dict(dT=0.1, dmu=0.1))}
+
+
+def grid_of(hamiltonian: Hamiltonian) -> str:
+    """The name of the grid that a Hamiltonian is judged on."""
+    return "ising" if hamiltonian.expansion.name == "Ising" else "cuau"
+
+
 def named_grid(name: str) -> tuple[np.ndarray, np.ndarray]:
     """(T, mu) of a named grid; mu is that of the last element minus the first."""
-    if name != "cuau":
-        raise AlloygenError(f"expected the name of a grid ('cuau'), got {name!r}")
-    return cuau_grid()
+    if name not in GRIDS:
+        raise AlloygenError(f"expected the name of a grid in {tuple(GRIDS)}, got {name!r}")
+    return GRIDS[name][0]()
 
 
 def reference_samples(
@@ -264,6 +273,7 @@ __all__ = [
     "Reference",
     "Row",
     "evaluate",
+    "grid_of",
     "named_grid",
     "orders",
     "print_table",

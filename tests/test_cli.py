@@ -110,3 +110,19 @@ threads = 1
     assert row["phi_exact"] is not None and row["forward_ness"] is not None
     worst = max(abs(r["deviation"]) / max(r["phi_stderr"], 1e-9) for r in content["rows"])
     assert content["summary"]["phi_z_max"] == pytest.approx(worst, rel=1e-6)
+
+
+def test_an_ising_model_is_judged_on_its_own_grid(tmp_path, capsys):
+    """Trained without data, from a TOML file to the table, with exact values and forward figures."""
+    config = tmp_path / "tiny.toml"
+    config.write_text(
+        'name = "tiny"\n[system]\nhamiltonian = "ising"\nrepeats = [3, 3, 1]\n[conditions]\nT = [1.5, 3.5]\nmu = [-0.8, 0.8]\n'
+        'n_T = 2\nn_mu = 2\n[model]\nkind = "arm"\nnetwork = "mlp"\nwidth = 8\ndepth = 2\n'
+        '[training]\nobjective = "reinforce"\nsteps = 2\nbatch = 8\norders = { random = 1.0 }\n'
+    )
+    assert main(["train", str(config), "-o", str(tmp_path / "run"), "-q"]) == 0
+    model = str(tmp_path / "run" / "model.safetensors")
+    assert main(["evaluate", model, "-n", "20", "--reference", "20", "-q", "-o", str(tmp_path / "out.json")]) == 0
+    out = json.loads((tmp_path / "out.json").read_text())
+    assert out["facts"]["grid"] == "ising" and len(out["rows"]) == 105
+    assert all(r["phi_exact"] is not None and r["forward_ness"] is not None for r in out["rows"])
