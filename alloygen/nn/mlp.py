@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from alloygen.lattice import Lattice
 from alloygen.nn.embeddings import ScaledCondition
+from alloygen.nn.readout import Readout
 
 
 class ResidualMLP(nn.Module):
@@ -25,11 +26,8 @@ class ResidualMLP(nn.Module):
         self.condition = ScaledCondition(ranges)
         self.first = nn.Linear(lattice.n_sites * self.states + self.condition.n, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
-        self.site_head = nn.Linear(width, lattice.n_sites * outputs) if outputs else None
-        self.marginal_head = nn.Linear(width, 1) if marginal else None
-        for head in filter(None, (self.site_head, self.marginal_head)):
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        self.site_head = Readout(width, lattice.n_sites * outputs) if outputs else None
+        self.marginal_head = Readout(width, 1) if marginal else None
 
     def forward(self, state, T, mu):
         onehot = F.one_hot(state, self.states).flatten(1).float()

@@ -21,6 +21,7 @@ from alloygen.convert import to_data
 from alloygen.errors import LatticeMismatch
 from alloygen.lattice import Lattice
 from alloygen.nn.embeddings import ConditionEmbedding
+from alloygen.nn.readout import Readout
 
 
 class Message(MessagePassing):
@@ -85,9 +86,7 @@ class PaiNN(nn.Module):
         self.messages = nn.ModuleList(Message(width, radial) for _ in range(depth))
         self.updates = nn.ModuleList(Update(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, outputs + marginal))
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.zeros_(self.head[-1].bias)
+        self.head = nn.Sequential(nn.Linear(width, width), nn.SiLU(), Readout(width, outputs + marginal))
 
     def forward(self, state, T, mu):
         scalar = self.atom(self.sublattice * self.states + state) + self.condition(T, mu)[:, None]

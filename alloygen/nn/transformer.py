@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from alloygen.lattice import Lattice
 from alloygen.nn.causal import Block
 from alloygen.nn.embeddings import ConditionEmbedding
+from alloygen.nn.readout import Readout
 from alloygen.nn.rope import axis_wave_vectors, rotations
 
 
@@ -35,10 +36,8 @@ class LatticeTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, expand, causal=False, activation=F.gelu) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, outputs + marginal)
+            nn.Linear(width, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), Readout(width, outputs + marginal)
         )
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.zeros_(self.head[-1].bias)
 
     def forward(self, state, T, mu):
         condition = self.condition(T, mu)

@@ -1,4 +1,4 @@
-"""Table and figures of comparison.py: docs/comparison_table.md and docs/figures/comparison_*.png."""
+"""Table and figures of comparison.py: the table inside docs/comparison.md and docs/figures/comparison_*.png."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ from comparison import COLUMNS, MODELS, SYSTEMS
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+BEGIN, END = "<!-- table: written by tests/benchmarks/comparison.py -->", "<!-- end of the table -->"
 COLOURS = dict(zip(MODELS, ["#888888", "#1f77b4", "#2ca02c", "#d62728", "#6baed6", "#98df8a", "#ff9896", "#000000"], strict=True))
 NAMES = {"ising_4x4": "Ising 4x4", "ising_6x6": "Ising 6x6", "ising_10x10": "Ising 10x10", "cuau_2x2x4": "CuAu 2x2x4",
          "cuau_4x4x4": "CuAu 4x4x4"}  # fmt: skip
@@ -122,7 +123,9 @@ def report(folder: Path, docs: Path) -> None:
     results = load(folder)
     (docs / "figures").mkdir(parents=True, exist_ok=True)
     text = table(results)
-    (docs / "comparison_table.md").write_text(text + "\n")
+    page = docs / "comparison.md"
+    before, _, rest = (page.read_text() if page.exists() else "").partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2] or chr(10)}")
     for system, models in results.items():
         curves(system, models, docs / "figures" / f"comparison_{system}.png")
         maps(system, models, docs / "figures" / f"comparison_{system}_ness.png")

@@ -264,3 +264,21 @@ def test_occupations_of_another_supercell_are_refused():
     occ = torch.zeros(1, 9, dtype=torch.long)
     with pytest.raises(LatticeMismatch, match=r"expected occupations of 4 sites.*got 9"):
         net.conditionals(occ, torch.ones(1), torch.zeros(1, 2), occ > 0)
+
+
+@pytest.mark.parametrize("network", ["mlp", "transformer"])
+def test_the_readout_keeps_its_digits_under_autocast(network):
+    """In bfloat16 a log-marginal of a hundred nats would be known to half a nat only."""
+    h = hamiltonian("cuau-2x2x2")
+    torch.manual_seed(0)
+    size = dict(width=16, depth=2, heads=2, expand=1, radial=4, cutoff=4.0, offset=0.0)
+    net = build(network, h.lattice, SYSTEMS["cuau-2x2x2"].ranges(), 2, True, size)
+    last = net.marginal_head if network == "mlp" else net.head[-1]
+    assert not last.weight.any() and not last.bias.any()
+    with torch.no_grad():
+        last.bias.fill_(100.3)
+        T, mu = torch.full((2,), 600.0).double(), torch.zeros(2, 1).double()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            marginal = net(h.random(2, generator()), T, mu)[1]
+    assert marginal.dtype == torch.float32
+    torch.testing.assert_close(marginal, torch.full((2,), 100.3 * (1 if network == "mlp" else h.n_sites)))
