@@ -84,7 +84,7 @@ MODELS = {
     "AO-ARM Transformer, likelihood": (dict(kind="arm", **TRANSFORMER), dict(objective="likelihood", **RANDOM)),
     "order-causal, likelihood": (dict(kind="causal", width=64, depth=3, heads=4), dict(objective="likelihood")),
 }
-SLOW = {"transformer": 0.25, "painn": 0.08}  # share of the configurations that masked networks which take long are judged by
+SLOW = {"transformer": 0.25, "painn": 0.04}  # share of n by which networks that take long to draw are judged
 COLUMNS = {
     "ness_mean": "NESS mean", "ness_min": "min", "forward_ness_mean": "forward NESS mean", "forward_ness_min": "min",
     "phi_error_max": "largest error of Phi", "heat_capacity_error": "error of C", "correlation_error": "error of C(r)",
@@ -183,7 +183,7 @@ def run(system: str, model: str, share: float, folder: str) -> str:
     path = train(configuration(system, model, share), out.with_suffix(""), progress=False)
     minutes = (time.perf_counter() - started) / 60
     net = load(path)
-    n = int(s.n * SLOW.get(net.config().get("network"), 1.0))
+    n = max(32, int(s.n * SLOW.get(net.config().get("network"), 1.0)))
     curves, spot = {"T": [], "phi_error": [], "phi_stderr": [], "C": [], "C_stderr": [], "C_reference": []}, {}
     lattice = net.hamiltonian.lattice
     labels = manhattan_labels(lattice) if s.ising else shell_labels(lattice)[0]
