@@ -138,10 +138,10 @@ def reference(system: str):
 
 
 def modes(system: str, model, generator, n: int = 1000) -> dict:
-    """How evenly the coexisting phases are drawn: exp(entropy) of their shares over their number, 1 is even.
+    """How well the coexisting phases are drawn: exp(entropy) of their shares over their number, times the share of draws
+    that are in one of them. 1 is all, evenly.
 
-    Ising: the two signs of the magnetisation at T = 1.5 and h = 0. CuAu: the 4, 6 and 4 variants of Cu3Au, CuAu and CuAu3
-    at 300 K; what is no variant counts as nothing.
+    Ising: magnetisations beyond +-1/2 at T = 1.5 and h = 0. CuAu: the 4, 6 and 4 variants of Cu3Au, CuAu and CuAu3 at 300 K.
     """
     import numpy as np
     from cubic_order import variants
@@ -151,13 +151,12 @@ def modes(system: str, model, generator, n: int = 1000) -> dict:
     def evenness(counts, number):
         p = np.asarray(counts, float) / max(1, sum(counts))
         p = p[p > 0]
-        return float(np.exp(-(p * np.log(p)).sum()) / number) if len(p) else 0.0
+        return float(np.exp(-(p * np.log(p)).sum()) / number * sum(counts) / n) if len(p) else 0.0
 
-    lattice = model.hamiltonian.lattice
     if SYSTEMS[system].ising:
-        up = (evaluate.draw(model, 1.5, np.zeros(2), n, generator).occ.float().mean(1) > 0.5).float().mean().item()
-        return {"coverage": evenness([up, 1 - up], 2)}
-    out = {}
+        m = 2 * evaluate.draw(model, 1.5, np.zeros(2), n, generator).occ.double().mean(1) - 1
+        return {"coverage": evenness([int((m > 0.5).sum()), int((m < -0.5).sum())], 2)}
+    lattice, out = model.hamiltonian.lattice, {}
     for phase, dmu, number in (("Cu3Au (L1_2)", -0.09, 4), ("CuAu (L1_0)", 0.03, 6), ("CuAu3 (L1_2)", 0.0724, 4)):
         found = variants(lattice, evaluate.draw(model, 300.0, np.array([0.0, dmu]), n, generator).occ.numpy())[phase]
         out[phase] = evenness(list(found.values()), number)

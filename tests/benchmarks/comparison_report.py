@@ -1,4 +1,4 @@
-"""Table and figures of comparison.py: the table inside docs/comparison.md and docs/figures/comparison_*.png."""
+"""Report of comparison.py: tables inside docs/comparison.md and README.md, and docs/figures/comparison_*.png."""
 
 import json
 from pathlib import Path
@@ -54,6 +54,24 @@ def table(results: dict) -> str:
     return "\n".join(out)
 
 
+def short_table(results: dict) -> str:
+    """NESS / forward NESS of every model on every system, means over the conditions."""
+    cells = lambda r: f"{r['figures']['ness_mean']:.2f} / {r['figures']['forward_ness_mean']:.2f}".replace("0.", ".")  # noqa: E731
+    lines = ["| mean NESS / forward NESS | " + " | ".join(NAMES[s] for s in results) + " |", "|---|" + "---|" * len(results)]
+    minutes = {s: SYSTEMS[s].minutes * next(iter(models.values()))["share"] for s, models in results.items()}
+    lines.append("| minutes of a core for each | " + " | ".join(f"{minutes[s]:.2g}" for s in results) + " |")
+    for model in MODELS:
+        found = [cells(results[s][model]) if model in results[s] else "not run" for s in results]
+        lines.append(f"| {model} | " + " | ".join(found) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write_between(page: Path, text: str) -> None:
+    """Put ``text`` between the markers of a page, at its end where it has none."""
+    before, _, rest = (page.read_text() if page.exists() else "").partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2] or chr(10)}")
+
+
 def curves(system: str, models: dict, path: Path) -> None:
     """Free energy, heat capacity, two-point function, and the histograms at the spot."""
     s = SYSTEMS[system]
@@ -79,7 +97,7 @@ def curves(system: str, models: dict, path: Path) -> None:
         corr.errorbar(distance, r["spot"]["correlation"], r["spot"]["correlation_stderr"], fmt=".-", color=colour, lw=1, capsize=2)
         for axis, bins, key in ((energy, bins_e, "energy"), (composition, bins_x, "composition")):
             axis.stairs(x(r["spot"][key], bins), bins, color=colour, lw=1)
-    where = f"T = {s.spot[0]:g} {'' if s.ising else 'K'}, " + (f"h = {s.spot[1] / 2:g}" if s.ising else f"$\\Delta\\mu$ = {s.spot[1]:g} eV")
+    where = f"T = {s.spot[0]:g}{'' if s.ising else ' K'}, " + (f"h = {s.spot[1] / 2:g}" if s.ising else f"$\\Delta\\mu$ = {s.spot[1]:g} eV")
     phi.set(yscale="log", xlabel=f"T ({kelvin})", ylabel=f"|$\\Phi$ - exact| ({unit}/site)", title="free energy")
     top = 2.5 * max(first["curves"]["C_reference"])
     c.set(xlabel=f"T ({kelvin})", ylabel="heat capacity per site" + ("" if s.ising else " (eV/K)"), title="heat capacity", ylim=(0, top))
@@ -123,9 +141,8 @@ def report(folder: Path, docs: Path) -> None:
     results = load(folder)
     (docs / "figures").mkdir(parents=True, exist_ok=True)
     text = table(results)
-    page = docs / "comparison.md"
-    before, _, rest = (page.read_text() if page.exists() else "").partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2] or chr(10)}")
+    write_between(docs / "comparison.md", text)
+    write_between(docs.parent / "README.md", short_table(results))
     for system, models in results.items():
         curves(system, models, docs / "figures" / f"comparison_{system}.png")
         maps(system, models, docs / "figures" / f"comparison_{system}_ness.png")

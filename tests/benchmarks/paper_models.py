@@ -27,7 +27,7 @@ TRAININGS = {
     "small/cuau_2x2x4_mam_transformer": (2_000, "largest error of Phi at 110 conditions <= 1 meV/site"),
     "small/cuau_2x2x4_arm_mlp": (10_000, "largest error of Phi at 110 conditions <= 1 meV/site"),
     "small/ising_6x6_mam_transformer": (300, "NESS mean >= .9"),
-    "small/ising_10x10_arm_transformer": (40, "NESS mean >= .9"),
+    "small/ising_10x10_arm_transformer": (32, "NESS mean >= .9"),
 }
 
 
