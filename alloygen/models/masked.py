@@ -177,7 +177,7 @@ class AutoregressiveModel(MaskedLaw):
     >>> h, order = ising(2), torch.arange(4).repeat(16, 1)
     >>> model = AutoregressiveModel(h, {"T": [2.0, 3.0], "mu": [[0.0, 1.0]]}, network="mlp", width=8, depth=2)
     >>> every = torch.cartesian_prod(*[torch.arange(2)] * 4)
-    >>> log_prob = model.log_prob(every, torch.full((16,), 2.5), torch.zeros(16, 2), order)
+    >>> log_prob = model.log_prob(every, torch.full((16,), 2.5), torch.zeros(16, 2), order).detach()
     >>> round(float(log_prob.exp().sum()), 6)
     1.0
     """
