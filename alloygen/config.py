@@ -94,7 +94,7 @@ class TrainingConfig:
     orders : weights of the order families; images : the symmetry images that they are moved by
     known : fraction of samples with a random known set in front
     soft_labels : train on heat-bath conditionals; label_images : average them over these symmetry images
-    floor : the share of frozen conditions in the batches, see ``training.Dataset``
+    floor : the share of frozen conditions in the batches, see ``dataset.Dataset``
     """
 
     objective: str = "likelihood"

@@ -26,7 +26,15 @@ class Model(nn.Module, ABC):
     options: tuple[str, ...]  # the keyword arguments that ``config`` returns
 
     @abstractmethod
-    def log_prob(self, occ, T, mu, order, known=None) -> torch.Tensor: ...
+    def log_conditionals(self, occ, T, mu, order) -> torch.Tensor:
+        """log p(x_s(t) = a | x_s(<t)) of every candidate species at every step, (B, N, S) float64."""
+
+    def log_prob(self, occ, T, mu, order, known=None) -> torch.Tensor:
+        """Exact log-likelihood (B,) of occupations along ``order``; the steps of known sites do not count."""
+        steps = torch.gather(self.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[..., 0]
+        if known is not None:
+            steps = steps.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)
+        return steps.sum(1)
 
     @abstractmethod
     def sample(self, T, mu, order, generator, known=None) -> tuple[torch.Tensor, torch.Tensor]: ...

@@ -109,15 +109,6 @@ class CausalModel(Model):
         output = self.network(previous, species, order, features, condition)
         return self._logits(output, fields, order, rank, step, beta, site_mu)
 
-    def log_prob(self, occ, T, mu, order, known=None) -> torch.Tensor:
-        """Exact log-likelihood (B,) of occupations along ``order``; the steps of known sites do not count."""
-        steps = torch.gather(self.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[
-            ..., 0
-        ]
-        if known is not None:
-            steps = steps.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)
-        return steps.sum(1)
-
     @torch.no_grad()
     def sample(self, T, mu, order, generator, known=None):
         """Draw (occ (B, N), log_prob (B,)) along ``order`` with a key-value cache: one token a step."""

@@ -114,13 +114,6 @@ class MaskedLaw(Model):
             out.append(torch.gather(logp, 2, site)[:, :, 0])
         return torch.cat(out, dim=1)
 
-    def log_prob(self, occ, T, mu, order, known=None) -> torch.Tensor:
-        """Exact log-likelihood (B,) of occupations along ``order``; the steps of known sites do not count."""
-        chosen = torch.gather(self.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[..., 0]
-        if known is not None:
-            chosen = chosen.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)
-        return chosen.sum(1)
-
     @torch.no_grad()
     def sample(self, T, mu, order, generator, known=None):
         """Draw (occ (B, N), log_prob (B,)) along ``order``: one pass a step."""
@@ -204,12 +197,14 @@ class MarginalizationModel(MaskedLaw):
 
             log p_theta(x_S) = network(x_S, T, mu) - sum_{i in S} log(number of species of i).
         """
-        return self.both(occ, T, mu, decided)[1]
+        return self._relative(self.trunks[-1](self._state(occ, decided), T, (mu - mu[:, :1])[:, 1:])[1], decided)
 
     def both(self, occ, T, mu, decided) -> tuple[torch.Tensor, torch.Tensor]:
-        """(``conditionals`` (B, N, S), ``log_marginal`` (B,)) of the same decided sites."""
-        state, dmu = self._state(occ, decided), (mu - mu[:, :1])[:, 1:]
-        sites, marginal = self.trunks[0](state, T, dmu)
+        """(``conditionals`` (B, N, S), ``log_marginal`` (B,)) of the same decided sites, one pass of each trunk."""
         if len(self.trunks) == 2:
-            _, marginal = self.trunks[1](state, T, dmu)
-        return self._law(sites, occ, T, mu, decided), marginal.double() - (decided * self.log_species).sum(1)
+            return self.conditionals(occ, T, mu, decided), self.log_marginal(occ, T, mu, decided)
+        sites, marginal = self.trunks[0](self._state(occ, decided), T, (mu - mu[:, :1])[:, 1:])
+        return self._law(sites, occ, T, mu, decided), self._relative(marginal, decided)
+
+    def _relative(self, marginal, decided):
+        return marginal.double() - (decided * self.log_species).sum(1)

@@ -122,7 +122,7 @@ def symmetries() -> None:
 # ---------------------------------------------------------------------- trainings
 def grid(h) -> tuple[np.ndarray, np.ndarray]:
     """The conditions of a system: the 110 of CuAu, or T = 1.5 .. 3.5 step 0.1 times h = 0, 0.2, 0.4."""
-    if h.kB != 1.0:
+    if evaluate.grid_of(h) == "cuau":
         return evaluate.named_grid("cuau")
     T = np.linspace(1.5, 3.5, 21).round(6)
     return np.repeat(T, 3), np.tile([0.0, 0.4, 0.8], len(T))
@@ -133,11 +133,12 @@ def training(name: str, folder: Path, threads: int) -> None:
     n, target = TRAININGS[name]
     run = folder / name.removeprefix("small/")
     model = alloygen.train(configurations()[name], run, progress=sys.stderr.isatty())
-    T, mu = grid(model.hamiltonian)
-    ising = model.hamiltonian.kB == 1.0
-    exact = [transfer_matrix(round(model.hamiltonian.n_sites**0.5), t, m / 2).free_energy - m / 2 for t, m in zip(T, mu, strict=True)] if ising else None
-    h = model.hamiltonian
-    reference = evaluate.reference_samples(h, T, mu, 500, **(dict(dT=0.1, dmu=0.1) if ising else {}))
+    h, exact = model.hamiltonian, None
+    T, mu = grid(h)
+    if evaluate.grid_of(h) == "ising":
+        L = round(h.n_sites**0.5)
+        exact = [transfer_matrix(L, t, m / 2).free_energy - m / 2 for t, m in zip(T, mu, strict=True)]
+    reference = evaluate.reference_samples(h, T, mu, 500, **evaluate.GRIDS[evaluate.grid_of(h)][1])
     rows = evaluate.evaluate(model, T, mu, n, reference=reference, phi=exact, forward=min(100, n // 2), progress=sys.stderr.isatty())
     print(f"\n{name} ({target})")
     evaluate.print_table(rows, h.unit)
