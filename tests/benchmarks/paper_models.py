@@ -28,6 +28,7 @@ TRAININGS = {
     "small/cuau_2x2x4_arm_mlp": (10_000, "largest error of Phi at 110 conditions <= 1 meV/site"),
     "small/ising_6x6_mam_transformer": (300, "NESS mean >= .9"),
     "small/ising_10x10_arm_transformer": (32, "NESS mean >= .9"),
+    "small/ising_10x10_arm_transformer_plain": (32, "NESS mean >= .9"),
 }
 
 
