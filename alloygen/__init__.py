@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # resolved on first use, so that `import alloygen` stays light
 _LAZY = {
     "sample": "alloygen.api",
+    "scan": "alloygen.api",
     "mc": "alloygen.api",
     "train": "alloygen.api",
     "load": "alloygen.api",
@@ -21,7 +22,7 @@ _LAZY = {
     "anneal": "alloygen.montecarlo.annealing",
     "ground_states": "alloygen.montecarlo.ground_states",
     "Ensemble": "alloygen.ensemble",
-    "Scan": "alloygen.scan",
+    "Scan": "alloygen.scans",
     "Lattice": "alloygen.lattice",
     "Primitive": "alloygen.lattice",
     "ClusterExpansion": "alloygen.hamiltonian.expansion",

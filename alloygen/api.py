@@ -1,4 +1,4 @@
-"""What users call: ``sample``, ``mc``, ``train``, ``load``."""
+"""What users call: ``sample``, ``scan``, ``mc``, ``train``, ``load``."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alloygen.conditions import chemical_potentials, temperature
+from alloygen.conditions import chemical_potentials, exchangeable, temperature
 from alloygen.convert import AtomsMap, match
 from alloygen.ensemble import Ensemble
-from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, OutsideTrainedRange
+from alloygen.errors import AlloygenError, BadCondition, CheckpointError, LatticeMismatch, OutsideTrainedRange
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.io.checkpoint import load_model
 from alloygen.models.base import Model
 from alloygen.models.draw import draw, trained_family
 from alloygen.resolve import expansion_of, require_elements, supercell
-from alloygen.scan import Scan
+from alloygen.scans import Scan
 
 METHODS = ("auto", "neural", "mc")
 ENSEMBLES, MC_METHODS, STARTS = ("semigrand", "canonical"), ("replica exchange", "metropolis"), ("random", "atoms")
@@ -150,7 +150,7 @@ def mc(
     seed, threads, progress : same seed, same samples, for any number of threads
     run : sweeps, burn, precision, max_n, observers, checkpoint, ...: see :class:`alloygen.montecarlo.run.Run`
 
-    Returns a :class:`~alloygen.scan.Scan`: ``scan[c]`` is the Ensemble of a condition, ``scan.to_pandas()`` a table.
+    Returns a :class:`~alloygen.scans.Scan`: ``scan[c]`` is the Ensemble of a condition, ``scan.to_pandas()`` a table.
 
     Examples
     --------
@@ -178,6 +178,92 @@ def mc(
         return replace(metropolis(h, all_T, all_mu, n, seed=seed, **run), atoms_map=atoms_map)
     temperatures = np.unique(all_T)
     return _with_ladder(h, temperatures, all_mu[: len(all_mu) // len(temperatures)], n, seed, run, atoms_map)
+
+
+def scan(
+    atoms,
+    T,
+    mu=None,
+    n: int = 500,
+    *,
+    adaptive: bool | None = None,
+    spacing: float = 6.0,
+    max_conditions: int = 2000,
+    seed: int = 0,
+    model=None,
+    hamiltonian=None,
+    method: str = "auto",
+    order: str | None = None,
+    batch: int = 512,
+    executor=None,
+    checkpoint=None,
+    progress: bool = False,
+) -> Scan:
+    """Sample an alloy over temperatures and chemical potentials, with more of them where the composition jumps.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms, as in :func:`sample`
+    T : temperatures in kelvin
+    mu : {"Au": [...]}, a sequence of dicts, or "Au" (or None, where the atoms hold both elements) for the whole range that the
+        model was trained on
+    n : configurations at each condition
+    adaptive : put conditions between neighbours in mu until each pair has J = beta dmu dN below ``spacing`` nats (see
+        :mod:`alloygen.adaptive`); default: only where mu has no numbers. Monte Carlo refines by exchange rates instead
+    max_conditions : where refining stops
+    seed : same seed, same configurations, with any executor
+    model, hamiltonian, method, order, batch : as in :func:`sample`
+    executor : a ``concurrent.futures.Executor`` (processes, threads, Dask, MPI) that draws the conditions side by side
+    checkpoint : file that keeps finished conditions; a run that finds it goes on from there
+
+    Returns a :class:`~alloygen.scans.Scan`: ``scan.to_xarray()`` is a table of averages over (T, mu),
+    ``scan.free_energies()`` one over (T, x), ``scan.phase_diagram()`` what follows from it.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> from ase.build import bulk
+    >>> scan = alloygen.scan(bulk("Cu", a=3.8).repeat((2, 2, 4)), T=[600, 900], mu={"Au": [-0.1, 0.0, 0.1]}, n=100)
+    >>> len(scan), scan.method
+    (6, 'neural')
+    """
+    from alloygen.adaptive import NeuralScan
+    from alloygen.conditions import grid
+
+    if isinstance(n, bool) or int(n) != n or n < 1:
+        raise AlloygenError(f"expected n, the configurations at each condition, as an integer of at least 1, got {n!r}")
+    if method not in METHODS:
+        raise AlloygenError(f"expected method to be one of {METHODS}, got {method!r}")
+    if not spacing > 0:
+        raise AlloygenError(f"expected spacing, the largest J between neighbours in nats, above 0, got {spacing!r}")
+    whole = mu is None or isinstance(mu, str)
+    adaptive = whole if adaptive is None else adaptive
+    model, target, atoms_map = _resolve(atoms, {} if mu is None else {mu: 0.0} if whole else mu, model, hamiltonian, method)
+    mu = _whole_range(model, target) if whole else mu
+    all_T, all_mu = grid(T, mu, target.lattice)
+    if model is None or method == "mc":
+        rungs = np.unique(all_T)
+        all_mu = all_mu[: len(all_mu) // len(np.atleast_1d(np.asarray(T, dtype=float)))]
+        run = {"progress": progress, "checkpoint": checkpoint}
+        if adaptive:
+            from alloygen.montecarlo.tempering import mu_ladder
+
+            all_mu = mu_ladder(target, rungs[0], all_mu, seed=seed)
+        return _with_ladder(target, rungs, all_mu, int(n), seed, run, atoms_map, keep=True)
+    for t, m in {(all_T.min(), tuple(all_mu.min(0))), (all_T.max(), tuple(all_mu.max(0)))}:
+        _warn_outside(model, t, np.array(m))
+    run = NeuralScan(model, int(n), order, seed, batch, executor, spacing if adaptive else None, max_conditions, checkpoint,
+                     progress=progress)  # fmt: skip
+    return replace(run.run(all_T, all_mu), atoms_map=atoms_map)
+
+
+def _whole_range(model: Model | None, target: Hamiltonian):
+    """Nine chemical potentials over the range that a binary's model was trained on."""
+    free = exchangeable(target.lattice)
+    if model is None or len(free) != 2 or free[0] != target.elements[0]:
+        why = "Monte Carlo knows no range" if model is None else f"the range is one of {', '.join(target.elements[1:])}"
+        raise BadCondition(f'expected numbers for mu, such as mu={{"{free[-1]}": [-0.2, 0.0, 0.2]}}, got none: {why}')
+    return {free[1]: np.linspace(*model.ranges["mu"][target.elements.index(free[1]) - 1], 9).tolist()}
 
 
 # ---------------------------------------------------------------------- choosing the model
@@ -298,14 +384,19 @@ def _monte_carlo(h: Hamiltonian, atoms_map, T, mu, n, seed, progress) -> Ensembl
     return _with_ladder(h, [T], mu[None], n, seed, {"progress": progress, "check": True}, atoms_map)[0]
 
 
-def _with_ladder(h: Hamiltonian, T, mu, n, seed, run: dict, atoms_map) -> Scan:
-    """Replica exchange at T x mu, with the temperatures in between and above that it needs, and absolute free energies."""
+def _with_ladder(h: Hamiltonian, T, mu, n, seed, run: dict, atoms_map, keep: bool = False) -> Scan:
+    """Replica exchange at T x mu, with the temperatures in between and above that it needs, and absolute free energies.
+
+    Only the conditions asked for are returned, or all with ``keep``.
+    """
     from alloygen.montecarlo.sampling import replica_exchange
     from alloygen.montecarlo.tempering import ladder
 
     start = {k: run[k] for k in ("occ", "fixed", "move", "threads") if k in run}
     rungs = ladder(h, T, mu, seed=seed, **start)
     scan = replica_exchange(h, rungs, mu, n, seed=seed, **run)
+    if keep:
+        return replace(scan, atoms_map=atoms_map, method="mc", info={**scan.info, "ladder": rungs.tolist()})
     asked = np.flatnonzero(np.isin(scan.T, T))
     facts = {}
     if scan.absolute:

@@ -1,4 +1,4 @@
-"""Command line: ``alloygen sample | train | mc | evaluate``."""
+"""Command line: ``alloygen sample | mc | phase-diagram | train | evaluate``."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument("--model", help="checkpoint, or the name of one that ships")
     q.add_argument("--method", choices=("auto", "neural", "mc"), default="auto")
     _mc_parser(sub)
+    _phase_diagram_parser(sub)
     q = sub.add_parser("train", help="train a model from a TOML configuration")
     q.add_argument("config", help="TOML file, or the name of one that ships")
     q.add_argument("-o", "--output", help="folder of the run (default runs/NAME); an interrupted run goes on")
@@ -53,6 +54,24 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument("-o", "--output", help="write the figures as JSON")
     q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     return p
+
+
+def _phase_diagram_parser(sub) -> None:
+    q = sub.add_parser("phase-diagram", help="temperature-composition diagram of a binary, with error bars")
+    q.add_argument("structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)")
+    q.add_argument("-T", nargs="+", default=["200:1200:21"], metavar="K", help="temperatures, or a range: 200:1200:21 (default)")
+    q.add_argument("--mu", action="append", default=[], metavar="El[=a:b:n]",
+                   help="element whose chemical potential is varied, over the model's range (--mu Au) or a given one (--mu Au=-0.2:0.2:9)")
+    q.add_argument("-n", type=int, default=250, help="configurations at each condition (default 250)")
+    q.add_argument("--model", help="checkpoint, or the name of one that ships")
+    q.add_argument("--method", choices=("auto", "neural", "mc"), default="auto")
+    q.add_argument("--hamiltonian", help="'cuau' or the path of an expansion in alloygen's JSON format")
+    q.add_argument("--step", type=float, default=None, help="step in T of the diagram, between the sampled T (default 10 K)")
+    q.add_argument("--jobs", type=int, default=1, help="processes that draw side by side (default 1, which uses torch's threads)")
+    q.add_argument("--checkpoint", help="file of the run; an interrupted run that finds it goes on")
+    q.add_argument("--seed", type=int, default=0, help="same seed, same diagram")
+    q.add_argument("-o", "--output", default="phase_diagram", help="write OUTPUT.png, .nc and .json (default phase_diagram)")
+    q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
 def _mc_parser(sub) -> None:
@@ -113,14 +132,27 @@ def _pairs(pairs: list[str], what: str, example: str, ranges: bool = False) -> d
     for pair in pairs:
         name, _, value = pair.partition("=")
         try:
-            if ranges and ":" in value:
-                first, last, n = value.split(":")
-                out[name] = [float(first) + (float(last) - float(first)) * k / max(int(n) - 1, 1) for k in range(int(n))]
-            else:
-                out[name] = float(value)
+            out[name] = _values(value) if ranges and ":" in value else float(value)
         except ValueError:
             raise BadCondition(f"expected {what}, such as {example}, got {pair!r}") from None
     return out or None
+
+
+def _values(text: str) -> list[float]:
+    """``first:last:number of values``, or one number."""
+    if ":" not in text:
+        return [float(text)]
+    first, last, n = text.split(":")
+    return [float(first) + (float(last) - float(first)) * k / max(int(n) - 1, 1) for k in range(int(n))]
+
+
+def _temperatures(words: list[str]) -> list[float]:
+    from alloygen.errors import BadCondition
+
+    try:
+        return [t for word in words for t in _values(word)]
+    except ValueError:
+        raise BadCondition(f"expected -T with numbers or first:last:n, such as -T 600 or -T 200:1200:21, got {words}") from None
 
 
 def _potentials(pairs: list[str], ranges: bool = False) -> dict | None:
@@ -193,6 +225,47 @@ def _mc(args) -> int:
     return 0
 
 
+def _phase_diagram(args) -> int:
+    from contextlib import nullcontext
+    from pathlib import Path
+
+    from alloygen.api import scan
+    from alloygen.errors import BadCondition
+
+    if args.jobs < 1:
+        raise BadCondition(f"expected --jobs of at least 1, got {args.jobs}")
+    named = [m for m in args.mu if "=" not in m]
+    if len(named) > 1 or (named and len(args.mu) > 1):
+        raise BadCondition(f"expected one element whose chemical potential is varied, got {args.mu}")
+    mu = named[0] if named else _potentials(args.mu, ranges=True)
+    with _pool(args.jobs) if args.jobs > 1 else nullcontext() as executor:
+        samples = scan(
+            _structure(args.structure), _temperatures(args.T), mu, args.n, adaptive=None if args.method == "mc" else True, seed=args.seed, model=args.model,
+            hamiltonian=args.hamiltonian, method=args.method, executor=executor, checkpoint=args.checkpoint, progress=not args.quiet,
+        )  # fmt: skip
+    print(samples)
+    diagram = samples.phase_diagram(step=args.step)
+    print(diagram)
+    for title, frame in (("transitions at fixed composition (T in K)", diagram.transitions), ("invariant points", diagram.invariants)):
+        if len(frame):
+            print(f"\n{title}\n{frame.to_string(index=False, float_format=lambda v: f'{v:.4g}')}")
+    doubtful = int((~diagram.regions["reliable"]).sum())
+    print(f"\n{len(diagram.regions)} two-phase regions over {len(diagram.T)} temperatures; {doubtful} of them flagged and drawn dashed")
+    for suffix in (".png", ".nc", ".json"):
+        print(f"wrote {diagram.write(Path(f'{args.output}{suffix}'))}")
+    return 0
+
+
+def _pool(jobs: int):
+    """Processes with one torch thread each."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    import torch
+
+    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+
+
 def _train(args) -> int:
     from pathlib import Path
 
@@ -248,7 +321,7 @@ def main(argv=None) -> int:
     from alloygen.errors import AlloygenError
 
     args = parser().parse_args(argv)
-    run = {"sample": _sample, "mc": _mc, "train": _train, "evaluate": _evaluate}[args.command]
+    run = {"sample": _sample, "mc": _mc, "phase-diagram": _phase_diagram, "train": _train, "evaluate": _evaluate}[args.command]
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         return run(args)

@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
-from alloygen.estimate import thermo, weights
+from alloygen.estimate import correlation, order, thermo, weights
 from alloygen.estimate.chains import inefficiency
 from alloygen.estimate.chains import mean as chain_mean
 from alloygen.estimate.free_energy import free_energy
@@ -126,6 +127,37 @@ class Ensemble:
         return self.hamiltonian.counts(self.occ)
 
     @property
+    def _field_energy(self) -> torch.Tensor:
+        """E - mu.N of the cell, float64 (n,)."""
+        return self.energy - self.counts @ torch.from_numpy(self.mu)
+
+    @cached_property
+    def _free(self) -> np.ndarray:
+        """Exchangeable sites, with more than one allowed species, bool (N,)."""
+        lattice = self.hamiltonian.lattice
+        free = lattice.n_species > 1
+        if not free.any():
+            raise AlloygenError(f"expected sites with more than one species, got none in {lattice!r}")
+        return free
+
+    def _exchanged(self) -> tuple[str, ...]:
+        """The elements that exchangeable sites may hold, in the order of ``elements``."""
+        held = {e for names in self.hamiltonian.lattice.species if len(names) > 1 for e in names}
+        return tuple(e for e in self.elements if e in held)
+
+    def _holds(self, element: str) -> torch.Tensor:
+        """Whether each site holds ``element``, bool (n, N)."""
+        if element not in self.elements:
+            raise UnknownSpecies(f"expected one of the elements {self.elements}, got {element!r}")
+        lattice = self.hamiltonian.lattice
+        code = torch.from_numpy(lattice.element_index[lattice.sublattice]) == self.elements.index(element)
+        return torch.gather(code[None].expand(len(self), -1, -1), 2, self.occ[..., None])[..., 0]
+
+    def _fraction(self, element: str) -> np.ndarray:
+        """Share of the exchangeable sites that hold ``element`` in each sample, (n,)."""
+        return self._holds(element)[:, self._free].double().mean(1).numpy()
+
+    @property
     def inefficiency(self) -> float:
         """Statistical inefficiency g of samples without a likelihood, else 1: n / g of them are independent.
 
@@ -139,7 +171,7 @@ class Ensemble:
 
     @cached_property
     def _chain_inefficiency(self) -> float:
-        return inefficiency(self._by_chain((self.energy - self.counts @ torch.from_numpy(self.mu)).numpy()))
+        return inefficiency(self._by_chain(self._field_energy.numpy()))
 
     def _inefficiency_of(self, values) -> float:
         """That of the values' influence on their weighted mean, along the chains."""
@@ -166,7 +198,7 @@ class Ensemble:
                 'carry no likelihood. Draw with method="neural", or take free energies of Monte Carlo runs from MBAR '
                 "or thermodynamic integration."
             )
-        return -(self.energy - self.counts @ torch.from_numpy(self.mu)) / self.kT - self.log_prob
+        return -self._field_energy / self.kT - self.log_prob
 
     @property
     def _log_w(self) -> np.ndarray | None:
@@ -197,7 +229,9 @@ class Ensemble:
             known = self.info["free_energy"]
             return known() if callable(known) else known
         if not self.has_likelihood and self.log_w is not None:
-            raise AlloygenError(f"expected weights with their constant, got those of {self.method!r}, known up to a factor")
+            raise AlloygenError(
+                f"expected weights with their constant, got those of {self.method!r}, known up to a factor"
+            )
         return free_energy(self.log_weight.numpy(), self.kT, self.n_sites)
 
     def mean(self, values, quantum: float = 0.0) -> Estimate:
@@ -223,21 +257,177 @@ class Ensemble:
         Exchangeable sites are those with more than one allowed species, whichever these are: with several
         sublattices all of them count below, and atoms of the element on fixed sites count neither above nor below.
         """
-        if element not in self.elements:
-            raise UnknownSpecies(f"expected one of the elements {self.elements}, got {element!r}")
-        lattice = self.hamiltonian.lattice
-        free = lattice.n_species > 1
-        if not free.any():
-            raise AlloygenError(f"expected sites with more than one species, got none in {lattice!r}")
-        code = torch.from_numpy(lattice.element_index[lattice.sublattice]) == self.elements.index(element)
-        holds = torch.gather(code[None].expand(len(self), -1, -1), 2, self.occ[..., None])[..., 0]
-        return self.mean(holds[:, free].double().mean(1).numpy(), quantum=1.0 / int(free.sum()))
+        return self.mean(self._fraction(element), quantum=1.0 / int(self._free.sum()))
 
     def heat_capacity(self) -> Estimate:
         """(<E^2> - <E>^2) / (kB T^2 N), E without the field term: energy per temperature and site."""
-        energy = self.energy.numpy()
-        g = self._inefficiency_of((energy - self.weights @ energy) ** 2)
-        return thermo.heat_capacity(energy, self.kT, self.hamiltonian.kB, self.n_sites, self._log_w, g)
+        return thermo.heat_capacity(
+            self.energy.numpy(), self.kT, self.hamiltonian.kB, self.n_sites, self._log_w, self._inefficiency_of
+        )
+
+    def susceptibility(self, element: str) -> Estimate:
+        """(<N_a^2> - <N_a>^2) / (kB T N'), per energy: d x_a / d mu_a at fixed T and other mu.
+
+        N' counts the exchangeable sites and x_a is :meth:`composition`; see :func:`alloygen.estimate.thermo.susceptibility`.
+        """
+        counts = self._holds(element)[:, self._free].double().sum(1).numpy()
+        return thermo.susceptibility(counts, self.kT, int(self._free.sum()), self._log_w, self._inefficiency_of)
+
+    def entropy(self) -> Estimate:
+        """S = (<E> - mu.<N> - Phi N) / (T N) per site, in energy per temperature.
+
+        With a likelihood both terms come from the same weights, and the error counts that (see
+        :func:`alloygen.estimate.thermo.entropy`). Without one Phi is ``info["free_energy"]`` and the errors of the two terms
+        are added in quadrature: that they may rest on the same samples is neglected. At T = infinity such samples have
+        kB ``info["log_states"]`` / N where that is known. Raises :class:`AlloygenError` as :meth:`free_energy` does.
+
+        Examples
+        --------
+        >>> from alloygen.hamiltonian.ising import ising
+        >>> from alloygen.montecarlo.sampling import replica_exchange
+        >>> scan = replica_exchange(ising(4), [3.0, 6.0, float("inf")], n=2000, seed=0, check=False)
+        >>> [round(ens.entropy().value, 1) for ens in scan]
+        [0.5, 0.7, 0.7]
+        """
+        kB, u = self.hamiltonian.kB, self._field_energy.numpy()
+        if self.has_likelihood:
+            return thermo.entropy(u, self.log_weight.numpy(), self.kT, kB, self.n_sites)
+        if np.isinf(self.T) and self.info.get("log_states") is not None:
+            return Estimate(kB * self.info["log_states"] / self.n_sites, 0.0)
+        phi = self.free_energy()
+        quantum = 0.0
+        if self.chains and np.ptp(u) < 1e-9:
+            quantum = self.hamiltonian.smallest_change(self.occ[0]) / self.n_sites
+        mean = self.mean(u / self.n_sites, quantum)
+        return Estimate(
+            (mean.value - phi.value) / self.T, np.hypot(mean.stderr, phi.stderr) / self.T, mean.note or phi.note
+        )
+
+    # ------------------------------------------------------------------ order
+    def two_point(self, distance: str = "shell", element: str | None = None) -> tuple[np.ndarray, list[Estimate]]:
+        """Connected two-point function of spins against distance: ``(distances (K,), [Estimate, ...])``, from distance 0 on.
+
+        C(r) of :func:`alloygen.estimate.correlation.connected` for s = +1 where an exchangeable site holds ``element`` and -1
+        elsewhere. ``element`` may be left out for a binary (the last of the two). ``distance`` is "shell" (of the nearest
+        image, in the unit of the primitive cell) or "manhattan" (steps along the primitive vectors, as on the square
+        lattice of the Ising model). For Markov chains the error at each distance has its own autocorrelation.
+
+        Raises :class:`AlloygenError` for another distance, for alloys of more elements without ``element``, and for the
+        Manhattan distance on skewed supercells or cells of several sites.
+
+        Examples
+        --------
+        >>> from alloygen.hamiltonian.ising import ising
+        >>> from alloygen.montecarlo.sampling import metropolis
+        >>> ens = metropolis(ising(4), [3.0], n=4000, seed=0)[0]
+        >>> distances, c = ens.two_point("manhattan")
+        >>> distances.tolist(), c[0].value > c[1].value > c[2].value
+        ([0, 1, 2, 3, 4], True)
+        """
+        lattice, free, held = self.hamiltonian.lattice, self._free, self._exchanged()
+        if element is None and len(held) != 2:
+            raise AlloygenError(f"expected element=, one of {held}, which is to be +1: these are more than two")
+        if distance == "manhattan":
+            labels = correlation.manhattan_labels(lattice)
+            distances = np.arange(labels.max() + 1)
+        elif distance == "shell":
+            labels, distances = correlation.shell_labels(lattice)
+        else:
+            raise AlloygenError(f"expected the distance 'shell' or 'manhattan', got {distance!r}")
+        present, labels = np.unique(labels[np.ix_(free, free)], return_inverse=True)
+        labels = labels.reshape(int(free.sum()), -1)
+        spins = 2.0 * self._holds(held[-1] if element is None else element)[:, free].double().numpy() - 1.0
+        return distances[present], correlation.connected(
+            spins, labels, self._log_w, self._inefficiency_of, 4.0 / len(labels)
+        )
+
+    def warren_cowley(self, n_shells: int = 6, pair: tuple[str, str] | None = None) -> dict:
+        """Warren-Cowley short-range order, {(a, b): (distances (n_shells,), [Estimate, ...])} of every pair of elements.
+
+        alpha_ab(k) of :func:`alloygen.estimate.order.warren_cowley` over the exchangeable sites; see there what the
+        fluctuating concentration and images of a site itself do in small cells. Distances are in the unit of the primitive
+        cell. Unlike pairs (a before b) if ``pair`` is not given; like ones may be asked for, such as ("Au", "Au").
+
+        Raises :class:`AlloygenError` where exchangeable sublattices hold different sets of elements.
+
+        Examples
+        --------
+        >>> import alloygen.data
+        >>> from alloygen.montecarlo.sampling import metropolis
+        >>> ens = metropolis(alloygen.data.cuau().on((4, 4, 4)), [1500.0], n=500, seed=0)[0]
+        >>> distances, alpha = ens.warren_cowley(2)["Cu", "Au"]
+        >>> distances.round(3).tolist(), alpha[0].value < 0 < alpha[1].value
+        ([2.687, 3.8], True)
+        """
+        lattice, free, held = self.hamiltonian.lattice, self._free, self._exchanged()
+        kinds = {frozenset(names) for names in lattice.species if len(names) > 1}
+        if len(kinds) > 1:
+            raise AlloygenError(
+                f"expected exchangeable sublattices of one set of elements, got {[sorted(k) for k in kinds]}: the concentrations "
+                "differ between them. Use alloygen.estimate.order.pair_multiplicity(lattice, n, sublattices) and warren_cowley"
+            )
+        if pair is not None and (len(pair) != 2 or set(pair) - set(held)):
+            raise UnknownSpecies(f"expected a pair of the elements {held}, got {pair!r}")
+        wanted = [tuple(pair)] if pair is not None else list(combinations(held, 2))
+        sublattices = [b for b, names in enumerate(lattice.species) if len(names) > 1]
+        distances, shells = order.pair_multiplicity(lattice, n_shells, sublattices)
+        occupied = {e: self._holds(e)[:, free].double().numpy() for e in {e for p in wanted for e in p}}
+        return {
+            (a, b): (
+                distances,
+                order.warren_cowley(occupied[a], occupied[b], shells, self._log_w, self._inefficiency_of),
+            )
+            for a, b in wanted
+        }
+
+    def order_values(self, which, element: str | None = None) -> np.ndarray:
+        """Long-range order of each sample, float64 (n,): see :func:`alloygen.estimate.order.long_range_order`.
+
+        ``which`` is "L1_2" or "L1_0" (1 in the perfect structure), or an order vector of three numbers (plain amplitude);
+        ``element`` the last exchangeable one if not given.
+        """
+        element = self._exchanged()[-1] if element is None and self._free.any() else element
+        return order.long_range_order(self._holds(element).double().numpy(), self.hamiltonian.lattice, which)
+
+    def order_parameter(self, which, element: str | None = None) -> Estimate:
+        """Mean of :meth:`order_values`: long-range order "L1_2", "L1_0" or the amplitude of an order vector.
+
+        Examples
+        --------
+        >>> import alloygen.data
+        >>> from alloygen.montecarlo.sampling import metropolis
+        >>> ens = metropolis(alloygen.data.cuau().on((2, 2, 2)), [1500.0], n=500, seed=0)[0]
+        >>> 0.2 < ens.order_parameter("L1_2").value < 0.5
+        True
+        """
+        step = order.STEP.get(which, 1.0) if isinstance(which, str) else 1.0
+        return self.mean(self.order_values(which, element), quantum=step / int(self._free.sum()))
+
+    def histogram(self, what: str = "energy", bins=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Law of the energy per site or of a composition: ``(edges (k+1,), probabilities (k,), stderr (k,))``.
+
+        ``what`` is "energy" or an element, whose share of the exchangeable sites is meant; ``bins`` a number of bins or the
+        edges, which must cover all samples. If not given, 50 bins of energy, or one bin for each number of atoms. Errors are
+        those of :func:`alloygen.estimate.thermo.histogram_with_errors`, for chains by the autocorrelation of each bin.
+
+        Examples
+        --------
+        >>> from alloygen.hamiltonian.ising import ising
+        >>> from alloygen.montecarlo.sampling import metropolis
+        >>> edges, probability, stderr = metropolis(ising(4), [3.0], n=1000, seed=0)[0].histogram("+")
+        >>> edges.shape, round(float(probability.sum()), 9)
+        ((18,), 1.0)
+        """
+        if what != "energy" and what not in self.elements:
+            raise UnknownSpecies(f"expected 'energy' or one of the elements {self.elements}, got {what!r}")
+        if what == "energy":
+            values, default = self.energy.numpy() / self.n_sites, 50
+        else:
+            n = int(self._free.sum())
+            values, default = self._fraction(what), (np.arange(n + 2) - 0.5) / n
+        return thermo.histogram_with_errors(
+            values, default if bins is None else bins, self._log_w, self._inefficiency_of
+        )
 
     # ------------------------------------------------------------------ parts
     def subset(self, index) -> Ensemble:

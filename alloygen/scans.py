@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,12 +10,42 @@ from pathlib import Path
 
 import numpy as np
 
+from alloygen.canonical import at_composition, binary, free_energies
+from alloygen.conditions import exchangeable
 from alloygen.ensemble import Ensemble
-from alloygen.errors import AlloygenError, BadCondition
+from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
 from alloygen.estimate.chains import Convergence, convergence
 from alloygen.estimate.mbar import MBAR
+from alloygen.estimate.order import long_range_order
+from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
 from alloygen.estimate.result import Estimate
+from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.phase import PhaseDiagram
+
+ORDERS = ("L1_2", "L1_0")
+
+
+def _energy_reference(h: Hamiltonian) -> str:
+    """What energies are counted from, told by the pure cells of a binary."""
+    if len(exchangeable(h.lattice)) != 2:
+        return f"the zero of {h.expansion.name}"
+    b = binary(h)
+    ends = ", ".join(f"{e} {energy / h.n_sites:.9g}" for e, energy in zip((b.other, b.element), b.ends, strict=True))
+    return f"the zero of {h.expansion.name}, where the pure cells have ({h.unit} per site): {ends}"
+
+
+def _unless_infinite(ensemble: Ensemble, estimate):
+    return estimate() if np.isfinite(ensemble.T) else Estimate(np.nan, np.nan, "the temperature is infinite")
+
+
+def _has_orders(h: Hamiltonian) -> bool:
+    """Whether the supercell is fcc and holds the X points."""
+    try:
+        long_range_order(np.zeros((1, h.n_sites)), h.lattice, ORDERS[0])
+    except AlloygenError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,6 +92,8 @@ class Scan(Sequence):
 
     def __post_init__(self):
         c, n = self.occ.shape[:2]
+        if not c or not n:
+            raise AlloygenError(f"expected at least one condition and one sample at each, got {c} conditions with {n} samples")
         if self.T.shape != (c,) or len(self.mu) != c or self.energy.shape != (c, n) or (self.chains and n % self.chains):
             raise AlloygenError(
                 f"expected T (C,), mu (C, n_elements), energy (C, n) and n a multiple of chains for occ {self.occ.shape}, got "
@@ -162,6 +195,112 @@ class Scan(Sequence):
             log_z_reference=reference, n_chains=max(self.chains, 1),
         )  # fmt: skip
 
+    @cached_property
+    def pool(self) -> Pool:
+        """All samples of all conditions as one weighted set, for averages at any (T, mu) or composition in reach."""
+        if self.log_prob is None:
+            return from_mbar(self.mbar)
+        beta = 1.0 / (self.hamiltonian.kB * self.T)
+        return from_likelihood(beta, beta[:, None] * self.mu, self.energy, self._counts, self.log_prob)
+
+    def free_energies(self, T=None, element: str | None = None):
+        """F(T, x) of a binary at fixed composition, with energy, entropy, heat capacity and order: an ``xarray.Dataset``.
+
+        From the samples of all conditions together, reweighted in mu and T; see :func:`alloygen.canonical.free_energies`. ``T``
+        defaults to the temperatures of the scan. On fcc lattices order_L1_2 and order_L1_0 are there too.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> from ase.build import bulk
+        >>> scan = alloygen.scan(bulk("Cu", a=3.8).repeat((2, 2, 4)), T=[600], mu={"Au": [-0.1, 0, 0.06, 0.1]}, n=200, seed=0)
+        >>> table = scan.free_energies()
+        >>> round(float(table.mixing.sel(T=600, n=8)), 3)     # eV per site at x = 1/2; exact: -0.048
+        -0.048
+        """
+        holds, values = binary(self.hamiltonian, element).element, {}
+        for name in ORDERS if _has_orders(self.hamiltonian) else ():
+            values[f"order_{name}"] = np.concatenate([long_range_order(s, self.hamiltonian.lattice, name) for s in self._holds(holds)])
+        T = np.unique(self.T[np.isfinite(self.T)]) if T is None else T
+        return free_energies(self.pool, self.hamiltonian, T, element, values, {"method": self.method, **self._origin})
+
+    def phase_diagram(self, T=None, element: str | None = None, *, step: float | None = None, min_width: int = 3) -> PhaseDiagram:
+        """The temperature-composition diagram of a binary, a :class:`~alloygen.phase.PhaseDiagram`.
+
+        T : temperatures of the diagram; default: over the range of the scan in steps of ``step`` (10 K for alloys, else 1/40 of the
+        range), reweighted between those that were sampled. element : that x counts
+        """
+        binary(self.hamiltonian, element)
+        if T is None:
+            sampled = np.unique(self.T[np.isfinite(self.T)])
+            step = step or (10.0 if self.hamiltonian.unit == "eV" else np.ptp(sampled) / 40 or 1.0)
+            T = np.union1d(sampled, np.arange(sampled[0], sampled[-1], step))
+        table = self.free_energies(T, element)
+        table["lowest_T"] = ("n", self._lowest_temperatures(table))
+        return PhaseDiagram(table, min_width)
+
+    def _lowest_temperatures(self, table) -> np.ndarray:
+        """(L,) the lowest T at which each composition was drawn at any mu, bare samples: the construction of Du et al. (2026)."""
+        b = binary(self.hamiltonian, table.attrs["element"])
+        n = np.rint(self._counts[..., b.index] - b.held).astype(int)
+        out = np.full(b.free + 1, np.nan)
+        for T in np.unique(self.T[np.isfinite(self.T)])[::-1]:
+            out[np.unique(n[self.T == T])] = T
+        return out
+
+    def free_energy_at(self, T: float, x: float, element: str | None = None) -> Estimate:
+        """F per site at one composition x of a binary, an Estimate; see :meth:`free_energies` for all of them at once.
+
+        Raises BadCondition where no sample has this composition, with the chemical potential to add.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> from ase.build import bulk
+        >>> scan = alloygen.mc(bulk("Cu", a=3.8).repeat((2, 2, 2)), T=[900, float("inf")], mu={"Au": [-0.1, 0, 0.1]}, n=2000)
+        >>> round(scan.free_energy_at(900, 0.5).value, 2)
+        -0.05
+        """
+        return at_composition(self.free_energies([T], element), T, x)
+
+    @classmethod
+    def concatenate(cls, scans: Sequence[Scan]) -> Scan:
+        """One scan of the conditions of several, of the same Hamiltonian, supercell, kind of samples and n."""
+        scans = list(scans)
+        if not scans:
+            raise AlloygenError("expected at least one scan, got none")
+        first = scans[0]
+        for other in scans[1:]:
+            if other.hamiltonian.fingerprint != first.hamiltonian.fingerprint:
+                raise AlloygenError(
+                    f"expected scans of one Hamiltonian, got {first.hamiltonian.expansion.name} ({first.hamiltonian.fingerprint}) and "
+                    f"{other.hamiltonian.expansion.name} ({other.hamiltonian.fingerprint}); their free energies have nothing in common"
+                )
+            if not np.array_equal(other.hamiltonian.lattice.matrix, first.hamiltonian.lattice.matrix):
+                raise LatticeMismatch(
+                    f"expected scans of one supercell, got {first.hamiltonian.lattice!r} and {other.hamiltonian.lattice!r}; make a "
+                    "diagram of each and compare them"
+                )
+            kinds = [(s.log_prob is None, s.chains, s.n) for s in (first, other)]
+            if kinds[0] != kinds[1]:
+                raise AlloygenError(
+                    "expected scans of one kind of samples, got (without likelihood, chains, n) = " + " and ".join(map(str, kinds))
+                )
+        join = lambda name: np.concatenate([getattr(s, name) for s in scans])  # noqa: E731
+        return cls(first.hamiltonian, join("T"), join("mu"), join("occ"), join("energy"), first.chains, first.method,
+                   None if first.log_prob is None else join("log_prob"), first.atoms_map, info=first.info)  # fmt: skip
+
+    def _holds(self, element: str):
+        """Occupations by one element, (n, N) of each condition: 1 where the site holds it."""
+        lattice = self.hamiltonian.lattice
+        code = lattice.element_index[lattice.sublattice] == self.hamiltonian.elements.index(element)  # (N, S)
+        sites = np.arange(lattice.n_sites)
+        return (code[sites, occ].astype(float) for occ in self.occ)
+
+    @property
+    def _origin(self) -> dict:
+        return {k: self.info[k] for k in ("model", "order", "seed") if self.info.get(k) is not None}
+
     @property
     def absolute(self) -> bool:
         """Whether free energies are absolute: chains at T = infinity too, with a known number of configurations."""
@@ -193,15 +332,30 @@ class Scan(Sequence):
             columns[name] = [e.value for e in estimates]
             columns[f"{name}_stderr"] = [e.stderr for e in estimates]
 
-        put("energy", [e.mean_energy() for e in ensembles])
-        for element in h.elements:
-            put(f"x_{element}", [e.composition(element) for e in ensembles])
-        put("heat_capacity", [e.heat_capacity() for e in ensembles])
-        for name in self.observed:
-            put(name, [e.mean(e.observed[name]) for e in ensembles])
-        if self.log_prob is not None or self.absolute or "free_energy" in self.facts:
-            put("phi", [e.free_energy() for e in ensembles])
+        with warnings.catch_warnings():  # one warning for all, below
+            warnings.simplefilter("ignore", LowSampleSize)
+            put("energy", [e.mean_energy() for e in ensembles])
+            for element in h.elements:
+                put(f"x_{element}", [e.composition(element) for e in ensembles])
+            put("heat_capacity", [e.heat_capacity() for e in ensembles])
+            for element in exchangeable(h.lattice)[1:]:
+                put(f"susceptibility_{element}", [e.susceptibility(element) for e in ensembles])
+            for name in self.observed:
+                put(name, [e.mean(e.observed[name]) for e in ensembles])
+            if self.log_prob is not None or self.absolute or "free_energy" in self.facts:
+                put("phi", [e.free_energy() for e in ensembles])
+                put("entropy", [_unless_infinite(e, e.entropy) for e in ensembles])
+            if self.log_prob is not None:
+                columns["ness"] = [e.ness for e in ensembles]
         columns["effective_samples"] = [e.effective_samples for e in ensembles]
+        low = int((np.array(columns["effective_samples"]) < MIN_ESS).sum())
+        if low:
+            warnings.warn(
+                f"{low} of {len(self)} conditions rest on fewer than {MIN_ESS:.0f} effective samples (column effective_samples): their "
+                "values and error bars are unreliable. Draw more samples there",
+                LowSampleSize,
+                stacklevel=user_level(),
+            )
         if self.chains:
             columns["rhat"] = [c.rhat for c in self.convergence]
             columns["converged"] = [c.converged for c in self.convergence]
@@ -209,10 +363,15 @@ class Scan(Sequence):
         coords = {"T": ("condition", self.T)}
         coords |= {f"mu_{e}": ("condition", self.mu[:, k]) for k, e in enumerate(h.elements)}
         attributes = {
-            "method": self.method, "n": self.n, "chains": self.chains, "n_sites": h.n_sites, "unit": h.unit,
-            "fingerprint": h.fingerprint, "hamiltonian": h.expansion.name, "convention": "energies and phi per site",
+            "method": self.method, "n": self.n, "chains": self.chains, "n_sites": h.n_sites, "unit": h.unit, "kB": h.kB,
+            "fingerprint": h.fingerprint, "hamiltonian": h.expansion.name,
+            "energy_reference": _energy_reference(h), "convention": "energies and phi per site; mu in energy per atom, differences from the first element count", **self._origin,
         }  # fmt: skip
-        return xr.Dataset({k: ("condition", np.asarray(v)) for k, v in columns.items()}, coords, attributes)
+        per_T, per_mu = f"{h.unit}/K" if h.unit == "eV" else "kB", f"1/{h.unit}"
+        units = {"energy": h.unit, "phi": h.unit, "heat_capacity": per_T, "entropy": per_T}
+        unit = lambda k: units.get(k.removesuffix("_stderr"), per_mu if k.startswith("susceptibility") else "1")  # noqa: E731
+        data = {k: ("condition", np.asarray(v), {"units": unit(k)}) for k, v in columns.items()}
+        return xr.Dataset(data, coords, attributes)
 
     def to_pandas(self):
         """The same as a ``pandas.DataFrame``, one row per condition."""

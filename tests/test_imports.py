@@ -13,9 +13,9 @@ ROOT = Path(alloygen.__file__).parent
 # From the ground up; a name covers the module or the whole subpackage. Data is what ships, read by the Hamiltonians.
 ROOMS = [
     "errors", "units", "progress", "interrupt", "lattice", "conditions", "supercell", "io.atomic", "io.structures", "convert",
-    "hamiltonian", "data", "exact", "nn", "orders", "models", "objectives", "estimate", "io.checkpoint", "ensemble", "scan",
-    "hull", "montecarlo", "config", "dataset", "tasks", "training", "generate", "phase", "io", "evaluate", "plot", "testing", "resolve", "api",
-    "cli",
+    "hamiltonian", "data", "exact", "nn", "orders", "models", "objectives", "estimate", "io.checkpoint", "hull", "canonical", "plot",
+    "phase", "ensemble", "scans", "adaptive", "montecarlo", "config", "dataset", "tasks", "training", "io", "evaluate", "resolve",
+    "api", "cli",
 ]
 # Looked up by name inside a function, so that a name can stand for what ships.
 UPWARD = {("hamiltonian.source", "data")}

@@ -8,7 +8,7 @@ from small_systems import SYSTEMS, exact, hamiltonian
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.exact.enumeration import Enumeration
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
-from alloygen.scan import Scan
+from alloygen.scans import Scan
 
 NAME = "cuau-2x2x2"
 

@@ -8,6 +8,8 @@ periodic Manhattan distance. Which pairs belong together is an array of labels, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from alloygen.errors import AlloygenError
@@ -84,7 +86,7 @@ def pair_products(values, labels) -> np.ndarray:
     return np.column_stack([((values @ (labels == k)) * values).sum(1) / c for k, c in enumerate(counts)])
 
 
-def connected(values, labels, log_w=None, inefficiency: float = 1.0) -> list[Estimate]:
+def connected(values, labels, log_w=None, inefficiency: float | Callable = 1.0, quantum: float = 0.0) -> list[Estimate]:
     """Connected two-point function C of every label, in the squared unit of ``values``.
 
         C_k = <p_k> - <m>^2,    p_k = mean of s_i s_j over the pairs of label k,    m = mean of s over the sites
@@ -99,7 +101,10 @@ def connected(values, labels, log_w=None, inefficiency: float = 1.0) -> list[Est
     values : (n, N) site values
     labels : (N, N) pair labels, of :func:`manhattan_labels`, :func:`shell_labels` or your own
     log_w : (n,) log-weights; None for samples that already follow the target
-    inefficiency : g = 1 + 2 sum of autocorrelations (1 for independent samples)
+    inefficiency : g = 1 + 2 sum of autocorrelations (1 for independent samples), or a function that finds it for each u_k
+        (n,), as chains need: the correlation at one distance may live longer than that at another
+    quantum : smallest step of p_k (4 / N for a spin flip), for an error of samples that hardly changed; see
+        :func:`alloygen.estimate.thermo.mean`
 
     Raises :class:`AlloygenError` for wrong shapes; warns ``LowSampleSize``.
 
@@ -115,5 +120,5 @@ def connected(values, labels, log_w=None, inefficiency: float = 1.0) -> list[Est
     products = pair_products(values, labels)
     site_mean = np.asarray(values, dtype=np.float64).mean(1)
     m = thermo.mean(site_mean, log_w).value
-    linear = [thermo.mean(p - 2 * m * site_mean, log_w, inefficiency) for p in products.T]
+    linear = [thermo.mean(p - 2 * m * site_mean, log_w, inefficiency, quantum) for p in products.T]
     return [Estimate(u.value + m**2, u.stderr, u.note) for u in linear]

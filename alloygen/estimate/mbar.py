@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from scipy import sparse
 from scipy.special import logsumexp
 
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
@@ -21,6 +22,8 @@ from alloygen.estimate import chains as markov
 from alloygen.estimate.mixture import CHUNK, Mixture
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS, user_level
+
+BLOCKS = 32  # of time, for bootstrap factors
 
 
 class MBAR:
@@ -76,7 +79,7 @@ class MBAR:
         self.beta_mu = np.asarray(beta_mu, dtype=np.float64)
         series = _series(self.beta, self.beta_mu, energy, counts)
         slope = np.column_stack([self.beta, -self.beta_mu])
-        self._n_chains = n_chains
+        self._n_chains, self._lengths = n_chains, [len(x) for x in series]
         self._mix = Mixture(slope, series, _inefficiencies(inefficiency, series, slope, n_chains), bias)
         self._cuts = np.cumsum([len(x) for x in series])[:-1] if isinstance(inefficiency, str) else None
         self._finish(self._mix.f, log_z_reference)
@@ -172,6 +175,46 @@ class MBAR:
         """
         log_w, _ = self._weights(beta, beta_mu)
         return (log_w - np.log(self._mix.c))[self._mix.row] + np.log(self._mix.share)
+
+    @property
+    def absolute(self) -> bool:
+        """Whether free energies are known with their constant."""
+        return self._absolute
+
+    def pooled(self, draw):
+        """All samples with weights g for sums over configurations, and bootstrap factors of them.
+
+        ``draw(blocks)`` gives factors (R, blocks) of mean 1. Returns (log g (n,), energy (n,), counts (n, E), share (n,),
+        factors (R, n) float32), state by state. A replica's factor is that of the sample's block times exp(-delta log d),
+        with the change of f one Newton step from the replica's weights; see :func:`alloygen.estimate.pool.from_mbar`.
+        """
+        mix, lengths = self._mix, self._lengths
+        a = self._block_factors(draw)  # (R, n)
+        extra = (a - 1.0) * mix.share
+        state = np.repeat(np.arange(len(lengths)), lengths)
+        merged = sparse.csr_array((np.ones(len(mix.row)), (mix.row, np.arange(len(mix.row)))))
+        grown = np.stack([np.bincount(state, r, minlength=len(lengths)) for r in extra])  # (R, K) change of N_k
+        root = np.sqrt(mix.n)
+        q = -(mix.project((merged @ extra.T).T) - grown / root) @ mix.inverse  # sqrt(N) delta f
+        q += (grown / mix.n - (q / root)[:, [self._ref]]) * root
+        moved = mix.lift(q)[mix.row]  # (n, R) delta log d
+        factor = (a * np.exp(-np.clip(moved.T, -20, 20))).astype(np.float32)
+        x = mix.x[mix.row]
+        return np.log(mix.share) - self._log_d[mix.row], x[:, 0], x[:, 1:], mix.share, factor
+
+    def _block_factors(self, draw) -> np.ndarray:
+        """(R, n): blocks of time that all states share where chains ran side by side, else blocks of each state."""
+        lengths, chains = self._lengths, self._n_chains
+        if self._cuts is not None and len(set(lengths)) == 1:
+            per_chain = max(1, min(BLOCKS // chains, lengths[0] // chains))
+            time = np.arange(lengths[0] // chains) * per_chain // (lengths[0] // chains)
+            block = (np.arange(chains)[:, None] * per_chain + time).ravel()
+            return np.tile(draw(per_chain * chains)[:, block], len(lengths))
+        parts = []
+        for n in lengths:
+            blocks = min(BLOCKS, n)
+            parts.append(draw(blocks)[:, np.arange(n) * blocks // n])
+        return np.concatenate(parts, 1)
 
     def log_z(self, beta, beta_mu) -> Estimate:
         """log Z at any condition, beta = 0 and beta mu (E,) = 0 included; see :meth:`phi`."""

@@ -9,6 +9,6 @@
     ground_states.ground_states   the convex hull at 0 K
     multispin.PackedIsing         64 Ising replicas in a machine word
 
-Those of ``sampling`` return a :class:`alloygen.scan.Scan` of ensembles, as neural samples do. Below them: ``chains`` (many
+Those of ``sampling`` return a :class:`alloygen.scans.Scan` of ensembles, as neural samples do. Below them: ``chains`` (many
 chains at once), ``moves`` (compiled flips, swaps, exchange) on the tables of ``alloygen.hamiltonian.flips``, and ``rng``.
 """

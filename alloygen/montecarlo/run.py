@@ -18,7 +18,7 @@ from alloygen.errors import AlloygenError, CheckpointError, NotConverged
 from alloygen.estimate.chains import equilibration, mean
 from alloygen.estimate.weights import user_level
 from alloygen.interrupt import interrupt_flag
-from alloygen.scan import Scan
+from alloygen.scans import Scan
 
 FORMAT = "alloygen monte carlo"
 FIRST, MAX_DROPS = 20, 6  # rounds before the first sample, and how often the start may be cut, with burn=None

@@ -12,7 +12,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.run import Run, collect
 from alloygen.montecarlo.tempering import grid_pairs
-from alloygen.scan import Scan
+from alloygen.scans import Scan
 
 
 def metropolis(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, move: str = "flip", occ=None, fixed=None,

@@ -1,0 +1,196 @@
+"""Neural scans: independent configurations at a grid of conditions that refines itself where the composition jumps.
+
+Two conditions of one temperature whose laws hardly overlap leave the compositions between them to chance. Their distance is
+Jeffreys' divergence, which for p ~ exp(-beta [E - mu.N]) is exact in the mean numbers of atoms alone,
+
+    J = KL(p_a || p_b) + KL(p_b || p_a) = beta (mu_b - mu_a).(<N>_b - <N>_a)          (nats),
+
+about the squared distance of two Gaussians in standard deviations. Intervals with J above a limit are halved until none is
+left. At a first-order transition they shrink to kT / (N dx) and no further, so a window of a few meV between two transitions
+is found without being told.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import torch
+
+from alloygen.errors import AlloygenError, CheckpointError
+from alloygen.estimate.weights import normalized_weights
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.interrupt import interrupt_flag
+from alloygen.models.draw import draw, trained_family
+from alloygen.progress import tqdm
+from alloygen.scans import Scan
+
+FORMAT, VERSION = "alloygen scan", 1
+MIN_STEP = 1e-3  # of kT: conditions nearer than this are one
+
+
+def draw_condition(model, T: float, mu, n: int, seed: int, family: str, batch: int):
+    """(occ (n, N) int8, energy (n,), log_prob (n,)) at one condition, from a seed of its own.
+
+    A plain function of picklable arguments, so that any executor can run it; its result depends on nothing else.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    occ, log_prob = draw(model, T, mu, n, generator, family=family, batch=batch)
+    return occ.numpy().astype(np.int8), model.hamiltonian.energy(occ).numpy(), log_prob.double().numpy()
+
+
+def condition_seed(seed: int, T: float, mu) -> int:
+    """A seed that depends on the condition and the run's seed only, not on the order in which conditions are visited."""
+    words = np.frombuffer(np.array([T, *mu], dtype=np.float64).tobytes(), dtype=np.uint32)
+    return int(np.random.SeedSequence([seed, *words.tolist()]).generate_state(1, np.uint64)[0] >> 1)
+
+
+@dataclass
+class NeuralScan:
+    """A scan in progress: what has been drawn, and what is to be drawn next.
+
+    Parameters
+    ----------
+    model : Model; n : configurations a condition; family : order family; seed, batch as in ``alloygen.sample``
+    executor : any ``concurrent.futures.Executor`` (threads, processes, Dask, MPI), or None for one condition after another
+    spacing : largest J between neighbours; None for the grid as it is
+    max_conditions : no more than this many, the widest gaps first
+    checkpoint : file to which finished conditions are written, and from which a later run goes on
+    save_every : seconds between writings
+    """
+
+    model: object
+    n: int
+    family: str | None = None
+    seed: int = 0
+    batch: int = 512
+    executor: Executor | None = None
+    spacing: float | None = None
+    max_conditions: int = 2000
+    checkpoint: str | Path | None = None
+    save_every: float = 60.0
+    progress: bool = False
+    done: dict = field(default_factory=dict)  # (T, mu...) -> (occ, energy, log_prob)
+
+    def run(self, T, mu) -> Scan:
+        """The scan of conditions T (C,), mu (C, n_elements), and of those that refining adds."""
+        self.family = self.family or trained_family(self.model)
+        if self.checkpoint is not None and Path(self.checkpoint).exists():
+            self._load()
+        keys = list(dict.fromkeys(_key(t, m) for t, m in zip(T, mu, strict=True)))
+        if len(keys) > self.max_conditions:
+            raise AlloygenError(
+                f"expected at most max_conditions = {self.max_conditions} conditions, got a grid of {len(keys)}; raise it"
+            )
+        with tqdm(total=len(keys), desc="scan", unit="condition", disable=not self.progress) as bar, interrupt_flag() as flag:
+            wanted = keys
+            while wanted:
+                new = [k for k in wanted if k not in self.done]
+                bar.update(len(wanted) - len(new))
+                self._draw(new, bar, flag)
+                if self.spacing is None:
+                    break
+                wanted = self._gaps(keys)[: self.max_conditions - len(keys)]
+                keys += wanted
+                bar.total = len(keys)
+                bar.refresh()
+        self._save()
+        return self._scan(sorted(keys))
+
+    # ------------------------------------------------------------------ drawing
+    def _draw(self, keys: list, bar, flag) -> None:
+        saved = monotonic()
+        for key, result in self._results(keys):
+            self.done[key] = result
+            bar.update()
+            if flag.is_set():
+                self._save()
+                where = f"; a run with checkpoint={str(self.checkpoint)!r} goes on from there" if self.checkpoint else ""
+                raise KeyboardInterrupt(f"stopped after {len(self.done)} conditions{where}")
+            if monotonic() - saved > self.save_every:
+                self._save()
+                saved = monotonic()
+
+    def _results(self, keys: list):
+        task = lambda k: (self.model, k[0], np.array(k[1:]), self.n, condition_seed(self.seed, k[0], k[1:]), self.family,  # noqa: E731
+                          self.batch)  # fmt: skip
+        if self.executor is None:
+            yield from ((k, draw_condition(*task(k))) for k in keys)
+            return
+        futures = {self.executor.submit(draw_condition, *task(k)): k for k in keys}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    # ------------------------------------------------------------------ refining
+    def _gaps(self, keys: list) -> list:
+        """Midpoints of the intervals that are too wide, the widest first."""
+        h = self.model.hamiltonian
+        numbers = {k: self._mean_counts(k) for k in keys}
+        found = []
+        for T in sorted({k[0] for k in keys}):
+            row = sorted(k for k in keys if k[0] == T)
+            beta = 1.0 / (h.kB * T)
+            for a, b in zip(row[:-1], row[1:], strict=True):
+                step = np.array(b[1:]) - np.array(a[1:])
+                j = beta * step @ (numbers[b] - numbers[a])
+                if j > self.spacing and beta * np.abs(step).max() > MIN_STEP:
+                    found.append((j, _key(T, 0.5 * (np.array(a[1:]) + np.array(b[1:])))))
+        return [k for _, k in sorted(found, reverse=True)]
+
+    def _mean_counts(self, key) -> np.ndarray:
+        h = self.model.hamiltonian
+        occ, energy, log_prob = self.done[key]
+        counts = h.counts(torch.from_numpy(occ.astype(np.int64))).numpy()
+        return normalized_weights(-(energy - counts @ np.array(key[1:])) / (h.kB * key[0]) - log_prob) @ counts
+
+    # ------------------------------------------------------------------ results and checkpoints
+    def _scan(self, keys: list) -> Scan:
+        occ, energy, log_prob = (np.stack(x) for x in zip(*(self.done[k] for k in keys), strict=True))
+        where = np.array(keys)
+        name = getattr(self.model, "metadata", {}).get("name", self.model.kind)
+        info = {"model": name, "fingerprint": self.model.hamiltonian.fingerprint, "order": self.family, "seed": self.seed}
+        return Scan(self.model.hamiltonian, where[:, 0], where[:, 1:], occ, energy, 0, "neural", log_prob, info=info)
+
+    def _settings(self) -> dict:
+        h: Hamiltonian = self.model.hamiltonian
+        weights = sum(float(p.detach().double().abs().sum()) for p in self.model.parameters())
+        return {"n": self.n, "order": self.family, "seed": self.seed, "batch": self.batch, "fingerprint": h.fingerprint,
+                "lattice": h.lattice.to_dict()["matrix"], "model": f"{weights:.10e}"}  # fmt: skip
+
+    def _save(self) -> None:
+        if self.checkpoint is None or not self.done:
+            return
+        from alloygen.io.checkpoint import write_tensors
+
+        keys = sorted(self.done)
+        occ, energy, log_prob = (np.stack(x) for x in zip(*(self.done[k] for k in keys), strict=True))
+        arrays = {"conditions": np.array(keys), "occ": occ, "energy": energy, "log_prob": log_prob}
+        meta = {"format": FORMAT, "version": VERSION, "settings": self._settings()}
+        write_tensors(self.checkpoint, {k: torch.from_numpy(v) for k, v in arrays.items()}, meta)
+
+    def _load(self) -> None:
+        from alloygen.io.checkpoint import read_tensors
+
+        tensors, meta = read_tensors(self.checkpoint)
+        ours, theirs = self._settings(), meta.get("settings", {})
+        differ = [f"{k} {theirs.get(k)!r} there, {v!r} here" for k, v in ours.items() if theirs.get(k) != v]
+        if meta.get("format") != FORMAT or differ:
+            raise CheckpointError(
+                f"{self.checkpoint}: expected the checkpoint of this scan, got one that differs: {'; '.join(differ) or 'no scan'}. "
+                "Give the same arguments, or another checkpoint path."
+            )
+        arrays = {k: v.numpy() for k, v in tensors.items()}
+        for key, *rest in zip(arrays["conditions"], arrays["occ"], arrays["energy"], arrays["log_prob"], strict=True):
+            self.done[tuple(key.tolist())] = tuple(rest)
+
+
+def _key(T, mu) -> tuple:
+    return (float(T), *(round(float(m), 9) for m in mu))
+

@@ -1,0 +1,164 @@
+"""Canonical quantities of a binary against temperature and composition, from pooled samples: the table behind a phase diagram.
+
+    F_n(T) = -kB T log Omega_n / N,   Omega_n = sum of exp(-beta E) over the configurations with n atoms of one element,
+
+with everything else at fixed composition (energy, entropy, heat capacity, order parameters) from the same weights. All per site,
+N the sites of the supercell; the composition x = n / (exchangeable sites). Pure ends are one configuration each, so F is exact there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from alloygen.conditions import exchangeable
+from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
+from alloygen.estimate.pool import Pool
+from alloygen.estimate.result import Estimate
+from alloygen.estimate.weights import MIN_ESS
+from alloygen.hamiltonian.cluster import Hamiltonian
+
+CONVENTION = "energies per site of the supercell; x is a fraction of the exchangeable sites; F absolute, mixing F relative to the pure ends"
+
+
+@dataclass(frozen=True)
+class Binary:
+    """The one composition variable of a supercell: atoms of ``element`` on its exchangeable sites."""
+
+    element: str
+    other: str
+    index: int
+    held: int  # atoms of the element on fixed sites
+    free: int  # exchangeable sites
+    ends: tuple[float, float]  # energies of the pure cells
+
+
+def binary(h: Hamiltonian, element: str | None = None) -> Binary:
+    """What a binary's composition axis is; AlloygenError where the Hamiltonian is no binary.
+
+    Examples
+    --------
+    >>> import alloygen.data
+    >>> binary(alloygen.data.cuau().on((2, 2, 4))).element
+    'Au'
+    """
+    lattice, names = h.lattice, exchangeable(h.lattice)
+    if len(names) != 2:
+        raise AlloygenError(
+            f"expected a binary, two elements that can change places, got {len(names)} ({', '.join(names) or 'none'}). A "
+            "temperature-composition diagram has one composition axis: hold all elements but two by fixed sublattices or write "
+            "averages over (T, mu) with scan.to_xarray()."
+        )
+    element = names[1] if element is None else element
+    if element not in names:
+        raise UnknownSpecies(f"expected one of the elements {names}, got {element!r}")
+    other = names[1 - names.index(element)]
+    free = lattice.n_species > 1
+    pure = []
+    for e in (other, element):
+        code = lattice.element_index[lattice.sublattice] == h.elements.index(e)  # (N, S)
+        row = np.where(free, code.argmax(1), 0)
+        pure.append(h.energy(torch.as_tensor(row)[None]).item())
+    here = lattice.element_index[lattice.sublattice, 0] == h.elements.index(element)
+    return Binary(element, other, h.elements.index(element), int((here & ~free).sum()), int(free.sum()), (pure[0], pure[1]))
+
+
+def free_energies(pool: Pool, h: Hamiltonian, T, element: str | None = None, values: dict | None = None, info: dict | None = None):
+    """An ``xarray.Dataset`` over (T, n): F and what else is known at fixed composition, each with its standard error.
+
+    Parameters
+    ----------
+    pool : all samples; h : their Hamiltonian, a binary
+    T : temperatures
+    element : that n counts; the second of the two if not given
+    values : name -> (samples,) further quantities to average (order parameters)
+    info : further attributes
+
+    Variables: free_energy, mixing (F_mix), energy, entropy, heat_capacity and each of ``values``, with ``..._stderr``;
+    effective_samples; free_energy_replica and heat_capacity_replica (T, replica, n), the bootstrap. nan where n was never sampled.
+
+    Raises AlloygenError for other than two exchangeable elements and for a pool without absolute free energies.
+    """
+    import xarray as xr
+
+    if not pool.absolute:
+        raise AlloygenError(
+            "expected samples with absolute free energies: a likelihood, or a Monte Carlo scan that holds T = infinity "
+            "(alloygen.mc by replica exchange, or montecarlo.tempering.ladder)"
+        )
+    b = binary(h, element)
+    T = np.atleast_1d(np.asarray(T, dtype=float))
+    if not len(T) or not (np.isfinite(T) & (T > 0)).all():
+        raise BadCondition(f"expected finite temperatures above 0, got {T.tolist()}")
+    values = values or {}
+    zero = float(pool.energy.mean())
+    energy = pool.energy - zero
+    columns = np.column_stack([energy, energy**2, *(np.asarray(v, dtype=float) for v in values.values())])
+    count, size = b.free + 1, h.n_sites
+    names = ["free_energy", "energy", "heat_capacity", *values]
+    table = {k: np.full((len(T), count), np.nan) for k in [*names, *(f"{k}_stderr" for k in names), "effective_samples"]}
+    replicas = {k: np.full((len(T), len(pool.replica), count), np.nan) for k in ("free_energy", "energy", "heat_capacity")}
+    for t, temperature in enumerate(T):
+        beta = 1.0 / (h.kB * temperature)
+        by = pool.by_number(b.index, beta, columns)
+        at = by.number - b.held
+        scale = h.kB * beta**2 / size
+        found = {
+            "free_energy": (-by.log_omega / (beta * size), -by.log_omega_replica / (beta * size)),
+            "energy": ((by.mean[:, 0] + zero) / size, (by.mean_replica[..., 0] + zero) / size),
+            "heat_capacity": tuple(scale * (m[..., 1] - m[..., 0] ** 2) for m in (by.mean, by.mean_replica)),
+        } | {k: (by.mean[:, 2 + i], by.mean_replica[..., 2 + i]) for i, k in enumerate(values)}
+        for name, (value, moved) in found.items():
+            table[name][t, at] = value
+            table[f"{name}_stderr"][t, at] = moved.std(0, ddof=1)
+            if name in replicas:
+                replicas[name][t][:, at] = moved
+        table["effective_samples"][t, at] = by.effective_samples
+        table["free_energy_stderr"][t, at] = np.hypot(
+            table["free_energy_stderr"][t, at], 1.0 / (by.effective_samples * beta * size)
+        )
+    for n, e in zip((0, b.free), b.ends, strict=True):
+        for name, value in (("free_energy", e / size), ("energy", e / size), ("heat_capacity", 0.0)):
+            table[name][:, n], table[f"{name}_stderr"][:, n], replicas[name][..., n] = value, 0.0, value
+        table["effective_samples"][:, n] = np.inf
+    x = np.arange(count) / b.free
+    line = ((1 - x) * b.ends[0] + x * b.ends[1]) / size
+    table |= {"mixing": table["free_energy"] - line, "mixing_stderr": table["free_energy_stderr"]}
+    table["entropy"] = (table["energy"] - table["free_energy"]) / T[:, None]
+    table["entropy_stderr"] = (replicas["energy"] - replicas["free_energy"]).std(1, ddof=1) / T[:, None]
+    units = {"heat_capacity": f"{h.unit}/K", "entropy": f"{h.unit}/K", "effective_samples": "1"} | dict.fromkeys(values, "1")
+    data = {k: (("T", "n"), v, {"units": units.get(k.removesuffix("_stderr"), h.unit)}) for k, v in table.items()}
+    for name in ("free_energy", "heat_capacity"):
+        data[f"{name}_replica"] = (("T", "replica", "n"), replicas[name], {"units": units.get(name, h.unit)})
+    attributes = {
+        "element": b.element, "other": b.other, "n_sites": size, "n_exchangeable": b.free, "unit": h.unit, "kB": h.kB,
+        "hamiltonian": h.expansion.name, "fingerprint": h.fingerprint, "convention": CONVENTION, **(info or {}),
+    }  # fmt: skip
+    return xr.Dataset(data, {"T": ("T", T, {"units": "K"}), "n": np.arange(count), "x": ("n", x)}, attributes)
+
+
+def at_composition(table, T: float, x: float) -> Estimate:
+    """F per site at T and x, from a table of :func:`free_energies`.
+
+    Raises BadCondition for an x that the cell cannot have, and for one that no sample has, with the chemical potential at which the
+    cell would have it: the slope of F between the nearest compositions that were visited.
+    """
+    free, element = int(table.attrs["n_exchangeable"]), table.attrs["element"]
+    n = round(x * free)
+    if not 0 <= x <= 1 or abs(n - x * free) > 1e-6 * free:
+        raise BadCondition(f"expected x as a multiple of 1/{free} between 0 and 1, the compositions of this cell, got {x!r}; nearest {n / free:g}")
+    row = table.sel(T=T)
+    f = row["free_energy"].values
+    if np.isfinite(f[n]):
+        few = float(row["effective_samples"].values[n])
+        return Estimate(f[n], row["free_energy_stderr"].values[n], "" if few >= MIN_ESS else f"{few:.1f} effective samples")
+    known = np.flatnonzero(np.isfinite(f))
+    a, b = known[known < n].max(), known[known > n].min()
+    mu = (f[b] - f[a]) / (b - a) * int(table.attrs["n_sites"])
+    raise BadCondition(
+        f"expected a composition that was visited, got x_{element} = {x:g} ({n} atoms), which no sample has; the nearest are "
+        f"{a} and {b} atoms. Add mu_{element} - mu_{table.attrs['other']} near {mu:.4g} {table.attrs['unit']} at T = {T:g}, "
+        "or let alloygen.scan refine (adaptive=True, a smaller spacing)"
+    )

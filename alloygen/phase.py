@@ -1,0 +1,505 @@
+"""PhaseDiagram: two-phase regions, transition temperatures and invariant points of a binary, each with its error bar."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from alloygen.errors import AlloygenError, BadCondition
+from alloygen.estimate.coexistence import lower_vertices, regions, tangent_at
+
+MIN_ESS = 50.0
+ORDERED = 0.5  # order parameter above which a phase has that order
+SURE = 0.9  # share of the replicas that must show a region before it is drawn with a full line
+DISORDERED = "disordered"
+ORDERS = ("L1_2", "L1_0")
+REPLICAS = 100
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PhaseDiagram:
+    """The temperature-composition diagram of a binary, from its canonical free energies F(T, x).
+
+    Parameters
+    ----------
+    table : xarray.Dataset over (T, n) as :meth:`alloygen.Scan.free_energies` makes it: free_energy and free_energy_stderr per
+        site, effective_samples; free_energy_replica (T, replica, n), the bootstrap; heat_capacity, order_... where known
+    min_width : steps of the composition that a two-phase region must be wide to be told from a rough curve
+
+    F is that of a finite periodic cell. Boundaries move with its size, and regions narrower than ``min_width`` steps, as near
+    congruent points, close before they would in a larger cell. Nothing is extrapolated; ``n_sites`` says what the cell was.
+
+    Examples
+    --------
+    A regular solution, F = x (1 - x) w + kT [x log x + (1 - x) log(1 - x)], which separates below w / 2k:
+
+    >>> x = np.linspace(0, 1, 101)
+    >>> T = np.array([300.0, 400.0, 500.0])
+    >>> mix = np.where((x > 0) & (x < 1), x * np.log(np.clip(x, 1e-9, 1)) + (1 - x) * np.log(np.clip(1 - x, 1e-9, 1)), 0.0)
+    >>> diagram = PhaseDiagram.from_table(T, x, 0.08 * x * (1 - x) + 8.617333e-5 * T[:, None] * mix, elements=("A", "B"))
+    >>> diagram.tie_lines(300)[["x_left", "x_right"]].round(2).values.tolist()
+    [[0.07, 0.93]]
+    >>> len(diagram.tie_lines(500))        # above w / 2k = 464
+    0
+    """
+
+    table: object
+    min_width: int = 3
+    info: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name in ("free_energy", "free_energy_stderr", "effective_samples"):
+            if name not in self.table:
+                raise AlloygenError(
+                    f"expected a table with free_energy, free_energy_stderr and effective_samples over (T, n), got {list(self.table)}"
+                )
+        if self.table.sizes["T"] == 0 or self.table.sizes["n"] < 3:
+            raise AlloygenError(f"expected at least one temperature and three compositions, got {dict(self.table.sizes)}")
+        empty = [float(T) for T, f in zip(self.T, self._f, strict=True) if np.isfinite(f).sum() < 3]
+        if empty:
+            raise AlloygenError(f"expected free energies at three compositions at least, got fewer at T = {empty}; sample more mu there")
+
+    # ------------------------------------------------------------------ ways in
+    @classmethod
+    def from_table(cls, T, x, free_energy, stderr=None, *, elements=("A", "B"), n_sites: int | None = None, kB: float | None = None,
+                   unit: str = "eV", min_width: int = 3, seed: int = 0) -> PhaseDiagram:  # fmt: skip
+        """From free energies per site on a grid: T (nT,), x (L,) evenly from 0 to 1, free_energy (nT, L), nan where unknown.
+
+        ``stderr`` (nT, L) is taken as independent between compositions; without it the diagram has no error bars. x counts
+        ``elements[1]``.
+        """
+        import xarray as xr
+
+        from alloygen import units
+
+        T, x, f = np.atleast_1d(np.asarray(T, float)), np.asarray(x, float), np.asarray(free_energy, float)
+        if f.shape != (len(T), len(x)) or len(x) < 3 or not np.allclose(x, np.linspace(0, 1, len(x))):
+            raise AlloygenError(
+                f"expected x evenly spaced from 0 to 1 and free_energy of shape (nT, len(x)), got x of {len(x)} values from "
+                f"{x.min(initial=np.nan):g} to {x.max(initial=np.nan):g} and shape {f.shape} for {len(T)} temperatures"
+            )
+        error = np.full(f.shape, np.nan) if stderr is None else np.broadcast_to(np.asarray(stderr, float), f.shape)
+        line = (1 - x) * f[:, :1] + x * f[:, -1:]
+        data = {"free_energy": f, "free_energy_stderr": error, "mixing": f - line, "mixing_stderr": error,
+                "effective_samples": np.where(np.isfinite(f), np.inf, np.nan)}  # fmt: skip
+        table = xr.Dataset({k: (("T", "n"), v) for k, v in data.items()}, {"T": T, "n": np.arange(len(x)), "x": ("n", x)})
+        if stderr is not None:
+            noise = np.random.default_rng(seed).normal(size=(len(T), REPLICAS, len(x)))
+            table["free_energy_replica"] = (("T", "replica", "n"), f[:, None] + error[:, None] * noise)
+        table.attrs = {"element": elements[1], "other": elements[0], "unit": unit, "kB": units.KB_EV_PER_K if kB is None else kB,
+                       "n_sites": n_sites or len(x) - 1, "n_exchangeable": len(x) - 1, "method": "table"}  # fmt: skip
+        return cls(table, min_width)
+
+    @classmethod
+    def from_profile(cls, profile, T=None, min_width: int = 3, seed: int = 0) -> PhaseDiagram:
+        """From the F(N, T) of metadynamics, a :class:`alloygen.estimate.profile.CompositionProfile` of a binary."""
+        h = profile.hamiltonian
+        at = np.arange(len(profile.T)) if T is None else [int(np.flatnonzero(np.isclose(profile.T, t))[0]) for t in np.atleast_1d(T)]
+        f, error = profile.free_energy[at], profile.stderr[at]
+        elements = [e for e in h.elements if e != profile.element]
+        out = cls.from_table(profile.T[at], np.linspace(0, 1, f.shape[1]), f, error, elements=(elements[0], profile.element),
+                             n_sites=h.n_sites, kB=h.kB, unit=h.unit, min_width=min_width)  # fmt: skip
+        series = np.asarray(profile.influence)[at]  # (T, copies, blocks, N)
+        rng = np.random.default_rng(seed)
+        xi = rng.normal(size=(REPLICAS, *series.shape[1:3]))
+        moved = np.einsum("rcb,tcbn->trn", xi, series) / (series.shape[1] * series.shape[2])
+        scale = error[:, None] / np.maximum(moved.std(1, ddof=1, keepdims=True), 1e-300)  # the series' autocorrelation
+        out.table["free_energy_replica"] = (("T", "replica", "n"), f[:, None] + moved * np.where(np.isfinite(scale), scale, 0.0))
+        out.table.attrs |= {"method": "metadynamics", "hamiltonian": h.expansion.name, "fingerprint": h.fingerprint}
+        return out
+
+    # ------------------------------------------------------------------ facts
+    @property
+    def T(self) -> np.ndarray:
+        """Temperatures (nT,), rising."""
+        return self.table["T"].values
+
+    @property
+    def x(self) -> np.ndarray:
+        """Compositions (L,)."""
+        return self.table["x"].values
+
+    @property
+    def element(self) -> str:
+        """The element whose fraction x is."""
+        return self.table.attrs["element"]
+
+    @property
+    def n_sites(self) -> int:
+        """Sites of the cell that F belongs to."""
+        return int(self.table.attrs["n_sites"])
+
+    @property
+    def _f(self) -> np.ndarray:
+        return self.table["free_energy"].values
+
+    @property
+    def _replica(self) -> np.ndarray | None:
+        return self.table["free_energy_replica"].values if "free_energy_replica" in self.table else None
+
+    @property
+    def _per_atom(self) -> float:
+        """From dF/dn per site to a chemical potential per atom: the sites of the cell."""
+        return float(self.n_sites)
+
+    def _at(self, T: float) -> int:
+        near = int(np.abs(self.T - T).argmin())
+        if abs(self.T[near] - T) > 1e-6:
+            raise BadCondition(f"expected one of the diagram's temperatures, {_list(self.T)}, got {T!r}")
+        return near
+
+    # ------------------------------------------------------------------ phases
+    @cached_property
+    def phases(self) -> np.ndarray:
+        """(nT, L) names of the phases by their order parameters, "" where these are not known."""
+        value = np.stack([self.table[f"order_{k}"].values if f"order_{k}" in self.table else np.full(self._f.shape, np.nan) for k in ORDERS])
+        a, b = self.table.attrs["other"], self.element
+        low, high = self.x < 0.5, self.x >= 0.5
+        names = np.where(np.isfinite(value).any(0), DISORDERED, "").astype(object)
+        best = np.where(np.isfinite(value), value, -np.inf).argmax(0)
+        ordered = np.where(np.isfinite(value), value, -np.inf).max(0) > ORDERED
+        names[ordered & (best == 1)] = f"{a}{b} (L1_0)"
+        names[ordered & (best == 0) & low] = f"{a}3{b} (L1_2)"
+        names[ordered & (best == 0) & high] = f"{a}{b}3 (L1_2)"
+        if np.isfinite(value).any():
+            names[:, [0, -1]] = DISORDERED
+        return names
+
+    # ------------------------------------------------------------------ two-phase regions
+    @cached_property
+    def regions(self):
+        """Two-phase regions, a ``pandas.DataFrame``, one row per region and T.
+
+        x_left, x_right, mu (difference of the chemical potentials per atom) with ``_stderr`` from the bootstrap, which for x also holds the
+        step of the composition / sqrt(12); phase_left, phase_right; barrier, the largest F above the tangent times the sites over kT;
+        support, the share of the replicas that have a region here; effective_samples, the fewest at its ends; reliable.
+        """
+        import pandas as pd
+
+        rows = [self._region(t, r) for t in range(len(self.T)) for r in regions(self._f[t], self.min_width)]
+        columns = ["T", "x_left", "x_left_stderr", "x_right", "x_right_stderr", "mu", "mu_stderr", "phase_left", "phase_right", "barrier",
+                   "support", "effective_samples", "reliable", "note"]  # fmt: skip
+        return pd.DataFrame([r for r in rows if not r["support"] < 0.5], columns=columns)
+
+    def _region(self, t: int, r) -> dict:
+        f, step = self._f[t], 1.0 / (len(self.x) - 1)
+        inner = np.arange(r.a + 1, r.b)
+        above = f[inner] - f[r.a] - r.slope * (inner - r.a)
+        kT = float(self.table.attrs["kB"]) * self.T[t]
+        size = self.table["effective_samples"].values[t]
+        ess = float(min(size[r.a], size[r.b]))
+        left = right = mu = support = np.nan
+        if self._replica is not None:
+            found = [tangent_at(g, 0.5 * (r.a + r.b)) for g in self._replica[t]]
+            a, b, slope = (np.array(x, float) for x in zip(*found, strict=True))
+            left, right = (np.hypot(v.std(ddof=1) * step, step / np.sqrt(12)) for v in (a, b))
+            mu, support = slope.std(ddof=1) * self._per_atom, float((b - a >= self.min_width).mean())
+        notes = []
+        if ess < MIN_ESS:
+            notes.append(f"{ess:.0f} effective samples at an end")
+        if support < SURE:
+            notes.append(f"seen by {support:.0%} of the replicas")
+        if not np.isfinite(above).all():
+            notes.append(f"{int((~np.isfinite(above)).sum())} compositions between were never visited")
+        return {
+            "T": self.T[t], "x_left": self.x[r.a], "x_left_stderr": left, "x_right": self.x[r.b], "x_right_stderr": right,
+            "mu": r.slope * self._per_atom, "mu_stderr": mu, "phase_left": self.phases[t, r.a], "phase_right": self.phases[t, r.b],
+            "barrier": float(np.nanmax(above, initial=0.0)) * self.n_sites / kT, "support": support, "effective_samples": ess,
+            "reliable": not (ess < MIN_ESS or support < SURE), "note": "; ".join(notes),
+        }  # fmt: skip
+
+    def tie_lines(self, T: float):
+        """The two-phase regions at one temperature of the diagram: rows of :attr:`regions`."""
+        return self.regions[self.regions["T"] == self.T[self._at(T)]].reset_index(drop=True)
+
+    def boundaries(self, x: float):
+        """Temperatures at which an alloy of composition x enters or leaves a two-phase region, a ``pandas.DataFrame``.
+
+        T halfway between neighbouring temperatures of the diagram, T_stderr from the replicas and half their step / sqrt(3).
+        """
+        import pandas as pd
+
+        if not 0 <= x <= 1:
+            raise BadCondition(f"expected a composition between 0 and 1, got {x!r}")
+        at = x * (len(self.x) - 1)
+        inside = lambda f: np.array([_wide(tangent_at(g, at), at, self.min_width) for g in f])  # noqa: E731
+        middle = 0.5 * (self.T[1:] + self.T[:-1])
+        steps = np.flatnonzero(np.diff(inside(self._f).astype(int)))
+        rows, many = [], None if self._replica is None else np.stack([inside(self._replica[:, r]) for r in range(self._replica.shape[1])])
+        for k in steps:
+            enters, error = bool(inside(self._f[k + 1 : k + 2])[0]), np.nan
+            if many is not None:
+                nearest = [_nearest(middle[np.flatnonzero(np.diff(m.astype(int)) == (1 if enters else -1))], middle[k]) for m in many]
+                nearest = np.array([v for v in nearest if v is not None])
+                grid = (self.T[k + 1] - self.T[k]) / np.sqrt(12)
+                error = np.hypot(nearest.std(ddof=1), grid) if len(nearest) > SURE * len(many) else np.nan
+            rows.append({"x": x, "T": middle[k], "T_stderr": error, "heating": "enters two phases" if enters else "leaves two phases"})
+        return pd.DataFrame(rows, columns=["x", "T", "T_stderr", "heating"])
+
+    # ------------------------------------------------------------------ transitions and invariant points
+    @cached_property
+    def transitions(self):
+        """Order-disorder temperatures at fixed composition, a ``pandas.DataFrame``, one row per composition that orders.
+
+        T is the peak of the heat capacity at fixed composition, by a parabola through its highest points, where an order parameter falls
+        below 1/2 on heating; T_stderr from the replicas. ``kind`` is "first order" where a reliable two-phase region between an ordered and
+        the disordered phase ends nearby, else "continuous, or not resolved by N sites".
+        """
+        import pandas as pd
+
+        columns = ["x", "T", "T_stderr", "phase", "kind", "effective_samples", "reliable"]
+        if "heat_capacity" not in self.table or not any(f"order_{k}" in self.table for k in ORDERS) or len(self.T) < 5:
+            return pd.DataFrame([], columns=columns)
+        rows = [row for n in range(1, len(self.x) - 1) if (row := self._transition(n)) is not None]
+        return pd.DataFrame(rows, columns=columns)
+
+    def _transition(self, n: int) -> dict | None:
+        names = self.phases[:, n]
+        ordered = np.array([name not in ("", DISORDERED) for name in names])
+        size = self.table["effective_samples"].values[:, n]
+        if not ordered[:-1].any() or names[-1] != DISORDERED:
+            return None
+        last = int(np.flatnonzero(ordered)[-1])
+        c = self.table["heat_capacity"].values[:, n]
+        many = self.table["heat_capacity_replica"].values[:, :, n].T if "heat_capacity_replica" in self.table else None
+        peak, error = heat_capacity_peak(self.T, c, many)
+        if not np.isfinite(peak):
+            return None
+        ess = float(size[int(np.abs(self.T - peak).argmin())])
+        near = self.regions[(self.regions["T"] - peak).abs() <= max(50.0, 2 * np.diff(self.T).max())]
+        step = 1.0 / (len(self.x) - 1)
+        touches = (near["x_left"] - 2.5 * step <= self.x[n]) & (near["x_right"] + 2.5 * step >= self.x[n])
+        mixed = (near["phase_left"] == DISORDERED) != (near["phase_right"] == DISORDERED)
+        first = bool((touches & mixed & near["reliable"]).any())
+        return {"x": self.x[n], "T": peak, "T_stderr": error, "phase": names[last], "effective_samples": ess,
+                "kind": "first order" if first else f"continuous, or not resolved by {self.n_sites} sites",
+                "reliable": ess >= MIN_ESS and not error > 0.1 * peak}  # fmt: skip
+
+    @cached_property
+    def invariants(self):
+        """Invariant points, a ``pandas.DataFrame``: peritectoid and eutectoid three-phase points, and congruent maxima.
+
+        A three-phase point lies between the last temperature with one set of regions and the first with the other, with half that step and
+        the replicas' spread as its error; at a congruent maximum an ordered phase turns into the disordered one of the same composition.
+        """
+        import pandas as pd
+
+        rows, sequence = [], [self._sequence(t, self._f[t]) for t in range(len(self.T))]
+        for kind, k, phases, x in _three_phase(sequence):
+            T, step, error = 0.5 * (self.T[k] + self.T[k + 1]), self.T[k + 1] - self.T[k], np.nan
+            if self._replica is not None:
+                found = [self._replica_invariant(r, kind, phases, T) for r in range(self._replica.shape[1])]
+                found = [f for f in found if f is not None]
+                error = np.hypot(np.std(found), step / np.sqrt(12)) if len(found) > 0.5 * self._replica.shape[1] else np.nan
+            rows.append({"kind": kind, "T": T, "T_stderr": error, "x": self.x[x], "phases": " + ".join(phases)})
+        for name, part in self.transitions.groupby("phase"):
+            top = part.loc[part["T"].idxmax()]
+            if part["x"].min() < top["x"] < part["x"].max():
+                rows.append({"kind": "congruent", "T": top["T"], "T_stderr": top["T_stderr"], "x": top["x"], "phases": f"{name} + {DISORDERED}"})
+        return pd.DataFrame(rows, columns=["kind", "T", "T_stderr", "x", "phases"]).sort_values("T", ignore_index=True)
+
+    def _sequence(self, t: int, f) -> list:
+        return [(self.phases[t, r.a], self.phases[t, r.b], r.a, r.b) for r in regions(f, self.min_width)]
+
+    @cached_property
+    def _replica_points(self) -> list:
+        """Three-phase points of each replica."""
+        return [list(_three_phase([self._sequence(t, self._replica[t, r]) for t in range(len(self.T))])) for r in range(self._replica.shape[1])]
+
+    def _replica_invariant(self, r: int, kind: str, phases, T: float) -> float | None:
+        fit = [0.5 * (self.T[k] + self.T[k + 1]) for what, k, p, _ in self._replica_points[r] if what == kind and p == phases]
+        return _nearest(np.array(fit), T)
+
+    @cached_property
+    def compounds(self):
+        """Ordered phases at the lowest temperature: name, x range, and whether it is a line compound (at most two steps wide)."""
+        import pandas as pd
+
+        rows, wide = [], regions(self._f[0], self.min_width)
+        ends = [0, *[v for r in wide for v in (r.a, r.b)], len(self.x) - 1]
+        for a, b in zip(ends[::2], ends[1::2], strict=True):
+            name = self.phases[0, (a + b) // 2]
+            if name not in ("", DISORDERED) or (not name and 0 < a and b < len(self.x) - 1):
+                rows.append({"phase": name or f"compound at x = {self.x[(a + b) // 2]:.3g}", "x_min": self.x[a], "x_max": self.x[b],
+                             "line_compound": b - a <= 2})  # fmt: skip
+        return pd.DataFrame(rows, columns=["phase", "x_min", "x_max", "line_compound"])
+
+    # ------------------------------------------------------------------ other libraries and files
+    def to_pymatgen(self, T: float, arc: int = 8):
+        """A pymatgen ``PhaseDiagram`` of free energies at T: hull compositions, single-phase arcs thinned to ``arc`` entries each.
+
+        Energies are F of the cell's exchangeable sites, eV; entry_id is the phase and x. Raises AlloygenError for species that are no elements.
+        """
+        from pymatgen.analysis.phase_diagram import PDEntry
+        from pymatgen.analysis.phase_diagram import PhaseDiagram as Pymatgen
+        from pymatgen.core import Composition, Element
+
+        t = self._at(T)
+        names = (self.table.attrs["other"], self.element)
+        if not all(map(Element.is_valid_symbol, names)):
+            raise AlloygenError(f"expected chemical elements, got {names}; read `regions` and `table` instead")
+        if arc < 2:
+            raise AlloygenError(f"expected arcs of at least 2 entries, got arc={arc!r}")
+        f, last = self._f[t], len(self.x) - 1
+        vertices = lower_vertices(f)
+        cuts = np.flatnonzero(np.diff(vertices) >= self.min_width) + 1
+        keep = [v for part in np.split(vertices, cuts) for v in part[np.unique(np.linspace(0, len(part) - 1, min(arc, len(part))).round().astype(int))]]
+        entries = [
+            PDEntry(Composition({k: m for k, m in zip(names, (last - n, n), strict=True) if m}), float(f[n]) * self.n_sites,
+                    name=f"{self.phases[t, n] or 'x'} x={self.x[n]:.4g}") for n in keep
+        ]  # fmt: skip
+        return Pymatgen(entries)
+
+    def to_landau(self):
+        """Stable states as a ``pandas.DataFrame`` with the columns of the landau package: T, mu, c, phi, f, phase, stable, border.
+
+        One row per hull composition and T; at the ends of two-phase regions two rows share a mu and are ``border``. Energies per site;
+        mu is the difference per atom, phi = f - mu c.
+        """
+        import pandas as pd
+
+        rows = []
+        for t, f in enumerate(self._f):
+            v = lower_vertices(f)
+            slope = np.diff(f[v]) / np.diff(self.x[v])
+            for k, n in enumerate(v):
+                sides = [(slope[j], v[j + 1] - v[j] >= self.min_width) for j in (k - 1, k) if 0 <= j < len(slope)]
+                border = [s for s, wide in sides if wide]
+                for mu in border or [np.mean([s for s, _ in sides])]:
+                    rows.append({"T": self.T[t], "mu": mu, "c": self.x[n], "phi": f[n] - mu * self.x[n], "f": f[n],
+                                 "phase": self.phases[t, n] or "solution", "stable": True, "border": bool(border)})  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def to_espei(self, phase_names: dict | None = None, pressure: float = 101325.0) -> dict:
+        """Tie-lines as an ESPEI ZPF dataset (a dict for ``json.dump``); ``phase_names`` maps our names to those of a database.
+
+        Only reliable regions are written; ESPEI's weight is one for all.
+        """
+        names = {"": "SOLUTION", DISORDERED: "FCC_A1"} | (phase_names or {})
+        name = lambda p: names.get(p, p.split(" ")[0].upper() if p else "SOLUTION")  # noqa: E731
+        rows = self.regions[self.regions["reliable"] | self.regions["support"].isna()]
+        component = self.element.upper()
+        values = [[[name(r.phase_left), [component], [float(r.x_left)]], [name(r.phase_right), [component], [float(r.x_right)]]] for r in rows.itertuples()]
+        return {
+            "components": sorted({component, self.table.attrs["other"].upper(), "VA"}),
+            "phases": sorted({v[0] for pair in values for v in pair}), "broadcast_conditions": False,
+            "conditions": {"T": [float(v) for v in rows["T"]], "P": [pressure]}, "output": "ZPF", "values": values,
+            "reference": f"alloygen, {self.table.attrs.get('hamiltonian', 'table')}, {self.n_sites} sites",
+        }  # fmt: skip
+
+    def to_dict(self) -> dict:
+        """What was found, as plain numbers and lists for JSON."""
+        frames = {k: json.loads(getattr(self, k).to_json(orient="records")) for k in ("regions", "transitions", "invariants", "compounds")}
+        plain = {k: (v.item() if hasattr(v, "item") else v) for k, v in self.table.attrs.items()}
+        return {"attributes": plain, "min_width": self.min_width, "T": self.T.tolist(), **frames}
+
+    def write(self, path) -> Path:
+        """Write by suffix: .json (what was found), .nc (the table, which :meth:`read` takes back), .csv (regions), .png/.pdf/.svg (T-x)."""
+        from alloygen.io.atomic import atomic_path
+
+        path = Path(path)
+        known = (".json", ".nc", ".csv", ".png", ".pdf", ".svg")
+        if path.suffix not in known:
+            raise AlloygenError(f"expected a path that ends in one of {', '.join(known)}, got {str(path)!r}")
+        with atomic_path(path) as part:
+            if path.suffix == ".json":
+                Path(part).write_text(json.dumps(self.to_dict(), indent=1))
+            elif path.suffix == ".csv":
+                self.regions.to_csv(part, index=False)
+            elif path.suffix == ".nc":
+                self.table.assign_attrs(min_width=self.min_width).to_netcdf(part)
+            else:
+                import matplotlib.pyplot as plt
+
+                figure = self.plot().figure
+                figure.savefig(part, dpi=150, format=path.suffix[1:], bbox_inches="tight")
+                plt.close(figure)
+        return path
+
+    @classmethod
+    def read(cls, path) -> PhaseDiagram:
+        """A diagram from the netCDF that :meth:`write` made."""
+        import xarray as xr
+
+        if not Path(path).exists():
+            raise AlloygenError(f"expected a netCDF file of a phase diagram, found none at {str(path)!r}")
+        with xr.open_dataset(path) as data:
+            table = data.load()
+        return cls(table, int(table.attrs.get("min_width", 3)))
+
+    def plot(self, kind: str = "T-x", ax=None, **options):
+        """Draw "T-x" (fields, boundaries, transitions), "T-mu" (coexistence lines) or "F-x" (mixing free energies); returns the Axes."""
+        from alloygen import plot
+
+        kinds = {"T-x": plot.diagram_tx, "T-mu": plot.diagram_tmu, "F-x": plot.free_energy_curves}
+        if kind not in kinds:
+            raise AlloygenError(f"expected kind of {tuple(kinds)}, got {kind!r}")
+        return kinds[kind](self.table if kind == "F-x" else self, ax=ax, **options)
+
+    def __repr__(self) -> str:
+        named = ", ".join(dict.fromkeys(self.compounds["phase"])) or "no compound"
+        return f"PhaseDiagram({self.table.attrs['other']}-{self.element}, {self.n_sites} sites, T {self.T[0]:g} to {self.T[-1]:g}: {named})"
+
+    def _repr_html_(self) -> str:
+        shown = [("Invariant points", self.invariants), ("Compounds", self.compounds), ("Two-phase regions", self.regions.drop(columns="note"))]
+        parts = [f"<h4>{title}</h4>{frame.to_html(index=False, float_format=lambda v: f'{v:.4g}', max_rows=12)}" for title, frame in shown if len(frame)]
+        return f"<p><b>{self!r}</b></p>{''.join(parts)}"
+
+
+def heat_capacity_peak(T, c, replicas=None) -> tuple[float, float]:
+    """(temperature of the largest C, its standard error from ``replicas`` (R, nT)), by a parabola through the highest points.
+
+    A tenth of the step in T is added to the error for the parabola; nan where the largest C is at an end, or without replicas.
+
+    Examples
+    --------
+    >>> T = np.linspace(400, 600, 21)
+    >>> round(heat_capacity_peak(T, -((T - 507) ** 2.0))[0], 6)
+    507.0
+    """
+    T, error = np.asarray(T, dtype=float), np.nan
+    if replicas is not None:
+        error = float(np.hypot(np.nanstd([_peak(T, r) for r in replicas], ddof=1), 0.1 * np.diff(T).mean()))
+    return _peak(T, np.asarray(c, dtype=float)), error
+
+
+# ---------------------------------------------------------------------- small steps
+def _list(values) -> str:
+    v = [f"{x:g}" for x in values]
+    return ", ".join(v if len(v) < 9 else [*v[:4], "...", *v[-2:]])
+
+
+def _wide(region, at: float, min_width: int) -> bool:
+    return region.b - region.a >= min_width and region.a < at < region.b
+
+
+def _nearest(values, to: float) -> float | None:
+    return float(values[np.abs(values - to).argmin()]) if len(values) else None
+
+
+def _peak(T, c) -> float:
+    """Temperature of the largest value, by a parabola through it and its neighbours; nan at an end of the range."""
+    if not np.isfinite(c).any():
+        return np.nan
+    k = int(np.nanargmax(c))
+    if not 0 < k < len(T) - 1 or not np.isfinite(c[k - 1 : k + 2]).all():
+        return np.nan
+    a, b, _ = np.polyfit(T[k - 1 : k + 2] - T[k], c[k - 1 : k + 2], 2)
+    return float(T[k] - b / (2 * a)) if a < 0 else float(T[k])
+
+
+def _three_phase(sequence):
+    """(kind, row of T below, (P, Q, R), row of x) where a middle phase Q vanishes (peritectoid) or appears (eutectoid) on heating."""
+    for k, (low, high) in enumerate(zip(sequence[:-1], sequence[1:], strict=True)):
+        for kind, two, one in (("peritectoid", low, high), ("eutectoid", high, low)):
+            for first, second in zip(two[:-1], two[1:], strict=True):
+                if first[1] != second[0] or len({first[0], first[1], second[1]}) < 2:
+                    continue
+                gone = any(r[0] == first[0] and r[1] == second[1] and r[2] < second[2] and r[3] > first[3] for r in one)
+                stays = any(first[1] in r[:2] and r[2] < second[3] and r[3] > first[2] for r in one if not (r[0] == first[0] and r[1] == second[1]))
+                if gone and not stays:
+                    yield kind, k, (first[0], first[1], second[1]), first[3]

@@ -1,0 +1,125 @@
+"""Pooled samples against enumeration: values, and error bars from replicas, for likelihoods and for Markov chains."""
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+from small_systems import enumeration, hamiltonian
+
+from alloygen.errors import AlloygenError, BadCondition
+from alloygen.estimate.mbar import MBAR
+from alloygen.estimate.pool import from_likelihood, from_mbar
+
+NAME = "ising-3"
+T = np.array([2.0, 2.6, 4.0])
+FIELD = np.array([-1.5, -0.4, 0.5, 1.6])  # mu of the second species
+BETA = np.repeat(1 / T, len(FIELD))
+BETA_MU = BETA[:, None] * np.column_stack([np.zeros(12), np.tile(FIELD, len(T))])
+
+
+def log_p(beta, beta_mu):
+    e = enumeration(NAME)
+    u = -beta * e.energy + e.counts @ beta_mu
+    return u - logsumexp(u)
+
+
+def law(c, wrong=1.15, floor=0.05):
+    """What a model might believe at condition c: too hot by 15 %, and a little of everything."""
+    log_q = np.logaddexp(np.log1p(-floor) + log_p(BETA[c] / wrong, BETA_MU[c] / wrong), np.log(floor / len(enumeration(NAME))))
+    return log_q
+
+
+def weighted(seed, n=200):
+    """A pool of n imperfect draws at each condition."""
+    e, rng = enumeration(NAME), np.random.default_rng(seed)
+    laws = [law(c) for c in range(12)]
+    rows = np.stack([rng.choice(len(e), n, p=np.exp(q)) for q in laws])
+    log_q = np.stack([q[r] for q, r in zip(laws, rows, strict=True)])
+    return from_likelihood(BETA, BETA_MU, e.energy[rows], e.counts[rows], log_q, seed=seed)
+
+
+def chains(seed, n=400, stay=0.7):
+    """A pool of Markov chains side by side, each of which keeps its state with chance ``stay``."""
+    e, rng = enumeration(NAME), np.random.default_rng(seed)
+    beta, beta_mu = np.r_[0.0, BETA], np.vstack([np.zeros(2), BETA_MU])
+    index = []
+    for b, bm in zip(beta, beta_mu, strict=True):
+        fresh = rng.choice(len(e), n, p=np.exp(log_p(b, bm)))
+        last = np.maximum.accumulate(np.where(rng.random(n) > stay, np.arange(n), 0))
+        index.append(fresh[last])
+    mbar = MBAR(beta, beta_mu, [e.energy[i] for i in index], [e.counts[i] for i in index], "measure",
+                log_z_reference={0: np.log(len(e))})  # fmt: skip
+    return from_mbar(mbar, seed=seed), mbar
+
+
+def scores(make, seeds=range(30), shrink=1.0):
+    """z-scores of log Z, a mean, F_N and the mean energy at each N, between the sampled conditions."""
+    e, out = enumeration(NAME), []
+    number = np.rint(e.counts[:, 1]).astype(int)
+    beta, beta_mu = 1 / 2.3, np.array([0.0, 0.1 / 2.3])
+    p = np.exp(log_p(beta, beta_mu))
+    exact_z = float(logsumexp(-beta * e.energy + e.counts @ beta_mu))
+    omega = np.array([logsumexp(-beta * e.energy[number == k]) for k in range(10)])
+    mean = np.array([np.average(e.energy[number == k], weights=np.exp(-beta * e.energy[number == k])) for k in range(10)])
+    for seed in seeds:
+        pool = make(seed)
+        z, m = pool.log_z(beta, beta_mu), pool.mean(pool.energy, beta, beta_mu)
+        by = pool.by_number(1, beta, pool.energy)
+        inner = (by.number > 1) & (by.number < 8)
+        out += [(z.value - exact_z) / z.stderr, (m.value - p @ e.energy) / m.stderr]
+        out += list((by.log_omega - omega[by.number])[inner] / by.log_omega_replica.std(0, ddof=1)[inner])
+        spread = by.mean_replica[..., 0].std(0, ddof=1)
+        many = inner & (by.effective_samples > 50)
+        out += list((by.mean[:, 0] - mean[by.number])[many] / spread[many])
+    return shrink * np.array(out)
+
+
+@pytest.mark.parametrize("make", [weighted, lambda s: chains(s)[0]], ids=["likelihood", "chains"])
+def test_error_bars_from_replicas_are_right(make):
+    z = scores(make)
+    assert (np.abs(z) < 4).mean() > 0.99 and 0.8 < z.std() < 1.25 and abs(z.mean()) < 0.25
+
+
+def test_the_test_sees_wrong_error_bars_and_a_wrong_likelihood():
+    """Negative controls: bars too small by 1.5; log q off by what depends on the composition."""
+    assert scores(weighted, range(10), shrink=1.5).std() > 1.25
+    e, seed = enumeration(NAME), 3
+
+    def wrong(seed):
+        pool = weighted(seed)
+        return type(pool)(pool.log_g - 0.05 * pool.counts[:, 1], pool.energy, pool.counts, pool.replica, pool.share, True)
+
+    z = scores(wrong, range(10))
+    assert abs(z.mean()) > 0.25 or z.std() > 1.25
+    assert len(e) == 512 and seed
+
+
+def test_chains_pooled_are_mbar():
+    """Same values as MBAR's own, and error bars like its analytic ones."""
+    pool, mbar = chains(1, n=1000)
+    beta, beta_mu = 1 / 2.3, np.array([0.0, 0.1 / 2.3])
+    ours, theirs = pool.log_z(beta, beta_mu), mbar.log_z(beta, beta_mu)
+    assert ours.value == pytest.approx(theirs.value, abs=1e-9)
+    assert ours.stderr == pytest.approx(theirs.stderr, rel=0.35)
+    number, free, error = mbar.composition_free_energy(1, beta)
+    by = pool.by_number(1, beta)
+    assert -by.log_omega / beta == pytest.approx(free[by.number], abs=1e-9)
+    assert by.log_omega_replica.std(0, ddof=1)[2:8] / beta == pytest.approx(error[2:8], rel=0.4)
+
+
+def test_one_condition_pooled_is_importance_sampling():
+    """h = 1 everywhere then: the plain mean of weights."""
+    e, rng = enumeration(NAME), np.random.default_rng(0)
+    q = law(5)
+    rows = rng.choice(len(e), (1, 300), p=np.exp(q))
+    pool = from_likelihood(BETA[5:6], BETA_MU[5:6], e.energy[rows], e.counts[rows], q[rows])
+    w = -BETA[5] * e.energy[rows[0]] + e.counts[rows[0]] @ BETA_MU[5] - q[rows[0]]
+    assert pool.log_z(BETA[5], BETA_MU[5]).value == pytest.approx(logsumexp(w) - np.log(300), abs=1e-9)
+
+
+def test_bad_input_is_told():
+    pool = weighted(0)
+    with pytest.raises(BadCondition, match="expected a finite beta and 2 finite numbers"):
+        pool.log_z(1.0, [0.0])
+    with pytest.raises(AlloygenError, match="expected beta"):
+        from_likelihood([1.0], [[0.0, 0.0]], np.zeros((2, 5)), np.zeros((2, 5, 2)), np.zeros((2, 5)))
+    assert hamiltonian(NAME).n_sites == 9 and len(pool) == 2400

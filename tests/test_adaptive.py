@@ -1,0 +1,148 @@
+"""Scans with a model: grids that refine themselves, executors, interrupts, and what is said about bad input."""
+
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+import alloygen
+import alloygen.data
+from alloygen import adaptive
+from alloygen.errors import AlloygenError, BadCondition, CheckpointError, LatticeMismatch, OutsideTrainedRange, UnknownSpecies
+
+ATOMS = bulk("Cu", a=3.8).repeat((2, 2, 4))
+GRID = dict(T=[500, 900], mu={"Au": [-0.1, 0.02, 0.1]}, n=40, seed=3)
+
+
+def same(a, b):
+    return all(np.array_equal(getattr(a, k), getattr(b, k)) for k in ("T", "mu", "occ", "energy", "log_prob"))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return alloygen.scan(ATOMS, **GRID)
+
+
+def jeffreys(scan):
+    """J between neighbours in mu at each T."""
+    out = []
+    for T in np.unique(scan.T):
+        at = np.flatnonzero(scan.T == T)
+        n = np.array([scan[c].composition("Au").value * scan.hamiltonian.n_sites for c in at])
+        out.append(np.diff(n) * np.diff(scan.mu[at, 1]) / (scan.hamiltonian.kB * T))
+    return out
+
+
+def test_a_grid_is_what_was_asked_for(plain):
+    assert len(plain) == 6 and plain.n == 40 and plain.method == "neural" and plain.info["model"] == "cuau_2x2x4"
+    assert plain.at(500, {"Au": 0.02}).atoms[0].get_chemical_symbols().count("Au") > 0
+    table = plain.to_xarray()
+    assert table.attrs["model"] == "cuau_2x2x4" and table.attrs["n_sites"] == 16 and "Cu " in table.attrs["energy_reference"]
+    assert table["energy"].attrs["units"] == "eV" and {"phi", "entropy", "ness", "susceptibility_Au", "mu_Au"} <= set(table.variables)
+
+
+def test_a_condition_does_not_depend_on_the_others(plain):
+    alone = alloygen.scan(ATOMS, 900, {"Au": 0.02}, n=40, seed=3)
+    assert np.array_equal(alone.occ[0], plain.at(900, {"Au": 0.02}).occ.numpy())
+    assert not np.array_equal(alone.occ, alloygen.scan(ATOMS, 900, {"Au": 0.02}, n=40, seed=4).occ)
+
+
+def test_executors_give_the_same(plain):
+    with ThreadPoolExecutor(2) as pool:
+        assert same(alloygen.scan(ATOMS, **GRID, executor=pool), plain)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert same(alloygen.scan(ATOMS, **GRID, executor=pool), plain)
+
+
+def test_refining_finds_the_window_of_cuau3_untold():
+    """x = 3/4 is stable over 5 meV only; nine values of mu step over it."""
+    coarse = alloygen.scan(ATOMS, 300, "Au", n=60, seed=0, adaptive=False)
+    fine = alloygen.scan(ATOMS, 300, "Au", n=60, seed=0)
+    near = lambda s: min(abs(ens.composition("Au").value - 0.75) for ens in s)  # noqa: E731
+    assert len(coarse) == 9 and near(coarse) > 0.1 and near(fine) < 0.05
+    assert max(jeffreys(coarse)[0]) > 15 and max(jeffreys(fine)[0]) < 6 + 1e-9
+
+
+def test_spacing_and_the_limit_of_conditions():
+    wide, narrow = (alloygen.scan(ATOMS, [700], "Au", n=40, seed=0, spacing=s) for s in (12.0, 3.0))
+    assert len(wide) < len(narrow) and max(jeffreys(narrow)[0]) <= 3
+    assert len(alloygen.scan(ATOMS, [300], "Au", n=40, seed=0, max_conditions=11)) == 11
+
+
+def test_an_interrupted_scan_goes_on(tmp_path, monkeypatch, plain):
+    path, real, calls = tmp_path / "scan.safetensors", adaptive.draw_condition, []
+
+    def stops(*args):
+        calls.append(args[1:3])
+        if len(calls) == 4:
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
+        return real(*args)
+
+    monkeypatch.setattr(adaptive, "draw_condition", stops)
+    with pytest.raises(KeyboardInterrupt, match="stopped after 4 conditions"):
+        alloygen.scan(ATOMS, **GRID, checkpoint=path)
+    assert same(alloygen.scan(ATOMS, **GRID, checkpoint=path), plain)
+    assert len(calls) == 6
+    assert same(alloygen.scan(ATOMS, **GRID, checkpoint=path), plain) and len(calls) == 6
+
+
+@pytest.mark.parametrize("change", [dict(n=50), dict(seed=4), dict(order="random")])
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, change):
+    path = tmp_path / "scan.safetensors"
+    one = dict(T=900, mu={"Au": 0.0}, n=40, seed=3)
+    alloygen.scan(ATOMS, **one, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match=f"{next(iter(change))} .* there"):
+        alloygen.scan(ATOMS, **{**one, **change}, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("change, error, says", [
+    (dict(n=0), AlloygenError, "expected n"),
+    (dict(T=[]), BadCondition, "at least one temperature"),
+    (dict(mu={"Au": []}), BadCondition, "at least one mu"),
+    (dict(mu={"Zn": [0.0]}), UnknownSpecies, "Zn"),
+    (dict(mu=None), UnknownSpecies, "Name the second element"),
+    (dict(spacing=0), AlloygenError, "spacing"),
+    (dict(method="magic"), AlloygenError, "method"),
+    (dict(mu="Au", method="mc"), BadCondition, "Monte Carlo knows no range"),
+    (dict(max_conditions=5), AlloygenError, "max_conditions"),
+])  # fmt: skip
+def test_bad_input_is_told(change, error, says):
+    with pytest.raises(error, match=says):
+        alloygen.scan(ATOMS, **{**GRID, **change})
+
+
+def test_conditions_outside_the_trained_range_warn():
+    with pytest.warns(OutsideTrainedRange, match="1500"):
+        alloygen.scan(ATOMS, [900, 1500], {"Au": 0.0}, n=10, seed=0)
+
+
+def test_scans_join_only_with_their_like(plain):
+    more = alloygen.scan(ATOMS, 700, {"Au": [0.0]}, n=40, seed=3)
+    assert len(alloygen.Scan.concatenate([plain, more])) == 7
+    with pytest.raises(LatticeMismatch, match="one supercell"):
+        alloygen.Scan.concatenate([plain, alloygen.scan(bulk("Cu", a=3.8).repeat((4, 4, 4)), 900, {"Au": 0.0}, n=4)])
+    with pytest.raises(AlloygenError, match="one Hamiltonian"):
+        alloygen.Scan.concatenate([plain, alloygen.mc(ATOMS, 900, {"Au": 0.0}, n=40, hamiltonian=halved())])
+    with pytest.raises(AlloygenError, match="one kind of samples"):
+        alloygen.Scan.concatenate([plain, alloygen.mc(ATOMS, 900, {"Au": 0.0}, n=40)])
+    with pytest.raises(AlloygenError, match="at least one scan"):
+        alloygen.Scan.concatenate([])
+
+
+def halved():
+    """The CuAu expansion with other energies."""
+    plain = alloygen.data.cuau().to_dict()
+    plain["orbits"][-1]["eci"] = 0.5 * plain["orbits"][-1]["eci"]
+    return type(alloygen.data.cuau()).from_dict(plain)
+
+
+def test_monte_carlo_scans_go_through_the_same_call():
+    scan = alloygen.scan(ATOMS, [800], {"Au": [-0.1, 0.1]}, n=300, method="mc", adaptive=True, seed=1)
+    assert scan.method == "mc" and np.isinf(scan.T).any() and len(np.unique(scan.mu[:, 1])) >= 2
+    assert scan.absolute and np.isfinite(scan.free_energies([800]).free_energy.sel(n=8).item())

@@ -1,0 +1,325 @@
+"""Phase diagrams against the regular solution, against enumeration of CuAu 2x2x4, and neural against Monte Carlo."""
+
+import json
+
+import matplotlib
+import numpy as np
+import pytest
+from ase.build import bulk
+from scipy.optimize import brentq
+from scipy.special import logsumexp
+from small_systems import hamiltonian
+
+import alloygen
+import alloygen.data
+from alloygen import plot
+from alloygen.canonical import binary
+from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, UnknownSpecies
+from alloygen.estimate.coexistence import lower_vertices, regions, tangent_at
+from alloygen.exact.enumeration import Enumeration
+from alloygen.phase import PhaseDiagram, _three_phase, heat_capacity_peak
+from alloygen.units import KB_EV_PER_K as KB
+
+matplotlib.use("Agg")
+ATOMS = bulk("Cu", a=3.8).repeat((2, 2, 4))
+W = 0.08  # eV
+
+
+# ---------------------------------------------------------------------- a regular solution
+def regular(T, x):
+    """F = w x (1 - x) + kT [x log x + (1 - x) log(1 - x)], with 0.01 x so that the tangent has a slope."""
+    y = np.clip(x, 1e-300, 1)
+    z = np.clip(1 - x, 1e-300, 1)
+    return W * x * (1 - x) + 0.01 * x + KB * np.asarray(T)[:, None] * (x * np.log(y) + (1 - x) * np.log(z))
+
+
+def binodal(T):
+    return brentq(lambda x: np.log(x / (1 - x)) + W * (1 - 2 * x) / (KB * T), 1e-6, 0.5 - 1e-4)
+
+
+def solution(steps=200, stderr=None, seed=0, T=(250.0, 300.0, 350.0, 400.0, 430.0, 480.0, 520.0)):
+    x = np.linspace(0, 1, steps + 1)
+    f = regular(T, x)
+    if stderr is not None:
+        f = f + np.where((x > 0) & (x < 1), stderr, 0) * np.random.default_rng(1000 + seed).normal(size=f.shape)
+        stderr = np.where((x > 0) & (x < 1), stderr, 0.0)
+    return PhaseDiagram.from_table(T, x, f, stderr, elements=("A", "B"), seed=seed)
+
+
+def test_the_miscibility_gap_of_a_regular_solution():
+    diagram = solution()
+    for T in diagram.T:
+        lines = diagram.tie_lines(T)
+        if T > W / (2 * KB):
+            assert len(lines) == 0
+        else:
+            assert lines["x_left"][0] == pytest.approx(binodal(T), abs=0.0051)
+            assert lines["x_right"][0] == pytest.approx(1 - binodal(T), abs=0.0051)
+            assert lines["mu"][0] == pytest.approx(0.01, abs=2e-4)
+    assert np.isnan(diagram.regions["x_left_stderr"]).all()  # no errors were given, and none are made up
+
+
+def test_boundaries_have_honest_error_bars():
+    """z-scores of the ends and of mu over many noisy curves; a third of the errors must fail."""
+    z = []
+    for seed in range(40):
+        frame = solution(50, stderr=2e-5, seed=seed, T=(250.0, 330.0, 400.0)).regions
+        for row in frame[frame["reliable"]].itertuples():  # noise may cut a narrow edge off the gap, which half the replicas do not show
+            z.append(((row.x_left - binodal(row.T)) / row.x_left_stderr, (row.x_right - 1 + binodal(row.T)) / row.x_right_stderr,
+                      (row.mu - 0.01) / row.mu_stderr))  # fmt: skip
+    z = np.array(z)
+    assert len(z) == 120 and (np.abs(z) < 4).mean() > 0.99
+    assert (z[:, :2].std(0) > 0.5).all() and (z[:, :2].std(0) < 1.25).all()  # the step / sqrt(12) is counted too
+    assert 0.75 < z[:, 2].std() < 1.25
+    assert (3 * z[:, 2]).std() > 1.25
+
+
+def test_the_temperature_at_which_an_alloy_unmixes():
+    diagram = solution(200, stderr=1e-6, T=np.arange(300.0, 500.0, 10.0))
+    row = diagram.boundaries(0.25).iloc[0]
+    exact = brentq(lambda T: binodal(T) - 0.25, 200, 460)
+    assert row["heating"] == "leaves two phases" and abs(row["T"] - exact) < 3 * row["T_stderr"] and 2 < row["T_stderr"] < 8
+    assert len(diagram.boundaries(0.0)) == 0
+
+
+# ---------------------------------------------------------------------- the hull
+def test_hull_edges():
+    f = np.array([0.0, -1.0, -1.5, -1.5, -1.0, 0.0])
+    assert lower_vertices(f).tolist() == [0, 1, 2, 3, 4, 5]
+    assert lower_vertices([0.0, 0.0, 0.0]).tolist() == [0, 2]  # collinear points are no vertices
+    assert regions([0.0, np.nan, np.nan, -1.0, 0.0], 2) == [(0, 3, -1 / 3)]
+    assert tangent_at([0.0, 1.0, 1.0, 0.0], 1.5) == (0, 3, 0.0)
+    assert tangent_at(f, 0.2)[:2] == (0, 1) and tangent_at(f, 5.0)[:2] == (4, 5)
+
+
+def test_three_phase_points_by_the_order_of_regions():
+    below = [("A", "B", 2, 10), ("B", "C", 12, 30)]
+    above = [("A", "C", 3, 29)]
+    assert [(k, p) for k, _, p, _ in _three_phase([below, above])] == [("peritectoid", ("A", "B", "C"))]
+    assert [(k, p) for k, _, p, _ in _three_phase([above, below])] == [("eutectoid", ("A", "B", "C"))]
+    assert list(_three_phase([below, below])) == []
+    assert list(_three_phase([below, [("A", "B", 2, 10)]])) == []  # a gap that closes by itself is no three-phase point
+
+
+def test_the_peak_of_a_heat_capacity():
+    T = np.linspace(300, 500, 21)
+    c = lambda at: 1 / (1 + ((T - at) / 30) ** 2)  # noqa: E731
+    peak, error = heat_capacity_peak(T, c(404.0), np.array([c(404.0 + d) for d in (-6, -3, 0, 3, 6)]))
+    assert peak == pytest.approx(404, abs=1) and error == pytest.approx(np.hypot(4.74, 1), rel=0.1)
+    assert np.isnan(heat_capacity_peak(T, T)[0])  # still rising: no peak in the range
+
+
+# ---------------------------------------------------------------------- CuAu 2x2x4
+T_FINE = np.arange(300.0, 1201.0, 25.0)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return alloygen.scan(ATOMS, np.arange(300, 1201, 150), "Au", n=250, seed=0)
+
+
+@pytest.fixture(scope="module")
+def diagram(scan):
+    return scan.phase_diagram(T_FINE, min_width=2)
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """F(T, n), E(T, n), C(T, n) per site of all 65536 configurations."""
+    table = Enumeration(alloygen.data.cuau().on((2, 2, 4)))
+    n, energy = np.rint(table.counts[:, 1]).astype(int), np.asarray(table.energy)
+    f, e, c = (np.zeros((len(T_FINE), 17)) for _ in range(3))
+    for t, T in enumerate(T_FINE):
+        beta = 1 / (KB * T)
+        for k in range(17):
+            u = energy[n == k]
+            z = logsumexp(-beta * u)
+            p = np.exp(-beta * u - z)
+            f[t, k], e[t, k] = -z / beta / 16, p @ u / 16
+            c[t, k] = (p @ u**2 - (p @ u) ** 2) / (KB * T**2) / 16
+    return {"free_energy": f, "energy": e, "heat_capacity": c, "entropy": (e - f) / T_FINE[:, None]}
+
+
+def test_canonical_quantities_agree_with_enumeration(diagram, exact):
+    """F, E, C and S at every composition and temperature; errors are correlated over T, so every fifth T is taken."""
+    for name, value in exact.items():
+        inner = (slice(None, None, 5), slice(1, -1))
+        apart = (diagram.table[name].values - value)[inner]
+        z = apart / np.maximum(diagram.table[f"{name}_stderr"].values[inner], 1e-12)
+        believed = diagram.table["effective_samples"].values[inner] > 100
+        assert (np.abs(z[believed]) < 4).mean() > 0.98 and 0.5 < z[believed].std() < 1.6, name
+    assert np.abs(diagram.table["entropy"].values - exact["entropy"]).max() < 0.02 * KB
+    assert 1000 * np.nanmax(np.abs(diagram.table["free_energy"].values - exact["free_energy"])) < 1.0
+    assert (diagram.table["free_energy_stderr"].values[:, [0, -1]] == 0).all()  # pure ends are exact
+
+
+def test_the_pooled_errors_of_f_are_right_over_seeds(exact):
+    """z over independent scans, with the error bar divided by two as the negative control."""
+    z, at = [], [T_FINE.tolist().index(T) for T in (400.0, 1000.0)]
+    for seed in range(10):
+        part = alloygen.scan(ATOMS, [400, 1000], {"Au": np.linspace(-0.2, 0.2, 7)}, n=50, seed=100 + seed)
+        table = part.free_energies([400, 1000])
+        z.append(((table.free_energy.values - exact["free_energy"][at]) / table.free_energy_stderr.values)[:, 2:-2:2])
+    z = np.array(z)
+    assert (np.abs(z) < 4).mean() > 0.97 and 0.75 < z.std() < 1.3
+    assert 2 * z.std() > 1.3
+
+
+def test_the_diagram_has_the_phases_and_transitions_of_the_exact_one(diagram, exact):
+    reference = PhaseDiagram.from_table(T_FINE, np.arange(17) / 16, exact["free_energy"], elements=("Cu", "Au"), min_width=2)
+    assert list(diagram.compounds["phase"]) == ["Cu3Au (L1_2)", "CuAu (L1_0)", "CuAu3 (L1_2)"] and diagram.compounds["line_compound"].all()
+    for T in (300.0, 500.0):
+        ours, theirs = diagram.tie_lines(T), reference.tie_lines(T)
+        for side in ("x_left", "x_right"):
+            assert (np.abs(ours[side] - theirs[side]) < 4 * ours[f"{side}_stderr"]).all()
+        assert (np.abs(ours["mu"] - theirs["mu"]) < 4 * ours["mu_stderr"] + 1e-5).all()
+    for x in (0.25, 0.5, 0.75):
+        row = diagram.transitions[diagram.transitions["x"] == x].iloc[0]
+        peak, _ = heat_capacity_peak(T_FINE, exact["heat_capacity"][:, int(16 * x)])
+        assert abs(row["T"] - peak) < 4 * row["T_stderr"] and row["T_stderr"] < 15
+
+
+def test_neural_and_monte_carlo_diagrams_agree(diagram):
+    """The same call with another method; transition temperatures and coexistence lines within their errors."""
+    mc = alloygen.scan(ATOMS, np.arange(300, 1201, 150), {"Au": np.linspace(-0.2, 0.2, 9)}, n=800, method="mc", seed=2)
+    other = mc.phase_diagram(T_FINE, min_width=2)
+    assert mc.absolute and other.table.attrs["method"] == "mc"
+    for x in (0.25, 0.5):
+        ours, theirs = (d.transitions[d.transitions["x"] == x].iloc[0] for d in (diagram, other))
+        assert abs(ours["T"] - theirs["T"]) < 4 * np.hypot(ours["T_stderr"], theirs["T_stderr"])
+    ours, theirs = diagram.tie_lines(500), other.tie_lines(500)
+    assert len(ours) == len(theirs)
+    assert (np.abs(ours["mu"] - theirs["mu"]) < 4 * np.hypot(ours["mu_stderr"], theirs["mu_stderr"])).all()
+
+
+def test_a_profile_of_metadynamics_becomes_a_diagram(exact):
+    profile = alloygen.metadynamics(alloygen.data.cuau().on((2, 2, 4)), [500.0, 700.0], production=60_000, seed=0)
+    diagram = PhaseDiagram.from_profile(profile, min_width=2)
+    reference = PhaseDiagram.from_table(T_FINE, np.arange(17) / 16, exact["free_energy"], elements=("Cu", "Au"), min_width=2)
+    ours, theirs = diagram.tie_lines(500), reference.tie_lines(500)
+    assert np.allclose(ours["x_left"], theirs["x_left"]) and (np.abs(ours["mu"] - theirs["mu"]) < 5 * ours["mu_stderr"] + 1e-5).all()
+    assert diagram.table.attrs["method"] == "metadynamics"
+
+
+# ---------------------------------------------------------------------- other libraries and files
+def test_pymatgen_has_the_hull_at_a_temperature(diagram):
+    other = diagram.to_pymatgen(500)
+    vertices = lower_vertices(diagram.table["free_energy"].sel(T=500).values)
+    found = sorted(e.composition.get_atomic_fraction("Au") for e in other.stable_entries)
+    assert np.allclose(found, diagram.x[vertices])
+    thin = diagram.to_pymatgen(1100, arc=3)
+    assert len(thin.stable_entries) < len(diagram.to_pymatgen(1100, arc=17).stable_entries)
+    mid = [e for e in other.stable_entries if abs(e.composition.get_atomic_fraction("Au") - 0.5) < 1e-9][0]
+    assert other.get_form_energy_per_atom(mid) == pytest.approx(diagram.table["mixing"].sel(T=500, n=8).item(), abs=1e-12)
+
+
+def test_landau_table(diagram):
+    table = diagram.to_landau()
+    assert {"T", "mu", "c", "phi", "f", "phase", "stable", "border"} <= set(table.columns)
+    border = table[table["border"] & (table["T"] == 500)]
+    for _, pair in border.groupby(border["mu"].round(9)):
+        assert len(pair) == 2 and np.ptp(pair["phi"]) < 1e-9  # equal potentials on both sides
+
+
+def test_espei_dataset(diagram):
+    data = json.loads(json.dumps(diagram.to_espei({"Cu3Au (L1_2)": "L12"})))
+    assert data["output"] == "ZPF" and data["components"] == ["AU", "CU", "VA"] and "L12" in data["phases"]
+    assert len(data["values"]) == len(data["conditions"]["T"]) and data["values"][0][0][1] == ["AU"]
+
+
+def test_files_round_trip(diagram, tmp_path):
+    again = PhaseDiagram.read(diagram.write(tmp_path / "d.nc"))
+    assert again.regions.equals(diagram.regions) and again.min_width == 2 and repr(again) == repr(diagram)
+    told = json.loads(diagram.write(tmp_path / "d.json").read_text())
+    assert told["attributes"]["n_sites"] == 16 and len(told["regions"]) == len(diagram.regions)
+    for name in ("d.png", "d.csv", "d.svg"):
+        assert diagram.write(tmp_path / name).stat().st_size > 500
+    with pytest.raises(AlloygenError, match=r"ends in one of .json"):
+        diagram.write(tmp_path / "d.xls")
+    assert not (tmp_path / "d.xls").exists()
+    with pytest.raises(AlloygenError, match="found none"):
+        PhaseDiagram.read(tmp_path / "none.nc")
+    assert "<table" in diagram._repr_html_() and "16 sites" in diagram._repr_html_()
+
+
+# ---------------------------------------------------------------------- pictures
+@pytest.mark.parametrize("kind", ["T-x", "T-mu", "F-x"])
+def test_every_kind_of_plot(diagram, kind):
+    ax = diagram.plot(kind)
+    assert ax.get_xlabel() and ax.get_ylabel() and (ax.lines or ax.collections)
+    matplotlib.pyplot.close(ax.figure)
+
+
+def test_unreliable_boundaries_are_dashed_and_flagged(diagram):
+    """Never silently: the same table with 10 effective samples."""
+    table = diagram.table.copy()
+    table["effective_samples"] = table["effective_samples"].where(np.isinf(table["effective_samples"]), 10.0)
+    poor = PhaseDiagram(table, 2)
+    assert not poor.regions["reliable"].any() and poor.regions["note"].str.contains("10 effective samples").all()
+    styles = lambda d: {line.get_linestyle() for line in d.plot("T-mu").lines if len(line.get_xdata()) > 3}  # noqa: E731
+    assert "--" in styles(poor)
+    assert poor.to_espei()["values"] == []
+    matplotlib.pyplot.close("all")
+
+
+def test_plots_of_a_scan(scan):
+    data = scan.to_xarray()
+    for ax in (plot.heat_capacity(data.isel(condition=np.flatnonzero(np.abs(data["mu_Au"].values) < 0.07))), plot.ness_map(data),
+               plot.histograms(scan.energy[3], reference=scan.energy[4], log_w=scan[3].log_weight.numpy(), label="E (eV)"),
+               plot.correlation(*scan[5].two_point("shell"), label="CuAu")):  # fmt: skip
+        assert ax.get_xlabel() and ax.get_ylabel()
+    with pytest.raises(AlloygenError, match="without NESS"):
+        plot.ness_map(data.drop_vars("ness"))
+    matplotlib.pyplot.close("all")
+
+
+# ---------------------------------------------------------------------- bad input
+def test_a_composition_that_was_never_visited_names_the_mu_to_add():
+    few = alloygen.scan(ATOMS, [300], {"Au": [-0.09, 0.03]}, n=60, seed=0)
+    with pytest.raises(BadCondition, match=r"no sample has; .* Add mu_Au - mu_Cu near 0\.0[5-9]\d* eV at T = 300"):
+        few.free_energy_at(300, 0.75)
+    with pytest.raises(BadCondition, match="multiple of 1/16"):
+        few.free_energy_at(300, 0.3)
+    assert few.free_energy_at(300, 0.5).value == pytest.approx(few.free_energies().free_energy.sel(T=300, n=8).item())
+
+
+def test_what_is_no_binary_is_refused():
+    ternary = hamiltonian("ternary")
+    with pytest.raises(AlloygenError, match=r"expected a binary, two elements .* got 3"):
+        binary(ternary)
+    with pytest.raises(UnknownSpecies, match="one of the elements"):
+        binary(alloygen.data.cuau().on((2, 2, 2)), "Zn")
+
+
+def test_scans_without_absolute_free_energies_are_refused():
+    chains = alloygen.mc(ATOMS, [600, 900], {"Au": [0.0, 0.1]}, n=200, method="metropolis")
+    with pytest.raises(AlloygenError, match="absolute free energies"):
+        chains.phase_diagram()
+
+
+def test_bad_tables_are_refused(diagram):
+    with pytest.raises(AlloygenError, match="expected a table with"):
+        PhaseDiagram(diagram.table.drop_vars("effective_samples"))
+    with pytest.raises(AlloygenError, match="x evenly spaced"):
+        PhaseDiagram.from_table([300.0], [0.0, 0.3, 1.0], np.zeros((1, 3)))
+    with pytest.raises(AlloygenError, match="fewer at T"):
+        PhaseDiagram.from_table([300.0], np.linspace(0, 1, 5), [[0.0, np.nan, np.nan, np.nan, 0.0]])
+    with pytest.raises(BadCondition, match="one of the diagram's temperatures"):
+        diagram.tie_lines(333)
+    with pytest.raises(AlloygenError, match="kind of"):
+        diagram.plot("P-T")
+    with pytest.raises(AlloygenError, match="chemical elements"):
+        solution_of_letters().to_pymatgen(300)
+    with pytest.raises(BadCondition, match="between 0 and 1"):
+        diagram.boundaries(1.5)
+
+
+def solution_of_letters():
+    x = np.linspace(0, 1, 11)
+    return PhaseDiagram.from_table([300.0], x, regular([300.0], x), elements=("J", "Q"))
+
+
+def test_few_samples_warn_once():
+    with pytest.warns(LowSampleSize, match=r"4 of 4 conditions rest on fewer than 50") as record:
+        alloygen.scan(ATOMS, [600, 900], {"Au": [0.0, 0.05]}, n=30, seed=0).to_xarray()
+    assert len(record) == 1
