@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 
-.PHONY: demo test lint benchmark benchmark-mc benchmark-models clean
+.PHONY: demo test lint benchmark benchmark-mc benchmark-models benchmark-thermodynamics clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python tutorials/demo.py
@@ -38,6 +38,10 @@ benchmark-models: $(VENV)/.installed-test
 	$(BIN)/python tests/benchmarks/paper_models.py
 	$(BIN)/python tests/benchmarks/memory_time.py --figure docs/figures/memory_time.png
 	$(BIN)/python tests/benchmarks/comparison.py
+
+# observables, free energies and the CuAu phase diagram against exact and Monte Carlo values (half an hour on two quiet cores)
+benchmark-thermodynamics: $(VENV)/.installed-test
+	$(BIN)/python tests/benchmarks/thermodynamics.py --figures
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -12,6 +12,7 @@ is found without being told.
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,7 +138,7 @@ class NeuralScan:
         for T in sorted({k[0] for k in keys}):
             row = sorted(k for k in keys if k[0] == T)
             beta = 1.0 / (h.kB * T)
-            for a, b in zip(row[:-1], row[1:], strict=True):
+            for a, b in itertools.pairwise(row):
                 step = np.array(b[1:]) - np.array(a[1:])
                 j = beta * step @ (numbers[b] - numbers[a])
                 if j > self.spacing and beta * np.abs(step).max() > MIN_STEP:

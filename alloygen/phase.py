@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,12 +12,12 @@ import numpy as np
 
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.coexistence import lower_vertices, regions, tangent_at
+from alloygen.estimate.order import ORDERS
 
 MIN_ESS = 50.0
 ORDERED = 0.5  # order parameter above which a phase has that order
 SURE = 0.9  # share of the replicas that must show a region before it is drawn with a full line
 DISORDERED = "disordered"
-ORDERS = ("L1_2", "L1_0")
 REPLICAS = 100
 
 
@@ -141,6 +142,11 @@ class PhaseDiagram:
     def _replica(self) -> np.ndarray | None:
         return self.table["free_energy_replica"].values if "free_energy_replica" in self.table else None
 
+    @cached_property
+    def _vertices(self) -> list:
+        """Hull vertices of each temperature and replica."""
+        return [[lower_vertices(f) for f in many] for many in self._replica]
+
     @property
     def _per_atom(self) -> float:
         """From dF/dn per site to a chemical potential per atom: the sites of the cell."""
@@ -162,9 +168,10 @@ class PhaseDiagram:
         names = np.where(np.isfinite(value).any(0), DISORDERED, "").astype(object)
         best = np.where(np.isfinite(value), value, -np.inf).argmax(0)
         ordered = np.where(np.isfinite(value), value, -np.inf).max(0) > ORDERED
-        names[ordered & (best == 1)] = f"{a}{b} (L1_0)"
-        names[ordered & (best == 0) & low] = f"{a}3{b} (L1_2)"
-        names[ordered & (best == 0) & high] = f"{a}{b}3 (L1_2)"
+        l1_0 = best == ORDERS.index("L1_0")
+        names[ordered & l1_0] = f"{a}{b} (L1_0)"
+        names[ordered & ~l1_0 & low] = f"{a}3{b} (L1_2)"
+        names[ordered & ~l1_0 & high] = f"{a}{b}3 (L1_2)"
         if np.isfinite(value).any():
             names[:, [0, -1]] = DISORDERED
         return names
@@ -194,7 +201,7 @@ class PhaseDiagram:
         ess = float(min(size[r.a], size[r.b]))
         left = right = mu = support = np.nan
         if self._replica is not None:
-            found = [tangent_at(g, 0.5 * (r.a + r.b)) for g in self._replica[t]]
+            found = [tangent_at(g, 0.5 * (r.a + r.b), v) for g, v in zip(self._replica[t], self._vertices[t], strict=True)]
             a, b, slope = (np.array(x, float) for x in zip(*found, strict=True))
             left, right = (np.hypot(v.std(ddof=1) * step, step / np.sqrt(12)) for v in (a, b))
             mu, support = slope.std(ddof=1) * self._per_atom, float((b - a >= self.min_width).mean())
@@ -246,12 +253,13 @@ class PhaseDiagram:
         """Order-disorder temperatures at fixed composition, a ``pandas.DataFrame``, one row per composition that orders.
 
         T is the peak of the heat capacity at fixed composition, by a parabola through its highest points, where an order parameter falls
-        below 1/2 on heating; T_stderr from the replicas. ``kind`` is "first order" where a reliable two-phase region between an ordered and
+        below 1/2 on heating; T_stderr from the replicas. ``single_phase`` says whether the composition is outside the two-phase regions
+        there: inside them the peak is that of a mixture in the finite cell. ``kind`` is "first order" where a reliable two-phase region between an ordered and
         the disordered phase ends nearby, else "continuous, or not resolved by N sites".
         """
         import pandas as pd
 
-        columns = ["x", "T", "T_stderr", "phase", "kind", "effective_samples", "reliable"]
+        columns = ["x", "T", "T_stderr", "phase", "single_phase", "kind", "effective_samples", "reliable"]
         if "heat_capacity" not in self.table or not any(f"order_{k}" in self.table for k in ORDERS) or len(self.T) < 5:
             return pd.DataFrame([], columns=columns)
         rows = [row for n in range(1, len(self.x) - 1) if (row := self._transition(n)) is not None]
@@ -274,8 +282,10 @@ class PhaseDiagram:
         step = 1.0 / (len(self.x) - 1)
         touches = (near["x_left"] - 2.5 * step <= self.x[n]) & (near["x_right"] + 2.5 * step >= self.x[n])
         mixed = (near["phase_left"] == DISORDERED) != (near["phase_right"] == DISORDERED)
+        at = self.T[np.abs(self.T - peak).argmin()]
+        inside = (near["T"] == at) & (near["x_left"] < self.x[n]) & (self.x[n] < near["x_right"]) & near["reliable"]
         first = bool((touches & mixed & near["reliable"]).any())
-        return {"x": self.x[n], "T": peak, "T_stderr": error, "phase": names[last], "effective_samples": ess,
+        return {"x": self.x[n], "T": peak, "T_stderr": error, "phase": names[last], "single_phase": not inside.any(), "effective_samples": ess,
                 "kind": "first order" if first else f"continuous, or not resolved by {self.n_sites} sites",
                 "reliable": ess >= MIN_ESS and not error > 0.1 * peak}  # fmt: skip
 
@@ -296,19 +306,20 @@ class PhaseDiagram:
                 found = [f for f in found if f is not None]
                 error = np.hypot(np.std(found), step / np.sqrt(12)) if len(found) > 0.5 * self._replica.shape[1] else np.nan
             rows.append({"kind": kind, "T": T, "T_stderr": error, "x": self.x[x], "phases": " + ".join(phases)})
-        for name, part in self.transitions.groupby("phase"):
+        for name, part in self.transitions[self.transitions["single_phase"]].groupby("phase"):
             top = part.loc[part["T"].idxmax()]
             if part["x"].min() < top["x"] < part["x"].max():
                 rows.append({"kind": "congruent", "T": top["T"], "T_stderr": top["T_stderr"], "x": top["x"], "phases": f"{name} + {DISORDERED}"})
         return pd.DataFrame(rows, columns=["kind", "T", "T_stderr", "x", "phases"]).sort_values("T", ignore_index=True)
 
-    def _sequence(self, t: int, f) -> list:
-        return [(self.phases[t, r.a], self.phases[t, r.b], r.a, r.b) for r in regions(f, self.min_width)]
+    def _sequence(self, t: int, f, vertices=None) -> list:
+        return [(self.phases[t, r.a], self.phases[t, r.b], r.a, r.b) for r in regions(f, self.min_width, vertices)]
 
     @cached_property
     def _replica_points(self) -> list:
         """Three-phase points of each replica."""
-        return [list(_three_phase([self._sequence(t, self._replica[t, r]) for t in range(len(self.T))])) for r in range(self._replica.shape[1])]
+        of = lambda r: [self._sequence(t, self._replica[t, r], self._vertices[t][r]) for t in range(len(self.T))]  # noqa: E731
+        return [list(_three_phase(of(r))) for r in range(self._replica.shape[1])]
 
     def _replica_invariant(self, r: int, kind: str, phases, T: float) -> float | None:
         fit = [0.5 * (self.T[k] + self.T[k + 1]) for what, k, p, _ in self._replica_points[r] if what == kind and p == phases]
@@ -494,9 +505,9 @@ def _peak(T, c) -> float:
 
 def _three_phase(sequence):
     """(kind, row of T below, (P, Q, R), row of x) where a middle phase Q vanishes (peritectoid) or appears (eutectoid) on heating."""
-    for k, (low, high) in enumerate(zip(sequence[:-1], sequence[1:], strict=True)):
+    for k, (low, high) in enumerate(itertools.pairwise(sequence)):
         for kind, two, one in (("peritectoid", low, high), ("eutectoid", high, low)):
-            for first, second in zip(two[:-1], two[1:], strict=True):
+            for first, second in itertools.pairwise(two):
                 if first[1] != second[0] or len({first[0], first[1], second[1]}) < 2:
                     continue
                 gone = any(r[0] == first[0] and r[1] == second[1] and r[2] < second[2] and r[3] > first[3] for r in one)

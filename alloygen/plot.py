@@ -58,7 +58,8 @@ def diagram_tx(diagram, ax=None, tie_lines: bool = False, transitions: bool = Tr
                                 lw=0.8, zorder=3)  # fmt: skip
         if tie_lines:
             ax.hlines(T, left, right, color=colour, lw=0.4, alpha=0.6)
-    found = diagram.transitions if transitions else diagram.transitions.iloc[:0]
+    found = diagram.transitions
+    found = found[found["single_phase"].astype(bool)] if transitions else found.iloc[:0]
     for name, part in found.groupby("phase"):
         for rows, face in ((part[part["reliable"]], "black"), (part[~part["reliable"]], "white")):
             if len(rows):

@@ -16,14 +16,12 @@ from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
 from alloygen.estimate.chains import Convergence, convergence
 from alloygen.estimate.mbar import MBAR
-from alloygen.estimate.order import long_range_order
+from alloygen.estimate.order import ORDERS, long_range_order
 from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.phase import PhaseDiagram
-
-ORDERS = ("L1_2", "L1_0")
 
 
 def _energy_reference(h: Hamiltonian) -> str:

@@ -10,7 +10,14 @@ from ase.build import bulk
 import alloygen
 import alloygen.data
 from alloygen import adaptive
-from alloygen.errors import AlloygenError, BadCondition, CheckpointError, LatticeMismatch, OutsideTrainedRange, UnknownSpecies
+from alloygen.errors import (
+    AlloygenError,
+    BadCondition,
+    CheckpointError,
+    LatticeMismatch,
+    OutsideTrainedRange,
+    UnknownSpecies,
+)
 
 ATOMS = bulk("Cu", a=3.8).repeat((2, 2, 4))
 GRID = dict(T=[500, 900], mu={"Au": [-0.1, 0.02, 0.1]}, n=40, seed=3)

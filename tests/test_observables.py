@@ -17,6 +17,7 @@ from alloygen.errors import AlloygenError, UnknownSpecies
 from alloygen.estimate.correlation import manhattan_labels, pair_products, shell_labels
 from alloygen.estimate.order import long_range_order, pair_multiplicity
 from alloygen.estimate.result import Estimate
+from alloygen.estimate.thermo import mean
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
@@ -249,6 +250,22 @@ def test_observables_of_chains_are_calibrated():
     naive = scores(s, lambda *c: make(*c, chains=0), seeds=6, start=2)  # negative control
     slow = {"composition", "susceptibility", "two-point"}
     assert [f for f in slow if verdict(f, naive[f])] == [], report(naive)
+
+
+def test_bins_are_the_means_of_their_indicators():
+    """With weights, and with the autocorrelation of each bin for chains."""
+    s = system("ising-4")
+    drawn = s.draw(2.4, 0.2, s.wrong_law(2.4, 0.2), 1000, 0)
+    walked = metropolis(s.h, [2.0], s.mu(0.2)[None], n=2000, seed=0, check=False)[0]
+    assert walked._inefficiency_of(walked._fraction("+")) > 2
+    for ens in (drawn, walked):
+        edges, p, stderr = ens.histogram("+", [0.0, 0.3, 0.8, 1.0])
+        x = ens._fraction("+")
+        for b in range(3):
+            inside = ((x >= edges[b]) & ((x < edges[b + 1]) | (b == 2))).astype(float)
+            one = mean(inside, ens._log_w, ens._inefficiency_of)
+            step = ens._inefficiency_of(inside) * (ens.weights**2).sum()
+            assert (p[b], stderr[b]) == (pytest.approx(one.value), pytest.approx(np.hypot(one.stderr, step)))
 
 
 # ---------------------------------------------------------------------- what they return, and bad input

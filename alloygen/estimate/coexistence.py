@@ -7,6 +7,7 @@ edge of one step is a single phase and a longer one a two-phase region; regions 
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -40,23 +41,26 @@ def lower_vertices(free_energy) -> np.ndarray:
     return np.array(kept, dtype=int)
 
 
-def regions(free_energy, min_width: int) -> list[Region]:
-    """The hull's edges of at least ``min_width`` rows, by rising composition.
+def regions(free_energy, min_width: int, vertices=None) -> list[Region]:
+    """The hull's edges of at least ``min_width`` rows, by rising composition; ``vertices`` of :func:`lower_vertices`, if at hand.
 
     Examples
     --------
     >>> regions([0.0, 0.5, 0.5, 0.0, 0.1], min_width=2)
     [Region(a=0, b=3, slope=0.0)]
     """
-    f, v = np.asarray(free_energy, dtype=float), lower_vertices(free_energy)
-    return [
-        Region(int(a), int(b), float((f[b] - f[a]) / (b - a))) for a, b in zip(v[:-1], v[1:], strict=True) if b - a >= min_width
-    ]
+    f = np.asarray(free_energy, dtype=float)
+    v = lower_vertices(f) if vertices is None else vertices
+    return [_edge(f, int(a), int(b)) for a, b in itertools.pairwise(v) if b - a >= min_width]
 
 
-def tangent_at(free_energy, middle: float) -> Region:
+def tangent_at(free_energy, middle: float, vertices=None) -> Region:
     """The hull's edge above a composition, a row number and not necessarily a whole one, however narrow."""
-    f, v = np.asarray(free_energy, dtype=float), lower_vertices(free_energy)
+    f = np.asarray(free_energy, dtype=float)
+    v = lower_vertices(f) if vertices is None else vertices
     k = int(np.clip(np.searchsorted(v, middle) - 1, 0, len(v) - 2))
-    a, b = int(v[k]), int(v[k + 1])
+    return _edge(f, int(v[k]), int(v[k + 1]))
+
+
+def _edge(f, a: int, b: int) -> Region:
     return Region(a, b, float((f[b] - f[a]) / (b - a)))

@@ -85,6 +85,15 @@ def test_random_alloys_have_no_order():
     assert order.long_range_order(s, lattice, "L1_2").mean() < 0.2 and order.long_range_order(s, lattice, "L1_0").mean() < 0.2
 
 
+def test_named_orders_of_three_unequal_amplitudes():
+    """Where the perfect structures cannot tell a1 from a2."""
+    lattice, a = LATTICES["2x2x4"]
+    r = halves(lattice, a)
+    s = 0.5 + 0.2 * np.cos(np.pi * r[:, 0]) + 0.1 * np.cos(np.pi * r[:, 1]) + 0.04 * np.cos(np.pi * r[:, 2])
+    assert order.long_range_order(s[None], lattice, "L1_2") == pytest.approx([4 * 0.04])
+    assert order.long_range_order(s[None], lattice, "L1_0") == pytest.approx([2 * (0.2 - 0.1)])
+
+
 def test_amplitudes_are_written_out_sums():
     lattice = LATTICES["not diagonal"][0]
     s = np.random.default_rng(1).normal(size=(5, lattice.n_sites))
