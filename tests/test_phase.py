@@ -169,7 +169,7 @@ def test_the_diagram_has_the_phases_and_transitions_of_the_exact_one(diagram, ex
     reference = PhaseDiagram.from_table(T_FINE, np.arange(17) / 16, exact["free_energy"], elements=("Cu", "Au"), min_width=2)
     assert list(diagram.compounds["phase"]) == ["Cu3Au (L1_2)", "CuAu (L1_0)", "CuAu3 (L1_2)"] and diagram.compounds["line_compound"].all()
     for T in (300.0, 500.0):
-        ours, theirs = diagram.tie_lines(T), reference.tie_lines(T)
+        ours, theirs = diagram.tie_lines(T).query("reliable").reset_index(), reference.tie_lines(T)
         for side in ("x_left", "x_right"):
             assert (np.abs(ours[side] - theirs[side]) < 4 * ours[f"{side}_stderr"]).all()
         assert (np.abs(ours["mu"] - theirs["mu"]) < 4 * ours["mu_stderr"] + 1e-5).all()
