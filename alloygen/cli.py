@@ -250,7 +250,8 @@ def _phase_diagram(args) -> int:
         if len(frame):
             print(f"\n{title}\n{frame.to_string(index=False, float_format=lambda v: f'{v:.4g}')}")
     doubtful = int((~diagram.regions["reliable"]).sum())
-    print(f"\n{len(diagram.regions)} two-phase regions over {len(diagram.T)} temperatures; {doubtful} of them flagged and drawn dashed")
+    print(f"\n{len(diagram.regions)} two-phase regions over {len(diagram.T)} temperatures, {doubtful} of them on few effective samples (drawn "
+          f"dashed); {len(diagram.unresolved)} more edges of the hull are within the noise")  # fmt: skip
     for suffix in (".png", ".nc", ".json"):
         print(f"wrote {diagram.write(Path(f'{args.output}{suffix}'))}")
     return 0

@@ -16,7 +16,7 @@ from alloygen.estimate.order import ORDERS
 
 MIN_ESS = 50.0
 ORDERED = 0.5  # order parameter above which a phase has that order
-SURE = 0.9  # share of the replicas that must show a region before it is drawn with a full line
+SURE = 0.9  # share of the replicas that must show a region
 DISORDERED = "disordered"
 REPLICAS = 100
 
@@ -183,14 +183,24 @@ class PhaseDiagram:
 
         x_left, x_right, mu (difference of the chemical potentials per atom) with ``_stderr`` from the bootstrap, which for x also holds the
         step of the composition / sqrt(12); phase_left, phase_right; barrier, the largest F above the tangent times the sites over kT;
-        support, the share of the replicas that have a region here; effective_samples, the fewest at its ends; reliable.
+        support, the share of the replicas that have a region here; effective_samples, the fewest at its ends; reliable, at least 50 of them.
+        Edges that fewer than 90 % of the replicas show are noise on F as likely as phases: they are in :attr:`unresolved`.
         """
+        return self._edges[~(self._edges["support"] < SURE)].reset_index(drop=True)
+
+    @cached_property
+    def unresolved(self):
+        """Edges of the hull as wide as a region that fewer than 90 % of the replicas show; more samples would settle them."""
+        return self._edges[self._edges["support"] < SURE].reset_index(drop=True)
+
+    @cached_property
+    def _edges(self):
         import pandas as pd
 
         rows = [self._region(t, r) for t in range(len(self.T)) for r in regions(self._f[t], self.min_width)]
         columns = ["T", "x_left", "x_left_stderr", "x_right", "x_right_stderr", "mu", "mu_stderr", "phase_left", "phase_right", "barrier",
                    "support", "effective_samples", "reliable", "note"]  # fmt: skip
-        return pd.DataFrame([r for r in rows if not r["support"] < 0.5], columns=columns)
+        return pd.DataFrame(rows, columns=columns)
 
     def _region(self, t: int, r) -> dict:
         f, step = self._f[t], 1.0 / (len(self.x) - 1)
@@ -208,15 +218,13 @@ class PhaseDiagram:
         notes = []
         if ess < MIN_ESS:
             notes.append(f"{ess:.0f} effective samples at an end")
-        if support < SURE:
-            notes.append(f"seen by {support:.0%} of the replicas")
         if not np.isfinite(above).all():
             notes.append(f"{int((~np.isfinite(above)).sum())} compositions between were never visited")
         return {
             "T": self.T[t], "x_left": self.x[r.a], "x_left_stderr": left, "x_right": self.x[r.b], "x_right_stderr": right,
             "mu": r.slope * self._per_atom, "mu_stderr": mu, "phase_left": self.phases[t, r.a], "phase_right": self.phases[t, r.b],
             "barrier": float(np.nanmax(above, initial=0.0)) * self.n_sites / kT, "support": support, "effective_samples": ess,
-            "reliable": not (ess < MIN_ESS or support < SURE), "note": "; ".join(notes),
+            "reliable": not ess < MIN_ESS, "note": "; ".join(notes),
         }  # fmt: skip
 
     def tie_lines(self, T: float):
@@ -299,6 +307,8 @@ class PhaseDiagram:
         import pandas as pd
 
         rows, sequence = [], [self._sequence(t, self._f[t]) for t in range(len(self.T))]
+        sure = {(row.T, row.x_left, row.x_right) for row in self.regions.itertuples()}
+        sequence = [[r for r in rows if (self.T[t], self.x[r[2]], self.x[r[3]]) in sure] for t, rows in enumerate(sequence)]
         for kind, k, phases, x in _three_phase(sequence):
             T, step, error = 0.5 * (self.T[k] + self.T[k + 1]), self.T[k + 1] - self.T[k], np.nan
             if self._replica is not None:
@@ -404,7 +414,7 @@ class PhaseDiagram:
 
     def to_dict(self) -> dict:
         """What was found, as plain numbers and lists for JSON."""
-        frames = {k: json.loads(getattr(self, k).to_json(orient="records")) for k in ("regions", "transitions", "invariants", "compounds")}
+        frames = {k: json.loads(getattr(self, k).to_json(orient="records")) for k in ("regions", "unresolved", "transitions", "invariants", "compounds")}
         plain = {k: (v.item() if hasattr(v, "item") else v) for k, v in self.table.attrs.items()}
         return {"attributes": plain, "min_width": self.min_width, "T": self.T.tolist(), **frames}
 

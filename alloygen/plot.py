@@ -12,8 +12,8 @@ import numpy as np
 from alloygen.errors import AlloygenError
 
 LOW_ESS = 50.0
-COLOURS = ("#2c5f8a", "#b5403c", "#4b8b5a", "#c98a2b", "#7a5195", "#5b6770")
-FIELDS = ("#cfdde9", "#ecd0ce", "#d3e5d7", "#f3e2c6", "#e0d5ea", "#dde0e3")
+COLOURS = ("#2c5f8a", "#b5403c", "#4b8b5a", "#c98a2b", "#7a5195", "#5b6770", "#2a9d9d", "#a0527a")
+FIELDS = ("#cfdde9", "#ecd0ce", "#d3e5d7", "#f3e2c6", "#e0d5ea", "#dde0e3", "#cbe8e8", "#ecd3e0")
 
 
 def _axes(ax, width: float = 5.2, height: float = 4.0):
@@ -33,13 +33,12 @@ def _unit(unit: str) -> tuple[float, str]:
 def diagram_tx(diagram, ax=None, tie_lines: bool = False, transitions: bool = True):
     """Temperature against composition: two-phase fields shaded, their boundaries with error bars, order-disorder temperatures.
 
-    Boundaries of regions that rest on few samples, or that not all replicas show, are dashed with hollow points.
+    Boundaries that rest on few effective samples are dashed with hollow points.
     """
     ax = _axes(ax, 5.6, 4.4)
     element, other = diagram.element, diagram.table.attrs["other"]
     labelled: set[str] = set()
-    for k, branch in enumerate(_branches(diagram)):
-        name = _field_name(branch)
+    for branch, name, k in _coloured(diagram):
         colour, shade = COLOURS[k % len(COLOURS)], FIELDS[k % len(FIELDS)]
         T = branch["T"].to_numpy()
         left, right = branch["x_left"].to_numpy(), branch["x_right"].to_numpy()
@@ -69,10 +68,9 @@ def diagram_tx(diagram, ax=None, tie_lines: bool = False, transitions: bool = Tr
     if len(found):
         ax.plot([], [], "s", ms=3, color="black", label="order-disorder (peak of C at fixed x)")
     ax.set(xlim=(0, 1), xlabel=f"$x_\\mathrm{{{element}}}$", ylabel="T (K)" if diagram.table.attrs["unit"] == "eV" else "T",
-           ylim=(diagram.T.min() - 10, diagram.T.max() + 10))  # fmt: skip
+           ylim=_temperatures(diagram))  # fmt: skip
     ax.set_title(f"{other}-{element}, cell of {diagram.n_sites} sites", fontsize=10)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+    _legend_below(ax)
     return ax
 
 
@@ -80,10 +78,12 @@ def diagram_tmu(diagram, ax=None):
     """Temperature against the chemical-potential difference at which two phases coexist, with error bars."""
     ax = _axes(ax)
     scale, unit = _unit(diagram.table.attrs["unit"])
-    for k, branch in enumerate(_branches(diagram)):
+    labelled: set[str] = set()
+    for branch, name, k in _coloured(diagram):
         colour, sure = COLOURS[k % len(COLOURS)], branch["reliable"].to_numpy(bool)
         mu, T = scale * branch["mu"].to_numpy(), branch["T"].to_numpy()
-        ax.plot(mu, T, color=colour, lw=1.0, ls="-" if sure.all() else "--", label=_field_name(branch))
+        ax.plot(mu, T, color=colour, lw=1.0, ls="-" if sure.all() else "--", label=name if name not in labelled else None)
+        labelled.add(name)
         for rows, face in ((sure, colour), (~sure, "white")):
             if rows.any():
                 e = scale * branch["mu_stderr"].to_numpy(float)[rows]
@@ -91,8 +91,7 @@ def diagram_tmu(diagram, ax=None):
     element, other = diagram.element, diagram.table.attrs["other"]
     ax.set(xlabel=f"$\\mu_\\mathrm{{{element}}} - \\mu_\\mathrm{{{other}}}$ ({unit})",
            ylabel="T (K)" if diagram.table.attrs["unit"] == "eV" else "T")  # fmt: skip
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=7, frameon=False)
+    _legend_below(ax)
     return ax
 
 
@@ -210,6 +209,27 @@ def _branches(diagram) -> list:
         closed += rest
         open_ = new
     return [frame.loc[b["rows"]] for b in [*closed, *open_]]
+
+
+def _coloured(diagram) -> list:
+    """(branch, name, number of its colour) by rising composition; branches between the same two phases share a colour."""
+    branches = sorted(_branches(diagram), key=lambda b: (b["x_left"].mean(), b["T"].min()))
+    names = [_field_name(b) for b in branches]
+    order = list(dict.fromkeys(sorted(names, key=lambda n: -sum(len(b) for b, m in zip(branches, names, strict=True) if m == n))))
+    return [(b, n, order.index(n)) for b, n in zip(branches, names, strict=True)]
+
+
+def _temperatures(diagram) -> tuple[float, float]:
+    """Limits of the T axis: up to a fifth of the range above the highest thing drawn."""
+    low, high = float(diagram.T.min()), float(diagram.T.max())
+    found = [*diagram.regions["T"], *diagram.transitions["T"]]
+    top = min(high, max(found) + 0.2 * (high - low)) if found else high
+    return low - 0.01 * (high - low), top + 0.01 * (high - low)
+
+
+def _legend_below(ax) -> None:
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
 
 
 def _field_name(branch) -> str:

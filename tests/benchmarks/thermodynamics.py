@@ -3,7 +3,8 @@
 1. every observable of 10,000 neural samples a condition against enumeration, as z-scores (Ising 4x4 with a model trained here in
    40 seconds, CuAu 2x2x4 with the one that ships), entropy in kB
 2. F_mix of CuAu 4x4x4 from one neural scan, pooled and by the paper's bins, against metadynamics
-3. transition temperatures of the same scan against canonical replica exchange on the same cell
+3. transition temperatures of the same scan against Monte Carlo on the same cell: peaks of the heat capacity at fixed composition
+   (canonical replica exchange) and the temperature at which CuAu3 gives way to CuAu + disordered (metadynamics)
 4. seconds for the whole diagram
 
 Parts may be asked for with --only; a scan or reference that was interrupted goes on from tests/benchmarks/results/thermodynamics/.
@@ -23,6 +24,7 @@ import alloygen
 import alloygen.data
 from alloygen.conditions import cuau_grid
 from alloygen.ensemble import Ensemble
+from alloygen.estimate.coexistence import tangent_at
 from alloygen.exact.enumeration import Enumeration
 from alloygen.models.draw import draw
 from alloygen.phase import PhaseDiagram, heat_capacity_peak
@@ -33,6 +35,7 @@ RESULTS = HERE / "results" / "thermodynamics"
 FIGURES = HERE.parents[1] / "docs" / "figures"
 STOICHIOMETRIC = {16: "Cu3Au", 32: "CuAu", 48: "CuAu3"}
 T_SCAN = np.linspace(200, 1200, 21)
+T_REFERENCE = np.union1d(np.arange(300.0, 1201.0, 100.0), np.arange(380.0, 491.0, 10.0))
 ISING = {
     "name": "ising_4x4", "system": {"hamiltonian": "ising", "repeats": [4, 4]},
     "data": {"T": [{"from": 1.4, "to": 3.6, "step": 0.2}], "mu": [{"from": -1.0, "to": 1.0, "step": 0.2}], "samples": 300, "sweeps": 5, "burn": 100},
@@ -121,7 +124,7 @@ def neural_scan(n: int, folder: Path):
 def reference_profile(folder: Path, quick: bool):
     """F(N, T) of 64 sites by metadynamics."""
     h = alloygen.data.cuau().on((4, 4, 4))
-    return alloygen.metadynamics(h, np.arange(300.0, 1201.0, 100.0), walkers=2, production=40_000 if quick else 400_000, threads=2, seed=1,
+    return alloygen.metadynamics(h, T_REFERENCE, walkers=2, production=40_000 if quick else 400_000, threads=2, seed=1,
                                  progress=True, checkpoint=folder / f"metadynamics{'_quick' if quick else ''}.safetensors")  # fmt: skip
 
 
@@ -138,10 +141,12 @@ def binned(scan, T: float, x: float, width: float = 1 / 64) -> float:
 
 
 def part_free_energy(scan, quick: bool, folder: Path) -> dict:
-    table, profile = scan.free_energies(np.arange(300.0, 1201.0, 100.0)), reference_profile(folder, quick)
+    table, profile = scan.free_energies(T_REFERENCE), reference_profile(folder, quick)
     print(f"\nF_mix of CuAu 4x4x4, meV/site: neural, pooled | metadynamics | difference | the paper's bins - metadynamics\n{'T':>6}  x")
     worst, worst_bin, z = 0.0, 0.0, []
     for k, T in enumerate(profile.T):
+        if T % 100:
+            continue
         for n in STOICHIOMETRIC:
             at = table.sel(T=T, n=n)
             ours, error, ref, ref_error = 1000 * np.array([at.mixing.item(), at.mixing_stderr.item(), profile.free_energy[k, n], profile.stderr[k, n]])
@@ -174,7 +179,17 @@ def canonical_peak(n: int, samples: int, seed: int) -> tuple[float, float]:
     return heat_capacity_peak(T, np.array(c), np.array(replicas).T)
 
 
-def part_transitions(diagram: PhaseDiagram, quick: bool) -> dict:
+def end_of_cuau3(diagram: PhaseDiagram) -> tuple[float, float]:
+    """The highest temperature at which CuAu coexists with CuAu3 (the tangent above x = 5/8 ends near 3/4), and its error."""
+    T = diagram.T
+    right = lambda f: np.array([tangent_at(g, 40).b for g in f])  # noqa: E731
+    last = lambda f: T[np.flatnonzero(right(f) <= 50).max()] + 0.5 * np.diff(T).mean()  # noqa: E731
+    replicas = diagram.table["free_energy_replica"].values
+    spread = np.std([last(replicas[:, r]) for r in range(replicas.shape[1])], ddof=1)
+    return float(last(diagram.table["free_energy"].values)), float(np.hypot(spread, np.diff(T).mean() / np.sqrt(12)))
+
+
+def part_transitions(scan, diagram: PhaseDiagram, quick: bool, folder: Path) -> dict:
     print("\ntransition temperatures at fixed composition (peak of C), K: neural | canonical replica exchange | difference")
     out = {}
     for n, name in STOICHIOMETRIC.items():
@@ -183,7 +198,13 @@ def part_transitions(diagram: PhaseDiagram, quick: bool) -> dict:
         apart = row["T"] - T
         print(f"{name:>7} {row['T']:7.1f} +- {row['T_stderr']:.1f} | {T:7.1f} +- {error:.1f} | {apart:+.1f} ({abs(apart) / np.hypot(error, row['T_stderr']):.1f} sigma), {row['kind']}")
         out[name] = {"neural": [row["T"], row["T_stderr"]], "monte_carlo": [T, error]}
-    return out
+    window = np.arange(380.0, 491.0, 10.0)
+    ours = end_of_cuau3(PhaseDiagram(scan.free_energies(window)))
+    theirs = end_of_cuau3(PhaseDiagram.from_profile(reference_profile(folder, quick), window))
+    apart = ours[0] - theirs[0]
+    print(f"CuAu3 on the hull up to {ours[0]:.1f} +- {ours[1]:.1f} | metadynamics {theirs[0]:.1f} +- {theirs[1]:.1f} | {apart:+.1f} "
+          f"({abs(apart) / np.hypot(ours[1], theirs[1]):.1f} sigma)")  # fmt: skip
+    return out | {"CuAu3 on the hull": {"neural": ours, "monte_carlo": theirs}}
 
 
 # ---------------------------------------------------------------------- all
@@ -227,7 +248,7 @@ def main() -> None:
             out["scan"]["diagram_seconds"] = time.time() - start
             diagram.write(RESULTS / "cuau_4x4x4.nc")
             if "transitions" in args.only:
-                out["transitions"] = part_transitions(diagram, args.quick)
+                out["transitions"] = part_transitions(scan, diagram, args.quick, RESULTS)
             if args.figures:
                 figures(scan, diagram)
     path.write_text(json.dumps(out, indent=1))
