@@ -349,6 +349,16 @@ class PhaseDiagram:
                              "line_compound": b - a <= 2})  # fmt: skip
         return pd.DataFrame(rows, columns=["phase", "x_min", "x_max", "line_compound"])
 
+    @property
+    def drawn(self):
+        """The boundary of Du et al. (arXiv:2603.14695), for comparison: the lowest T at which each composition was drawn at any mu.
+
+        A ``pandas.DataFrame`` of x and T. It knows no free energy: it moves with the grid of mu and with the number of samples.
+        """
+        if "lowest_T" not in self.table:
+            raise AlloygenError("expected a diagram of a scan, which knows its samples, got one from free energies alone")
+        return self.table[["x", "lowest_T"]].to_dataframe().rename(columns={"lowest_T": "T"}).dropna().reset_index(drop=True)[["x", "T"]]
+
     # ------------------------------------------------------------------ other libraries and files
     def to_pymatgen(self, T: float, arc: int = 8):
         """A pymatgen ``PhaseDiagram`` of free energies at T: hull compositions, single-phase arcs thinned to ``arc`` entries each.

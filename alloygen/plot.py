@@ -30,10 +30,11 @@ def _unit(unit: str) -> tuple[float, str]:
 
 
 # ---------------------------------------------------------------------- phase diagrams
-def diagram_tx(diagram, ax=None, tie_lines: bool = False, transitions: bool = True):
+def diagram_tx(diagram, ax=None, tie_lines: bool = False, transitions: bool = True, drawn: bool = False):
     """Temperature against composition: two-phase fields shaded, their boundaries with error bars, order-disorder temperatures.
 
-    Boundaries that rest on few effective samples are dashed with hollow points.
+    Boundaries that rest on few effective samples are dashed with hollow points. ``drawn`` adds the paper's boundary, the lowest T at
+    which each composition was drawn.
     """
     ax = _axes(ax, 5.6, 4.4)
     element, other = diagram.element, diagram.table.attrs["other"]
@@ -65,6 +66,8 @@ def diagram_tx(diagram, ax=None, tie_lines: bool = False, transitions: bool = Tr
                 ax.errorbar(rows["x"], rows["T"], yerr=rows["T_stderr"], fmt="s", ms=2.8, color="black", mfc=face, lw=0.7, zorder=4)
         top = part.loc[part["T"].idxmax()]
         ax.annotate(_pretty(name), (part["x"].mean(), top["T"]), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
+    if drawn:
+        ax.plot(diagram.drawn["x"], diagram.drawn["T"], ":", color="black", lw=1.0, label="lowest T at which x was drawn")
     if len(found):
         ax.plot([], [], "s", ms=3, color="black", label="order-disorder (peak of C at fixed x)")
     ax.set(xlim=(0, 1), xlabel=f"$x_\\mathrm{{{element}}}$", ylabel="T (K)" if diagram.table.attrs["unit"] == "eV" else "T",

@@ -234,7 +234,7 @@ class Scan(Sequence):
             step = step or (10.0 if self.hamiltonian.unit == "eV" else np.ptp(sampled) / 40 or 1.0)
             T = np.union1d(sampled, np.arange(sampled[0], sampled[-1], step))
         table = self.free_energies(T, element)
-        table["lowest_T"] = ("n", self._lowest_temperatures(table))
+        table["lowest_T"] = ("n", self._lowest_temperatures(table), {"units": table["T"].attrs["units"]})
         return PhaseDiagram(table, min_width)
 
     def _lowest_temperatures(self, table) -> np.ndarray:
@@ -260,6 +260,32 @@ class Scan(Sequence):
         -0.05
         """
         return at_composition(self.free_energies([T], element), T, x)
+
+    def binned_free_energy(self, T: float, x: float, width: float | None = None, element: str | None = None) -> Estimate:
+        """F at a composition by the bins of Du et al. (arXiv:2603.14695), for comparison with :meth:`free_energy_at`.
+
+            f_i = Phi + mu x_i,     F(x) = sum_i W_i f_i / sum_i W_i   over the samples at T with |x_i - x| < width / 2,
+
+        W the importance weights, normalised at each condition. It is the Legendre transform of Phi and not F: it leaves out
+        kT log p(x) / N, so that it depends on which mu were sampled. ``width`` is one step of the composition if not given.
+
+        Raises BadCondition where no sample lies in the bin.
+        """
+        b = binary(self.hamiltonian, element)
+        width, parts = 1.0 / b.free if width is None else width, []
+        for c in np.flatnonzero(np.isclose(self.T, T)):
+            ens = self[int(c)]
+            share = (ens.counts[:, b.index].numpy() - b.held) / b.free
+            inside = np.abs(share - x) < 0.5 * width
+            if inside.any():
+                phi, mu = ens.free_energy(), ens.mu[b.index] - ens.mu[self.hamiltonian.elements.index(b.other)]
+                parts.append((ens.weights[inside], phi.value + mu * share[inside] * b.free / self.hamiltonian.n_sites, phi.stderr))
+        if not parts:
+            raise BadCondition(f"expected samples at T = {T:g} with x within {width:.3g} of {x:g}, got none; sample more mu, or widen the bin")
+        w_total = sum(w.sum() for w, _, _ in parts)
+        total = sum(float(w @ f) for w, f, _ in parts) / w_total
+        spread = sum((w**2 * (f - total) ** 2).sum() + (w.sum() * e) ** 2 for w, f, e in parts)
+        return Estimate(total, float(np.sqrt(spread)) / w_total)
 
     @classmethod
     def concatenate(cls, scans: Sequence[Scan]) -> Scan:

@@ -126,3 +126,22 @@ def test_an_ising_model_is_judged_on_its_own_grid(tmp_path, capsys):
     out = json.loads((tmp_path / "out.json").read_text())
     assert out["facts"]["grid"] == "ising" and len(out["rows"]) == 105
     assert all(r["phi_exact"] is not None and r["forward_ness"] is not None for r in out["rows"])
+
+
+def test_phase_diagram_writes_picture_netcdf_and_json(tmp_path, capsys):
+    out = tmp_path / "cuau"
+    assert main(["phase-diagram", "Cu:2x2x4", "--mu", "Au", "-T", "300:900:3", "1100", "-n", "60", "--step", "50", "-o", str(out), "-q"]) == 0
+    text = capsys.readouterr().out
+    assert "Cu3Au (L1_2), CuAu (L1_0), CuAu3 (L1_2)" in text and "transitions at fixed" in text and "two-phase regions" in text
+    told = json.loads((tmp_path / "cuau.json").read_text())
+    assert told["attributes"]["model"] == "cuau_2x2x4" and {r["phase_left"] for r in told["regions"]} >= {"CuAu (L1_0)"}
+    assert (tmp_path / "cuau.nc").stat().st_size > 10_000 and (tmp_path / "cuau.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["--mu", "Au", "--mu", "Cu"], "one element"), (["--mu", "Au", "-T", "hot"], "-T with numbers"), (["--mu", "Au", "--jobs", "0"], "--jobs"),
+    (["--mu", "Zn"], "Zn"), ([], "Name the second element"), (["--mu", "Au", "--method", "mc"], "numbers for mu"),
+])  # fmt: skip
+def test_phase_diagram_tells_what_it_expected(arguments, says, tmp_path, capsys):
+    assert main(["phase-diagram", "Cu:2x2x4", *arguments, "-o", str(tmp_path / "x"), "-q"]) == 2
+    assert says in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -283,6 +283,22 @@ def test_a_composition_that_was_never_visited_names_the_mu_to_add():
     assert few.free_energy_at(300, 0.5).value == pytest.approx(few.free_energies().free_energy.sel(T=300, n=8).item())
 
 
+def test_the_constructions_of_the_paper(scan, diagram, exact):
+    """Bins of Phi + mu x lie above F by kT log p(x) / N; the lowest T of a composition is one that was sampled."""
+    t = T_FINE.tolist().index(600.0)
+    binned, pooled = scan.binned_free_energy(600, 0.5), scan.free_energy_at(600, 0.5)
+    assert abs(pooled.value - exact["free_energy"][t, 8]) < 4 * pooled.stderr
+    assert -3e-3 < binned.value - exact["free_energy"][t, 8] < 1e-3 and binned.stderr > 0
+    with pytest.raises(BadCondition, match="got none"):
+        scan.binned_free_energy(600, 0.51, width=1e-3)
+    drawn = diagram.drawn
+    assert set(drawn["T"]) <= set(scan.T) and drawn["T"].iloc[0] == 300 and drawn["x"].is_monotonic_increasing
+    ax = diagram.plot("T-x", drawn=True)
+    matplotlib.pyplot.close(ax.figure)
+    with pytest.raises(AlloygenError, match="diagram of a scan"):
+        _ = solution().drawn
+
+
 def test_what_is_no_binary_is_refused():
     ternary = hamiltonian("ternary")
     with pytest.raises(AlloygenError, match=r"expected a binary, two elements .* got 3"):

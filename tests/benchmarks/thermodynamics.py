@@ -124,20 +124,8 @@ def neural_scan(n: int, folder: Path):
 def reference_profile(folder: Path, quick: bool):
     """F(N, T) of 64 sites by metadynamics."""
     h = alloygen.data.cuau().on((4, 4, 4))
-    return alloygen.metadynamics(h, T_REFERENCE, walkers=2, production=40_000 if quick else 400_000, threads=2, seed=1,
+    return alloygen.metadynamics(h, T_REFERENCE, walkers=2, production=40_000 if quick else 1_600_000, threads=2, seed=1,
                                  progress=True, checkpoint=folder / f"metadynamics{'_quick' if quick else ''}.safetensors")  # fmt: skip
-
-
-def binned(scan, T: float, x: float, width: float = 1 / 64) -> float:
-    """F at a composition as in Du et al. (2026): f = Phi + mu x of each sample, weighted within its condition, averaged over a bin."""
-    top = bottom = 0.0
-    for c in np.flatnonzero(scan.T == T):
-        ens = scan[c]
-        share = ens.counts[:, 1].numpy() / ens.n_sites
-        inside = np.abs(share - x) < 0.5 * width
-        f = ens.free_energy().value + ens.mu[1] * share
-        top, bottom = top + float((ens.weights * f)[inside].sum()), bottom + float(ens.weights[inside].sum())
-    return top / bottom if bottom else np.nan
 
 
 def part_free_energy(scan, quick: bool, folder: Path) -> dict:
@@ -150,7 +138,7 @@ def part_free_energy(scan, quick: bool, folder: Path) -> dict:
         for n in STOICHIOMETRIC:
             at = table.sel(T=T, n=n)
             ours, error, ref, ref_error = 1000 * np.array([at.mixing.item(), at.mixing_stderr.item(), profile.free_energy[k, n], profile.stderr[k, n]])
-            other = 1000 * binned(scan, T, n / 64) - ref
+            other = 1000 * scan.binned_free_energy(T, n / 64).value - ref
             print(f"{T:6.0f}  {n / 64:.2f}  {ours:9.3f} +- {error:.3f} | {ref:9.3f} +- {ref_error:.3f} | {ours - ref:+.3f} | {other:+.2f}")
             worst, worst_bin = max(worst, abs(ours - ref)), np.fmax(worst_bin, abs(other))
             z.append((ours - ref) / np.hypot(error, ref_error))
