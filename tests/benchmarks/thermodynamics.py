@@ -37,7 +37,7 @@ STOICHIOMETRIC = {16: "Cu3Au", 32: "CuAu", 48: "CuAu3"}
 T_SCAN = np.linspace(200, 1200, 21)
 T_REFERENCE = np.union1d(np.arange(300.0, 1201.0, 100.0), np.arange(380.0, 491.0, 10.0))
 ISING = {
-    "name": "ising_4x4", "system": {"hamiltonian": "ising", "repeats": [4, 4]},
+    "name": "ising_4x4", "system": {"hamiltonian": "ising", "repeats": [4, 4, 1]},
     "data": {"T": [{"from": 1.4, "to": 3.6, "step": 0.2}], "mu": [{"from": -1.0, "to": 1.0, "step": 0.2}], "samples": 300, "sweeps": 5, "burn": 100},
     "model": {"kind": "causal", "width": 64, "depth": 3, "heads": 4},
     "training": {"steps": 10**6, "minutes": 0.7, "batch": 256, "lr": 2e-3, "warmup": 50, "ema": 0.99, "objective": "likelihood",
