@@ -238,18 +238,26 @@ class Ensemble:
         """Average over the target law of ``values`` (n,), one number per sample, in their unit.
 
         For Markov chains the error bar comes from the autocorrelation of these values; ``quantum`` is their smallest
-        step, which gives an error bar to a series that hardly changed (see :func:`alloygen.estimate.chains.mean`).
+        step, which gives an error bar to samples that hardly differ (see :func:`alloygen.estimate.thermo.mean`).
         """
         if self.chains and self._log_w is None:
             return chain_mean(self._by_chain(values), quantum)
-        return thermo.mean(values, self._log_w, self._inefficiency_of(values))
+        return thermo.mean(values, self._log_w, self._inefficiency_of(values), quantum)
+
+    @cached_property
+    def _energy_quantum(self) -> float:
+        """The smallest change of the energy by a substitution in the likeliest sample, for what no sample shows deep in a phase.
+
+        A rare excitation of chance below 1/n may be missing, or come with a tiny weight: no spread of the samples tells. For
+        chains it is only looked up where nothing changed; their own error bar counts visits.
+        """
+        if self.chains and np.ptp(self.energy.numpy()) > 1e-9:
+            return 0.0
+        return self.hamiltonian.smallest_change(self.occ[int(self.weights.argmax())])
 
     def mean_energy(self) -> Estimate:
         """<E> / N per site, without the field term."""
-        quantum = 0.0
-        if self.chains and len(self) and float(self.energy.max() - self.energy.min()) < 1e-9:
-            quantum = self.hamiltonian.smallest_change(self.occ[0]) / self.n_sites
-        return self.mean(self.energy.numpy() / self.n_sites, quantum)
+        return self.mean(self.energy.numpy() / self.n_sites, self._energy_quantum / self.n_sites)
 
     def composition(self, element: str) -> Estimate:
         """Fraction of the exchangeable sites that hold ``element``.
@@ -261,8 +269,9 @@ class Ensemble:
 
     def heat_capacity(self) -> Estimate:
         """(<E^2> - <E>^2) / (kB T^2 N), E without the field term: energy per temperature and site."""
+        h = self.hamiltonian
         return thermo.heat_capacity(
-            self.energy.numpy(), self.kT, self.hamiltonian.kB, self.n_sites, self._log_w, self._inefficiency_of
+            self.energy.numpy(), self.kT, h.kB, self.n_sites, self._log_w, self._inefficiency_of, self._energy_quantum
         )
 
     def susceptibility(self, element: str) -> Estimate:
@@ -291,14 +300,11 @@ class Ensemble:
         """
         kB, u = self.hamiltonian.kB, self._field_energy.numpy()
         if self.has_likelihood:
-            return thermo.entropy(u, self.log_weight.numpy(), self.kT, kB, self.n_sites)
+            return thermo.entropy(u, self.log_weight.numpy(), self.kT, kB, self.n_sites, self._energy_quantum)
         if np.isinf(self.T) and self.info.get("log_states") is not None:
             return Estimate(kB * self.info["log_states"] / self.n_sites, 0.0)
         phi = self.free_energy()
-        quantum = 0.0
-        if self.chains and np.ptp(u) < 1e-9:
-            quantum = self.hamiltonian.smallest_change(self.occ[0]) / self.n_sites
-        mean = self.mean(u / self.n_sites, quantum)
+        mean = self.mean(u / self.n_sites, self._energy_quantum / self.n_sites)
         return Estimate(
             (mean.value - phi.value) / self.T, np.hypot(mean.stderr, phi.stderr) / self.T, mean.note or phi.note
         )

@@ -250,6 +250,14 @@ class Lattice:
             sites[i] = self.index(self.offsets[i] + offsets, sub)
         return sites, np.stack(distances)
 
+    def nearest_offsets(self, site: int) -> tuple[np.ndarray, np.ndarray]:
+        """The displacements of :attr:`displacements` of one site as cells of the nearest image: ``(offsets (N-1, 3), sublattices (N-1,))``."""
+        others = self.displacements[0][site]
+        vectors = self.minimum_image(self.positions[others] - self.positions[site])
+        basis = np.asarray(self.primitive.basis)[self.sublattice[[*others, site]]] @ self.primitive.cell
+        offsets = np.rint((vectors - basis[:-1] + basis[-1]) @ np.linalg.inv(self.primitive.cell)).astype(np.int64)
+        return offsets, self.sublattice[others]
+
     def minimum_image(self, vectors: np.ndarray) -> np.ndarray:
         """Shortest periodic images of Cartesian ``vectors`` (..., 3), exact also for skewed cells."""
         cell = self.shortest_vectors

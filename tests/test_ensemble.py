@@ -130,7 +130,7 @@ def test_monte_carlo_carries_no_likelihood(table, laws):
     assert ens.effective_samples == 25.0
     once = replace(ens, info={})
     for name in ("mean_energy", "heat_capacity"):
-        assert getattr(ens, name)().stderr == pytest.approx(2 * getattr(once, name)().stderr)
+        assert getattr(ens, name)().stderr == pytest.approx(2 * getattr(once, name)().stderr, rel=0.03)
     known = replace(ens, info={"free_energy": Estimate(-0.05, 0.001)})
     assert known.free_energy() == Estimate(-0.05, 0.001)
 

@@ -102,14 +102,15 @@ def fluctuation(values, scale: float = 1.0, log_w=None, inefficiency: float | Ca
 
 
 def heat_capacity(
-    energy, kT: float, kB: float, n_sites: int, log_w=None, inefficiency: float | Callable = 1.0
+    energy, kT: float, kB: float, n_sites: int, log_w=None, inefficiency: float | Callable = 1.0, quantum: float = 0.0
 ) -> Estimate:
     """Energy fluctuation per site, (<E^2> - <E>^2) / (kB T^2 N), in energy per temperature and site.
 
     ``energy`` (n,) is E without the field term mu.N. At mu = 0 this is d<E>/dT; at other mu the derivative at fixed mu
     has the further term -cov(E, mu.N) / (kB T^2), which is not included. The error is that of :func:`fluctuation`.
 
-    Parameters: kT in energy, kB in energy per temperature, N sites, ``log_w`` and ``inefficiency`` as in :func:`mean`.
+    Parameters: kT in energy, kB in energy per temperature, N sites, ``log_w``, ``inefficiency`` and ``quantum`` (of the
+    energy) as in :func:`mean`.
 
     Examples
     --------
@@ -119,7 +120,7 @@ def heat_capacity(
     """
     if not (kT > 0 and kB > 0 and n_sites > 0):
         raise AlloygenError(f"expected kT, kB and n_sites above 0, got {kT!r}, {kB!r}, {n_sites!r}")
-    return fluctuation(energy, kB / kT**2 / n_sites, log_w, inefficiency, what="The heat capacity")
+    return fluctuation(energy, kB / kT**2 / n_sites, log_w, inefficiency, quantum, "The heat capacity")
 
 
 def susceptibility(counts, kT: float, n_sites: int, log_w=None, inefficiency: float | Callable = 1.0) -> Estimate:
@@ -145,7 +146,7 @@ def susceptibility(counts, kT: float, n_sites: int, log_w=None, inefficiency: fl
     return fluctuation(counts, 1.0 / kT / n_sites, log_w, inefficiency, quantum=1.0, what="The susceptibility")
 
 
-def entropy(u, log_w, kT: float, kB: float, n_sites: int) -> Estimate:
+def entropy(u, log_w, kT: float, kB: float, n_sites: int, quantum: float = 0.0) -> Estimate:
     """Entropy per site from the log-weights of independent samples x ~ q, in energy per temperature.
 
         S = (<u> - Phi N) / (T N) = kB/N ( <u>/kT + log Zhat ),    u = E - mu.N,    Zhat = mean of w
@@ -153,7 +154,8 @@ def entropy(u, log_w, kT: float, kB: float, n_sites: int) -> Estimate:
 
     the Legendre transform of the semigrand potential (Callen, Thermodynamics, 2nd ed., chapter 5). psi is the influence of
     a sample on both terms (Hampel, J. Am. Stat. Assoc. 69, 383 (1974)): <u> and Phi come from the same weights, so their
-    errors do not add in quadrature. The last term is the unseen one of :func:`alloygen.estimate.free_energy.free_energy`.
+    errors do not add in quadrature. The last term is the unseen one of :func:`alloygen.estimate.free_energy.free_energy`, and
+    with ``quantum``, the smallest step of u, that of :func:`mean` is added.
 
     Parameters
     ----------
@@ -180,7 +182,8 @@ def entropy(u, log_w, kT: float, kB: float, n_sites: int) -> Estimate:
     if n == 1:
         return Estimate(value, np.nan, "one sample has no error bar; draw more")
     psi = scale * (w * (u - mean_u) / kT + w - 1.0 / n)
-    return Estimate(value, np.sqrt(n / (n - 1) * (psi**2).sum() + (scale / n) ** 2))
+    unseen = _unseen(u, quantum, 1.0) / kT if quantum else 0.0
+    return Estimate(value, np.sqrt(n / (n - 1) * (psi**2).sum() + (scale / n) ** 2 + (scale * unseen) ** 2))
 
 
 def histogram(values, bins, log_w=None) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,8 @@ exact, so the correction is switched off there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -18,6 +20,21 @@ from torch.nn import functional as F
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Model
 from alloygen.nn.causal import CausalTransformer
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """Where a causal model works: a supercell and its Hamiltonian, and the place of each site on the torus that the model knows.
+
+    environment (N, n) sites around each site, by the displacements of the model's cell; interacting (N, m) those that share a cluster;
+    allowed (N, S) species; torus (N,) the model's site with the same offsets modulo its cell.
+    """
+
+    hamiltonian: Hamiltonian
+    environment: torch.Tensor
+    interacting: torch.Tensor
+    allowed: torch.Tensor
+    torus: torch.Tensor
 
 
 class CausalModel(Model):
@@ -50,15 +67,11 @@ class CausalModel(Model):
         self.ranges = ranges
         lattice = hamiltonian.lattice
         self._config = dict(width=width, depth=depth, heads=heads, expand=expand, neighbours=neighbours)
-        sites, _ = lattice.displacements
-        self.register_buffer("environment", torch.as_tensor(sites[:, :neighbours]), persistent=False)
+        self._stage: Stage | None = None
         scale = np.maximum(hamiltonian.channel_scale.max(0), 1e-12)
         self.register_buffer("scale", torch.as_tensor(scale), persistent=False)
-        self.register_buffer("interacting", torch.as_tensor(hamiltonian.interacting), persistent=False)
-        allowed = torch.as_tensor(lattice.element_index[lattice.sublattice] >= 0)
-        self.register_buffer("allowed", allowed, persistent=False)
         k, s = hamiltonian.n_channels, hamiltonian.n_species
-        n_features = 2 * k + self.environment.shape[1] * s
+        n_features = 2 * k + lattice.displacements[0][:, :neighbours].shape[1] * s
         self.network = CausalTransformer(
             lattice, n_features, k + s, ranges, width=width, depth=depth, heads=heads, expand=expand
         )
@@ -66,12 +79,38 @@ class CausalModel(Model):
     def config(self) -> dict:
         return dict(self._config)
 
+    def stage(self, hamiltonian: Hamiltonian | None = None) -> Stage:
+        """The model's own supercell, or a larger one of the same primitive cell (``hamiltonian``) to work on window by window.
+
+        There the physical logits, and the sites that the network sees around the one asked for, are those of the larger cell; attention
+        knows displacements modulo the model's cell, so what one call decides must fit into it.
+        """
+        own, place = self.hamiltonian.lattice, lambda x: torch.as_tensor(x, device=self.device)
+        if hamiltonian is None:
+            if self._stage is None or self._stage.torus.device != self.device:
+                sites = own.displacements[0][:, : self._config["neighbours"]]
+                self._stage = self._make_stage(self.hamiltonian, place(sites), place(np.arange(own.n_sites)))
+            return self._stage
+        lattice = hamiltonian.lattice
+        sites = np.empty((lattice.n_sites, own.n_sites - 1), dtype=np.int64)
+        for b in range(own.n_sublattices):
+            here = np.flatnonzero(lattice.sublattice == b)
+            start = int(np.flatnonzero(own.sublattice == b)[0])
+            around, sub = own.nearest_offsets(start)
+            sites[here] = lattice.index(lattice.offsets[here, None] + around, np.broadcast_to(sub, (len(here), len(sub))))
+        torus = own.index(lattice.offsets, lattice.sublattice)
+        return self._make_stage(hamiltonian, place(sites[:, : self._config["neighbours"]]), place(torus))
+
+    def _make_stage(self, h: Hamiltonian, environment, torus) -> Stage:
+        allowed = h.lattice.element_index[h.lattice.sublattice] >= 0
+        return Stage(h, environment, *(torch.as_tensor(x, device=self.device) for x in (h.interacting, allowed)), torus)
+
     # ------------------------------------------------------------------ pieces shared by log_prob and sample
-    def _inputs(self, occ, rank, site, step, beta):
+    def _inputs(self, stage, occ, rank, site, step, beta):
         """Physical fields (B, T, K) and network features (B, T, n) of the sites asked for at ``step``."""
-        fields = self.hamiltonian.fields(occ, rank, site, step)
+        fields = stage.hamiltonian.fields(occ, rank, site, step)
         b, t = site.shape
-        around = self.environment[site].view(b, -1)
+        around = stage.environment[site].view(b, -1)
         known = torch.gather(rank, 1, around).view(b, t, -1) < step[..., None]
         species = torch.gather(occ, 1, around).view(b, t, -1)
         environment = (F.one_hot(species, self.hamiltonian.n_species) * known[..., None]).flatten(2)
@@ -79,60 +118,89 @@ class CausalModel(Model):
         features = torch.cat([(fields / self.scale).float(), energetic.float(), environment.float()], dim=2)
         return fields, features
 
-    def _logits(self, output, fields, site, rank, step, beta, site_mu):
+    def _logits(self, stage, output, fields, site, rank, step, beta, mu):
         """Normalised log-conditionals (B, T, S), float64."""
-        h = self.hamiltonian
+        h = stage.hamiltonian
         b, t = site.shape
-        near = torch.gather(rank, 1, self.interacting[site].view(b, -1)).view(b, t, -1)
+        near = torch.gather(rank, 1, stage.interacting[site].view(b, -1)).view(b, t, -1)
         open_ = (near >= step[..., None]).any(-1, keepdim=True)
         gain, residual = output.double().split([h.n_channels, h.n_species], dim=2)
         gain, residual = gain * open_, residual * open_
         energy = h.species_energies(fields * (1 + gain), site)
-        mu = torch.gather(site_mu, 1, site[..., None].expand(-1, -1, h.n_species))
+        mu = torch.gather(mu, 1, stage.torus[site][..., None].expand(-1, -1, h.n_species))
         logits = -beta[:, None, None] * (energy - mu) + residual
-        return torch.log_softmax(logits.masked_fill(~self.allowed[site], -torch.inf), dim=2)
+        return torch.log_softmax(logits.masked_fill(~stage.allowed[site], -torch.inf), dim=2)
 
     def _condition(self, T, mu):
         beta = 1.0 / (self.hamiltonian.kB * T.double())
         embedded = self.network.embed_condition(T, (mu - mu[:, :1])[:, 1:])
         return beta, self.hamiltonian.site_mu(mu.double()), embedded
 
-    # ------------------------------------------------------------------ the law
-    def log_conditionals(self, occ, T, mu, order) -> torch.Tensor:
-        """log p(x_s(t) = a | x_s(<t)) of every candidate species at every step, (B, N, S), in one pass."""
-        rank = torch.argsort(order, dim=1)
-        step = torch.arange(order.shape[1], device=order.device).repeat(len(order), 1)
-        beta, site_mu, condition = self._condition(T, mu)
-        fields, features = self._inputs(occ, rank, order, step, beta)
+    def _tokens(self, stage, occ, order):
+        """What the network is told of each step: the site and species decided before, and the site asked for, on the torus."""
         previous = torch.cat([torch.full_like(order[:, :1], -1), order[:, :-1]], dim=1)
         species = torch.gather(occ, 1, previous.clamp_min(0))
-        output = self.network(previous, species, order, features, condition)
-        return self._logits(output, fields, order, rank, step, beta, site_mu)
+        return torch.where(previous >= 0, stage.torus[previous.clamp_min(0)], -1), species, stage.torus[order]
+
+    # ------------------------------------------------------------------ the law
+    def log_conditionals(self, occ, T, mu, order, known=None, stage: Stage | None = None) -> torch.Tensor:
+        """log p(x_s(t) = a | x_s(<t)) of every candidate species at every step, (B, M, S), in one pass.
+
+        ``order`` (B, M) may hold a part of the sites of a ``stage``; of the others those count that are ``known``.
+        """
+        stage = self.stage() if stage is None else stage
+        rank = _ranks(order, occ.shape[1], known)
+        step = torch.arange(order.shape[1], device=order.device).repeat(len(order), 1)
+        beta, site_mu, condition = self._condition(T, mu)
+        fields, features = self._inputs(stage, occ, rank, order, step, beta)
+        output = self.network(*self._tokens(stage, occ, order), features, condition)
+        return self._logits(stage, output, fields, order, rank, step, beta, site_mu)
+
+    def log_prob(self, occ, T, mu, order, known=None, stage: Stage | None = None) -> torch.Tensor:
+        """Exact log-likelihood (B,) along ``order``, of the sites that are not known, given those that are."""
+        logp = self.log_conditionals(occ, T, mu, order, known, stage)
+        steps = torch.gather(logp, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
+        return (steps if known is None else steps.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)).sum(1)
 
     @torch.no_grad()
-    def sample(self, T, mu, order, generator, known=None):
-        """Draw (occ (B, N), log_prob (B,)) along ``order`` with a key-value cache: one token a step."""
+    def sample(self, T, mu, order, generator, known=None, stage: Stage | None = None):
+        """Draw (occ (B, N), log_prob (B,)) along ``order`` with a key-value cache: one token a step, known sites in front in one pass.
+
+        On a ``stage`` the order (B, M) holds the sites of a window, known ones (B, N) or not; sites outside it are returned as they are known.
+        """
+        stage = self.stage() if stage is None else stage
         b, n = order.shape
-        rank = torch.argsort(order, dim=1)
+        rank = _ranks(order, len(stage.torus), known)
         beta, site_mu, condition = self._condition(T, mu)
         cache = self.network.new_cache(b, n)
-        occ = torch.zeros_like(order)
+        occ = torch.zeros_like(rank) if known is None else known.clamp_min(0)
         log_prob = torch.zeros(b, dtype=torch.float64, device=order.device)
         uniform = torch.rand(n, b, generator=generator, dtype=torch.float64, device=generator.device).to(order.device)
-        for t in range(n):
+        given = None if known is None else torch.gather(known, 1, order)
+        start = 0 if given is None else int((given >= 0).all(0).long().cumprod(0).sum())
+        if start:
+            step = torch.arange(start, device=order.device).repeat(b, 1)
+            _, features = self._inputs(stage, occ, rank, order[:, :start], step, beta)
+            self.network(*self._tokens(stage, occ, order[:, :start]), features, condition, (cache, 0))
+        for t in range(start, n):
             site = order[:, t : t + 1]
             step = torch.full_like(site, t)
-            fields, features = self._inputs(occ, rank, site, step, beta)
-            previous = order[:, t - 1 : t] if t else torch.full_like(site, -1)
-            species = torch.gather(occ, 1, previous.clamp_min(0))
-            output = self.network(previous, species, site, features, condition, (cache, t))
-            logp = self._logits(output, fields, site, rank, step, beta, site_mu)[:, 0]
+            fields, features = self._inputs(stage, occ, rank, site, step, beta)
+            previous, species, asked = (x[:, -1:] for x in self._tokens(stage, occ, order[:, max(t - 1, 0) : t + 1]))
+            output = self.network(previous, species, asked, features, condition, (cache, t))
+            logp = self._logits(stage, output, fields, site, rank, step, beta, site_mu)[:, 0]
             choice = (uniform[t, :, None] > logp.exp().cumsum(1)[:, :-1]).sum(1, keepdim=True)
             gained = torch.gather(logp, 1, choice)[:, 0]
-            if known is not None:
-                given = torch.gather(known, 1, site)
-                choice = torch.where(given >= 0, given, choice)
-                gained = torch.where(given[:, 0] >= 0, 0.0, gained)
+            if given is not None:
+                choice = torch.where(given[:, t : t + 1] >= 0, given[:, t : t + 1], choice)
+                gained = torch.where(given[:, t] >= 0, 0.0, gained)
             occ.scatter_(1, site, choice)
             log_prob += gained
         return occ, log_prob
+
+
+def _ranks(order, n: int, known) -> torch.Tensor:
+    """(B, n): the step at which each site is decided; -1 for sites outside the order that are known, past the end for others."""
+    b, m = order.shape
+    rank = order.new_full((b, n), m) if known is None else torch.where(known >= 0, -1, m)
+    return rank.scatter(1, order, torch.arange(m, device=order.device).expand(b, -1))

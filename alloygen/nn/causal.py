@@ -35,7 +35,8 @@ class Block(nn.Module):
         nn.init.normal_(self.down.weight, std=0.5 * (expand * width) ** -0.5)
 
     def forward(self, x, condition, q_angle, k_angle, cache=None):
-        """x (B, T, width); ``cache`` (keys, values, step) is written at ``step`` and read up to it when sampling."""
+        """x (B, T, width); ``cache`` (keys, values, step) is written from ``step`` on and read up to it when sampling: one
+        token, or the first T at once."""
         b, t, w = x.shape
         scale_a, shift_a, scale_m, shift_m = self.condition(condition)[:, None].chunk(4, dim=-1)
         h = F.layer_norm(x, (w,)) * (1 + scale_a) + shift_a
@@ -46,8 +47,8 @@ class Block(nn.Module):
             y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         else:
             keys, values, step = cache
-            keys[:, :, step], values[:, :, step] = k[:, :, 0], v[:, :, 0]
-            y = F.scaled_dot_product_attention(q, keys[:, :, : step + 1], values[:, :, : step + 1])
+            keys[:, :, step : step + t], values[:, :, step : step + t] = k, v
+            y = F.scaled_dot_product_attention(q, keys[:, :, : step + t], values[:, :, : step + t], is_causal=self.causal and t > 1)
         x = x + self.out(y.transpose(1, 2).reshape(b, t, w))
         h = F.layer_norm(x, (w,)) * (1 + scale_m) + shift_m
         return x + self.down(self.activation(self.up(h)))

@@ -1,0 +1,184 @@
+"""Out-painting: a model of a small supercell fills a larger one, window by window, with the exact likelihood of the path.
+
+A window is a copy of the model's cell laid on the target; its sites that are filled already condition the rest. Windows follow one
+another in raster order at a stride, wrapping round, until every site is filled (Du et al., arXiv:2603.14695: stride 7 from 10x10, stride 3
+along one axis from 4x4x4). The law of the whole is the product over windows,
+
+    log q(x) = sum_w log q_w(x_new(w) | x_filled),
+
+normalised whatever each factor is, so importance weights are exact. On a window the model believes in its own periodic images. An
+order-causal model need not: its physical logits and the surroundings that it sees are taken from the target (``physics=True``), where
+sites beyond the window count too and false neighbours across its edges do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import torch
+
+from alloygen.errors import AlloygenError, LatticeMismatch
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.lattice import Lattice
+from alloygen.models.base import Model
+from alloygen.models.draw import trained_orders
+from alloygen.orders import known_first
+from alloygen.progress import tqdm
+
+
+def windows(source: Lattice, target: Lattice, stride=None) -> np.ndarray:
+    """Sites of the target in each window, (W, N) in the order of the source's sites, windows in raster order.
+
+    stride : steps between windows, one number or one per axis; None for the source's length less one quarter, at least 1 (as the paper:
+        7 for 10 and 3 for 4). An axis on which both cells are equally long has one window.
+
+    Raises LatticeMismatch where the cells are not repeats of one primitive cell along the same axes, or the target is smaller, and
+    AlloygenError for strides outside 1 .. the source's length.
+
+    Examples
+    --------
+    >>> import alloygen.data
+    >>> small, large = (alloygen.data.cuau().on(r).lattice for r in ((4, 4, 4), (4, 4, 8)))
+    >>> windows(small, large).shape, len(np.unique(windows(small, large)))
+    ((3, 64), 128)
+    """
+    have, want = repeats(source), repeats(target)
+    same = source.primitive.to_dict() == target.primitive.to_dict()
+    if not same or (want < have).any():
+        raise LatticeMismatch(
+            f"expected a target of the same primitive cell that the window fits into along every axis, got windows of {have.tolist()} "
+            f"cells and a target of {want.tolist()}{'' if same else ' of another primitive cell'}"
+        )
+    default = np.maximum(have - np.maximum((have + 3) // 4, 1), 1)
+    stride = default if stride is None else np.broadcast_to(np.asarray(stride), (3,))
+    if not np.issubdtype(stride.dtype, np.integer) or (stride < 1).any() or (stride[want > have] > have[want > have]).any():
+        raise AlloygenError(
+            f"expected strides between 1 and the window's {have.tolist()} cells, got {stride.tolist()}: a larger one would leave sites out"
+        )
+    origins = [range(0, 1) if w == h else range(0, w - h + s, s) for h, w, s in zip(have, want, stride, strict=True)]
+    return np.stack([target.index(source.offsets + np.array(o), source.sublattice) for o in product(*origins)])
+
+
+def repeats(lattice: Lattice) -> np.ndarray:
+    """(3,) repeats of the primitive cell; LatticeMismatch for skewed supercells."""
+    diagonal = lattice.matrix.diagonal()
+    if (lattice.matrix != np.diag(diagonal)).any():
+        raise LatticeMismatch(f"expected a supercell that repeats the primitive cell along its axes, got {lattice!r}")
+    return diagonal
+
+
+@dataclass(frozen=True)
+class Painted:
+    """Configurations of a target with the likelihood of the path that made them.
+
+    occ (B, N) int64; log_prob (B,) float64; orders: for each window the order (B, M) of its sites, known ones first
+    """
+
+    occ: torch.Tensor
+    log_prob: torch.Tensor
+    orders: list
+
+
+class Outpainter:
+    """Fills a supercell with a model of a smaller one (or of its own size: then it is plain sampling).
+
+    Parameters
+    ----------
+    model : Model of the window; target : Hamiltonian on the supercell to fill
+    stride : see :func:`windows`
+    physics : take physical logits and surroundings from the target; order-causal models only. None: where the model can
+    family : order family inside a window; None for the one that the model was trained on
+
+    Examples
+    --------
+    >>> import alloygen, alloygen.data
+    >>> painter = Outpainter(alloygen.load("cuau_2x2x4"), alloygen.data.cuau().on((2, 2, 8)))
+    >>> made = painter.draw(600.0, np.array([0.0, 0.02]), 10, torch.Generator().manual_seed(0))
+    >>> made.occ.shape, bool((painter.log_prob(made.occ, 600.0, np.array([0.0, 0.02]), made.orders) - made.log_prob).abs().max() < 1e-3)
+    (torch.Size([10, 32]), True)
+    """
+
+    def __init__(self, model: Model, target: Hamiltonian, stride=None, physics: bool | None = None, family: str | None = None):
+        if model.hamiltonian.fingerprint != target.fingerprint:
+            raise LatticeMismatch(
+                f"expected a target of the model's Hamiltonian {model.hamiltonian.fingerprint}, got {target.fingerprint}"
+            )
+        can = hasattr(model, "stage")
+        if physics and not can:
+            raise AlloygenError(f"expected an order-causal model for physics of the target, got kind {model.kind!r}; leave physics out")
+        self.model, self.target, self.family = model, target, family
+        self.physics = can if physics is None else physics
+        self.windows = torch.as_tensor(windows(model.hamiltonian.lattice, target.lattice, stride))
+        self._stage = model.stage(target) if self.physics else None
+
+    def draw(self, T, mu, n: int, generator, known=None, batch: int = 256, progress: bool = False) -> Painted:
+        """n configurations at T (number) and mu (n_elements,); ``known`` (N,) species of fixed sites, -1 elsewhere."""
+        parts = []
+        with tqdm(total=n * len(self.windows), desc="out-painting", unit="window", disable=not progress) as bar:
+            for start in range(0, n, batch):
+                parts.append(self._draw(T, mu, min(batch, n - start), generator, known, bar))
+        orders = [torch.cat(o) for o in zip(*(p.orders for p in parts), strict=True)]
+        return Painted(torch.cat([p.occ for p in parts]), torch.cat([p.log_prob for p in parts]), orders)
+
+    def _draw(self, T, mu, b, generator, known, bar) -> Painted:
+        state = torch.full((b, self.target.n_sites), -1) if known is None else torch.as_tensor(known).expand(b, -1).clone()
+        log_prob, orders = torch.zeros(b, dtype=torch.float64), []
+        for sites, order, new in self._steps(state, b, generator):
+            orders.append(order)
+            if new:
+                occ, gained = self._sample(sites, order, state, T, mu, generator)
+                state.scatter_(1, order[:, -new:], torch.gather(occ, 1, order[:, -new:]))
+                log_prob += gained
+            bar.update(b)
+        return Painted(state, log_prob, orders)
+
+    def _steps(self, state, b, generator):
+        """(sites, order (B, M), number of new sites) of each window, as ``state`` fills."""
+        for sites in self.windows:
+            own = trained_orders(self.model, b, generator, self.family)
+            known = (state[:, sites] >= 0)
+            order = sites[known_first(own, known)]
+            yield sites, order, int((~known[0]).sum())
+
+    def log_prob(self, occ, T, mu, orders, known=None) -> torch.Tensor:
+        """Log-likelihood (B,) of occupations along the path of ``orders``, as :meth:`draw` returned it."""
+        b = len(occ)
+        state = torch.full_like(occ, -1) if known is None else torch.as_tensor(known).expand(b, -1).clone()
+        total = torch.zeros(b, dtype=torch.float64)
+        for sites, order in zip(self.windows, orders, strict=True):
+            new = int((state[0, sites] < 0).sum())
+            if new:
+                total += self._log_prob(sites, order, occ, state, T, mu)
+                state.scatter_(1, order[:, -new:], torch.gather(occ, 1, order[:, -new:]))
+        return total
+
+    # ------------------------------------------------------------------ one window
+    def _sample(self, sites, order, state, T, mu, generator):
+        b = len(order)
+        T, mu = torch.full((b,), float(T), dtype=torch.float64), torch.as_tensor(mu, dtype=torch.float64).expand(b, -1)
+        if self.physics:
+            return self.model.sample(T, mu, order, generator, state, self._on(sites))
+        occ, log_prob = self.model.sample(T, mu, self._inside(sites, order), generator, state[:, sites])
+        return state.scatter(1, sites.expand(b, -1), occ), log_prob
+
+    @torch.no_grad()
+    def _log_prob(self, sites, order, occ, state, T, mu):
+        b = len(order)
+        T, mu = torch.full((b,), float(T), dtype=torch.float64), torch.as_tensor(mu, dtype=torch.float64).expand(b, -1)
+        if self.physics:
+            return self.model.log_prob(occ, T, mu, order, state, self._on(sites))
+        return self.model.log_prob(occ[:, sites], T, mu, self._inside(sites, order), state[:, sites])
+
+    def _on(self, sites):
+        """The stage with the window's sites at their places on the model's torus."""
+        torus = self._stage.torus.clone()
+        torus[sites] = torch.arange(len(sites))
+        return replace(self._stage, torus=torus)
+
+    def _inside(self, sites, order):
+        """An order of target sites as one of the window's own."""
+        place = torch.full((self.target.n_sites,), -1)
+        place[sites] = torch.arange(len(sites))
+        return place[order]
