@@ -75,8 +75,8 @@ class Dataset:
         order = draw_orders(self.hamiltonian.lattice, config, n, generator)
         given = None
         if config.known > 0:
-            share = torch.rand(n, 1, generator=generator) * (torch.rand(n, 1, generator=generator) < config.known)
-            given = torch.rand(n, order.shape[1], generator=generator) < share
+            given = orders.known_sets(self.hamiltonian.lattice, n, generator)
+            given &= torch.rand(n, 1, generator=generator) < config.known
             order = orders.known_first(order, given)
         T, mu = self.T[c], self.mu[c]
         labels = self._labels(occ, T, mu, order, config.label_images) if config.soft_labels else None

@@ -79,6 +79,22 @@ def sublattice_order(lattice: Lattice) -> np.ndarray:
     return np.lexsort((np.arange(lattice.n_sites), rank[label]))
 
 
+def known_sets(lattice: Lattice, n: int, generator: torch.Generator) -> torch.Tensor:
+    """Random sets of sites (n, N) bool that a use may fix: a third each scattered sites, boxes (layers among them) and all but a box.
+
+    Boxes are intervals of random place and length along each axis of the supercell, round its periodic boundary.
+    """
+    device, sites = generator.device, lattice.n_sites
+    uniform = lambda *shape: torch.rand(*shape, generator=generator, device=device, dtype=torch.float64)  # noqa: E731
+    kind = torch.randint(3, (n, 1), generator=generator, device=device)
+    scattered = uniform(n, sites) < uniform(n, 1)
+    place = torch.as_tensor(lattice.fractional, device=device)
+    along = torch.remainder(place[None] - uniform(n, 1, 3), 1.0) < uniform(n, 1, 3)
+    single = torch.as_tensor(np.ptp(lattice.fractional, axis=0) < 1e-9, device=device)
+    box = (along | single).all(2)
+    return torch.where(kind == 0, scattered, torch.where(kind == 1, box, ~box))
+
+
 def known_first(order: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """The same orders with the ``known`` sites (B, N bool) moved to the front, otherwise in their sequence."""
     is_known = torch.gather(known, 1, order)

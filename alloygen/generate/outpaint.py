@@ -128,7 +128,7 @@ class Outpainter:
         for sites, order, new in self._steps(state, b, generator):
             orders.append(order)
             if new:
-                occ, gained = self._sample(sites, order, state, T, mu, generator)
+                occ, gained = self.sample_window(sites, order, state, T, mu, generator)
                 state.scatter_(1, order[:, -new:], torch.gather(occ, 1, order[:, -new:]))
                 log_prob += gained
             bar.update(b)
@@ -150,12 +150,16 @@ class Outpainter:
         for sites, order in zip(self.windows, orders, strict=True):
             new = int((state[0, sites] < 0).sum())
             if new:
-                total += self._log_prob(sites, order, occ, state, T, mu)
+                total += self.window_log_prob(sites, order, occ, state, T, mu)
                 state.scatter_(1, order[:, -new:], torch.gather(occ, 1, order[:, -new:]))
         return total
 
     # ------------------------------------------------------------------ one window
-    def _sample(self, sites, order, state, T, mu, generator):
+    def sample_window(self, sites, order, state, T, mu, generator):
+        """(occ (B, N) of the target with the window's unknown sites drawn, log-likelihood (B,) of these).
+
+        sites (M,) of the window in the model's order; order (B, M) of them, known ones first; state (B, N), -1 where unknown
+        """
         b = len(order)
         T, mu = torch.full((b,), float(T), dtype=torch.float64), torch.as_tensor(mu, dtype=torch.float64).expand(b, -1)
         if self.physics:
@@ -164,7 +168,8 @@ class Outpainter:
         return state.scatter(1, sites.expand(b, -1), occ), log_prob
 
     @torch.no_grad()
-    def _log_prob(self, sites, order, occ, state, T, mu):
+    def window_log_prob(self, sites, order, occ, state, T, mu):
+        """Log-likelihood (B,) of what ``occ`` has on the window's sites that ``state`` does not know, given those it does."""
         b = len(order)
         T, mu = torch.full((b,), float(T), dtype=torch.float64), torch.as_tensor(mu, dtype=torch.float64).expand(b, -1)
         if self.physics:

@@ -1,0 +1,76 @@
+"""Block regeneration: erase a block of sites, redraw it from a model given the rest, accept by the exact Metropolis-Hastings ratio.
+
+    a = min(1, exp(-beta [H(x') - H(x)]) q(x_B | x_rest) / q(x'_B | x_rest)),     H = E - mu.N
+
+with both likelihoods along the same order, drawn without looking at the configuration. The target law stays invariant whatever the
+model is; a good one moves many sites at once where single flips are slow. With the whole cell as block it is independence Metropolis
+(Hastings, Biometrika 57, 97 (1970); with neural proposals: Nicoli et al., Phys. Rev. E 101, 023304 (2020)).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from alloygen.errors import AlloygenError
+from alloygen.generate.outpaint import Outpainter, repeats
+from alloygen.models.draw import trained_orders
+from alloygen.orders import known_first
+
+
+class Regenerator:
+    """Moves configurations of a supercell by redrawing blocks of them.
+
+    Parameters
+    ----------
+    painter : Outpainter, whose model and target are meant (of one size too)
+    block : cells of the block along each axis, one number or three, at most the model's cell; None: half of it
+    fixed : (N,) bool of sites that never change
+
+    ``step(occ, T, mu, generator)`` makes one move of every configuration and returns (occ, accepted (B,) bool).
+
+    Examples
+    --------
+    >>> import alloygen, alloygen.data
+    >>> h = alloygen.data.cuau().on((2, 2, 4))
+    >>> moves = Regenerator(Outpainter(alloygen.load("cuau_2x2x4"), h), block=2)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> occ, accepted = moves.step(h.random(100, generator), 900.0, np.array([0.0, 0.02]), generator)
+    >>> occ.shape, 20 < int(accepted.sum()) <= 100
+    (torch.Size([100, 16]), True)
+    """
+
+    def __init__(self, painter: Outpainter, block=None, fixed=None):
+        self.painter, self.target = painter, painter.target
+        lattice = painter.model.hamiltonian.lattice
+        have = repeats(lattice)
+        size = np.maximum(have // 2, 1) if block is None else np.minimum(np.broadcast_to(np.asarray(block), (3,)), have)
+        if block is not None and (not np.issubdtype(np.asarray(block).dtype, np.integer) or (size < 1).any() or np.max(block) > have.max()):
+            raise AlloygenError(f"expected a block of 1 to {have.tolist()} cells along each axis, got {block!r}")
+        start = (have - size) // 2  # in the middle of the window: its sites see the nearest image of every other
+        self.inside = ((lattice.offsets >= start) & (lattice.offsets < start + size)).all(1)
+        self.fixed = torch.zeros(self.target.n_sites, dtype=torch.bool) if fixed is None else torch.as_tensor(fixed, dtype=torch.bool)
+        if self.fixed.all():
+            raise AlloygenError("expected at least one site that may change, got all of them fixed")
+
+    def step(self, occ, T: float, mu, generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """One move of every configuration (B, N) at T and mu (n_elements,), the block at one random place for all."""
+        source, target, b = self.painter.model.hamiltonian.lattice, self.target.lattice, len(occ)
+        shift = (torch.rand(3, generator=generator, dtype=torch.float64).numpy() * repeats(target)).astype(np.int64)
+        sites = torch.as_tensor(target.index(source.offsets + shift, source.sublattice))
+        block = sites[torch.as_tensor(self.inside)]
+        block = block[~self.fixed[block]]
+        if not len(block):
+            return occ, torch.zeros(b, dtype=torch.bool)
+        state = occ.clone()
+        state[:, block] = -1
+        order = sites[known_first(trained_orders(self.painter.model, b, generator, self.painter.family), state[:, sites] >= 0)]
+        new, forth = self.painter.sample_window(sites, order, state, T, mu, generator)
+        back = self.painter.window_log_prob(sites, order, occ, state, T, mu)
+        log_a = -self._field_energy(new, mu, T) + self._field_energy(occ, mu, T) + back - forth
+        accepted = torch.rand(b, generator=generator, dtype=torch.float64).log() < log_a
+        return torch.where(accepted[:, None], new, occ), accepted
+
+    def _field_energy(self, occ, mu, T) -> torch.Tensor:
+        h = self.target
+        return (h.energy(occ) - h.counts(occ) @ torch.as_tensor(mu, dtype=torch.float64)) / (h.kB * T)
