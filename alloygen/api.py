@@ -23,6 +23,7 @@ from alloygen.resolve import expansion_of, require_elements, supercell
 from alloygen.scans import Scan
 
 METHODS = ("auto", "neural", "mc")
+REFINE = (None, "smc", "blocks", "mcmc")
 ENSEMBLES, MC_METHODS, STARTS = ("semigrand", "canonical"), ("replica exchange", "metropolis"), ("random", "atoms")
 _loaded: dict[tuple[str, float], Model] = {}
 
@@ -74,6 +75,10 @@ def sample(
     method: str = "auto",
     order: str | None = None,
     batch: int = 500,
+    fixed=None,
+    refine: str | None = None,
+    effort: float = 1.0,
+    stride=None,
     progress: bool = False,
 ) -> Ensemble:
     """Draw equilibrium configurations of an alloy at temperature T and chemical potentials mu.
@@ -94,8 +99,16 @@ def sample(
     method : "neural", "mc" (replica-exchange Monte Carlo), or "auto": neural where a model fits, else mc
     order : order family of the model ("sublattice", "raster", "random"); None takes the one it was trained on
     batch : configurations drawn at once
+    fixed : sites that are held: {atom index: symbol}, Atoms in the same order with "X" where free, or indices or a mask of ``atoms``, which keep
+        their symbols. The rest is drawn from p(x_rest | x_fixed); ``ens.info["log_p_fixed"]`` is the model's log p(x_fixed), and
+        :func:`alloygen.generate.conditional.constraint` the exact one
+    refine : what follows the draws (:mod:`alloygen.generate.refine`): "smc" draws hotter and anneals down with exact weights, "blocks" redraws
+        blocks by Metropolis-Hastings, "mcmc" makes single flips; weights of the last two stay those of the draws. ``effort``
+        multiplies the steps
+    stride : steps between windows where the supercell is larger than the model's and is out-painted (:mod:`alloygen.generate.outpaint`)
 
-    Returns an :class:`~alloygen.ensemble.Ensemble`; ``ens.method`` says how it was made.
+    A supercell larger than every model's is out-painted, window by window; ``ens.method`` says so. Returns an
+    :class:`~alloygen.ensemble.Ensemble`; ``ens.method`` says how it was made.
 
     Examples
     --------
@@ -110,11 +123,16 @@ def sample(
         raise AlloygenError(f"expected n, the number of configurations, as an integer of at least 1, got {n!r}")
     if method not in METHODS:
         raise AlloygenError(f"expected method to be one of {METHODS}, got {method!r}")
+    if refine not in REFINE or not effort > 0:
+        raise AlloygenError(f"expected refine of {REFINE} and effort above 0, got {refine!r} and {effort!r}")
     model, target, atoms_map = _resolve(atoms, mu, model, hamiltonian, method)
     potentials = chemical_potentials(mu, target.lattice)
+    known = None if fixed is None else _known(atoms_map, fixed, target.lattice)
     if model is None or method == "mc":
-        return _monte_carlo(target, atoms_map, T, potentials, int(n), seed, progress)
-    return _neural(model, atoms_map, T, potentials, int(n), seed, order, batch, progress)
+        if refine is not None:
+            raise AlloygenError(f"expected a model for refine={refine!r}; Monte Carlo draws need no refinement")
+        return _monte_carlo(target, atoms_map, T, potentials, int(n), seed, progress, known)
+    return _neural(model, target, atoms_map, T, potentials, int(n), seed, order, batch, progress, known, refine, effort, stride)
 
 
 def mc(
@@ -238,7 +256,8 @@ def scan(
         raise AlloygenError(f"expected spacing, the largest J between neighbours in nats, above 0, got {spacing!r}")
     whole = mu is None or isinstance(mu, str)
     adaptive = whole if adaptive is None else adaptive
-    model, target, atoms_map = _resolve(atoms, {} if mu is None else {mu: 0.0} if whole else mu, model, hamiltonian, method)
+    named = {} if mu is None else {mu: 0.0} if whole else mu
+    model, target, atoms_map = _resolve(atoms, named, model, hamiltonian, method, larger=False)
     mu = _whole_range(model, target) if whole else mu
     all_T, all_mu = grid(T, mu, target.lattice)
     if model is None or method == "mc":
@@ -282,12 +301,19 @@ def _named(path) -> Path:
     return Path(path)
 
 
-def _resolve(atoms, mu, model, hamiltonian, method) -> tuple[Model | None, Hamiltonian, AtomsMap]:
-    """The model (None for Monte Carlo), the Hamiltonian on the supercell, and the map to the caller's Atoms."""
+def _resolve(atoms, mu, model, hamiltonian, method, larger: bool = True) -> tuple[Model | None, Hamiltonian, AtomsMap]:
+    """The model (None for Monte Carlo), the Hamiltonian on the supercell, and the map to the caller's Atoms.
+
+    ``larger``: a model of a smaller supercell will do, to out-paint.
+    """
     if model is not None:
         model = model if isinstance(model, Model) else load(model)
         if hamiltonian is not None:
             _require_hamiltonian(model, expansion_of(atoms, mu, hamiltonian))
+        require_elements(atoms, mu, model.hamiltonian.expansion)
+        found = match(atoms, model.hamiltonian.lattice.primitive)
+        if larger and _site_row(model, found) is None and _outpaints(model, found):
+            return model, model.hamiltonian.expansion.on(found.lattice), found
         return model, model.hamiltonian, _fit(atoms, model, mu)
     expansion = expansion_of(atoms, mu, hamiltonian)
     require_elements(atoms, mu, expansion)
@@ -295,13 +321,14 @@ def _resolve(atoms, mu, model, hamiltonian, method) -> tuple[Model | None, Hamil
     if method != "mc":
         from alloygen.data import checkpoints
 
-        for path in checkpoints().values():
-            candidate = load(str(path))
-            if candidate.hamiltonian.fingerprint != expansion.fingerprint:
-                continue
+        candidates = [m for m in (load(str(path)) for path in checkpoints().values()) if m.hamiltonian.fingerprint == expansion.fingerprint]
+        for candidate in candidates:
             row = _site_row(candidate, found)
             if row is not None:
                 return candidate, candidate.hamiltonian, found.renumbered(candidate.hamiltonian.lattice, row)
+        smaller = [m for m in candidates if _outpaints(m, found)] if larger else []
+        if smaller:
+            return max(smaller, key=lambda m: m.hamiltonian.n_sites), expansion.on(found.lattice), found
     if method == "neural":
         raise LatticeMismatch(
             f"expected a supercell that a model was trained for ({', '.join(checkpoints())}), got {found.lattice!r}. "
@@ -334,6 +361,24 @@ def _fit(atoms, model: Model, mu) -> AtomsMap:
     return found.renumbered(lattice, row)
 
 
+def _outpaints(model: Model, found: AtomsMap) -> bool:
+    """Whether the model's cell can be laid on a larger supercell, both repeats of the primitive cell along its axes."""
+    from alloygen.generate.outpaint import windows
+
+    try:
+        windows(model.hamiltonian.lattice, found.lattice)
+    except LatticeMismatch:
+        return False
+    return True
+
+
+def _known(atoms_map: AtomsMap, fixed, lattice) -> np.ndarray:
+    known = atoms_map.known_from(fixed)
+    if not ((known < 0) & (lattice.n_species > 1)).any():
+        raise AlloygenError(f"expected at least one exchangeable site that is free, got all {len(known)} fixed; free some of them")
+    return known
+
+
 def _site_row(model: Model, found: AtomsMap) -> np.ndarray | None:
     """The model's site of each site that the Atoms were laid on, or None where the supercell is another.
 
@@ -350,16 +395,43 @@ def _site_row(model: Model, found: AtomsMap) -> np.ndarray | None:
 
 
 # ---------------------------------------------------------------------- drawing
-def _neural(model: Model, atoms_map, T, mu, n, seed, order, batch, progress) -> Ensemble:
+def _neural(model: Model, target, atoms_map, T, mu, n, seed, order, batch, progress, known, refine, effort, stride) -> Ensemble:
+    from alloygen.generate.outpaint import Outpainter
+    from alloygen.generate.refine import refined
+
     _warn_outside(model, T, mu)
-    h = model.hamiltonian
     generator = torch.Generator()
     generator.manual_seed(seed) if seed is not None else generator.seed()
     family = order or trained_family(model)
-    occ, log_prob = draw(model, T, mu, n, generator, family=family, batch=batch, progress=progress)
     name = getattr(model, "metadata", {}).get("name", model.kind)
-    info = {"model": name, "fingerprint": h.fingerprint, "order": family, "seed": seed}
-    return Ensemble(h, occ, h.energy(occ), log_prob, T, mu, "neural", atoms_map, info)
+    info = {"model": name, "fingerprint": target.fingerprint, "order": family, "seed": seed}
+    grown = target.n_sites != model.hamiltonian.n_sites
+    if stride is not None and not grown:
+        raise AlloygenError(f"expected no stride for a supercell of the model's own size, got {stride!r}")
+    painter = Outpainter(model, target, stride, family=family)
+
+    def plain(t, count):
+        if grown or known is not None:
+            made = painter.draw(t, mu, count, generator, known, batch, progress)
+            return made.occ, made.log_prob
+        return draw(model, t, mu, count, generator, family=family, batch=batch, progress=progress)
+
+    method = "neural"
+    if grown:
+        source = model.hamiltonian.lattice
+        method = f"neural, out-painted from {'x'.join(map(str, source.matrix.diagonal()))} cells"
+        info["windows"] = len(painter.windows)
+    if known is not None:
+        info["fixed"] = known >= 0
+        if not grown:
+            from alloygen.generate.conditional import log_p_fixed
+
+            info["log_p_fixed"] = log_p_fixed(model, known, T, mu, generator=torch.Generator().manual_seed(seed or 0))
+    if refine is None:
+        occ, log_prob = plain(T, n)
+        return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, atoms_map, info)
+    occ, log_prob, facts = refined(refine, painter, plain, T, mu, n, generator, effort, known)
+    return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, f"{method}, {refine}", atoms_map, {**info, **facts})
 
 
 def _warn_outside(model: Model, T: float, mu: np.ndarray) -> None:
@@ -378,10 +450,13 @@ def _warn_outside(model: Model, T: float, mu: np.ndarray) -> None:
         )
 
 
-def _monte_carlo(h: Hamiltonian, atoms_map, T, mu, n, seed, progress) -> Ensemble:
+def _monte_carlo(h: Hamiltonian, atoms_map, T, mu, n, seed, progress, known=None) -> Ensemble:
     """Replica exchange up a ladder of temperatures at fixed mu; the samples of the lowest are kept."""
     seed = int(torch.Generator().seed() % 2**31) if seed is None else seed
-    return _with_ladder(h, [T], mu[None], n, seed, {"progress": progress, "check": True}, atoms_map)[0]
+    run = {"progress": progress, "check": True}
+    if known is not None:
+        run |= {"fixed": known >= 0, "occ": np.where(known >= 0, known, 0)}
+    return _with_ladder(h, [T], mu[None], n, seed, run, atoms_map)[0]
 
 
 def _with_ladder(h: Hamiltonian, T, mu, n, seed, run: dict, atoms_map, keep: bool = False) -> Scan:

@@ -76,6 +76,48 @@ class AtomsMap:
         occ[self.site] = index
         return occ
 
+    def known_from(self, fixed) -> np.ndarray:
+        """Species (N,) int64 of the sites that are to be held, -1 where free.
+
+        fixed : {atom index: symbol}; or Atoms in the same order, whose atoms of symbol "X" are free; or indices or a mask of the matched
+            atoms, which keep their symbols
+
+        Raises LatticeMismatch for atoms that do not exist, UnknownSpecies for a species that a site does not allow.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> from ase.build import bulk
+        >>> m = match(bulk("Cu").repeat((2, 2, 1)), alloygen.data.cuau().primitive)
+        >>> m.known_from({2: "Au"}).tolist(), m.known_from([0, 1]).tolist()
+        ([-1, -1, 1, -1], [0, 0, -1, -1])
+        """
+        n = len(self.site)
+        if isinstance(fixed, Mapping):
+            at, symbols = _indices(list(fixed), n), [str(s) for s in fixed.values()]
+        elif hasattr(fixed, "get_chemical_symbols"):
+            if len(fixed) != n:
+                raise LatticeMismatch(f"expected fixed Atoms with the {n} atoms that were matched, got {len(fixed)}")
+            names = np.array(fixed.get_chemical_symbols())
+            at = np.flatnonzero(names != "X")
+            symbols = names[at].tolist()
+        else:
+            mask = np.asarray(fixed)
+            if mask.dtype == bool and mask.shape != (n,):
+                raise LatticeMismatch(f"expected a mask of the {n} atoms, got shape {mask.shape}")
+            at = np.flatnonzero(mask) if mask.dtype == bool else _indices(mask.ravel().tolist(), n)
+            symbols = np.array(self._atoms.get_chemical_symbols())[at].tolist()
+        known = np.full(n, -1, dtype=np.int64)
+        if len(at):
+            names, code = np.unique(symbols, return_inverse=True)
+            sites = self.site[at]
+            index = _species_index(self.lattice, names)[self.lattice.sublattice[sites], code]
+            for k in np.flatnonzero(index < 0)[:1]:
+                allowed = "/".join(self.lattice.species[self.lattice.sublattice[sites[k]]])
+                raise UnknownSpecies(f"expected one of {allowed} to be held at atom {at[k]}, got {symbols[k]!r}; change the symbol or leave it free")
+            known[sites] = index
+        return known
+
     def renumbered(self, lattice: Lattice, row: np.ndarray) -> AtomsMap:
         """The same Atoms on the sites of ``lattice``; ``row`` (N,) is the new site of each site of ``self.lattice``."""
         return replace(self, lattice=lattice, site=np.asarray(row)[self.site])
@@ -125,6 +167,13 @@ class AtomsMap:
             )
         numbers = np.array([atomic_numbers[e] for e in self.lattice.elements])
         return numbers[self.lattice.element_index]
+
+
+def _indices(given: list, n: int) -> np.ndarray:
+    bad = [i for i in given if isinstance(i, bool) or not isinstance(i, (int, np.integer)) or not -n <= i < n]
+    if bad:
+        raise LatticeMismatch(f"expected fixed atoms as indices from 0 to {n - 1}, got {bad[:5]}")
+    return np.array([int(i) % n for i in given], dtype=np.int64)
 
 
 SAMPLE = 64  # atoms that stand for all while orientations are compared

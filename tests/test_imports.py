@@ -14,7 +14,7 @@ ROOT = Path(alloygen.__file__).parent
 ROOMS = [
     "errors", "units", "progress", "interrupt", "lattice", "conditions", "supercell", "io.atomic", "io.structures", "convert",
     "hamiltonian", "data", "exact", "nn", "orders", "models", "objectives", "estimate", "io.checkpoint", "hull", "canonical", "plot",
-    "phase", "ensemble", "scans", "adaptive", "montecarlo", "config", "dataset", "tasks", "training", "io", "evaluate", "resolve",
+    "phase", "ensemble", "scans", "adaptive", "montecarlo", "generate", "config", "dataset", "tasks", "training", "io", "evaluate", "resolve",
     "api", "cli",
 ]
 # Looked up by name inside a function, so that a name can stand for what ships.

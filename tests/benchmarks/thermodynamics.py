@@ -14,6 +14,8 @@ import argparse
 import json
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +117,9 @@ def neural_scan(n: int, folder: Path):
     """The scan that everything below comes from, and the seconds it took."""
     atoms = bulk("Cu", a=3.8).repeat((4, 4, 4))
     start = time.time()
-    scan = alloygen.scan(atoms, T=T_SCAN, mu="Au", n=n, seed=0, model="cuau_4x4x4", checkpoint=folder / f"scan_{n}.safetensors", progress=True)
+    with ProcessPoolExecutor(2, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        scan = alloygen.scan(atoms, T=T_SCAN, mu="Au", n=n, seed=0, model="cuau_4x4x4", executor=pool, checkpoint=folder / f"scan_{n}.safetensors",
+                             progress=True)  # fmt: skip
     seconds = time.time() - start
     print(f"\nneural scan: {len(scan)} conditions, {len(scan) * n} configurations, {seconds:.0f} s (less where it went on from a checkpoint)")
     return scan, seconds

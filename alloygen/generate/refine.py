@@ -1,0 +1,72 @@
+"""What may follow the draws of a model, so that they obey the exact law or their weights get more even.
+
+- "smc": draw at a hotter condition, where the model is better, and anneal down (:mod:`alloygen.generate.annealed`): NESS rises with
+  effort, log Z stays unbiased in Z.
+- "blocks", "mcmc": moves at the target that leave its law invariant. A draw and its weight stay properly weighted under such moves, so
+  averages improve while the weights, and with them the free energy and the NESS, are those from before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from alloygen.generate.annealed import anneal
+from alloygen.generate.outpaint import Outpainter
+from alloygen.generate.regenerate import Regenerator
+
+HOTTER = (1.0, 1.15, 1.3, 1.6, 2.0)
+PILOT, SWEEPS, BLOCK_MOVES = 48, 20, 20
+STEP = 0.5  # nats, spread of the log-weights that one step of the path may add
+
+
+def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generator, effort: float, known) -> tuple:
+    """(occ, log_prob, facts) of n samples; ``plain(T, count)`` draws. log_prob is such that -u - log_prob is the log-weight."""
+    h = painter.target
+    fixed = None if known is None else known >= 0
+    u = lambda occ, t: (h.energy(occ) - h.counts(occ) @ torch.as_tensor(mu, dtype=torch.float64)) / (h.kB * t)  # noqa: E731
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    if how == "smc":
+        start, spread = _start(plain, u, T, painter.model.ranges["T"][1])
+        occ, log_prob = plain(start, n)
+        steps = max(1, int(np.ceil(effort * spread / STEP)))
+        path = 1.0 / np.linspace(1.0 / start, 1.0 / T, steps + 1)
+        before = (-u(occ, start) - log_prob).numpy()
+        made = anneal(h, occ, before, path, np.tile(np.asarray(mu, float), (steps + 1, 1)), sweeps=max(1, round(SWEEPS * effort)),
+                      seed=seed, threads=torch.get_num_threads(), fixed=fixed)  # fmt: skip
+        facts = {"annealed_from": start, "annealing_steps": steps, "ness_before": float(made.ness[0])}
+        return made.occ, -u(made.occ, T) - torch.from_numpy(made.log_w), facts
+    occ, log_prob = plain(T, n)
+    log_w = -u(occ, T) - log_prob
+    if how == "blocks":
+        mover, accepted = Regenerator(painter, fixed=fixed), []
+        for _ in range(max(1, round(BLOCK_MOVES * effort))):
+            occ, taken = mover.step(occ, T, mu, generator)
+            accepted.append(float(taken.double().mean()))
+        facts = {"acceptance": float(np.mean(accepted)), "block_moves": len(accepted)}
+    else:
+        sweeps = max(1, round(10 * SWEEPS * effort))
+        condition = np.full(2, float(T))
+        occ = anneal(h, occ, np.zeros(n), condition, np.tile(np.asarray(mu, float), (2, 1)), sweeps=sweeps, seed=seed,
+                     threads=torch.get_num_threads(), fixed=fixed).occ  # fmt: skip
+        facts = {"sweeps": sweeps}
+    return occ, -u(occ, T) - log_w, facts
+
+
+def _start(plain, u, T: float, hottest: float) -> tuple[float, float]:
+    """The temperature to anneal from, and the path's length in nats: where a few draws promise the most even weights.
+
+    The spread of log w at T0, and half of what the path adds if equilibrium were lost along it, decide.
+    """
+    best = (np.inf, T, 0.0)
+    for factor in HOTTER:
+        t = min(T * factor, hottest)
+        occ, log_prob = plain(t, PILOT)
+        log_w = (-u(occ, t) - log_prob).numpy()
+        length = float((u(occ, t) * (t / T - 1.0)).std())
+        cost = float(np.var(log_w)) + 0.02 * length
+        if cost < best[0]:
+            best = (cost, t, length)
+        if t == hottest:
+            break
+    return best[1], best[2]
