@@ -6,9 +6,12 @@ along one axis from 4x4x4). The law of the whole is the product over windows,
 
     log q(x) = sum_w log q_w(x_new(w) | x_filled),
 
-normalised whatever each factor is, so importance weights are exact. On a window the model believes in its own periodic images. An
-order-causal model need not: its physical logits and the surroundings that it sees are taken from the target (``physics=True``), where
-sites beyond the window count too and false neighbours across its edges do not.
+normalised whatever each factor is, so importance weights are exact.
+
+Two rules say what a window believes of its edges. By the paper's it is a torus, the model's own cell: false neighbours across its edges, but
+ordered phases close on themselves and grow as one crystal. An order-causal model can instead take its physical logits and the surroundings
+that it sees from the target (``physics=True``), where sites beyond the window count and false neighbours do not: better in
+disordered phases. By default a few draws of a cell twice as long decide which of them has the more even weights at (T, mu).
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from alloygen.models.base import Model
 from alloygen.models.draw import trained_orders
 from alloygen.orders import known_first
 from alloygen.progress import tqdm
+
+PILOT = 32
 
 
 def windows(source: Lattice, target: Lattice, stride=None) -> np.ndarray:
@@ -88,7 +93,7 @@ class Outpainter:
     ----------
     model : Model of the window; target : Hamiltonian on the supercell to fill
     stride : see :func:`windows`
-    physics : take physical logits and surroundings from the target; order-causal models only. None: where the model can
+    physics : take physical logits and surroundings from the target (order-causal models only), or not; None: what is better at (T, mu)
     family : order family inside a window; None for the one that the model was trained on
 
     Examples
@@ -109,9 +114,29 @@ class Outpainter:
         if physics and not can:
             raise AlloygenError(f"expected an order-causal model for physics of the target, got kind {model.kind!r}; leave physics out")
         self.model, self.target, self.family = model, target, family
-        self.physics = can if physics is None else physics
         self.windows = torch.as_tensor(windows(model.hamiltonian.lattice, target.lattice, stride))
-        self._stage = model.stage(target) if self.physics else None
+        grown = target.n_sites > model.hamiltonian.n_sites
+        self.physics = physics if physics is not None or (can and grown) else can
+        self._stage = model.stage(target) if can and self.physics is not False else None
+        self._rules: dict[tuple, bool] = {}
+
+    def rule(self, T: float, mu) -> bool:
+        """Whether physics of the target is used at (T, mu): as asked for, or by the variance of log w of PILOT draws of a doubled cell."""
+        if self.physics is not None:
+            return self.physics
+        key = (float(T), *(float(m) for m in mu))
+        if key not in self._rules:
+            have, want = repeats(self.model.hamiltonian.lattice), repeats(self.target.lattice)
+            axis = int(np.flatnonzero(want > have)[0])
+            doubled = have.copy()
+            doubled[axis] = min(2 * have[axis], want[axis])
+            h, spread = self.target.expansion.on(tuple(doubled.tolist())), []
+            for physics in (False, True):
+                made = Outpainter(self.model, h, physics=physics, family=self.family).draw(T, mu, PILOT, torch.Generator().manual_seed(0))
+                field = h.energy(made.occ) - h.counts(made.occ) @ torch.as_tensor(mu, dtype=torch.float64)
+                spread.append(float((-field / (h.kB * T) - made.log_prob).var()))
+            self._rules[key] = spread[1] < spread[0]
+        return self._rules[key]
 
     def draw(self, T, mu, n: int, generator, known=None, batch: int = 256, progress: bool = False) -> Painted:
         """n configurations at T (number) and mu (n_elements,); ``known`` (N,) species of fixed sites, -1 elsewhere."""
@@ -161,8 +186,9 @@ class Outpainter:
         sites (M,) of the window in the model's order; order (B, M) of them, known ones first; state (B, N), -1 where unknown
         """
         b = len(order)
+        physics = self.rule(T, mu)
         T, mu = torch.full((b,), float(T), dtype=torch.float64), torch.as_tensor(mu, dtype=torch.float64).expand(b, -1)
-        if self.physics:
+        if physics and self._stage is not None:
             return self.model.sample(T, mu, order, generator, state, self._on(sites))
         occ, log_prob = self.model.sample(T, mu, self._inside(sites, order), generator, state[:, sites])
         return state.scatter(1, sites.expand(b, -1), occ), log_prob
@@ -171,8 +197,9 @@ class Outpainter:
     def window_log_prob(self, sites, order, occ, state, T, mu):
         """Log-likelihood (B,) of what ``occ`` has on the window's sites that ``state`` does not know, given those it does."""
         b = len(order)
+        physics = self.rule(T, mu)
         T, mu = torch.full((b,), float(T), dtype=torch.float64), torch.as_tensor(mu, dtype=torch.float64).expand(b, -1)
-        if self.physics:
+        if physics and self._stage is not None:
             return self.model.log_prob(occ, T, mu, order, state, self._on(sites))
         return self.model.log_prob(occ[:, sites], T, mu, self._inside(sites, order), state[:, sites])
 

@@ -15,9 +15,8 @@ from alloygen.generate.annealed import anneal
 from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.regenerate import Regenerator
 
-HOTTER = (1.0, 1.15, 1.3, 1.6, 2.0)
-PILOT, SWEEPS, BLOCK_MOVES = 48, 20, 20
-STEP = 0.5  # nats, spread of the log-weights that one step of the path may add
+HOTTER = (1.0, 1.15, 1.4, 1.8)
+PILOT, STEPS, SWEEPS, BLOCK_MOVES = 48, 60, 20, 20
 
 
 def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generator, effort: float, known) -> tuple:
@@ -27,13 +26,17 @@ def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generato
     u = lambda occ, t: (h.energy(occ) - h.counts(occ) @ torch.as_tensor(mu, dtype=torch.float64)) / (h.kB * t)  # noqa: E731
     seed = int(torch.randint(2**31, (1,), generator=generator))
     if how == "smc":
-        start, spread = _start(plain, u, T, painter.model.ranges["T"][1])
-        occ, log_prob = plain(start, n)
-        steps = max(1, int(np.ceil(effort * spread / STEP)))
-        path = 1.0 / np.linspace(1.0 / start, 1.0 / T, steps + 1)
-        before = (-u(occ, start) - log_prob).numpy()
-        made = anneal(h, occ, before, path, np.tile(np.asarray(mu, float), (steps + 1, 1)), sweeps=max(1, round(SWEEPS * effort)),
-                      seed=seed, threads=torch.get_num_threads(), fixed=fixed)  # fmt: skip
+        def annealed(start, count, steps, sweeps):
+            occ, log_prob = plain(start, count)
+            path = 1.0 / np.linspace(1.0 / start, 1.0 / T, steps + 1)
+            return anneal(h, occ, (-u(occ, start) - log_prob).numpy(), path, np.tile(np.asarray(mu, float), (steps + 1, 1)), sweeps=sweeps,
+                          seed=seed, threads=torch.get_num_threads(), fixed=fixed)  # fmt: skip
+
+        steps, hottest = max(1, round(STEPS * effort)), painter.model.ranges["T"][1]
+        starts = sorted({min(T * factor, hottest) for factor in HOTTER if T * factor <= hottest or factor == 1.0} | {max(hottest, T)})
+        pilots = [annealed(t, PILOT, max(1, steps // 3) if t > T else 1, SWEEPS if t > T else 0).ness[-1] for t in starts]
+        start = starts[int(np.argmax(pilots))]  # where a few draws end with the most even weights
+        made = annealed(start, n, steps if start > T else 1, max(1, round(SWEEPS * effort)))
         facts = {"annealed_from": start, "annealing_steps": steps, "ness_before": float(made.ness[0])}
         return made.occ, -u(made.occ, T) - torch.from_numpy(made.log_w), facts
     occ, log_prob = plain(T, n)
@@ -51,22 +54,3 @@ def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generato
                      threads=torch.get_num_threads(), fixed=fixed).occ  # fmt: skip
         facts = {"sweeps": sweeps}
     return occ, -u(occ, T) - log_w, facts
-
-
-def _start(plain, u, T: float, hottest: float) -> tuple[float, float]:
-    """The temperature to anneal from, and the path's length in nats: where a few draws promise the most even weights.
-
-    The spread of log w at T0, and half of what the path adds if equilibrium were lost along it, decide.
-    """
-    best = (np.inf, T, 0.0)
-    for factor in HOTTER:
-        t = min(T * factor, hottest)
-        occ, log_prob = plain(t, PILOT)
-        log_w = (-u(occ, t) - log_prob).numpy()
-        length = float((u(occ, t) * (t / T - 1.0)).std())
-        cost = float(np.var(log_w)) + 0.02 * length
-        if cost < best[0]:
-            best = (cost, t, length)
-        if t == hottest:
-            break
-    return best[1], best[2]

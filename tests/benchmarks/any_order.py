@@ -1,0 +1,221 @@
+"""What any order is good for, in figures. Run: python tests/benchmarks/any_order.py [--quick] [--only ...]
+
+conditional : CuAu 2x2x4, random and adversarial fixed sets: log p(x_fixed) against enumeration
+cuau        : CuAu 4x4x4 -> 4x4x8, 30 conditions, out-painted and after annealing, against the Monte Carlo reference
+rules       : the paper's windows (the model's own torus) beside physics of the target, by stride
+ising       : Ising 10x10 -> 15x15 and 20x20 at h = 0 against Kaufman
+blocks      : block regeneration beside single flips, CuAu 4x4x8 at 500-800 K: independent samples per second
+large       : seconds for 100 configurations of 512 to 4096 sites
+"""
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase.build import bulk
+from scipy.special import logsumexp
+
+import alloygen
+import alloygen.data
+from alloygen.ensemble import Ensemble
+from alloygen.estimate import chains as markov
+from alloygen.exact.enumeration import Enumeration
+from alloygen.exact.ising import kaufman_free_energy
+from alloygen.generate.conditional import constraint
+from alloygen.generate.outpaint import Outpainter
+from alloygen.generate.refine import refined
+from alloygen.generate.regenerate import Regenerator
+from alloygen.progress import tqdm
+
+RESULTS = Path(__file__).parent / "results" / "any_order"
+CONDITIONS = [(T, m) for T in (200, 400, 600, 800, 1000, 1200) for m in (-0.12, -0.06, 0.0, 0.06, 0.0724)]
+
+
+def conditional(quick: bool) -> dict:
+    """log p of fixed sets: exact constraint free energies by importance weights, and the model's own marginal in one pass."""
+    n, atoms = (2_000 if quick else 20_000), bulk("Cu", a=3.8).repeat((2, 2, 4))
+    table = Enumeration(alloygen.data.cuau().on((2, 2, 4)))
+    rng = np.random.default_rng(0)
+    sets = [dict(zip(rng.choice(16, k, replace=False).tolist(), rng.choice(["Cu", "Au"], k).tolist(), strict=True)) for k in (1, 2, 4, 6, 8, 12)]
+    sets += [dict.fromkeys(range(8), "Cu"), dict.fromkeys(range(8), "Au"), {k: ("Cu", "Au")[k % 2] for k in range(12)}]  # no phase has these
+    worst, rows = 0.0, []
+    print(f"\nfixed sets of CuAu 2x2x4, {n} draws: log p(x_fixed), exact | importance weights | the model's marginal, one pass")
+    for T, dmu in ((400, -0.05), (700, 0.06), (1000, 0.03)):
+        free = alloygen.sample(atoms, T, {"Au": dmu}, n=n, seed=1)
+        u = (np.asarray(table.energy) - np.asarray(table.counts) @ np.array([0.0, dmu])) / free.kT
+        for fixed in sets:
+            held = alloygen.sample(atoms, T, {"Au": dmu}, n=n, fixed=fixed, seed=2)
+            log_p, _ = constraint(held, free)
+            mask = (np.asarray(table.occ)[:, list(fixed)] == [("Cu", "Au").index(s) for s in fixed.values()]).all(1)
+            true = float(logsumexp(-u[mask]) - logsumexp(-u))
+            one = held.info["log_p_fixed"]
+            worst = max(worst, abs(log_p.value - true))
+            rows.append([true, log_p.value, log_p.stderr, one.value, held.ness])
+            print(f"{T:5} K dmu {dmu:+.2f} {len(fixed):3} fixed: {true:9.4f} | {log_p!s:>14} NESS {held.ness:.3f} | {one.value:9.4f}")
+    z = np.array([(r[1] - r[0]) / r[2] for r in rows])
+    one = np.array([abs(r[3] - r[0]) for r in rows])
+    print(f"largest error {worst:.4f} nats (target 0.02), z std {z.std():.2f}; one pass: median error {np.median(one):.3f}, largest {one.max():.2f}")
+    return {"largest": worst, "z_std": float(z.std()), "one_pass_median": float(np.median(one)), "one_pass_largest": float(one.max())}
+
+
+def reference_phi(reference, T: float, dmu: float, kB: float) -> float:
+    """Phi per site from the canonical free energies of the shipped reference."""
+    f, n = reference.free_energy.sel(T=T).values.astype(float) * 128, np.arange(129)
+    return float(-kB * T * logsumexp(-(f - dmu * n) / (kB * T)) / 128)
+
+
+def weighted(h, occ, log_prob, T, mu) -> Ensemble:
+    return Ensemble(h, occ, h.energy(occ), log_prob, T, mu, "out-painted")
+
+
+def cuau(quick: bool) -> dict:
+    """The 30 conditions, before and after annealing."""
+    n = 64 if quick else 256
+    model, h, reference = alloygen.load("cuau_4x4x4"), alloygen.data.cuau().on((4, 4, 8)), alloygen.data.cuau_reference()
+    painter, rows = Outpainter(model, h), []
+    print(f"\nCuAu 4x4x4 -> 4x4x8, {n} draws: F - reference (meV/site) and NESS, before | after annealing")
+    for T, dmu in CONDITIONS:
+        mu, generator = np.array([0.0, dmu]), torch.Generator().manual_seed(0)
+        plain = lambda t, count: (lambda m: (m.occ, m.log_prob))(painter.draw(t, mu, count, generator))  # noqa: B023, E731
+        start = time.time()
+        before = weighted(h, *plain(T, n), T, mu)
+        middle = time.time()
+        occ, log_prob, facts = refined("smc", painter, plain, float(T), mu, n, generator, 1.0 if quick else 2.0, None)
+        after = weighted(h, occ, log_prob, T, mu)
+        true = reference_phi(reference, T, dmu, h.kB)
+        a, b = before.free_energy(), after.free_energy()
+        rows.append([1000 * (a.value - true), before.ness, 1000 * (b.value - true), after.ness, 1000 * a.stderr, 1000 * b.stderr])
+        print(f"{T:5} K dmu {dmu:+.4f}: {rows[-1][0]:+.3f} +- {1000 * a.stderr:.3f}  {before.ness:.3f} ({middle - start:.0f} s) | {rows[-1][2]:+.3f} +- "
+              f"{1000 * b.stderr:.3f}  {after.ness:.3f}  from {facts['annealed_from']:.0f} K in {facts['annealing_steps']} steps ({time.time() - middle:.0f} s)")  # fmt: skip
+    r = np.array(rows)
+    print(f"largest error: before {abs(r[:, 0]).max():.3f} (target 2), after {abs(r[:, 2]).max():.3f} (target 0.5); NESS mean {r[:, 1].mean():.3f} -> "
+          f"{r[:, 3].mean():.3f}, smallest {r[:, 1].min():.3f} -> {r[:, 3].min():.3f}")  # fmt: skip
+    return {"n": n, "rows": rows, "before": float(abs(r[:, 0]).max()), "after": float(abs(r[:, 2]).max()), "ness": [float(r[:, 1].mean()), float(r[:, 3].mean())],
+            "ness_min": [float(r[:, 1].min()), float(r[:, 3].min())]}  # fmt: skip
+
+
+def rules(quick: bool) -> dict:
+    """NESS of out-painting 4x4x8 by stride, on the model's torus and with physics of the target."""
+    n, out = 64 if quick else 256, {}
+    model, h = alloygen.load("cuau_4x4x4"), alloygen.data.cuau().on((4, 4, 8))
+    at = [(300, -0.1), (300, 0.0724), (500, 0.0), (600, 0.05), (700, 0.0), (800, -0.05), (800, 0.05), (1000, 0.0)]
+    print(f"\nNESS of CuAu 4x4x8 by rule ({n} draws): " + " ".join(f"{T}/{m:+.2f}" for T, m in at) + "   mean, ms per draw")
+    for physics in (False, True):
+        for stride in (4, 3, 2, 1):
+            painter, start, found = Outpainter(model, h, (1, 1, stride), physics=physics), time.time(), []
+            for T, dmu in at:
+                mu = np.array([0.0, dmu])
+                made = painter.draw(T, mu, n, torch.Generator().manual_seed(0))
+                found.append(weighted(h, made.occ, made.log_prob, T, mu).ness)
+            name = f"{'target' if physics else 'torus'}, stride {stride}"
+            out[name] = {"ness": found, "ms": 1000 * (time.time() - start) / n / len(at)}
+            print(f"{name:>20}: " + " ".join(f"{x:9.3f}" for x in found) + f"   {np.mean(found):.3f} {out[name]['ms']:.1f}")
+    return out
+
+
+def ising(quick: bool) -> dict:
+    """Free energies of 15x15 and 20x20 from the 10x10 model, h = 0."""
+    model, out = alloygen.load("ising_10x10"), {}
+    n = 128 if quick else 512
+    for L in (15, 20):
+        h = model.hamiltonian.expansion.on((L, L, 1))
+        painter, rows, mu = Outpainter(model, h), [], np.zeros(2)
+        print(f"\nIsing 10x10 -> {L}x{L}, {n} draws: F - Kaufman (1e-4 J/site) and NESS, before | after annealing")
+        for T in np.arange(1.5, 3.51, 0.5 if quick else 0.2):
+            generator = torch.Generator().manual_seed(0)
+            plain = lambda t, count: (lambda m: (m.occ, m.log_prob))(painter.draw(t, mu, count, generator))  # noqa: B023, E731
+            before = weighted(h, *plain(T, n), T, mu)
+            occ, log_prob, facts = refined("smc", painter, plain, float(T), mu, n, generator, 1.0 if quick else 4.0, None)
+            after = weighted(h, occ, log_prob, T, mu)
+            true = kaufman_free_energy(L, T)
+            a, b = before.free_energy(), after.free_energy()
+            rows.append([a.value - true, a.stderr, before.ness, b.value - true, b.stderr, after.ness])
+            print(f"  T {T:.1f}: {1e4 * rows[-1][0]:+8.2f} +- {1e4 * a.stderr:.2f}  {before.ness:.3f} | {1e4 * rows[-1][3]:+8.2f} +- {1e4 * b.stderr:.2f}  {after.ness:.3f} "
+                  f"from {facts['annealed_from']:.2f}")  # fmt: skip
+        r = np.array(rows)
+        print(f"largest error: before {abs(r[:, 0]).max():.1e} (target 2e-3), after {abs(r[:, 3]).max():.1e} (target 2e-4)")
+        out[L] = {"rows": rows, "before": float(abs(r[:, 0]).max()), "after": float(abs(r[:, 3]).max())}
+    return out
+
+
+def blocks(quick: bool) -> dict:
+    """Independent samples per second on one core: single flips against flips with block moves, the slower of E and N_Au."""
+    from alloygen.montecarlo.chains import Chains
+
+    model, h, out = alloygen.load("cuau_4x4x4"), alloygen.data.cuau().on((4, 4, 8)), {}
+    torch.set_num_threads(1)
+    print("\nindependent samples per second of one core, CuAu 4x4x8: flips alone | independent draws x NESS | block moves (acceptance)")
+    for T, dmu in [(500, -0.01), (600, 0.05), (700, -0.012), (720, 0.0), (800, -0.03)]:
+        mu = np.array([0.0, dmu])
+        painter, generator = Outpainter(model, h), torch.Generator().manual_seed(0)
+        made = painter.draw(T, mu, 32, generator)
+        flips = Chains(h, [float(T)] * 8, np.tile(mu, (8, 1)), 0, occ=made.occ[:8])
+        n, every = (400 if quick else 4000), 50
+        series, start = [], time.time()
+        for _ in range(n):
+            flips.step(every)
+            series.append(np.column_stack([flips.walkers.energy, flips.walkers.counts[:, 1]]).copy())
+        seconds = time.time() - start
+        g = max(markov.inefficiency(np.array(series)[:, :, k].T) for k in (0, 1))
+        rate_flips = 8 * n / g / seconds
+        start = time.time()
+        draws = painter.draw(T, mu, 256, generator)
+        drawn = weighted(h, draws.occ, draws.log_prob, T, mu)
+        rate_draws = 256 * drawn.ness / (time.time() - start)
+        best = (0.0, None, 0.0)
+        for block in ([2, 2, 2], [4, 4, 2], [4, 4, 4]):
+            mover, occ, accepted, series = Regenerator(painter, block), made.occ, [], []
+            start = time.time()
+            for _ in range(60 if quick else 300):
+                occ, taken = mover.step(occ, float(T), mu, generator)
+                chains = Chains(h, [float(T)] * len(occ), np.tile(mu, (len(occ), 1)), len(series), occ=occ)
+                chains.step(5)
+                occ = torch.from_numpy(chains.walkers.occ.astype(np.int64))
+                accepted.append(float(taken.double().mean()))
+                series.append(np.column_stack([chains.walkers.energy, chains.walkers.counts[:, 1]]).copy())
+            g = max(markov.inefficiency(np.array(series)[:, :, k].T) for k in (0, 1))
+            rate = len(occ) * len(series) / g / (time.time() - start)
+            best = max(best, (rate, block, float(np.mean(accepted))), key=lambda b: b[0])
+        out[f"{T} K, {dmu:+.3f} eV"] = {"flips": rate_flips, "draws": rate_draws, "blocks": best[0], "block": best[1], "acceptance": best[2]}
+        print(f"{T:5} K dmu {dmu:+.3f}: {rate_flips:9.2f} | {rate_draws:8.2f} (NESS {drawn.ness:.3f}) | {best[0]:8.2f} ({best[1]}, {best[2]:.2f})")
+    torch.set_num_threads(2)
+    return out
+
+
+def large(quick: bool) -> dict:
+    """Time to out-paint 100 configurations, by size."""
+    model, out = alloygen.load("cuau_4x4x4"), {}
+    print("\nout-painting 100 configurations at 700 K, dmu 0: sites, windows, seconds")
+    for shape in ((8, 8, 8), (8, 8, 16), (8, 16, 16), (16, 16, 16))[: 2 if quick else 4]:
+        painter = Outpainter(model, alloygen.data.cuau().on(shape), stride=4)
+        start = time.time()
+        painter.draw(700.0, np.zeros(2), 100, torch.Generator().manual_seed(0))
+        out[str(painter.target.n_sites)] = time.time() - start
+        print(f"{painter.target.n_sites:6} {len(painter.windows):5} {time.time() - start:8.1f}")
+    return out
+
+
+PARTS = {"conditional": conditional, "cuau": cuau, "rules": rules, "ising": ising, "blocks": blocks, "large": large}
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--quick", action="store_true")
+    p.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    args = p.parse_args()
+    warnings.simplefilter("ignore")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"figures{'_quick' if args.quick else ''}.json"
+    out = json.loads(path.read_text()) if path.exists() else {}
+    for name in tqdm(args.only, desc="parts", disable=True):
+        out[name] = PARTS[name](args.quick)
+        path.write_text(json.dumps(out, indent=1))
+    print(f"\nwrote {path}")
+
+
+if __name__ == "__main__":
+    main()
