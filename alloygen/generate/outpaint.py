@@ -113,7 +113,7 @@ class Outpainter:
         can = hasattr(model, "stage")
         if physics and not can:
             raise AlloygenError(f"expected an order-causal model for physics of the target, got kind {model.kind!r}; leave physics out")
-        self.model, self.target, self.family = model, target, family
+        self.model, self.target, self.stride, self.family = model, target, stride, family
         self.windows = torch.as_tensor(windows(model.hamiltonian.lattice, target.lattice, stride))
         grown = target.n_sites > model.hamiltonian.n_sites
         self.physics = physics if physics is not None or (can and grown) else can
@@ -132,7 +132,7 @@ class Outpainter:
             doubled[axis] = min(2 * have[axis], want[axis])
             h, spread = self.target.expansion.on(tuple(doubled.tolist())), []
             for physics in (False, True):
-                made = Outpainter(self.model, h, physics=physics, family=self.family).draw(T, mu, PILOT, torch.Generator().manual_seed(0))
+                made = Outpainter(self.model, h, self.stride, physics, self.family).draw(T, mu, PILOT, torch.Generator().manual_seed(0))
                 field = h.energy(made.occ) - h.counts(made.occ) @ torch.as_tensor(mu, dtype=torch.float64)
                 spread.append(float((-field / (h.kB * T) - made.log_prob).var()))
             self._rules[key] = spread[1] < spread[0]
