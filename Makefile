@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 
-.PHONY: demo test lint benchmark benchmark-mc benchmark-models benchmark-thermodynamics clean
+.PHONY: demo test lint benchmark benchmark-mc benchmark-models benchmark-thermodynamics benchmark-any-order clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python tutorials/demo.py
@@ -42,6 +42,10 @@ benchmark-models: $(VENV)/.installed-test
 # observables, free energies and the CuAu phase diagram against exact and Monte Carlo values (half an hour on two quiet cores)
 benchmark-thermodynamics: $(VENV)/.installed-test
 	$(BIN)/python tests/benchmarks/thermodynamics.py --figures
+
+# fixed sites, out-painting, annealed weights, block moves (half an hour on two quiet cores)
+benchmark-any-order: $(VENV)/.installed-test
+	$(BIN)/python tests/benchmarks/any_order.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -32,6 +32,9 @@ def parser() -> argparse.ArgumentParser:
     condition(q)
     q.add_argument("--model", help="checkpoint, or the name of one that ships")
     q.add_argument("--method", choices=("auto", "neural", "mc"), default="auto")
+    q.add_argument("--fix", metavar="I=El,...", help="atoms that are held at a species: --fix 0=Au,5=Cu")
+    q.add_argument("--refine", choices=("smc", "blocks", "mcmc"), help="anneal from a hotter condition, or move the draws afterwards")
+    q.add_argument("--effort", type=float, default=1.0, help="multiplies the steps of --refine (default 1)")
     _mc_parser(sub)
     _phase_diagram_parser(sub)
     q = sub.add_parser("train", help="train a model from a TOML configuration")
@@ -161,7 +164,12 @@ def _potentials(pairs: list[str], ranges: bool = False) -> dict | None:
 
 def _sample(args) -> int:
     from alloygen.api import sample
+    from alloygen.errors import AlloygenError
 
+    try:
+        fixed = None if args.fix is None else {int(i): e for i, e in (pair.split("=") for pair in args.fix.split(","))}
+    except ValueError:
+        raise AlloygenError(f"expected --fix with atoms and species, such as --fix 0=Au,5=Cu, got {args.fix!r}") from None
     ens = sample(
         _structure(args.structure),
         args.T,
@@ -171,9 +179,14 @@ def _sample(args) -> int:
         model=args.model,
         hamiltonian=args.hamiltonian,
         method=args.method,
+        fixed=fixed,
+        refine=args.refine,
+        effort=args.effort,
         progress=not args.quiet,
     )
     print(ens)
+    if "log_p_fixed" in ens.info:
+        print(f"{'log p fixed':>12} {ens.info['log_p_fixed']} (the model's, one pass)")
     for element in ens.elements[1:]:
         print(f"{'x_' + element:>12} {ens.composition(element)}")
     print(f"{'E/site':>12} {ens.mean_energy()} {ens.hamiltonian.unit}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -43,14 +43,13 @@ class PhaseDiagram:
     >>> mix = np.where((x > 0) & (x < 1), x * np.log(np.clip(x, 1e-9, 1)) + (1 - x) * np.log(np.clip(1 - x, 1e-9, 1)), 0.0)
     >>> diagram = PhaseDiagram.from_table(T, x, 0.08 * x * (1 - x) + 8.617333e-5 * T[:, None] * mix, elements=("A", "B"))
     >>> diagram.tie_lines(300)[["x_left", "x_right"]].round(2).values.tolist()
-    [[0.07, 0.93]]
+    [[0.06, 0.94]]
     >>> len(diagram.tie_lines(500))        # above w / 2k = 464
     0
     """
 
     table: object
     min_width: int = 3
-    info: dict = field(default_factory=dict)
 
     def __post_init__(self):
         for name in ("free_energy", "free_energy_stderr", "effective_samples"):

@@ -145,3 +145,11 @@ def test_phase_diagram_writes_picture_netcdf_and_json(tmp_path, capsys):
 def test_phase_diagram_tells_what_it_expected(arguments, says, tmp_path, capsys):
     assert main(["phase-diagram", "Cu:2x2x4", *arguments, "-o", str(tmp_path / "x"), "-q"]) == 2
     assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_sample_holds_atoms_and_refines(capsys):
+    command = ["sample", "Cu:2x2x4", "-T", "900", "--mu", "Au=0.02", "-n", "60", "--seed", "0", "-q"]
+    assert main([*command, "--fix", "0=Au,5=Cu", "--refine", "mcmc"]) == 0
+    assert "log p fixed" in capsys.readouterr().out
+    assert main([*command, "--fix", "0:Au"]) == 2
+    assert "--fix 0=Au,5=Cu" in capsys.readouterr().err

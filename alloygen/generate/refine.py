@@ -15,8 +15,8 @@ from alloygen.generate.annealed import anneal
 from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.regenerate import Regenerator
 
-HOTTER = (1.0, 1.15, 1.4, 1.8)
-PILOT, STEPS, SWEEPS, BLOCK_MOVES = 48, 60, 20, 20
+HOTTER = (1.0, 1.2, 1.5)
+PILOT, STEPS, SWEEPS, BLOCK_MOVES = 32, 60, 20, 20
 
 
 def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generator, effort: float, known) -> tuple:

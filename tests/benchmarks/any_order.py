@@ -12,6 +12,8 @@ import argparse
 import json
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,7 @@ CONDITIONS = [(T, m) for T in (200, 400, 600, 800, 1000, 1200) for m in (-0.12, 
 
 def conditional(quick: bool) -> dict:
     """log p of fixed sets: exact constraint free energies by importance weights, and the model's own marginal in one pass."""
-    n, atoms = (2_000 if quick else 20_000), bulk("Cu", a=3.8).repeat((2, 2, 4))
+    n, atoms = (1_000 if quick else 10_000), bulk("Cu", a=3.8).repeat((2, 2, 4))
     table = Enumeration(alloygen.data.cuau().on((2, 2, 4)))
     rng = np.random.default_rng(0)
     sets = [dict(zip(rng.choice(16, k, replace=False).tolist(), rng.choice(["Cu", "Au"], k).tolist(), strict=True)) for k in (1, 2, 4, 6, 8, 12)]
@@ -47,7 +49,7 @@ def conditional(quick: bool) -> dict:
     for T, dmu in ((400, -0.05), (700, 0.06), (1000, 0.03)):
         free = alloygen.sample(atoms, T, {"Au": dmu}, n=n, seed=1)
         u = (np.asarray(table.energy) - np.asarray(table.counts) @ np.array([0.0, dmu])) / free.kT
-        for fixed in sets:
+        for fixed in sets[:: 2 if quick else 1]:
             held = alloygen.sample(atoms, T, {"Au": dmu}, n=n, fixed=fixed, seed=2)
             log_p, _ = constraint(held, free)
             mask = (np.asarray(table.occ)[:, list(fixed)] == [("Cu", "Au").index(s) for s in fixed.values()]).all(1)
@@ -72,25 +74,46 @@ def weighted(h, occ, log_prob, T, mu) -> Ensemble:
     return Ensemble(h, occ, h.energy(occ), log_prob, T, mu, "out-painted")
 
 
+def before_and_after(name: str, shape: tuple, T: float, mu, n: int, effort: float) -> list:
+    """[Phi, error, NESS, seconds] out-painted, then the same annealed, then the start; on one core."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    model = alloygen.load(name)
+    h, generator = model.hamiltonian.expansion.on(shape), torch.Generator().manual_seed(0)
+    painter = Outpainter(model, h)
+
+    def plain(t, count):
+        made = painter.draw(t, mu, count, generator)
+        return made.occ, made.log_prob
+
+    start = time.time()
+    before = weighted(h, *plain(T, n), T, mu)
+    middle = time.time()
+    occ, log_prob, facts = refined("smc", painter, plain, T, mu, n, generator, effort, None)
+    after = weighted(h, occ, log_prob, T, mu)
+    out = []
+    for ens, seconds in ((before, middle - start), (after, time.time() - middle)):
+        phi = ens.free_energy()
+        out += [phi.value, phi.stderr, ens.ness, seconds]
+    return [*out, facts["annealed_from"]]
+
+
+def side_by_side(tasks: list):
+    """``before_and_after`` of every task, two at a time, in their order."""
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        yield from pool.map(before_and_after, *zip(*tasks, strict=True))
+
+
 def cuau(quick: bool) -> dict:
     """The 30 conditions, before and after annealing."""
-    n = 64 if quick else 256
-    model, h, reference = alloygen.load("cuau_4x4x4"), alloygen.data.cuau().on((4, 4, 8)), alloygen.data.cuau_reference()
-    painter, rows = Outpainter(model, h), []
+    n, reference, kB, rows = 64 if quick else 128, alloygen.data.cuau_reference(), alloygen.data.cuau().kB, []
     print(f"\nCuAu 4x4x4 -> 4x4x8, {n} draws: F - reference (meV/site) and NESS, before | after annealing")
-    for T, dmu in CONDITIONS:
-        mu, generator = np.array([0.0, dmu]), torch.Generator().manual_seed(0)
-        plain = lambda t, count: (lambda m: (m.occ, m.log_prob))(painter.draw(t, mu, count, generator))  # noqa: B023, E731
-        start = time.time()
-        before = weighted(h, *plain(T, n), T, mu)
-        middle = time.time()
-        occ, log_prob, facts = refined("smc", painter, plain, float(T), mu, n, generator, 1.0 if quick else 2.0, None)
-        after = weighted(h, occ, log_prob, T, mu)
-        true = reference_phi(reference, T, dmu, h.kB)
-        a, b = before.free_energy(), after.free_energy()
-        rows.append([1000 * (a.value - true), before.ness, 1000 * (b.value - true), after.ness, 1000 * a.stderr, 1000 * b.stderr])
-        print(f"{T:5} K dmu {dmu:+.4f}: {rows[-1][0]:+.3f} +- {1000 * a.stderr:.3f}  {before.ness:.3f} ({middle - start:.0f} s) | {rows[-1][2]:+.3f} +- "
-              f"{1000 * b.stderr:.3f}  {after.ness:.3f}  from {facts['annealed_from']:.0f} K in {facts['annealing_steps']} steps ({time.time() - middle:.0f} s)")  # fmt: skip
+    tasks = [("cuau_4x4x4", (4, 4, 8), float(T), np.array([0.0, dmu]), n, 1.0) for T, dmu in CONDITIONS]
+    for (T, dmu), r in zip(CONDITIONS, side_by_side(tasks), strict=True):
+        true = reference_phi(reference, T, dmu, kB)
+        rows.append([1000 * (r[0] - true), r[2], 1000 * (r[4] - true), r[6], 1000 * r[1], 1000 * r[5]])
+        print(f"{T:5} K dmu {dmu:+.4f}: {rows[-1][0]:+.3f} +- {1000 * r[1]:.3f}  {r[2]:.3f} ({r[3]:.0f} s) | {rows[-1][2]:+.3f} +- {1000 * r[5]:.3f}  {r[6]:.3f}  "
+              f"from {r[8]:.0f} K ({r[7]:.0f} s)", flush=True)  # fmt: skip
     r = np.array(rows)
     print(f"largest error: before {abs(r[:, 0]).max():.3f} (target 2), after {abs(r[:, 2]).max():.3f} (target 0.5); NESS mean {r[:, 1].mean():.3f} -> "
           f"{r[:, 3].mean():.3f}, smallest {r[:, 1].min():.3f} -> {r[:, 3].min():.3f}")  # fmt: skip
@@ -119,23 +142,16 @@ def rules(quick: bool) -> dict:
 
 def ising(quick: bool) -> dict:
     """Free energies of 15x15 and 20x20 from the 10x10 model, h = 0."""
-    model, out = alloygen.load("ising_10x10"), {}
-    n = 128 if quick else 512
+    out, n, temperatures = {}, 128 if quick else 512, np.arange(1.5, 3.51, 0.5 if quick else 0.2)
     for L in (15, 20):
-        h = model.hamiltonian.expansion.on((L, L, 1))
-        painter, rows, mu = Outpainter(model, h), [], np.zeros(2)
+        rows = []
         print(f"\nIsing 10x10 -> {L}x{L}, {n} draws: F - Kaufman (1e-4 J/site) and NESS, before | after annealing")
-        for T in np.arange(1.5, 3.51, 0.5 if quick else 0.2):
-            generator = torch.Generator().manual_seed(0)
-            plain = lambda t, count: (lambda m: (m.occ, m.log_prob))(painter.draw(t, mu, count, generator))  # noqa: B023, E731
-            before = weighted(h, *plain(T, n), T, mu)
-            occ, log_prob, facts = refined("smc", painter, plain, float(T), mu, n, generator, 1.0 if quick else 4.0, None)
-            after = weighted(h, occ, log_prob, T, mu)
-            true = kaufman_free_energy(L, T)
-            a, b = before.free_energy(), after.free_energy()
-            rows.append([a.value - true, a.stderr, before.ness, b.value - true, b.stderr, after.ness])
-            print(f"  T {T:.1f}: {1e4 * rows[-1][0]:+8.2f} +- {1e4 * a.stderr:.2f}  {before.ness:.3f} | {1e4 * rows[-1][3]:+8.2f} +- {1e4 * b.stderr:.2f}  {after.ness:.3f} "
-                  f"from {facts['annealed_from']:.2f}")  # fmt: skip
+        tasks = [("ising_10x10", (L, L, 1), float(T), np.zeros(2), n, 1.0 if quick else 3.0) for T in temperatures]
+        for T, r in zip(temperatures, side_by_side(tasks), strict=True):
+            true = kaufman_free_energy(L, float(T))
+            rows.append([r[0] - true, r[1], r[2], r[4] - true, r[5], r[6]])
+            print(f"  T {T:.1f}: {1e4 * rows[-1][0]:+8.2f} +- {1e4 * r[1]:.2f}  {r[2]:.3f} ({r[3]:.0f} s) | {1e4 * rows[-1][3]:+8.2f} +- {1e4 * r[5]:.2f}  {r[6]:.3f} "
+                  f"from {r[8]:.2f} ({r[7]:.0f} s)", flush=True)  # fmt: skip
         r = np.array(rows)
         print(f"largest error: before {abs(r[:, 0]).max():.1e} (target 2e-3), after {abs(r[:, 3]).max():.1e} (target 2e-4)")
         out[L] = {"rows": rows, "before": float(abs(r[:, 0]).max()), "after": float(abs(r[:, 3]).max())}
