@@ -16,7 +16,7 @@ from alloygen.estimate.order import ORDERS
 
 MIN_ESS = 50.0
 ORDERED = 0.5  # order parameter above which a phase has that order
-SURE = 0.9  # share of the replicas that must show a region
+SURE, SIGMAS = 0.9, 4.0  # share of the replicas that must show a region, and how many errors of its own its barrier must have
 DISORDERED = "disordered"
 REPLICAS = 100
 
@@ -182,15 +182,20 @@ class PhaseDiagram:
 
         x_left, x_right, mu (difference of the chemical potentials per atom) with ``_stderr`` from the bootstrap, which for x also holds the
         step of the composition / sqrt(12); phase_left, phase_right; barrier, the largest F above the tangent times the sites over kT;
-        support, the share of the replicas that have a region here; effective_samples, the fewest at its ends; reliable, at least 50 of them.
-        Edges that fewer than 90 % of the replicas show are noise on F as likely as phases: they are in :attr:`unresolved`.
+        significance, the barrier over its standard error; support, the share of the replicas that have a region here; effective_samples,
+        the fewest at its ends; reliable, at least 50 of them. Noise on F makes edges too, and the largest of many: those that fewer than 90 %
+        of the replicas show, or whose barrier is below four of its errors, are in :attr:`unresolved`.
         """
-        return self._edges[~(self._edges["support"] < SURE)].reset_index(drop=True)
+        return self._edges[~self._doubtful].reset_index(drop=True)
 
     @cached_property
     def unresolved(self):
-        """Edges of the hull as wide as a region that fewer than 90 % of the replicas show; more samples would settle them."""
-        return self._edges[self._edges["support"] < SURE].reset_index(drop=True)
+        """Edges of the hull as wide as a region that may be noise, see :attr:`regions`; more samples would settle them."""
+        return self._edges[self._doubtful].reset_index(drop=True)
+
+    @property
+    def _doubtful(self):
+        return (self._edges["support"] < SURE) | (self._edges["significance"] < SIGMAS)
 
     @cached_property
     def _edges(self):
@@ -198,7 +203,7 @@ class PhaseDiagram:
 
         rows = [self._region(t, r) for t in range(len(self.T)) for r in regions(self._f[t], self.min_width)]
         columns = ["T", "x_left", "x_left_stderr", "x_right", "x_right_stderr", "mu", "mu_stderr", "phase_left", "phase_right", "barrier",
-                   "support", "effective_samples", "reliable", "note"]  # fmt: skip
+                   "significance", "support", "effective_samples", "reliable", "note"]  # fmt: skip
         return pd.DataFrame(rows, columns=columns)
 
     def _region(self, t: int, r) -> dict:
@@ -208,12 +213,16 @@ class PhaseDiagram:
         kT = float(self.table.attrs["kB"]) * self.T[t]
         size = self.table["effective_samples"].values[t]
         ess = float(min(size[r.a], size[r.b]))
-        left = right = mu = support = np.nan
+        left = right = mu = support = sigma = np.nan
         if self._replica is not None:
             found = [tangent_at(g, 0.5 * (r.a + r.b), v) for g, v in zip(self._replica[t], self._vertices[t], strict=True)]
             a, b, slope = (np.array(x, float) for x in zip(*found, strict=True))
             left, right = (np.hypot(v.std(ddof=1) * step, step / np.sqrt(12)) for v in (a, b))
             mu, support = slope.std(ddof=1) * self._per_atom, float((b - a >= self.min_width).mean())
+            if np.isfinite(above).any():
+                k = int(inner[np.nanargmax(above)])
+                g = self._replica[t]
+                sigma = (g[:, k] - g[:, r.a] - (g[:, r.b] - g[:, r.a]) / (r.b - r.a) * (k - r.a)).std(ddof=1)
         notes = []
         if ess < MIN_ESS:
             notes.append(f"{ess:.0f} effective samples at an end")
@@ -222,7 +231,8 @@ class PhaseDiagram:
         return {
             "T": self.T[t], "x_left": self.x[r.a], "x_left_stderr": left, "x_right": self.x[r.b], "x_right_stderr": right,
             "mu": r.slope * self._per_atom, "mu_stderr": mu, "phase_left": self.phases[t, r.a], "phase_right": self.phases[t, r.b],
-            "barrier": float(np.nanmax(above, initial=0.0)) * self.n_sites / kT, "support": support, "effective_samples": ess,
+            "barrier": float(np.nanmax(above, initial=0.0)) * self.n_sites / kT,
+            "significance": float(np.nanmax(above, initial=0.0)) / sigma if sigma > 0 else np.nan, "support": support, "effective_samples": ess,
             "reliable": not ess < MIN_ESS, "note": "; ".join(notes),
         }  # fmt: skip
 
