@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from alloygen.errors import AlloygenError
+from alloygen.estimate.weights import log_mean_exp, ness, normalized_weights
 from alloygen.hamiltonian.cluster import Hamiltonian
 
 
@@ -68,7 +69,7 @@ def anneal(hamiltonian: Hamiltonian, occ, log_w, path_T, path_mu, *, sweeps: int
         raise AlloygenError(f"expected islands that divide the {n} samples into groups of at least 2, got {islands}")
     mu = np.tile(path_mu[0], (n, 1))
     chains = Chains(hamiltonian, np.full(n, path_T[0]), mu, seed, occ=occ, fixed=fixed, threads=threads)
-    rng, resampled, found = np.random.default_rng(seed), 0, [_ness(log_w)]
+    rng, resampled, found = np.random.default_rng(seed), 0, [ness(log_w)]
     beta = 1.0 / (hamiltonian.kB * path_T)
     for k in range(1, len(path_T)):
         walkers = chains.walkers
@@ -79,14 +80,9 @@ def anneal(hamiltonian: Hamiltonian, occ, log_w, path_T, path_mu, *, sweeps: int
         chains.T[:], chains.beta[:], chains.mu[:] = path_T[k], beta[k], path_mu[k]
         if sweeps:
             chains.step(sweeps)
-        found.append(_ness(log_w))
+        found.append(ness(log_w))
     occ = torch.from_numpy(chains.walkers.occ.astype(np.int64))
     return Annealed(occ, hamiltonian.energy(occ), log_w, np.array(found), resampled)
-
-
-def _ness(log_w) -> float:
-    w = np.exp(log_w - log_w.max())
-    return float(w.sum() ** 2 / (len(w) * (w**2).sum()))
 
 
 def _resample(chains, log_w, islands: int, rng) -> int:
@@ -97,13 +93,11 @@ def _resample(chains, log_w, islands: int, rng) -> int:
     for g in range(islands):
         here = slice(g * size, (g + 1) * size)
         part = log_w[here]
-        if _ness(part) >= 0.5:
+        if ness(part) >= 0.5:
             continue
-        top = part.max()
-        w = np.exp(part - top)
-        at = np.searchsorted(np.cumsum(w) / w.sum(), (rng.random() + np.arange(size)) / size)
+        at = np.searchsorted(np.cumsum(normalized_weights(part)), (rng.random() + np.arange(size)) / size)
         rows[here] = g * size + np.minimum(at, size - 1)
-        log_w[here] = top + np.log(w.mean())
+        log_w[here] = log_mean_exp(part)
         done += 1
     if done:
         walkers = chains.walkers

@@ -49,6 +49,8 @@ def windows(source: Lattice, target: Lattice, stride=None) -> np.ndarray:
     >>> windows(small, large).shape, len(np.unique(windows(small, large)))
     ((3, 64), 128)
     """
+    if source.same_as(target):
+        return np.arange(source.n_sites)[None]
     have, want = repeats(source), repeats(target)
     same = source.primitive.to_dict() == target.primitive.to_dict()
     if not same or (want < have).any():
@@ -72,6 +74,11 @@ def repeats(lattice: Lattice) -> np.ndarray:
     if (lattice.matrix != np.diag(diagonal)).any():
         raise LatticeMismatch(f"expected a supercell that repeats the primitive cell along its axes, got {lattice!r}")
     return diagonal
+
+
+def reduced_energy(h: Hamiltonian, occ, T: float, mu) -> torch.Tensor:
+    """u = (E - mu.N) / kT of occupations (B, N) at T and mu (n_elements,), float64 (B,)."""
+    return (h.energy(occ) - h.counts(occ) @ torch.as_tensor(mu, dtype=torch.float64)) / (h.kB * T)
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ class Outpainter:
         self.windows = torch.as_tensor(windows(model.hamiltonian.lattice, target.lattice, stride))
         grown = target.n_sites > model.hamiltonian.n_sites
         self.physics = physics if physics is not None or (can and grown) else can
-        self._stage = model.stage(target) if can and self.physics is not False else None
+        self._stage = model.stage(target if grown else None) if can and self.physics is not False else None
         self._rules: dict[tuple, bool] = {}
 
     def rule(self, T: float, mu) -> bool:
@@ -133,8 +140,7 @@ class Outpainter:
             h, spread = self.target.expansion.on(tuple(doubled.tolist())), []
             for physics in (False, True):
                 made = Outpainter(self.model, h, self.stride, physics, self.family).draw(T, mu, PILOT, torch.Generator().manual_seed(0))
-                field = h.energy(made.occ) - h.counts(made.occ) @ torch.as_tensor(mu, dtype=torch.float64)
-                spread.append(float((-field / (h.kB * T) - made.log_prob).var()))
+                spread.append(float((-reduced_energy(h, made.occ, T, mu) - made.log_prob).var()))
             self._rules[key] = spread[1] < spread[0]
         return self._rules[key]
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from alloygen.generate.annealed import anneal
-from alloygen.generate.outpaint import Outpainter
+from alloygen.generate.outpaint import Outpainter, reduced_energy
 from alloygen.generate.regenerate import Regenerator
 
 HOTTER = (1.0, 1.2, 1.5)
@@ -23,7 +23,7 @@ def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generato
     """(occ, log_prob, facts) of n samples; ``plain(T, count)`` draws. log_prob is such that -u - log_prob is the log-weight."""
     h = painter.target
     fixed = None if known is None else known >= 0
-    u = lambda occ, t: (h.energy(occ) - h.counts(occ) @ torch.as_tensor(mu, dtype=torch.float64)) / (h.kB * t)  # noqa: E731
+    u = lambda occ, t: reduced_energy(h, occ, t, mu)  # noqa: E731
     seed = int(torch.randint(2**31, (1,), generator=generator))
     if how == "smc":
         def annealed(start, count, steps, sweeps):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from alloygen.errors import AlloygenError
-from alloygen.generate.outpaint import Outpainter, repeats
+from alloygen.generate.outpaint import Outpainter, reduced_energy, repeats
 from alloygen.models.draw import trained_orders
 from alloygen.orders import known_first
 
@@ -67,10 +67,6 @@ class Regenerator:
         order = sites[known_first(trained_orders(self.painter.model, b, generator, self.painter.family), state[:, sites] >= 0)]
         new, forth = self.painter.sample_window(sites, order, state, T, mu, generator)
         back = self.painter.window_log_prob(sites, order, occ, state, T, mu)
-        log_a = -self._field_energy(new, mu, T) + self._field_energy(occ, mu, T) + back - forth
+        log_a = -reduced_energy(self.target, new, T, mu) + reduced_energy(self.target, occ, T, mu) + back - forth
         accepted = torch.rand(b, generator=generator, dtype=torch.float64).log() < log_a
         return torch.where(accepted[:, None], new, occ), accepted
-
-    def _field_energy(self, occ, mu, T) -> torch.Tensor:
-        h = self.target
-        return (h.energy(occ) - h.counts(occ) @ torch.as_tensor(mu, dtype=torch.float64)) / (h.kB * T)

@@ -10,6 +10,7 @@ import alloygen
 import alloygen.data
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.exact.enumeration import Enumeration
+from alloygen.generate import regenerate
 from alloygen.generate.annealed import anneal
 from alloygen.generate.outpaint import Outpainter, windows
 from alloygen.generate.regenerate import Regenerator
@@ -77,6 +78,14 @@ def test_a_target_of_the_models_own_size_is_plain_sampling():
     made = Outpainter(small, cell(2, 3)).draw(T, MU, 40, torch.Generator().manual_seed(2))
     occ, log_prob = draw(small, T, MU, 40, torch.Generator().manual_seed(2), batch=256)
     assert torch.equal(made.occ, occ) and torch.allclose(made.log_prob, log_prob, atol=1e-6)
+
+
+def test_a_skewed_cell_of_the_models_own_is_one_window():
+    """Out-painting wants repeats along the axes; plain sampling of a model's own cell must not."""
+    skew = alloygen.data.cuau().on([[2, 0, 0], [1, 2, 0], [0, 1, 2]])
+    m = MODELS["causal"](skew, {"T": [500, 1000], "mu": [[-0.1, 0.1]]}, width=16, depth=1, heads=2)
+    made = Outpainter(m, skew).draw(800.0, np.zeros(2), 5, torch.Generator().manual_seed(0))
+    assert made.occ.shape == (5, 8) and len(made.orders) == 1
 
 
 def test_a_stage_of_the_own_cell_is_the_own_stage():
@@ -185,7 +194,7 @@ def test_the_chi_square_sees_moves_without_the_ratio(monkeypatch):
     """Negative control: every proposal accepted."""
     painter = Outpainter(model(shape=(2, 3)), cell(2, 3))
     e, p, occ = exact_draws(painter.target, 4000, 0)
-    monkeypatch.setattr(Regenerator, "_field_energy", lambda self, occ, mu, T: torch.zeros(len(occ), dtype=torch.float64))
+    monkeypatch.setattr(regenerate, "reduced_energy", lambda h, occ, T, mu: torch.zeros(len(occ), dtype=torch.float64))
     monkeypatch.setattr(Outpainter, "window_log_prob", lambda *a: torch.full((4000,), 1e9, dtype=torch.float64))
     moves, generator = Regenerator(painter, [2, 3, 1]), torch.Generator().manual_seed(4)
     for _ in range(4):
