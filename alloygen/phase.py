@@ -146,11 +146,6 @@ class PhaseDiagram:
         """Hull vertices of each temperature and replica."""
         return [[lower_vertices(f) for f in many] for many in self._replica]
 
-    @property
-    def _per_atom(self) -> float:
-        """From dF/dn per site to a chemical potential per atom: the sites of the cell."""
-        return float(self.n_sites)
-
     def _at(self, T: float) -> int:
         near = int(np.abs(self.T - T).argmin())
         if abs(self.T[near] - T) > 1e-6:
@@ -218,7 +213,7 @@ class PhaseDiagram:
             found = [tangent_at(g, 0.5 * (r.a + r.b), v) for g, v in zip(self._replica[t], self._vertices[t], strict=True)]
             a, b, slope = (np.array(x, float) for x in zip(*found, strict=True))
             left, right = (np.hypot(v.std(ddof=1) * step, step / np.sqrt(12)) for v in (a, b))
-            mu, support = slope.std(ddof=1) * self._per_atom, float((b - a >= self.min_width).mean())
+            mu, support = slope.std(ddof=1) * self.n_sites, float((b - a >= self.min_width).mean())
             if np.isfinite(above).any():
                 k = int(inner[np.nanargmax(above)])
                 g = self._replica[t]
@@ -230,7 +225,7 @@ class PhaseDiagram:
             notes.append(f"{int((~np.isfinite(above)).sum())} compositions between were never visited")
         return {
             "T": self.T[t], "x_left": self.x[r.a], "x_left_stderr": left, "x_right": self.x[r.b], "x_right_stderr": right,
-            "mu": r.slope * self._per_atom, "mu_stderr": mu, "phase_left": self.phases[t, r.a], "phase_right": self.phases[t, r.b],
+            "mu": r.slope * self.n_sites, "mu_stderr": mu, "phase_left": self.phases[t, r.a], "phase_right": self.phases[t, r.b],
             "barrier": float(np.nanmax(above, initial=0.0)) * self.n_sites / kT,
             "significance": float(np.nanmax(above, initial=0.0)) / sigma if sigma > 0 else np.nan, "support": support, "effective_samples": ess,
             "reliable": not ess < MIN_ESS, "note": "; ".join(notes),

@@ -13,6 +13,7 @@ the estimates, such as the corner of a convex hull, gets an error bar.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -191,18 +192,8 @@ def from_mbar(mbar: MBAR, replicas: int = REPLICAS, seed: int = 0) -> Pool:
     Blocks are stretches of time of all states together, so that replica exchange is counted; a replica also moves the
     free energies in d(x), by one Newton step from its weights.
     """
-    log_g, energy, counts, share, factor = mbar.pooled(_Dirichlet(np.random.default_rng(seed), replicas))
+    log_g, energy, counts, share, factor = mbar.pooled(partial(_dirichlet, np.random.default_rng(seed), replicas))
     return Pool(log_g, energy, counts, factor, share, mbar.absolute)
-
-
-class _Dirichlet:
-    """Bootstrap factors on demand: (R, blocks)."""
-
-    def __init__(self, rng, replicas: int):
-        self.rng, self.replicas = rng, replicas
-
-    def __call__(self, blocks: int) -> np.ndarray:
-        return _dirichlet(self.rng, self.replicas, blocks)
 
 
 def _dirichlet(rng, replicas: int, blocks: int) -> np.ndarray:
