@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,7 @@ def sample(
     refine: str | None = None,
     effort: float = 1.0,
     stride=None,
+    average: int = 1,
     progress: bool = False,
 ) -> Ensemble:
     """Draw equilibrium configurations of an alloy at temperature T and chemical potentials mu.
@@ -106,6 +107,7 @@ def sample(
         blocks by Metropolis-Hastings, "mcmc" makes single flips; weights of the last two stay those of the draws. ``effort``
         multiplies the steps
     stride : steps between windows where the supercell is larger than the model's and is out-painted (:mod:`alloygen.generate.outpaint`)
+    average : weigh each draw by its likelihood averaged over this many paths, orders and translates: more even weights for more time
 
     A supercell larger than every model's is out-painted, window by window; ``ens.method`` says so. Returns an
     :class:`~alloygen.ensemble.Ensemble`; ``ens.method`` says how it was made.
@@ -132,7 +134,8 @@ def sample(
         if refine is not None:
             raise AlloygenError(f"expected a model for refine={refine!r}; Monte Carlo draws need no refinement")
         return _monte_carlo(target, atoms_map, T, potentials, int(n), seed, progress, known)
-    return _neural(model, target, atoms_map, T, potentials, int(n), seed, order, batch, progress, known, refine, effort, stride)
+    drawing = _Drawing(order or trained_family(model), batch, stride, average, refine, effort, progress)
+    return _neural(model, target, atoms_map, T, potentials, int(n), seed, known, drawing)
 
 
 def mc(
@@ -395,43 +398,57 @@ def _site_row(model: Model, found: AtomsMap) -> np.ndarray | None:
 
 
 # ---------------------------------------------------------------------- drawing
-def _neural(model: Model, target, atoms_map, T, mu, n, seed, order, batch, progress, known, refine, effort, stride) -> Ensemble:
+@dataclass(frozen=True)
+class _Drawing:
+    """How a model draws and what follows; the arguments of ``sample``."""
+
+    family: str
+    batch: int
+    stride: object
+    average: int
+    refine: str | None
+    effort: float
+    progress: bool
+
+
+def _neural(model: Model, target, atoms_map, T, mu, n, seed, known, how: _Drawing) -> Ensemble:
     from alloygen.generate.outpaint import Outpainter
     from alloygen.generate.refine import refined
 
     _warn_outside(model, T, mu)
     generator = torch.Generator()
     generator.manual_seed(seed) if seed is not None else generator.seed()
-    family = order or trained_family(model)
     name = getattr(model, "metadata", {}).get("name", model.kind)
-    info = {"model": name, "fingerprint": target.fingerprint, "order": family, "seed": seed}
+    info = {"model": name, "fingerprint": target.fingerprint, "order": how.family, "seed": seed}
     grown = target.n_sites != model.hamiltonian.n_sites
-    if stride is not None and not grown:
-        raise AlloygenError(f"expected no stride for a supercell of the model's own size, got {stride!r}")
-    painter = Outpainter(model, target, stride, family=family)
+    if how.stride is not None and not grown:
+        raise AlloygenError(f"expected no stride for a supercell of the model's own size, got {how.stride!r}")
+    painter = Outpainter(model, target, how.stride, family=how.family)
 
     def plain(t, count):
-        if grown or known is not None:
-            made = painter.draw(t, mu, count, generator, known, batch, progress)
+        if grown or known is not None or how.average != 1:
+            made = painter.draw(t, mu, count, generator, known, how.batch, how.progress, how.average)
             return made.occ, made.log_prob
-        return draw(model, t, mu, count, generator, family=family, batch=batch, progress=progress)
+        return draw(model, t, mu, count, generator, family=how.family, batch=how.batch, progress=how.progress)
 
     method = "neural"
     if grown:
         source = model.hamiltonian.lattice
         method = f"neural, out-painted from {'x'.join(map(str, source.matrix.diagonal()))} cells"
         info["windows"] = len(painter.windows)
+    if how.average > 1:
+        info["average"] = how.average
     if known is not None:
         info["fixed"] = known >= 0
         if not grown:
             from alloygen.generate.conditional import log_p_fixed
 
             info["log_p_fixed"] = log_p_fixed(model, known, T, mu, generator=torch.Generator().manual_seed(seed or 0))
-    if refine is None:
+    if how.refine is None:
         occ, log_prob = plain(T, n)
         return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, atoms_map, info)
-    occ, log_prob, facts = refined(refine, painter, plain, T, mu, n, generator, effort, known)
-    return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, f"{method}, {refine}", atoms_map, {**info, **facts})
+    occ, log_prob, facts = refined(how.refine, painter, plain, T, mu, n, generator, how.effort, known)
+    return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, f"{method}, {how.refine}", atoms_map, {**info, **facts})
 
 
 def _warn_outside(model: Model, T: float, mu: np.ndarray) -> None:

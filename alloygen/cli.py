@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument("--fix", metavar="I=El,...", help="atoms that are held at a species: --fix 0=Au,5=Cu")
     q.add_argument("--refine", choices=("smc", "blocks", "mcmc"), help="anneal from a hotter condition, or move the draws afterwards")
     q.add_argument("--effort", type=float, default=1.0, help="multiplies the steps of --refine (default 1)")
+    q.add_argument("--average", type=int, default=1, help="average likelihoods over this many paths: more even weights (default 1)")
     _mc_parser(sub)
     _phase_diagram_parser(sub)
     q = sub.add_parser("train", help="train a model from a TOML configuration")
@@ -182,6 +183,7 @@ def _sample(args) -> int:
         fixed=fixed,
         refine=args.refine,
         effort=args.effort,
+        average=args.average,
         progress=not args.quiet,
     )
     print(ens)

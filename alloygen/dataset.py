@@ -16,6 +16,8 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.checkpoint import VERSION, read_tensors, write_tensors
 from alloygen.objectives.likelihood import heat_bath, symmetrised
 
+COOLING = ((4.0, 20), (2.0, 20), (1.4, 30), (1.0, 60))  # (T above that of the sample, sweeps) round foreign known sites
+
 
 @dataclass
 class Batch:
@@ -26,7 +28,7 @@ class Batch:
     mu: torch.Tensor
     order: torch.Tensor
     labels: torch.Tensor | None
-    given: torch.Tensor | None
+    given: torch.Tensor | None  # sites whose steps do not count
 
 
 class Dataset:
@@ -73,14 +75,37 @@ class Dataset:
             pick = torch.randint(len(moves), (n,), generator=generator)
             occ = torch.empty_like(occ).scatter_(1, moves[pick], occ)
         order = draw_orders(self.hamiltonian.lattice, config, n, generator)
-        given = None
+        T, mu, given = self.T[c], self.mu[c], None
         if config.known > 0:
-            given = orders.known_sets(self.hamiltonian.lattice, n, generator)
-            given &= torch.rand(n, 1, generator=generator) < config.known
-            order = orders.known_first(order, given)
-        T, mu = self.T[c], self.mu[c]
+            known = orders.known_sets(self.hamiltonian.lattice, n, generator)
+            known &= torch.rand(n, 1, generator=generator) < config.known
+            given = torch.zeros_like(known)
+            order = orders.known_first(order, known)
+            rows = round(n * config.known * config.foreign)
+            if rows:
+                given[:rows] = orders.known_sets(self.hamiltonian.lattice, 1, generator)
+                occ[:rows] = self._foreign(occ, T[:rows], mu[:rows], given[0], generator)
+                order = orders.known_first(order, given)
         labels = self._labels(occ, T, mu, order, config.label_images) if config.soft_labels else None
         return Batch(occ, T, mu, order, labels, given)
+
+    def _foreign(self, occ, T, mu, known, generator) -> torch.Tensor:
+        """The first len(T) of the configurations with the species of the last ones (every second one: random ones) on the ``known`` sites (N,),
+        and the other sites equilibrated around them by flips."""
+        from alloygen.montecarlo.chains import Chains
+
+        h, n = self.hamiltonian, len(T)
+        species = occ[-n:].clone()
+        species[::2] = h.random(len(species[::2]), generator)
+        start = torch.where(known, species, occ[:n])
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        if known.all():
+            return start
+        chains = Chains(h, T.numpy(), mu.numpy(), seed, occ=start, fixed=known.numpy())
+        for factor, sweeps in COOLING:
+            chains.beta[:] = 1.0 / (h.kB * chains.T * factor)
+            chains.step(sweeps)
+        return torch.from_numpy(chains.walkers.occ.astype(np.int64))
 
     def _labels(self, occ, T, mu, order, images: str) -> torch.Tensor:
         labels = heat_bath(self.hamiltonian, occ, T, mu)

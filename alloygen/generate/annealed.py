@@ -24,7 +24,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 
 @dataclass(frozen=True)
 class Annealed:
-    """occ (n, N) int64, energy (n,), log_w (n,) at the target; ness (K + 1,) along the path; resampled: number of times"""
+    """occ (n, N) int64, energy (n,), log_w (n,) at the target; ness (K + 1,) along the path; resampled: number of steps at which a group was"""
 
     occ: torch.Tensor
     energy: torch.Tensor
@@ -65,31 +65,34 @@ def anneal(hamiltonian: Hamiltonian, occ, log_w, path_T, path_mu, *, sweeps: int
             f"expected path_T (K + 1,), path_mu (K + 1, {len(hamiltonian.elements)}), one weight per sample and sweeps >= 0, got "
             f"{path_T.shape}, {path_mu.shape}, {n} weights of {len(occ)} samples and {sweeps}"
         )
-    if islands and (n % islands or n // islands < 2):
-        raise AlloygenError(f"expected islands that divide the {n} samples into groups of at least 2, got {islands}")
+    if islands:
+        require_islands(islands, n)
     mu = np.tile(path_mu[0], (n, 1))
     chains = Chains(hamiltonian, np.full(n, path_T[0]), mu, seed, occ=occ, fixed=fixed, threads=threads)
-    rng, resampled, found = np.random.default_rng(seed), 0, [ness(log_w)]
+    rng, times, found = np.random.default_rng(seed), 0, [ness(log_w)]
     beta = 1.0 / (hamiltonian.kB * path_T)
     for k in range(1, len(path_T)):
         walkers = chains.walkers
         energy, counts = walkers.energy, walkers.counts
         log_w -= (beta[k] - beta[k - 1]) * energy - counts @ (beta[k] * path_mu[k] - beta[k - 1] * path_mu[k - 1])
-        if islands:
-            resampled += _resample(chains, log_w, islands, rng)
+        rows = resampled(log_w, islands, rng) if islands else None
+        if rows is not None:
+            _take(chains, rows)
+            times += 1
         chains.T[:], chains.beta[:], chains.mu[:] = path_T[k], beta[k], path_mu[k]
         if sweeps:
             chains.step(sweeps)
         found.append(ness(log_w))
     occ = torch.from_numpy(chains.walkers.occ.astype(np.int64))
-    return Annealed(occ, hamiltonian.energy(occ), log_w, np.array(found), resampled)
+    return Annealed(occ, hamiltonian.energy(occ), log_w, np.array(found), times)
 
 
-def _resample(chains, log_w, islands: int, rng) -> int:
-    """Systematic resampling of the groups whose effective size is below half; each keeps its mean weight."""
-    from alloygen.montecarlo import moves
+def resampled(log_w, islands: int, rng) -> np.ndarray | None:
+    """Rows (n,) after systematic resampling of the groups whose effective size is below half, None where there are none.
 
-    size, rows, done = len(log_w) // islands, np.arange(len(log_w)), 0
+    ``log_w`` (n,) is changed: each such group keeps its mean weight, now that of all its rows.
+    """
+    size, rows, done = len(log_w) // islands, np.arange(len(log_w)), False
     for g in range(islands):
         here = slice(g * size, (g + 1) * size)
         part = log_w[here]
@@ -98,11 +101,21 @@ def _resample(chains, log_w, islands: int, rng) -> int:
         at = np.searchsorted(np.cumsum(normalized_weights(part)), (rng.random() + np.arange(size)) / size)
         rows[here] = g * size + np.minimum(at, size - 1)
         log_w[here] = log_mean_exp(part)
-        done += 1
-    if done:
-        walkers = chains.walkers
-        for name in ("occ", "energy", "counts"):
-            value = getattr(walkers, name)
-            value[:] = value[rows].copy()
-        moves.fill(chains.tables, walkers)
-    return done
+        done = True
+    return rows if done else None
+
+
+def require_islands(islands: int, n: int) -> None:
+    if isinstance(islands, bool) or int(islands) != islands or islands < 1 or n % islands or n // islands < 2:
+        raise AlloygenError(f"expected islands that divide the {n} samples into groups of at least 2, got {islands}")
+
+
+def _take(chains, rows) -> None:
+    """The walkers of ``rows`` in place of all; each keeps its random numbers."""
+    from alloygen.montecarlo import moves
+
+    walkers = chains.walkers
+    for name in ("occ", "energy", "counts"):
+        value = getattr(walkers, name)
+        value[:] = value[rows].copy()
+    moves.fill(chains.tables, walkers)

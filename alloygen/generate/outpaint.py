@@ -16,6 +16,7 @@ disordered phases. By default a few draws of a cell twice as long decide which o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -85,7 +86,8 @@ def reduced_energy(h: Hamiltonian, occ, T: float, mu) -> torch.Tensor:
 class Painted:
     """Configurations of a target with the likelihood of the path that made them.
 
-    occ (B, N) int64; log_prob (B,) float64; orders: for each window the order (B, M) of its sites, known ones first
+    occ (B, N) int64; log_prob (B,) float64; orders: for each window the order (B, M) of its sites, known ones first; none where log_prob
+    is an average over paths
     """
 
     occ: torch.Tensor
@@ -144,19 +146,29 @@ class Outpainter:
             self._rules[key] = spread[1] < spread[0]
         return self._rules[key]
 
-    def draw(self, T, mu, n: int, generator, known=None, batch: int = 256, progress: bool = False) -> Painted:
-        """n configurations at T (number) and mu (n_elements,); ``known`` (N,) species of fixed sites, -1 elsewhere."""
+    def draw(self, T, mu, n: int, generator, known=None, batch: int = 256, progress: bool = False, average: int = 1) -> Painted:
+        """n configurations at T (number) and mu (n_elements,); ``known`` (N,) species of fixed sites, -1 elsewhere.
+
+        With ``average`` = M paths the likelihood is that of the mixture of M equally probable ones, the path that was drawn and M - 1 others:
+
+            log q(x) = log (1/M) sum_m q_m(x),     m: orders, and translates of the cell where nothing is fixed
+
+        Weights exp(-u - log q) stay exact and get more even, as the path drawn is no longer the only one that x could have come by (multiple
+        importance sampling: Veach and Guibas, SIGGRAPH 1995).
+        """
+        if isinstance(average, bool) or int(average) != average or average < 1:
+            raise AlloygenError(f"expected average, the number of paths, as an integer of at least 1, got {average!r}")
         parts = []
-        with tqdm(total=n * len(self.windows), desc="out-painting", unit="window", disable=not progress) as bar:
+        with tqdm(total=n * len(self.windows) * average, desc="out-painting", unit="window", disable=not progress) as bar:
             for start in range(0, n, batch):
-                parts.append(self._draw(T, mu, min(batch, n - start), generator, known, bar))
+                made = self._draw(T, mu, min(batch, n - start), generator, known, bar)
+                parts.append(made if average == 1 else self._averaged(made, T, mu, int(average), generator, known, bar))
         orders = [torch.cat(o) for o in zip(*(p.orders for p in parts), strict=True)]
         return Painted(torch.cat([p.occ for p in parts]), torch.cat([p.log_prob for p in parts]), orders)
 
     def _draw(self, T, mu, b, generator, known, bar) -> Painted:
-        state = torch.full((b, self.target.n_sites), -1) if known is None else torch.as_tensor(known).expand(b, -1).clone()
-        log_prob, orders = torch.zeros(b, dtype=torch.float64), []
-        for sites, order, new in self._steps(state, b, generator):
+        state, log_prob, orders = self.blank(b, known), torch.zeros(b, dtype=torch.float64), []
+        for sites, order, new in self.steps(state, generator):
             orders.append(order)
             if new:
                 occ, gained = self.sample_window(sites, order, state, T, mu, generator)
@@ -165,10 +177,38 @@ class Outpainter:
             bar.update(b)
         return Painted(state, log_prob, orders)
 
-    def _steps(self, state, b, generator):
-        """(sites, order (B, M), number of new sites) of each window, as ``state`` fills."""
+    def _averaged(self, made: Painted, T, mu, average: int, generator, known, bar) -> Painted:
+        """The same draws with the likelihood of a mixture of paths; moved by a random translation, so that the path drawn is any of them."""
+        b, log_prob = len(made.occ), [made.log_prob]
+        for _ in range(average - 1):
+            blank = self.blank(b, known)
+            orders = []
+            for _, order, new in self.steps(blank, generator):
+                orders.append(order)
+                blank.scatter_(1, order[:, order.shape[1] - new :], 0)
+            log_prob.append(self.log_prob(self._moved(made.occ, generator, known), T, mu, orders, known))
+            bar.update(b * len(self.windows))
+        total = torch.logsumexp(torch.stack(log_prob), 0) - math.log(average)
+        return Painted(self._moved(made.occ, generator, known), total, [])
+
+    def _moved(self, occ, generator, known) -> torch.Tensor:
+        """Each configuration (B, N) moved by a random translation; as it is where sites are fixed."""
+        if known is not None:
+            return occ
+        lattice = self.target.lattice
+        cells = lattice.offsets[:: lattice.n_sublattices]
+        cells = cells[torch.randint(len(cells), (len(occ),), generator=generator).numpy()]
+        sublattice = np.broadcast_to(lattice.sublattice, (len(occ), lattice.n_sites))
+        return torch.gather(occ, 1, torch.as_tensor(lattice.index(lattice.offsets + cells[:, None], sublattice)))
+
+    def blank(self, b: int, known=None) -> torch.Tensor:
+        """(B, N) of the target where nothing is decided (-1) but the ``known`` (N,) sites."""
+        return torch.full((b, self.target.n_sites), -1) if known is None else torch.as_tensor(known).expand(b, -1).clone()
+
+    def steps(self, state, generator):
+        """(sites, order (B, M), number of new sites) of each window, as the caller fills ``state``."""
         for sites in self.windows:
-            own = trained_orders(self.model, b, generator, self.family)
+            own = trained_orders(self.model, len(state), generator, self.family)
             known = (state[:, sites] >= 0)
             order = sites[known_first(own, known)]
             yield sites, order, int((~known[0]).sum())
@@ -176,7 +216,7 @@ class Outpainter:
     def log_prob(self, occ, T, mu, orders, known=None) -> torch.Tensor:
         """Log-likelihood (B,) of occupations along the path of ``orders``, as :meth:`draw` returned it."""
         b = len(occ)
-        state = torch.full_like(occ, -1) if known is None else torch.as_tensor(known).expand(b, -1).clone()
+        state = self.blank(b, known)
         total = torch.zeros(b, dtype=torch.float64)
         for sites, order in zip(self.windows, orders, strict=True):
             new = int((state[0, sites] < 0).sum())

@@ -16,28 +16,31 @@ from alloygen.generate.outpaint import Outpainter, reduced_energy
 from alloygen.generate.regenerate import Regenerator
 
 HOTTER = (1.0, 1.2, 1.5)
-PILOT, STEPS, SWEEPS, BLOCK_MOVES = 32, 60, 20, 20
+PILOT, STEPS, BLOCK_MOVES, SWEEPS = 32, 2000, 20, 200
 
 
 def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generator, effort: float, known) -> tuple:
-    """(occ, log_prob, facts) of n samples; ``plain(T, count)`` draws. log_prob is such that -u - log_prob is the log-weight."""
+    """(occ, log_prob, facts) of n samples; ``plain(T, count)`` draws. log_prob is such that -u - log_prob is the log-weight.
+
+    how : "smc" (STEPS temperatures, one sweep of flips each), "blocks" (BLOCK_MOVES) or "mcmc" (SWEEPS), each times ``effort``
+    """
     h = painter.target
     fixed = None if known is None else known >= 0
     u = lambda occ, t: reduced_energy(h, occ, t, mu)  # noqa: E731
     seed = int(torch.randint(2**31, (1,), generator=generator))
     if how == "smc":
-        def annealed(start, count, steps, sweeps):
+        def annealed(start, count, steps):
             occ, log_prob = plain(start, count)
+            steps = steps if start > T else 0
             path = 1.0 / np.linspace(1.0 / start, 1.0 / T, steps + 1)
-            return anneal(h, occ, (-u(occ, start) - log_prob).numpy(), path, np.tile(np.asarray(mu, float), (steps + 1, 1)), sweeps=sweeps,
+            return anneal(h, occ, (-u(occ, start) - log_prob).numpy(), path, np.tile(np.asarray(mu, float), (steps + 1, 1)), sweeps=1,
                           seed=seed, threads=torch.get_num_threads(), fixed=fixed)  # fmt: skip
 
         steps, hottest = max(1, round(STEPS * effort)), painter.model.ranges["T"][1]
         starts = sorted({min(T * factor, hottest) for factor in HOTTER if T * factor <= hottest or factor == 1.0} | {max(hottest, T)})
-        pilots = [annealed(t, PILOT, max(1, steps // 3) if t > T else 1, SWEEPS if t > T else 0).ness[-1] for t in starts]
-        start = starts[int(np.argmax(pilots))]  # where a few draws end with the most even weights
-        made = annealed(start, n, steps if start > T else 1, max(1, round(SWEEPS * effort)))
-        facts = {"annealed_from": start, "annealing_steps": steps, "ness_before": float(made.ness[0])}
+        start = starts[int(np.argmax([annealed(t, PILOT, steps).ness[-1] for t in starts]))]  # where a few draws end with the most even weights
+        made = annealed(start, n, steps)
+        facts = {"annealed_from": start, "annealing_steps": len(made.ness) - 1, "ness_before": float(made.ness[0])}
         return made.occ, -u(made.occ, T) - torch.from_numpy(made.log_w), facts
     occ, log_prob = plain(T, n)
     log_w = -u(occ, T) - log_prob
@@ -48,7 +51,7 @@ def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generato
             accepted.append(float(taken.double().mean()))
         facts = {"acceptance": float(np.mean(accepted)), "block_moves": len(accepted)}
     else:
-        sweeps = max(1, round(10 * SWEEPS * effort))
+        sweeps = max(1, round(SWEEPS * effort))
         condition = np.full(2, float(T))
         occ = anneal(h, occ, np.zeros(n), condition, np.tile(np.asarray(mu, float), (2, 1)), sweeps=sweeps, seed=seed,
                      threads=torch.get_num_threads(), fixed=fixed).occ  # fmt: skip

@@ -1,5 +1,7 @@
 """Out-painting, regeneration and annealing against enumeration, on models that know little: exactness must not need a good model."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,11 @@ import alloygen.data
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.exact.enumeration import Enumeration
 from alloygen.generate import regenerate
+from alloygen.generate import sequential as sequential_module
 from alloygen.generate.annealed import anneal
 from alloygen.generate.outpaint import Outpainter, windows
 from alloygen.generate.regenerate import Regenerator
+from alloygen.generate.sequential import sequential
 from alloygen.hamiltonian.ising import ising
 from alloygen.models import MODELS
 from alloygen.orders import known_sets
@@ -125,6 +129,104 @@ def test_known_sites_are_kept_and_condition_the_rest(name):
     assert (np.abs(ours - exact)[free] < 4.5 * error[free]).all()
     plain = np.exp(-u) / np.exp(-u).sum() @ np.asarray(e.occ)
     assert (np.abs(ours - plain)[free] > 4.5 * error[free]).any()  # it is not the law without the condition
+
+
+# ---------------------------------------------------------------------- averaged likelihoods, and resampling along the windows
+@pytest.mark.parametrize("known", [None, [1, 0]])
+@pytest.mark.parametrize("name", PAINTERS)
+def test_averaged_likelihoods_keep_the_weights_exact_and_even_them(name, known):
+    """Z, and the law of one site that a translation would move, with fixed sites and without."""
+    painter, cold, n = PAINTERS[name](), T, 4000
+    h, e = painter.target, Enumeration(painter.target)
+    held = np.full(h.n_sites, -1)
+    if known is not None:
+        held[[1, 6]] = known
+    given = None if known is None else held
+    u_all = (np.asarray(e.energy) - np.asarray(e.counts) @ MU) / cold
+    rows = ((held < 0) | (np.asarray(e.occ) == held)).all(1)
+    z = np.exp(-u_all[rows]).sum()
+    spread = {}
+    for average in (1, 8):
+        made = painter.draw(cold, MU, n, torch.Generator().manual_seed(1), given, average=average)
+        assert given is None or (made.occ[:, [1, 6]] == torch.tensor(known)).all()
+        u = ((h.energy(made.occ) - h.counts(made.occ) @ torch.as_tensor(MU)) / cold).numpy()
+        w = np.exp(-u - made.log_prob.numpy())
+        assert abs(w.mean() - z) < 4 * w.std() / np.sqrt(n)
+        f = made.occ[:, 0].numpy()
+        exact = (np.exp(-u_all[rows]) @ np.asarray(e.occ)[rows, 0]) / z
+        assert abs((w * (f - exact)).mean()) < 4.5 * (w * (f - exact)).std() / np.sqrt(n) + 1e-12
+        spread[average] = np.var(np.log(w))
+    assert known is not None or spread[8] < 0.9 * spread[1]  # fixed sites leave orders only to average over
+    # negative control: the likeliest path alone is no likelihood
+    made = painter.draw(cold, MU, n, torch.Generator().manual_seed(2), given)
+    again = [made.log_prob]
+    for _ in range(7):
+        blank, orders = painter.blank(n, given), []
+        for _, order, new in painter.steps(blank, torch.Generator().manual_seed(len(again))):
+            orders.append(order)
+            blank.scatter_(1, order[:, order.shape[1] - new :], 0)
+        again.append(painter.log_prob(made.occ, cold, MU, orders, given))
+    u = (h.energy(made.occ) - h.counts(made.occ) @ torch.as_tensor(MU)) / cold
+    w = torch.exp(-u - torch.stack(again).amax(0)).numpy()
+    assert abs(w.mean() - z) > 4 * w.std() / np.sqrt(n)
+
+
+@pytest.mark.parametrize("known", [None, [1, 0]])
+@pytest.mark.parametrize("name", ["physics of the target", "the model's own torus", "masked model", "two axes, wrapping round"])
+def test_resampling_along_the_windows_is_unbiased(name, known):
+    """Z at T = 2 over 100 islands of 40, resampled after most windows."""
+    painter, cold, islands = PAINTERS[name](), 2.0, 100
+    h, e = painter.target, Enumeration(painter.target)
+    held = np.full(h.n_sites, -1)
+    if known is not None:
+        held[[1, 6]] = known
+    u = (np.asarray(e.energy) - np.asarray(e.counts) @ MU) / cold
+    target = float(logsumexp(-u[((held < 0) | (np.asarray(e.occ) == held)).all(1)]))
+    made = sequential(painter, cold, MU, 40 * islands, torch.Generator().manual_seed(0), islands, None if known is None else held)
+    w = np.exp(made.log_w - target).reshape(islands, -1).mean(1)
+    assert made.resampled and abs(w.mean() - 1) < 4 * w.std(ddof=1) / np.sqrt(islands)
+    z = made.log_z()
+    assert abs(z.value - target) < 4 * z.stderr and z.stderr == pytest.approx(w.std(ddof=1) / w.mean() / 10)
+    wrong = dataclasses.replace(made, log_w=made.log_w * 0.9).log_z()
+    assert abs(wrong.value - target) > 4 * wrong.stderr  # negative control: a tenth of the cost forgotten
+
+
+def test_resampling_that_forgets_the_mean_weight_is_seen(monkeypatch):
+    """Negative control: groups start again from weight 1."""
+    painter = PAINTERS["physics of the target"]()
+    target = -Enumeration(painter.target).at(1.2, MU).phi * 8 / 1.2
+    whole = sequential_module.resampled
+
+    def forget(log_w, islands, rng):
+        rows = whole(log_w, islands, rng)
+        if rows is not None:
+            log_w[:] = 0
+        return rows
+
+    monkeypatch.setattr(sequential_module, "resampled", forget)
+    z = sequential(painter, 1.2, MU, 4000, torch.Generator().manual_seed(0), 100).log_z()
+    assert abs(z.value - target) > 4 * z.stderr
+
+
+def test_without_resampling_the_weights_are_those_of_the_path():
+    """Decided clusters, window by window, add up to the energy of the whole."""
+    painter = PAINTERS["two axes, wrapping round"]()
+    h = painter.target
+    made = painter.draw(T, MU, 40, torch.Generator().manual_seed(0))
+    state, total = painter.blank(40), np.full(40, h.constant)
+    site_mu = h.site_mu(torch.as_tensor(MU)[None])[0]
+    for sites in painter.windows:
+        after = state.clone()
+        after[:, sites] = made.occ[:, sites]
+        total += sequential_module._cost(h, after, state, site_mu)
+        state = after
+    assert total == pytest.approx((h.energy(made.occ) - h.counts(made.occ) @ torch.as_tensor(MU)).numpy())
+
+
+@pytest.mark.parametrize("islands", [0, 3, 64, True])
+def test_islands_that_do_not_divide_are_told(islands):
+    with pytest.raises(AlloygenError, match="groups of at least 2"):
+        sequential(PAINTERS["physics of the target"](), T, MU, 64, torch.Generator(), islands)
 
 
 # ---------------------------------------------------------------------- windows
