@@ -94,6 +94,7 @@ class TrainingConfig:
     orders : weights of the order families; images : the symmetry images that they are moved by
     known : fraction of samples with a random known set in front
     foreign : share of these whose known sites hold species of another condition, or random ones; the rest is equilibrated around them
+    marginals : count the steps of known sites (of the sample itself) as well, so that log p(x_fixed) of one pass is learned
     soft_labels : train on heat-bath conditionals; label_images : average them over these symmetry images
     floor : the share of frozen conditions in the batches, see ``dataset.Dataset``
     """
@@ -116,6 +117,7 @@ class TrainingConfig:
     images: str = "translations"
     known: float = 0.0
     foreign: float = 0.0
+    marginals: bool = False
     soft_labels: bool = True
     label_images: str = "translations"
     floor: float = 0.2
@@ -285,7 +287,7 @@ def _training_rules(t: TrainingConfig) -> list:
         (t.lr > 0, "training.lr", "a number above 0", t.lr),
         (0 <= t.ema < 1, "training.ema", "a number in [0, 1)", t.ema),
         (0 <= t.known <= 1, "training.known", "a fraction in [0, 1]", t.known),
-        (0 <= t.foreign <= 1, "training.foreign", "a fraction in [0, 1]", t.foreign),
+        (0 <= t.foreign <= (t.known > 0), "training.foreign", "a fraction in [0, 1], and training.known above 0 where it is not 0", t.foreign),
         (t.images in IMAGES, "training.images", f"one of {IMAGES}", t.images),
         (t.label_images in IMAGES, "training.label_images", f"one of {IMAGES}", t.label_images),
         (families, "training.orders", f"weights >= 0 of families among {FAMILIES}", t.orders),

@@ -79,7 +79,7 @@ class Dataset:
         if config.known > 0:
             known = orders.known_sets(self.hamiltonian.lattice, n, generator)
             known &= torch.rand(n, 1, generator=generator) < config.known
-            given = torch.zeros_like(known)
+            given = torch.zeros_like(known) if config.marginals else known.clone()
             order = orders.known_first(order, known)
             rows = round(n * config.known * config.foreign)
             if rows:
@@ -99,7 +99,7 @@ class Dataset:
         species[::2] = h.random(len(species[::2]), generator)
         start = torch.where(known, species, occ[:n])
         seed = int(torch.randint(2**31, (1,), generator=generator))
-        if known.all():
+        if not (~known.numpy() & (h.lattice.n_species > 1)).any():
             return start
         chains = Chains(h, T.numpy(), mu.numpy(), seed, occ=start, fixed=known.numpy())
         for factor, sweeps in COOLING:

@@ -6,6 +6,7 @@ import re
 import signal
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from small_systems import FCC, SYSTEMS, awaken, generator, hamiltonian, random_expansion, randomise
@@ -14,6 +15,7 @@ from alloygen import tasks, training
 from alloygen.config import load_config
 from alloygen.dataset import Dataset, make_data
 from alloygen.errors import AlloygenError, CheckpointError, ConfigError, LatticeMismatch
+from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.io.checkpoint import load_model, read_tensors
@@ -110,6 +112,45 @@ def test_batches_hold_symmetry_images_of_the_samples(name):
     torch.testing.assert_close(averaged.sum(2), torch.ones(400, h.n_sites).double())
     front = torch.gather(batch.given, 1, batch.order).int()
     assert (front.diff(dim=1) <= 0).all() and 0 < front.sum() < front.numel()  # known sites come first
+
+
+@pytest.mark.parametrize("name", ["cuau-2x2x2", "ising-3"])
+def test_the_rest_is_equilibrated_round_foreign_known_sites(name):
+    """Known species that the law hardly ever has, and every free site by the exact conditional given them."""
+    h, n = hamiltonian(name), 3000
+    T, mu = SYSTEMS[name].conditions()
+    T, mu = T[:1] * 1.5, mu[:1]
+    dataset = Dataset(h, T, mu, torch.zeros(1, 1, h.n_sites, dtype=torch.int8), floor=0.5)  # one sample: all sites alike
+    e, settings = Enumeration(h), load_config(config(batch=n, known=1.0, foreign=1.0, label_images="none")).training
+    u = (np.asarray(e.energy) - np.asarray(e.counts) @ mu[0].numpy()) / (h.kB * float(T))
+    occ, z, plain = np.asarray(e.occ), [], []
+    for seed in range(8):
+        batch = dataset.batch(settings, generator(seed))
+        held = batch.given[0].numpy()
+        assert (batch.given == batch.given[0]).all()
+        front = torch.gather(batch.given, 1, batch.order).int()
+        assert (front.diff(dim=1) <= 0).all()
+        for pattern in np.unique(batch.occ.numpy()[:, held], axis=0)[:3]:
+            ours = batch.occ.numpy()[(batch.occ.numpy()[:, held] == pattern).all(1)]
+            same = (occ[:, held] == pattern).all(1)
+            if held.all() or len(ours) < 100:
+                continue
+            for law, found in ((np.where(same, np.exp(-u), 0), z), (np.exp(-u), plain)):
+                mean = law @ occ / law.sum()
+                free = ~held & (mean * (1 - mean) > 1e-2)
+                found.extend((ours.mean(0) - mean)[free] / np.sqrt((mean * (1 - mean))[free] / len(ours)))
+    assert len(z) > 20 and 0.6 < np.std(z) < 1.4 and np.abs(z).max() < 5
+    assert np.std(plain) > 2  # negative control: it is not the law without the known sites
+    dataset.batch(load_config(config(batch=8, known=1.0, foreign=0.5)).training, generator(99))
+
+
+def test_steps_of_known_sites_count_where_marginals_are_learned():
+    h, (T, mu) = hamiltonian("cuau-2x2x2"), SYSTEMS["cuau-2x2x2"].conditions()
+    dataset = Dataset(h, T, mu, torch.zeros(len(T), 1, 8, dtype=torch.int8), floor=0.5)
+    counted = [dataset.batch(load_config(config(batch=200, known=1.0, **k)).training, generator()) for k in ({}, {"marginals": True})]
+    assert counted[0].given.any() and not counted[1].given.any() and torch.equal(counted[0].order, counted[1].order)
+    mixed = dataset.batch(load_config(config(batch=200, known=0.5, foreign=0.5, marginals=True)).training, generator(1))
+    assert not mixed.given[50:].any()
 
 
 def test_half_and_half_is_the_whole_bit_for_bit(whole, tmp_path):

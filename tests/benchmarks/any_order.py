@@ -3,7 +3,9 @@
 conditional : CuAu 2x2x4, random and adversarial fixed sets: log p(x_fixed) against enumeration
 cuau        : CuAu 4x4x4 -> 4x4x8, 30 conditions, out-painted and after annealing, against the Monte Carlo reference
 rules       : the paper's windows (the model's own torus) beside physics of the target, by stride
+average     : likelihoods averaged over paths: NESS and cost
 ising       : Ising 10x10 -> 15x15 and 20x20 at h = 0 against Kaufman
+windows     : Ising 10x10 -> 40x40: plain weights beside resampling along the windows
 blocks      : block regeneration beside single flips, CuAu 4x4x8 at 500-800 K: independent samples per second
 large       : seconds for 100 configurations of 512 to 4096 sites
 """
@@ -20,49 +22,91 @@ import numpy as np
 import torch
 from ase.build import bulk
 from scipy.special import logsumexp
+from scipy.stats import chisquare
 
 import alloygen
 import alloygen.data
 from alloygen.ensemble import Ensemble
 from alloygen.estimate import chains as markov
 from alloygen.estimate.order import long_range_order
+from alloygen.estimate.weights import log_mean_exp, ness
 from alloygen.exact.enumeration import Enumeration
 from alloygen.exact.ising import kaufman_free_energy
-from alloygen.generate.conditional import constraint
-from alloygen.generate.outpaint import Outpainter
+from alloygen.generate.annealed import anneal
+from alloygen.generate.conditional import constraint, log_p_fixed
+from alloygen.generate.outpaint import Outpainter, reduced_energy
 from alloygen.generate.refine import refined
 from alloygen.generate.regenerate import Regenerator
-from alloygen.progress import tqdm
+from alloygen.generate.sequential import sequential
 
 RESULTS = Path(__file__).parent / "results" / "any_order"
 CONDITIONS = [(T, m) for T in (200, 400, 600, 800, 1000, 1200) for m in (-0.12, -0.06, 0.0, 0.06, 0.0724)]
 
 
 def conditional(quick: bool) -> dict:
-    """log p of fixed sets: exact constraint free energies by importance weights, and the model's own marginal in one pass."""
+    """log p of fixed sets against enumeration, and chi-square of the law of the rest."""
     n, atoms = (1_000 if quick else 10_000), bulk("Cu", a=3.8).repeat((2, 2, 4))
     table = Enumeration(alloygen.data.cuau().on((2, 2, 4)))
-    rng = np.random.default_rng(0)
+    occ, rng = np.asarray(table.occ), np.random.default_rng(0)
     sets = [dict(zip(rng.choice(16, k, replace=False).tolist(), rng.choice(["Cu", "Au"], k).tolist(), strict=True)) for k in (1, 2, 4, 6, 8, 12)]
     sets += [dict.fromkeys(range(8), "Cu"), dict.fromkeys(range(8), "Au"), {k: ("Cu", "Au")[k % 2] for k in range(12)}]  # no phase has these
-    worst, rows = 0.0, []
-    print(f"\nfixed sets of CuAu 2x2x4, {n} draws: log p(x_fixed), exact | importance weights | the model's marginal, one pass")
+    rows, chi = [], []
+    print(f"\nfixed sets of CuAu 2x2x4: log p(x_fixed), exact | importance weights, {n} draws (NESS) | annealed, {n // 4} draws (NESS) | the model's "
+          "marginal, one pass | chi-square p-value of the rest (of the draws without weights)")  # fmt: skip
     for T, dmu in ((400, -0.05), (700, 0.06), (1000, 0.03)):
-        free = alloygen.sample(atoms, T, {"Au": dmu}, n=n, seed=1)
+        at = dict(T=T, mu={"Au": dmu})
+        free = alloygen.sample(atoms, **at, n=n, seed=1)
         u = (np.asarray(table.energy) - np.asarray(table.counts) @ np.array([0.0, dmu])) / free.kT
         for fixed in sets[:: 2 if quick else 1]:
-            held = alloygen.sample(atoms, T, {"Au": dmu}, n=n, fixed=fixed, seed=2)
-            log_p, _ = constraint(held, free)
-            mask = (np.asarray(table.occ)[:, list(fixed)] == [("Cu", "Au").index(s) for s in fixed.values()]).all(1)
-            true = float(logsumexp(-u[mask]) - logsumexp(-u))
-            one = held.info["log_p_fixed"]
-            worst = max(worst, abs(log_p.value - true))
-            rows.append([true, log_p.value, log_p.stderr, one.value, held.ness])
-            print(f"{T:5} K dmu {dmu:+.2f} {len(fixed):3} fixed: {true:9.4f} | {log_p!s:>14} NESS {held.ness:.3f} | {one.value:9.4f}")
-    z = np.array([(r[1] - r[0]) / r[2] for r in rows])
-    one = np.array([abs(r[3] - r[0]) for r in rows])
-    print(f"largest error {worst:.4f} nats (target 0.02), z std {z.std():.2f}; one pass: median error {np.median(one):.3f}, largest {one.max():.2f}")
-    return {"largest": worst, "z_std": float(z.std()), "one_pass_median": float(np.median(one)), "one_pass_largest": float(one.max())}
+            held = alloygen.sample(atoms, **at, n=n, fixed=fixed, seed=2)
+            cooled = alloygen.sample(atoms, **at, n=n // 4, fixed=fixed, seed=3, refine="smc")
+            log_p, smc = constraint(held, free)[0], constraint(cooled, free)[0]
+            mask = (occ[:, list(fixed)] == [("Cu", "Au").index(s) for s in fixed.values()]).all(1)
+            true, one = float(logsumexp(-u[mask]) - logsumexp(-u)), held.info["log_p_fixed"]
+            law = np.exp(-u[mask] - logsumexp(-u[mask]))
+            keep = rng.random(n) < held.weights / held.weights.max()  # rejection: draws of the exact law
+            chi.append([chi_square(held.occ.numpy()[rows_], occ[mask], law) for rows_ in (keep, slice(None))])
+            rows.append([true, log_p.value, log_p.stderr, one.value, held.ness, smc.value, smc.stderr, cooled.ness])
+            print(f"{T:5} K dmu {dmu:+.2f} {len(fixed):3} fixed: {true:9.4f} | {log_p!s:>14} ({held.ness:.3f}) | {smc!s:>14} ({cooled.ness:.3f}) | {one.value:9.4f} | "
+                  f"{chi[-1][0]:.3f} ({chi[-1][1]:.0e})", flush=True)  # fmt: skip
+    r, chi = np.array(rows), np.array(chi)
+    error = np.abs(r[:, [1, 5, 3]] - r[:, :1])
+    z = (r[:, [1, 5]] - r[:, :1]) / r[:, [2, 6]]
+    out = {"rows": rows, "weights": float(error[:, 0].max()), "annealed": float(error[:, 1].max()), "z_std": z.std(0).tolist(),
+           "one_pass_median": float(np.median(error[:, 2])), "one_pass_largest": float(error[:, 2].max()), "chi_square": chi.tolist()}  # fmt: skip
+    natural = one_pass(table, 60)
+    out |= {"natural_median": float(np.median(natural)), "natural_90": float(np.quantile(natural, 0.9))}
+    print(f"largest error (target 0.02 nats): weights {out['weights']:.4f}, annealed {out['annealed']:.4f}; z std {z.std(0).round(2).tolist()}; one pass: median "
+          f"{out['one_pass_median']:.3f}, largest {out['one_pass_largest']:.2f}, for sets as the law has them median {out['natural_median']:.3f}, nine in ten below "
+          f"{out['natural_90']:.3f}; chi-square: smallest p {chi[:, 0].min():.3f} of {len(chi)}, {(chi[:, 0] < 0.05).sum()} below 0.05; without weights "
+          f"{(chi[:, 1] < 0.05).sum()} below 0.05")  # fmt: skip
+    return out
+
+
+def one_pass(table, n: int) -> np.ndarray:
+    """|error| (3 n,) of the model's marginal in one pass, for random sites of configurations drawn from the exact law."""
+    model, occ, rng, out = alloygen.load("cuau_2x2x4"), np.asarray(table.occ), np.random.default_rng(1), []
+    for T, dmu in ((400.0, -0.05), (700.0, 0.06), (1000.0, 0.03)):
+        mu = np.array([0.0, dmu])
+        u = (np.asarray(table.energy) - np.asarray(table.counts) @ mu) / (model.hamiltonian.kB * T)
+        p = np.exp(-u - logsumexp(-u))
+        for row in rng.choice(len(p), n, p=p / p.sum()):
+            sites = rng.choice(16, rng.integers(1, 13), replace=False)
+            known = torch.full((16,), -1)
+            known[sites] = torch.as_tensor(occ[row, sites]).long()
+            exact = np.log(p[(occ[:, sites] == occ[row, sites]).all(1)].sum())
+            out.append(abs(log_p_fixed(model, known, T, mu).value - exact))
+    return np.array(out)
+
+
+def chi_square(drawn, occ, law) -> float:
+    """p-value that the drawn configurations follow ``law`` over ``occ``, states expected less than 8 times taken together."""
+    bits = 2 ** np.arange(occ.shape[1])
+    row = np.argsort(occ @ bits)
+    seen = np.bincount(row[np.searchsorted((occ @ bits)[row], drawn @ bits)], minlength=len(law)).astype(float)
+    big = law * len(drawn) >= 8
+    seen, expected = np.append(seen[big], seen[~big].sum()), np.append(law[big], law[~big].sum()) * len(drawn)
+    return float(chisquare(seen[expected > 0], expected[expected > 0]).pvalue) if (expected > 0).sum() > 1 else 1.0
 
 
 def reference_phi(reference, T: float, dmu: float, kB: float) -> float:
@@ -146,21 +190,103 @@ def rules(quick: bool) -> dict:
     return out
 
 
+def cooled(L: int, temperatures, n: int, sweeps: int, average: int, seed: int) -> list:
+    """log-weights (n,) at each of the falling temperatures: draws at the hottest one that the model knows, annealed through all of them."""
+    torch.set_num_threads(1)
+    model = alloygen.load("ising_10x10")
+    h, hot, mu, out = model.hamiltonian.expansion.on((L, L, 1)), model.ranges["T"][1], np.zeros(2), []
+    made = Outpainter(model, h).draw(hot, mu, n, torch.Generator().manual_seed(seed), average=average)
+    occ, log_w = made.occ, (-reduced_energy(h, made.occ, hot, mu) - made.log_prob).numpy()
+    for T in temperatures:
+        path = 1.0 / np.linspace(1.0 / hot, 1.0 / T, sweeps + 1)
+        moved = anneal(h, occ, log_w, path, np.zeros((sweeps + 1, 2)), sweeps=1, seed=seed + int(1000 * T))
+        occ, log_w, hot = moved.occ, moved.log_w, T
+        out.append(log_w)
+    return out
+
+
 def ising(quick: bool) -> dict:
-    """Free energies of 15x15 and 20x20 from the 10x10 model, h = 0."""
-    out, n, temperatures = {}, 128 if quick else 512, np.arange(1.5, 3.51, 0.5 if quick else 0.2)
+    """Free energies of 15x15 and 20x20 from the 10x10 model, h = 0: draws at each T, and draws at T = 3.6 annealed through all T."""
+    out, n, temperatures = {}, 128 if quick else 512, np.arange(1.5, 3.51, 0.5 if quick else 0.2).round(1)
+    falling, many, sweeps, average = temperatures[::-1], 100 if quick else 4000, 100 if quick else 1000, 4
     for L in (15, 20):
+        start = time.time()
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            plain = list(pool.map(plain_weights, [L] * len(falling), falling, [n] * len(falling), range(len(falling))))
+            middle = time.time()
+            halves = list(pool.map(cooled, [L] * 2, [falling] * 2, [many] * 2, [sweeps] * 2, [average] * 2, (101, 202)))
+        print(f"\nIsing 10x10 -> {L}x{L}: F - Kaufman (1e-4 J/site) and NESS, {n} draws at each T ({middle - start:.0f} s) | {2 * many} draws at 3.6, likelihoods "
+              f"averaged over {average} paths, annealed ({time.time() - middle:.0f} s)")  # fmt: skip
         rows = []
-        print(f"\nIsing 10x10 -> {L}x{L}, {n} draws: F - Kaufman (1e-4 J/site) and NESS, before | after annealing")
-        tasks = [("ising_10x10", (L, L, 1), float(T), np.zeros(2), n, 1.0 if quick else 3.0) for T in temperatures]
-        for T, r in zip(temperatures, side_by_side(tasks), strict=True):
-            true = kaufman_free_energy(L, float(T))
-            rows.append([r[0] - true, r[1], r[2], r[4] - true, r[5], r[6]])
-            print(f"  T {T:.1f}: {1e4 * rows[-1][0]:+8.2f} +- {1e4 * r[1]:.2f}  {r[2]:.3f} ({r[3]:.0f} s) | {1e4 * rows[-1][3]:+8.2f} +- {1e4 * r[5]:.2f}  {r[6]:.3f} "
-                  f"from {r[8]:.2f} ({r[7]:.0f} s)", flush=True)  # fmt: skip
+        for k, T in enumerate(falling):
+            rows.append([float(T)])
+            for log_w in (plain[k], np.concatenate([half[k] for half in halves])):
+                share = ness(log_w)
+                rows[-1] += [-T * log_mean_exp(log_w) / L**2 - kaufman_free_energy(L, float(T)), T * np.sqrt((1 / share - 1) / len(log_w)) / L**2, share]
+            print("  T {:.1f}: {:+8.2f} +- {:.2f}  {:.3f} | {:+8.2f} +- {:.2f}  {:.3f}".format(*(np.array(rows[-1]) * [1, 1e4, 1e4, 1, 1e4, 1e4, 1])), flush=True)
         r = np.array(rows)
-        print(f"largest error: before {abs(r[:, 0]).max():.1e} (target 2e-3), after {abs(r[:, 3]).max():.1e} (target 2e-4)")
-        out[L] = {"rows": rows, "before": float(abs(r[:, 0]).max()), "after": float(abs(r[:, 3]).max())}
+        print(f"largest error: before {abs(r[:, 1]).max():.1e} (target 2e-3), after {abs(r[:, 4]).max():.1e} (target 2e-4); NESS {r[:, 3].min():.2f} to "
+              f"{r[:, 3].max():.2f}, then {r[:, 6].min():.2f} to {r[:, 6].max():.2f}")  # fmt: skip
+        out[L] = {"rows": rows, "before": float(abs(r[:, 1]).max()), "after": float(abs(r[:, 4]).max())}
+    return out
+
+
+def plain_weights(L: int, T: float, n: int, seed: int) -> np.ndarray:
+    """log-weights (n,) of out-painted draws at T and h = 0."""
+    torch.set_num_threads(1)
+    model = alloygen.load("ising_10x10")
+    h, mu = model.hamiltonian.expansion.on((L, L, 1)), np.zeros(2)
+    made = Outpainter(model, h).draw(float(T), mu, n, torch.Generator().manual_seed(seed))
+    return (-reduced_energy(h, made.occ, float(T), mu) - made.log_prob).numpy()
+
+
+def windows(quick: bool) -> dict:
+    """Large cells, plain weights beside resampling along the windows: F of Ising 40x40 against Kaufman."""
+    n, L, rows = 64 if quick else 512, 40, []
+    model = alloygen.load("ising_10x10")
+    painter = Outpainter(model, model.hamiltonian.expansion.on((L, L, 1)))
+    temperatures = (3.5, 2.7) if quick else (3.5, 3.1, 2.7, 2.3, 1.9, 1.5)
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        plain = list(pool.map(plain_weights, [L] * len(temperatures), temperatures, [n] * len(temperatures), range(len(temperatures))))
+        along = list(pool.map(resampled_z, [L] * len(temperatures), temperatures, [n] * len(temperatures), range(len(temperatures))))
+    print(f"\nIsing 10x10 -> {L}x{L}, {len(painter.windows)} windows, {n} draws: F - Kaufman (1e-4 J/site), plain weights (NESS) | resampled along the windows")
+    for T, log_w, z in zip(temperatures, plain, along, strict=True):
+        true, share = kaufman_free_energy(L, T), ness(log_w)
+        rows.append([T, -T * log_mean_exp(log_w) / L**2 - true, T * np.sqrt((1 / share - 1) / n) / L**2, share, -T * z[0] / L**2 - true, T * z[1] / L**2])
+        print("  T {:.1f}: {:+8.2f} +- {:.2f} ({:.3f}) | {:+8.2f} +- {:.2f}".format(*(np.array(rows[-1]) * [1, 1e4, 1e4, 1, 1e4, 1e4])))
+    return {"rows": rows}
+
+
+def resampled_z(L: int, T: float, n: int, seed: int) -> tuple:
+    """(log Z, its error) by sequential Monte Carlo along the windows, 16 islands."""
+    torch.set_num_threads(1)
+    model = alloygen.load("ising_10x10")
+    painter = Outpainter(model, model.hamiltonian.expansion.on((L, L, 1)))
+    z = sequential(painter, T, np.zeros(2), n, torch.Generator().manual_seed(seed), islands=16).log_z()
+    return z.value, z.stderr
+
+
+def average(quick: bool) -> dict:
+    """NESS and cost by the number of paths that likelihoods are averaged over."""
+    torch.set_num_threads(1)
+    n, paths, out = 64 if quick else 512, (1, 2, 4, 8), {}
+    print(f"\nNESS of {n} draws by paths averaged over {paths}; seconds; variance of log Z times seconds, over that of one path")
+    for name, shape, at in (("ising_10x10", (15, 15, 1), [(3.5, 0.0), (2.3, 0.0)]), ("cuau_4x4x4", (4, 4, 4), [(700, 0.0)]),
+                            ("cuau_4x4x4", (4, 4, 8), [(600, 0.05), (700, 0.0), (1000, 0.0)])):  # fmt: skip
+        model = alloygen.load(name)
+        painter = Outpainter(model, model.hamiltonian.expansion.on(shape))
+        for T, dmu in at:
+            mu, found, seconds = np.array([0.0, dmu]), [], []
+            painter.rule(T, mu) if painter.physics is None else None
+            for m in paths:
+                start = time.time()
+                made = painter.draw(T, mu, n, torch.Generator().manual_seed(0), average=m)
+                seconds.append(time.time() - start)
+                found.append(weighted(painter.target, made.occ, made.log_prob, T, mu).ness)
+            cost = (1 / np.array(found) - 1) * np.array(seconds)
+            out[f"{name} -> {shape}, {T}, {dmu}"] = {"ness": found, "seconds": seconds}
+            print(f"{name:>12} -> {'x'.join(map(str, shape)):>7} at {T}, {dmu}: {np.round(found, 3).tolist()}  {np.round(seconds, 1).tolist()} s  {(cost / cost[0]).round(2).tolist()}",
+                  flush=True)  # fmt: skip
     return out
 
 
@@ -223,7 +349,8 @@ def large(quick: bool) -> dict:
     return out
 
 
-PARTS = {"conditional": conditional, "cuau": cuau, "rules": rules, "ising": ising, "blocks": blocks, "large": large}
+PARTS = {"conditional": conditional, "cuau": cuau, "rules": rules, "average": average, "ising": ising, "windows": windows, "blocks": blocks,
+         "large": large}  # fmt: skip
 
 
 def main() -> None:
@@ -234,10 +361,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"figures{'_quick' if args.quick else ''}.json"
-    out = json.loads(path.read_text()) if path.exists() else {}
-    for name in tqdm(args.only, desc="parts", disable=True):
-        out[name] = PARTS[name](args.quick)
-        path.write_text(json.dumps(out, indent=1))
+    for name in args.only:
+        found = PARTS[name](args.quick)
+        others = json.loads(path.read_text()) if path.exists() else {}  # parts may run side by side
+        path.write_text(json.dumps({**others, name: found}, indent=1))
     print(f"\nwrote {path}")
 
 
