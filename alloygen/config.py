@@ -29,6 +29,7 @@ class DataConfig:
 
     T and mu are lists of numbers or of {from, to, step} tables; mu is per element after the first, for a binary simply
     the list of mu(last) - mu(first). ``samples`` per condition, ``sweeps`` apart, after ``burn`` rounds of ``sweeps``.
+    ``grown`` = [3, 3, 1]: samples of a cell so many times as large as well, whose windows teach out-painting (``training.grown``).
     """
 
     T: list = field(default_factory=list)
@@ -37,6 +38,7 @@ class DataConfig:
     sweeps: int = 10
     burn: int = 300
     seed: int = 0
+    grown: list = field(default_factory=list)
 
 
 @dataclass
@@ -94,6 +96,7 @@ class TrainingConfig:
     orders : weights of the order families; images : the symmetry images that they are moved by
     known : fraction of samples with a random known set in front
     foreign : share of these whose known sites hold species of another condition, or random ones; the rest is equilibrated around them
+    grown : share of the steps that learn windows of the larger cell ``data.grown`` ("causal" only)
     marginals : count the steps of known sites (of the sample itself) as well, so that log p(x_fixed) of one pass is learned
     soft_labels : train on heat-bath conditionals; label_images : average them over these symmetry images
     floor : the share of frozen conditions in the batches, see ``dataset.Dataset``
@@ -118,6 +121,7 @@ class TrainingConfig:
     known: float = 0.0
     foreign: float = 0.0
     marginals: bool = False
+    grown: float = 0.0
     soft_labels: bool = True
     label_images: str = "translations"
     floor: float = 0.2
@@ -217,7 +221,8 @@ def _check(c: Config) -> None:
     if objective not in OBJECTIVES:
         raise ConfigError(f"training.objective: expected one of {tuple(OBJECTIVES)}, got {objective!r}")
     where = _data_rules(c.data) if objective == "likelihood" else _walk_rules(c)
-    for ok, key, expected, got in [*_system_rules(c.system), *where, *_model_rules(c), *_training_rules(c.training)]:
+    rules = [*_system_rules(c.system), *where, *_model_rules(c), *_training_rules(c.training), *_grown_rules(c)]
+    for ok, key, expected, got in rules:
         if not ok:
             raise ConfigError(f"{key}: expected {expected}, got {got!r}")
 
@@ -234,6 +239,18 @@ def _data_rules(d: DataConfig) -> list:
         (len(expand(d.mu)) > 0, "data.mu", "a list of chemical potentials", d.mu),
         (d.samples >= 1 and d.sweeps >= 1 and d.burn >= 0, "data", "samples >= 1, sweeps >= 1, burn >= 0", d),
     ]
+
+
+def _grown_rules(c: Config) -> list:
+    grown, share = c.data.grown, c.training.grown
+    whole = not grown or (len(grown) == 3 and all(isinstance(n, int) and n >= 1 for n in grown) and max(grown) >= 2)
+    ready = c.training.objective == "likelihood" and c.model.kind == "causal" and len(grown) == 3 and np.ndim(c.system.repeats) == 1
+    return [
+        (whole, "data.grown", "three whole numbers of at least 1, one of them 2 or more, such as [3, 3, 1]", grown),
+        (0 <= share <= 1, "training.grown", "a fraction in [0, 1]", share),
+        (share == 0 or ready, "training.grown", 'the objective "likelihood", a "causal" model, three system.repeats and data.grown where it is not 0',
+         (share, c.training.objective, c.model.kind, c.system.repeats, grown)),
+    ]  # fmt: skip
 
 
 def _walk_rules(c: Config) -> list:

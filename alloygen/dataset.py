@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 from alloygen import orders
 from alloygen.config import Config, expand
 from alloygen.errors import AlloygenError
+from alloygen.generate.outpaint import repeats, windows
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.checkpoint import VERSION, read_tensors, write_tensors
+from alloygen.lattice import Lattice
 from alloygen.objectives.likelihood import heat_bath, symmetrised
 
 COOLING = ((4.0, 20), (2.0, 20), (1.4, 30), (1.0, 60))  # (T above that of the sample, sweeps) round foreign known sites
@@ -29,6 +32,7 @@ class Batch:
     order: torch.Tensor
     labels: torch.Tensor | None
     given: torch.Tensor | None  # sites whose steps do not count
+    known: torch.Tensor | None = None  # (B, N) of a larger cell: what is decided when the window of ``order`` is, -1 elsewhere
 
 
 class Dataset:
@@ -66,16 +70,20 @@ class Dataset:
         entropy = torch.stack(out)
         return entropy / entropy.max().clamp_min(1e-12)
 
-    def batch(self, config, generator: torch.Generator) -> Batch:
-        n = config.batch
+    def _images(self, n: int, generator: torch.Generator):
+        """(occ (n, N), T (n,), mu (n, n_elements)): samples of random conditions, moved by random symmetries."""
         c = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         k = torch.randint(self.occ.shape[1], (n,), generator=generator)
         occ = self.occ[c, k].long()
         for moves in self.moves:
             pick = torch.randint(len(moves), (n,), generator=generator)
             occ = torch.empty_like(occ).scatter_(1, moves[pick], occ)
+        return occ, self.T[c], self.mu[c]
+
+    def batch(self, config, generator: torch.Generator) -> Batch:
+        n, given = config.batch, None
+        occ, T, mu = self._images(n, generator)
         order = draw_orders(self.hamiltonian.lattice, config, n, generator)
-        T, mu, given = self.T[c], self.mu[c], None
         if config.known > 0:
             known = orders.known_sets(self.hamiltonian.lattice, n, generator)
             known &= torch.rand(n, 1, generator=generator) < config.known
@@ -117,6 +125,35 @@ class Dataset:
         return symmetrised(labels, occ, order, group)
 
 
+class GrownDataset(Dataset):
+    """Samples of a larger cell, whose windows are learned: each as it stands when the windows before it are decided, at any stride from
+    half of the model's cell. Nothing beyond is invented: edges are open, and what lies outside is what the law has there."""
+
+    def __init__(self, source: Lattice, hamiltonian: Hamiltonian, T, mu, occ, floor: float):
+        super().__init__(hamiltonian, T, mu, occ, floor)
+        self.source, sites, decided = source, [], []
+        have, want = repeats(source), repeats(hamiltonian.lattice)
+        choices = [range(1, 2) if w == h else range(max(h // 2, 1), h + 1) for h, w in zip(have, want, strict=True)]
+        for stride in product(*choices):
+            before = np.zeros(hamiltonian.n_sites, dtype=bool)
+            for window in windows(source, hamiltonian.lattice, stride):
+                if not before[window].all():
+                    sites.append(window)
+                    decided.append(before.copy())
+                before[window] = True
+        self.sites, self.decided = torch.as_tensor(np.array(sites)), torch.as_tensor(np.array(decided))
+
+    def batch(self, config, generator: torch.Generator) -> Batch:
+        n = config.batch
+        occ, T, mu = self._images(n, generator)
+        pick = torch.randint(len(self.sites), (n,), generator=generator)
+        sites, decided = self.sites[pick], self.decided[pick]
+        own = orders.known_first(draw_orders(self.source, config, n, generator), torch.gather(decided, 1, sites))
+        order = torch.gather(sites, 1, own)
+        labels = heat_bath(self.hamiltonian, occ, T, mu, order) if config.soft_labels else None
+        return Batch(occ, T, mu, order, labels, decided, torch.where(decided, occ, -1))
+
+
 def draw_orders(lattice, config, n: int, generator: torch.Generator) -> torch.Tensor:
     """n orders (n, N) of the families that ``config.orders`` weighs, moved by the images that it names."""
     families = sorted(config.orders)
@@ -132,6 +169,19 @@ def draw_orders(lattice, config, n: int, generator: torch.Generator) -> torch.Te
 
 def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> Dataset:
     """Replica-exchange samples of the configured grid; kept in ``path`` and read back when they fit."""
+    return Dataset(hamiltonian, *_samples(hamiltonian, config, config.data.samples, path, progress), config.training.floor)
+
+
+def make_grown_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> GrownDataset:
+    """The same on the cell ``data.grown`` times as large, with fewer samples: about as many sites in all."""
+    d, source = config.data, hamiltonian.lattice
+    large = hamiltonian.expansion.on(tuple(int(a * b) for a, b in zip(repeats(source), d.grown, strict=True)))
+    samples = max(1, d.samples * source.n_sites // large.n_sites)
+    return GrownDataset(source, large, *_samples(large, config, samples, path, progress), config.training.floor)
+
+
+def _samples(hamiltonian: Hamiltonian, config: Config, samples: int, path: Path, progress: bool):
+    """(T (C,), mu (C, n_elements), occ (C, samples, N)) of the grid, from ``path`` where it holds them."""
     from alloygen.montecarlo.sampling import replica_exchange
 
     d = config.data
@@ -139,16 +189,17 @@ def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bo
     if len(hamiltonian.elements) != 2:
         raise AlloygenError(f"expected a binary alloy for the grid data.mu, got the elements {hamiltonian.elements}")
     mu = np.column_stack([np.zeros(len(values)), values])
-    key = json.dumps([hamiltonian.fingerprint, hamiltonian.lattice.to_dict(), vars(d)], sort_keys=True)
+    settings = {**vars(d), "samples": samples}
+    key = json.dumps([hamiltonian.fingerprint, hamiltonian.lattice.to_dict(), settings], sort_keys=True)
     if path.exists():
         tensors, meta = read_tensors(path)
         if meta.get("key") == key:
-            return Dataset(hamiltonian, tensors["T"], tensors["mu"], tensors["occ"], config.training.floor)
+            return tensors["T"], tensors["mu"], tensors["occ"]
     s = replica_exchange(
         hamiltonian,
         T,
         mu,
-        d.samples,
+        samples,
         sweeps=d.sweeps,
         burn=d.burn,
         seed=d.seed,
@@ -158,4 +209,4 @@ def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bo
     )
     tensors = {"T": torch.as_tensor(s.T), "mu": torch.as_tensor(s.mu), "occ": torch.as_tensor(s.occ)}
     write_tensors(path, tensors, {"format": "alloygen samples", "version": VERSION, "key": key})
-    return Dataset(hamiltonian, s.T, s.mu, s.occ, config.training.floor)
+    return s.T, s.mu, s.occ

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from alloygen.config import Config, expand, mu_ranges
-from alloygen.dataset import Dataset, draw_orders, make_data
+from alloygen.dataset import Dataset, GrownDataset, draw_orders, make_data, make_grown_data
 from alloygen.errors import ConfigError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.masked import MaskedLaw
@@ -51,19 +51,29 @@ class Task(ABC):
 class Likelihood(Task):
     """Any-order maximum likelihood on Monte Carlo samples."""
 
-    def __init__(self, config: Config, dataset: Dataset):
+    def __init__(self, config: Config, dataset: Dataset, grown: GrownDataset | None = None):
         super().__init__()
-        self.config, self.dataset = config.training, dataset
+        self.config, self.dataset, self.grown, self.stage = config.training, dataset, grown, None
 
     def draw(self, model, generator):
-        batch = self.dataset.batch(self.config, generator)
+        source = self.dataset
+        if self.grown is not None and float(torch.rand((), generator=generator)) < self.config.grown:
+            source = self.grown
+        batch = source.batch(self.config, generator)
         drawn = dict(vars(batch))
         if isinstance(model, MaskedLaw):
             drawn["depth"] = random_depth(batch.order, generator, batch.given)
+            del drawn["known"]
         return {k: None if v is None else v.to(self.config.device) for k, v in drawn.items()}
 
     def rows(self, model, **part):
-        return masked_likelihood(model, **part) if "depth" in part else likelihood(model, **part)[0]
+        if "depth" in part:
+            return masked_likelihood(model, **part)
+        if part["known"] is None:
+            return likelihood(model, **part)[0]
+        if self.stage is None:
+            self.stage = model.stage(self.grown.hamiltonian)
+        return likelihood(model, **part, stage=self.stage)[0]
 
     def validation(self):
         return self.dataset.T, self.dataset.mu
@@ -166,5 +176,6 @@ def make_task(config: Config, hamiltonian: Hamiltonian, path: Path, progress: bo
     """The task of a configuration; Monte Carlo data, where it needs them, are kept in ``path``."""
     objective = config.training.objective
     if objective == "likelihood":
-        return Likelihood(config, make_data(hamiltonian, config, path, progress))
+        grown = make_grown_data(hamiltonian, config, path.with_name("grown.safetensors"), progress) if config.training.grown else None
+        return Likelihood(config, make_data(hamiltonian, config, path, progress), grown)
     return {"reinforce": Reinforce, "marginal": Marginal}[objective](config, hamiltonian)

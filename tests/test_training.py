@@ -13,12 +13,14 @@ from small_systems import FCC, SYSTEMS, awaken, generator, hamiltonian, random_e
 
 from alloygen import tasks, training
 from alloygen.config import load_config
-from alloygen.dataset import Dataset, make_data
+from alloygen.dataset import Dataset, GrownDataset, make_data, make_grown_data
 from alloygen.errors import AlloygenError, CheckpointError, ConfigError, LatticeMismatch
 from alloygen.exact.enumeration import Enumeration
+from alloygen.generate.outpaint import Outpainter
 from alloygen.hamiltonian.ising import ising
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.io.checkpoint import load_model, read_tensors
+from alloygen.models.causal import CausalModel
 from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.likelihood import heat_bath, likelihood
 from alloygen.tasks import Likelihood, make_task
@@ -151,6 +153,61 @@ def test_steps_of_known_sites_count_where_marginals_are_learned():
     assert counted[0].given.any() and not counted[1].given.any() and torch.equal(counted[0].order, counted[1].order)
     mixed = dataset.batch(load_config(config(batch=200, known=0.5, foreign=0.5, marginals=True)).training, generator(1))
     assert not mixed.given[50:].any()
+
+
+@pytest.mark.parametrize("repeats, times", [((2, 2, 4), (1, 1, 2)), ((2, 2, 4), (2, 2, 1))])
+def test_windows_of_a_larger_cell_as_painting_meets_them(repeats, times):
+    """Windows of every stride, decided sites first, labels the heat bath of the larger cell; and the loss is the likelihood of what is new."""
+    expansion = hamiltonian("cuau-2x2x2").expansion
+    source, large = expansion.on(repeats), expansion.on(tuple(a * b for a, b in zip(repeats, times, strict=True)))
+    T, mu = torch.tensor([500.0, 900.0]).double(), torch.tensor([[0.0, 0.03], [0.0, -0.02]]).double()
+    occ = torch.stack([large.random(3, generator(c)) for c in range(2)]).to(torch.int8)
+    data = GrownDataset(source.lattice, large, T, mu, occ, floor=0.5)
+    for sites, decided in zip(data.sites, data.decided, strict=True):
+        assert len(set(sites.tolist())) == source.n_sites and not decided[sites].all()
+    met = {tuple(d.tolist()) for d in data.decided}
+    assert (np.zeros(large.n_sites, dtype=bool) == np.array(sorted(met))[0]).all() and len(met) > 2
+    batch = data.batch(load_config(config(batch=300)).training, generator())
+    assert batch.order.shape == (300, source.n_sites) and batch.labels.shape[:2] == (300, source.n_sites)
+    front = torch.gather(batch.given, 1, batch.order).int()
+    assert (front.diff(dim=1) <= 0).all() and torch.equal(batch.known >= 0, batch.given)
+    assert (batch.known[batch.given] == batch.occ[batch.given]).all()
+    full = heat_bath(large, batch.occ, batch.T, batch.mu)
+    torch.testing.assert_close(batch.labels, torch.gather(full, 1, batch.order[..., None].expand(-1, -1, full.shape[2])))
+    model = CausalModel(source, {"T": [400, 1000], "mu": [[-0.1, 0.1]]}, width=16, depth=1, heads=2)
+    stage = model.stage(large)
+    loss, _ = likelihood(model, batch.occ, batch.T, batch.mu, batch.order, None, batch.given, batch.known, stage)
+    again = -model.log_prob(batch.occ, batch.T, batch.mu, batch.order, batch.known, stage)
+    torch.testing.assert_close(loss, again)
+    painter = Outpainter(model, large, physics=True)
+    row = next(k for k in range(300) if batch.given[k].any())
+    pick = (data.decided == batch.given[row]).all(1) & (torch.sort(data.sites, 1).values == torch.sort(batch.order[row]).values).all(1)
+    window = data.sites[pick][0]
+    ours = painter.window_log_prob(window, batch.order[row][None], batch.occ[row][None], batch.known[row][None], float(batch.T[row]), batch.mu[row].numpy())
+    assert float(ours) == pytest.approx(-float(again[row].detach()), abs=1e-4)
+
+
+def test_windows_of_a_larger_cell_are_learned(tmp_path):
+    """They are likelier after training than before it, the run resumes bit for bit, and bad settings are told."""
+    made = config(steps=40, grown=0.5, orders={"sublattice": 1.0}) | {"data": {**BASE["data"], "grown": [1, 1, 2]}}
+    made["system"] = {"hamiltonian": "cuau", "repeats": [2, 2, 4]}
+    whole = train(made, tmp_path / "a", progress=False)
+    assert (tmp_path / "a" / "grown.safetensors").exists()
+    with pytest.raises(TrainingInterrupted):
+        train(made, tmp_path / "b", progress=False, stop_at=17)
+    assert same_weights(train(made, tmp_path / "b", progress=False), whole)
+    c = load_config(made)
+    h = expansion_from("cuau").on([2, 2, 4])
+    batch = vars(make_grown_data(h, c, tmp_path / "a" / "grown.safetensors", False).batch(c.training, generator(5)))
+    losses = []
+    for model in (new_model(c, h), load_model(whole)):
+        with torch.no_grad():
+            losses.append(float(likelihood(model, **batch, stage=model.stage(expansion_from("cuau").on([2, 2, 8])))[0].mean()))
+    assert losses[1] < losses[0] - 0.05
+    for wrong, says in (({"training": {**made["training"], "grown": 2.0}}, "training.grown"), ({"data": {**BASE["data"], "grown": [2, 2]}}, "data.grown"),
+                        ({"data": BASE["data"]}, "data.grown where it is not 0"), ({"model": {"kind": "arm", "network": "mlp"}}, "causal")):  # fmt: skip
+        with pytest.raises(ConfigError, match=says):
+            load_config({**made, **wrong})
 
 
 def test_half_and_half_is_the_whole_bit_for_bit(whole, tmp_path):

@@ -119,9 +119,9 @@ class Outpainter:
             raise LatticeMismatch(
                 f"expected a target of the model's Hamiltonian {model.hamiltonian.fingerprint}, got {target.fingerprint}"
             )
-        can = hasattr(model, "stage")
-        if physics and not can:
+        if physics and not hasattr(model, "stage"):
             raise AlloygenError(f"expected an order-causal model for physics of the target, got kind {model.kind!r}; leave physics out")
+        can = hasattr(model, "stage") and (physics or model.can_stage(target))
         self.model, self.target, self.stride, self.family = model, target, stride, family
         self.windows = torch.as_tensor(windows(model.hamiltonian.lattice, target.lattice, stride))
         grown = target.n_sites > model.hamiltonian.n_sites

@@ -153,10 +153,12 @@ class Hamiltonian:
         out = torch.zeros(len(occ), len(self.elements), dtype=torch.float64, device=occ.device)
         return out.scatter_add_(1, index, torch.ones_like(index, dtype=torch.float64))
 
-    def site_mu(self, mu: torch.Tensor) -> torch.Tensor:
-        """Chemical potential of each candidate species on each site, (B, N, S), from mu (B, n_elements)."""
-        table = torch.as_tensor(self.lattice.element_index[self.lattice.sublattice], device=mu.device)
-        return mu[:, table.clamp_min(0)]
+    def site_mu(self, mu: torch.Tensor, sites: torch.Tensor | None = None) -> torch.Tensor:
+        """Chemical potential of each candidate species on each site, (B, N, S), or on ``sites`` (B, Q), from mu (B, n_elements)."""
+        table = torch.as_tensor(self.lattice.element_index[self.lattice.sublattice], device=mu.device).clamp_min(0)
+        if sites is None:
+            return mu[:, table]
+        return torch.gather(mu[:, None].expand(-1, sites.shape[1], -1), 2, table[sites])
 
     # ------------------------------------------------------------------ energies
     def energy(self, occ: torch.Tensor) -> torch.Tensor:
@@ -182,15 +184,15 @@ class Hamiltonian:
             out.append(e)
         return torch.cat(out) if out else torch.zeros(0, dtype=torch.float64, device=occ.device)
 
-    def site_energies(self, occ: torch.Tensor) -> torch.Tensor:
-        """Energy (B, N, S) of each candidate species on each site, all other sites as they are.
+    def site_energies(self, occ: torch.Tensor, sites: torch.Tensor | None = None) -> torch.Tensor:
+        """Energy (B, N, S) of each candidate species on each site, or on ``sites`` (B, Q), all other sites as they are.
 
         Differences along S are exact energy changes of single substitutions; the heat-bath conditional of a site is
         softmax(-beta (site_energies - mu)).
         """
         occ = self.check(occ)
-        sites = torch.arange(self.n_sites, device=occ.device).repeat(len(occ), 1)
-        fields = self.fields(occ, torch.zeros_like(occ), sites, torch.ones_like(occ))
+        sites = torch.arange(self.n_sites, device=occ.device).repeat(len(occ), 1) if sites is None else sites
+        fields = self.fields(occ, torch.zeros_like(occ), sites, torch.ones_like(sites))
         return self.species_energies(fields, sites)
 
     def smallest_change(self, occ: torch.Tensor) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Model
 from alloygen.nn.causal import CausalTransformer
@@ -91,6 +92,11 @@ class CausalModel(Model):
                 sites = own.displacements[0][:, : self._config["neighbours"]]
                 self._stage = self._make_stage(self.hamiltonian, place(sites), place(np.arange(own.n_sites)))
             return self._stage
+        if not self.can_stage(hamiltonian):
+            raise LatticeMismatch(
+                f"expected a larger cell of which the model knows every kind of cluster, got {hamiltonian.lattice!r} for a model of {own!r}: "
+                "clusters of the model's cell close on themselves. Take a model of a larger cell, or physics=False."
+            )
         lattice = hamiltonian.lattice
         sites = np.empty((lattice.n_sites, own.n_sites - 1), dtype=np.int64)
         for b in range(own.n_sublattices):
@@ -100,6 +106,11 @@ class CausalModel(Model):
             sites[here] = lattice.index(lattice.offsets[here, None] + around, np.broadcast_to(sub, (len(here), len(sub))))
         torus = own.index(lattice.offsets, lattice.sublattice)
         return self._make_stage(hamiltonian, place(sites[:, : self._config["neighbours"]]), place(torus))
+
+    def can_stage(self, hamiltonian: Hamiltonian) -> bool:
+        """Whether the kinds of clusters on another cell are those that the model was made for."""
+        own = self.hamiltonian
+        return np.array_equal(own.channel_orbit, hamiltonian.channel_orbit) and np.array_equal(own.channel_function, hamiltonian.channel_function)
 
     def _make_stage(self, h: Hamiltonian, environment, torus) -> Stage:
         allowed = h.lattice.element_index[h.lattice.sublattice] >= 0

@@ -16,12 +16,13 @@ import torch
 from alloygen.hamiltonian.cluster import Hamiltonian
 
 
-def heat_bath(hamiltonian: Hamiltonian, occ, T, mu) -> torch.Tensor:
-    """Exact conditionals (B, N, S) of every site given all others: softmax(-beta (site_energies - mu))."""
+def heat_bath(hamiltonian: Hamiltonian, occ, T, mu, sites=None) -> torch.Tensor:
+    """Exact conditionals (B, N, S) of every site, or of ``sites`` (B, Q), given all others: softmax(-beta (site_energies - mu))."""
     beta = 1.0 / (hamiltonian.kB * T.double())
-    logits = -beta[:, None, None] * (hamiltonian.site_energies(occ) - hamiltonian.site_mu(mu.double()))
+    cost = hamiltonian.site_energies(occ, sites) - hamiltonian.site_mu(mu.double(), sites)
     allowed = torch.as_tensor(hamiltonian.lattice.element_index[hamiltonian.lattice.sublattice] >= 0, device=occ.device)
-    return torch.softmax(logits.masked_fill(~allowed, -torch.inf), dim=2)
+    allowed = allowed if sites is None else allowed[sites]
+    return torch.softmax((-beta[:, None, None] * cost).masked_fill(~allowed, -torch.inf), dim=2)
 
 
 def symmetrised(labels, occ, order, moves) -> torch.Tensor:
@@ -39,13 +40,14 @@ def symmetrised(labels, occ, order, moves) -> torch.Tensor:
     return (rows.view(b, -1, n, labels.shape[2]) * before[..., None]).sum(1)
 
 
-def likelihood(model, occ, T, mu, order, labels=None, given=None):
+def likelihood(model, occ, T, mu, order, labels=None, given=None, known=None, stage=None):
     """(loss (B,) in nats, log_prob (B,)) of occupations (B, N) along orders (B, N).
 
     labels : (B, N, S) soft targets by step; None takes the species drawn
     given : (B, N) bool, sites that are given and whose steps do not count
+    known, stage : of an order-causal model on a larger cell, whose orders (B, M) hold the sites of a window
     """
-    logp = model.log_conditionals(occ, T, mu, order)
+    logp = model.log_conditionals(occ, T, mu, order) if stage is None else model.log_conditionals(occ, T, mu, order, known, stage)
     hard = torch.gather(logp, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
     if labels is None:
         steps = -hard

@@ -257,6 +257,16 @@ def test_another_hamiltonian_or_kind_is_refused():
         Outpainter(model("arm", **MASKED), cell(2, 4), physics=True)
 
 
+def test_a_cell_that_closes_on_itself_knows_too_few_clusters():
+    """2x2x2 CuAu has no channel for every cluster of a larger cell: the torus serves, physics of the target is refused."""
+    small, large = (alloygen.data.cuau().on(r) for r in ((2, 2, 2), (2, 2, 4)))
+    m = MODELS["causal"](small, {"T": [500, 1000], "mu": [[-0.1, 0.1]]}, width=16, depth=1, heads=2)
+    made = Outpainter(m, large).draw(800.0, np.zeros(2), 5, torch.Generator().manual_seed(0))
+    assert made.occ.shape == (5, 16)
+    with pytest.raises(LatticeMismatch, match="every kind of cluster"):
+        Outpainter(m, large, physics=True)
+
+
 # ---------------------------------------------------------------------- moves that keep the law
 def exact_draws(h, n, seed):
     e = Enumeration(h)
