@@ -23,7 +23,6 @@ from alloygen.interrupt import interrupt_flag
 from alloygen.io.checkpoint import VERSION, read_tensors, save_model, write_tensors
 from alloygen.models import MODELS
 from alloygen.models.draw import trained_orders
-from alloygen.objectives.reinforce import reduced_energy
 from alloygen.tasks import Task, make_task, ranges_of
 
 
@@ -194,7 +193,7 @@ def log_weights(model, T, mu, generator, order=None) -> torch.Tensor:
     if order is None:
         order = trained_orders(model, len(T), generator)
     occ, log_prob = model.sample(T.to(model.device), mu.to(model.device), order.to(model.device), generator)
-    return -reduced_energy(h, occ.cpu(), T, mu) - log_prob.cpu()
+    return -h.reduced_energy(occ.cpu(), T, mu) - log_prob.cpu()
 
 
 def train(config, folder, *, resume: bool = True, progress: bool = True, stop_at: int | None = None) -> Path:

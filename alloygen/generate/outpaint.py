@@ -77,11 +77,6 @@ def repeats(lattice: Lattice) -> np.ndarray:
     return diagonal
 
 
-def reduced_energy(h: Hamiltonian, occ, T: float, mu) -> torch.Tensor:
-    """u = (E - mu.N) / kT of occupations (B, N) at T and mu (n_elements,), float64 (B,)."""
-    return (h.energy(occ) - h.counts(occ) @ torch.as_tensor(mu, dtype=torch.float64)) / (h.kB * T)
-
-
 @dataclass(frozen=True)
 class Painted:
     """Configurations of a target with the likelihood of the path that made them.
@@ -142,7 +137,7 @@ class Outpainter:
             h, spread = self.target.expansion.on(tuple(doubled.tolist())), []
             for physics in (False, True):
                 made = Outpainter(self.model, h, self.stride, physics, self.family).draw(T, mu, PILOT, torch.Generator().manual_seed(0))
-                spread.append(float((-reduced_energy(h, made.occ, T, mu) - made.log_prob).var()))
+                spread.append(float((-h.reduced_energy(made.occ, T, mu) - made.log_prob).var()))
             self._rules[key] = spread[1] < spread[0]
         return self._rules[key]
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from alloygen.generate.annealed import anneal
-from alloygen.generate.outpaint import Outpainter, reduced_energy
+from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.regenerate import Regenerator
 
 HOTTER = (1.0, 1.2, 1.5)
@@ -26,7 +26,7 @@ def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generato
     """
     h = painter.target
     fixed = None if known is None else known >= 0
-    u = lambda occ, t: reduced_energy(h, occ, t, mu)  # noqa: E731
+    u = lambda occ, t: h.reduced_energy(occ, t, mu)  # noqa: E731
     seed = int(torch.randint(2**31, (1,), generator=generator))
     if how == "smc":
         def annealed(start, count, steps):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from alloygen.errors import AlloygenError
-from alloygen.generate.outpaint import Outpainter, reduced_energy, repeats
+from alloygen.generate.outpaint import Outpainter, repeats
 from alloygen.models.draw import trained_orders
 from alloygen.orders import known_first
 
@@ -67,6 +67,6 @@ class Regenerator:
         order = sites[known_first(trained_orders(self.painter.model, b, generator, self.painter.family), state[:, sites] >= 0)]
         new, forth = self.painter.sample_window(sites, order, state, T, mu, generator)
         back = self.painter.window_log_prob(sites, order, occ, state, T, mu)
-        log_a = -reduced_energy(self.target, new, T, mu) + reduced_energy(self.target, occ, T, mu) + back - forth
+        log_a = -self.target.reduced_energy(new, T, mu) + self.target.reduced_energy(occ, T, mu) + back - forth
         accepted = torch.rand(b, generator=generator, dtype=torch.float64).log() < log_a
         return torch.where(accepted[:, None], new, occ), accepted

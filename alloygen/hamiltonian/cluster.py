@@ -172,6 +172,11 @@ class Hamiltonian:
             return torch.from_numpy(out)
         return self.energy_torch(occ)
 
+    def reduced_energy(self, occ: torch.Tensor, T, mu) -> torch.Tensor:
+        """u = (E - mu.N) / kT (B,), float64, at T (a number or (B,)) and mu (n_elements,) or (B, n_elements): p(x) = exp(-u) / Z."""
+        mu = torch.as_tensor(mu, dtype=torch.float64, device=occ.device)
+        return (self.energy(occ) - (self.counts(occ) * mu).sum(1)) / (self.kB * T)
+
     def energy_torch(self, occ: torch.Tensor, chunk: int = 256) -> torch.Tensor:
         """The same in plain torch: the path for other devices, and the check on the compiled one."""
         t = self._tables(occ.device)

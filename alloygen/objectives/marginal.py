@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from alloygen.objectives.reinforce import advantage, reduced_energy
+from alloygen.objectives.reinforce import advantage
 
 
 @dataclass
@@ -42,7 +42,7 @@ def draw(model, occ, T, mu, order, condition, generator, sites: int, floor: floa
     depth = torch.randint(n, (b,), generator=generator, device=generator.device).to(occ.device)
     with torch.no_grad():
         marginal = model.log_marginal(occ, T, mu, torch.ones_like(occ, dtype=torch.bool))
-    value = marginal + reduced_energy(model.hamiltonian, occ, T, mu)
+    value = marginal + model.hamiltonian.reduced_energy(occ, T, mu)
     first = torch.ones_like(condition, dtype=torch.bool)  # one row of each condition carries its anchor
     first[1:] = condition[1:] != condition[:-1]
     share = first.double() * (b / first.sum())

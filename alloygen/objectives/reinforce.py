@@ -12,13 +12,6 @@ from dataclasses import dataclass
 
 import torch
 
-from alloygen.hamiltonian.cluster import Hamiltonian
-
-
-def reduced_energy(hamiltonian: Hamiltonian, occ, T, mu) -> torch.Tensor:
-    """beta (E - mu.N) (B,), float64."""
-    return (hamiltonian.energy(occ) - (hamiltonian.counts(occ) * mu).sum(1)) / (hamiltonian.kB * T)
-
 
 def advantage(value: torch.Tensor, condition: torch.Tensor, floor: float | None = 0.0) -> torch.Tensor:
     """``value`` (B,) centred within each condition and divided by the larger of its standard deviation there and ``floor``.
@@ -60,7 +53,7 @@ class Draws:
 def draw(model, T, mu, order, condition, generator, floor: float | None = 0.0) -> Draws:
     """One batch x ~ q along ``order`` with the advantages of its conditions."""
     occ, log_prob = model.sample(T, mu, order, generator)
-    value = log_prob + reduced_energy(model.hamiltonian, occ, T, mu)
+    value = log_prob + model.hamiltonian.reduced_energy(occ, T, mu)
     return Draws(occ, T, mu, order, advantage(value, condition, floor), value)
 
 

@@ -34,7 +34,7 @@ from alloygen.exact.enumeration import Enumeration
 from alloygen.exact.ising import kaufman_free_energy
 from alloygen.generate.annealed import anneal
 from alloygen.generate.conditional import constraint, log_p_fixed
-from alloygen.generate.outpaint import Outpainter, reduced_energy
+from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.refine import refined
 from alloygen.generate.regenerate import Regenerator
 from alloygen.generate.sequential import sequential
@@ -196,7 +196,7 @@ def cooled(L: int, temperatures, n: int, sweeps: int, average: int, seed: int) -
     model = alloygen.load("ising_10x10")
     h, hot, mu, out = model.hamiltonian.expansion.on((L, L, 1)), model.ranges["T"][1], np.zeros(2), []
     made = Outpainter(model, h).draw(hot, mu, n, torch.Generator().manual_seed(seed), average=average)
-    occ, log_w = made.occ, (-reduced_energy(h, made.occ, hot, mu) - made.log_prob).numpy()
+    occ, log_w = made.occ, (-h.reduced_energy(made.occ, hot, mu) - made.log_prob).numpy()
     for T in temperatures:
         path = 1.0 / np.linspace(1.0 / hot, 1.0 / T, sweeps + 1)
         moved = anneal(h, occ, log_w, path, np.zeros((sweeps + 1, 2)), sweeps=1, seed=seed + int(1000 * T))
@@ -237,7 +237,7 @@ def plain_weights(L: int, T: float, n: int, seed: int) -> np.ndarray:
     model = alloygen.load("ising_10x10")
     h, mu = model.hamiltonian.expansion.on((L, L, 1)), np.zeros(2)
     made = Outpainter(model, h).draw(float(T), mu, n, torch.Generator().manual_seed(seed))
-    return (-reduced_energy(h, made.occ, float(T), mu) - made.log_prob).numpy()
+    return (-h.reduced_energy(made.occ, float(T), mu) - made.log_prob).numpy()
 
 
 def windows(quick: bool) -> dict:

@@ -37,7 +37,7 @@ def gradient() -> None:
     """Mean REINFORCE gradient on a 2x2 system against the gradient of KL(q || p) over all 16 states."""
     from alloygen.hamiltonian.ising import ising
     from alloygen.models.masked import AutoregressiveModel
-    from alloygen.objectives.reinforce import advantage, draw, reduced_energy
+    from alloygen.objectives.reinforce import advantage, draw
 
     h = ising(2, h=0.15)
     torch.manual_seed(0)
@@ -49,7 +49,7 @@ def gradient() -> None:
     every = torch.cartesian_prod(*[torch.arange(2)] * 4)
     at = lambda n: (torch.full((n,), 2.4).double(), torch.tensor([[0.0, 0.3]]).double().expand(n, -1), order.expand(n, -1))  # noqa: E731
     log_q, (T, mu, _) = net.log_prob(every, *at(16)), at(16)
-    value = log_q + reduced_energy(h, every, T, mu)
+    value = log_q + h.reduced_energy(every, T, mu)
     flat = lambda loss: torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)  # noqa: E731
                                    if g is not None])  # fmt: skip
     exact = flat((log_q.exp() * value).sum())

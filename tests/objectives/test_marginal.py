@@ -6,7 +6,7 @@ from small_systems import awaken, chi_square, enumeration, exact, generator, ham
 
 from alloygen.models.masked import MarginalizationModel, MaskedLaw
 from alloygen.objectives import marginal
-from alloygen.objectives.reinforce import advantage, reduced_energy
+from alloygen.objectives.reinforce import advantage
 
 NAME = "ising-3"
 T0, MU0 = 2.9, torch.tensor([0.0, -0.5]).double()
@@ -85,7 +85,7 @@ def test_marginals_of_everything_and_of_nothing():
     """log p of all sites is the Boltzmann weight: log p + beta H = -log Z; that of no site is 0."""
     occ, T, mu, _ = rows(20)
     everything = torch.ones_like(occ, dtype=torch.bool)
-    value = Exact().log_marginal(occ, T, mu, everything) + reduced_energy(hamiltonian(NAME), occ, T, mu)
+    value = Exact().log_marginal(occ, T, mu, everything) + hamiltonian(NAME).reduced_energy(occ, T, mu)
     assert value.std() < 1e-9
     assert Exact().log_marginal(occ, T, mu, ~everything).abs().max() < 1e-12
 
@@ -228,7 +228,7 @@ def test_a_draw_is_what_it_says():
     assert torch.equal(start, rows(n)[0])  # the batch that came in is left alone
     with torch.no_grad():
         log_p = net.log_marginal(d.occ, T, mu, torch.ones_like(d.occ, dtype=torch.bool))
-    torch.testing.assert_close(d.value, log_p + reduced_energy(h, d.occ, T, mu))
+    torch.testing.assert_close(d.value, log_p + h.reduced_energy(d.occ, T, mu))
     torch.testing.assert_close(d.advantage, advantage(d.value, condition))
     assert chi_square(torch.bincount(d.depth, minlength=9), torch.full((9,), n / 9)) > 1e-4  # every depth, none beyond
     assert d.anchor.nonzero().flatten().tolist() == [0, 300, 600] and d.anchor.mean() == 1  # one row of each condition
