@@ -27,13 +27,14 @@ from alloygen.progress import tqdm
 @dataclass(frozen=True)
 class Sequential:
     """occ (n, N) int64; log_w (n,), E[w] = Z; islands: groups of n / islands rows; ness (W,) after each window; resampled: windows at which a
-    group was."""
+    group was; kT in the energy unit."""
 
     occ: torch.Tensor
     log_w: np.ndarray
     islands: int
     ness: np.ndarray
     resampled: int
+    kT: float
 
     def log_z(self) -> Estimate:
         """log Z from the mean weight of all, its error from the spread of the islands."""
@@ -41,6 +42,11 @@ class Sequential:
         w = np.exp(means - means.max())
         error = w.std(ddof=1) / w.mean() / np.sqrt(self.islands) if self.islands > 1 else np.nan
         return Estimate(float(log_mean_exp(means)), float(error))
+
+    def phi(self) -> Estimate:
+        """Phi = -kT log Z / N per site, in the energy unit."""
+        z, scale = self.log_z(), self.kT / self.occ.shape[1]
+        return Estimate(-scale * z.value, scale * z.stderr)
 
 
 def sequential(painter: Outpainter, T: float, mu, n: int, generator, islands: int = 8, known=None, progress: bool = False) -> Sequential:
@@ -58,6 +64,8 @@ def sequential(painter: Outpainter, T: float, mu, n: int, generator, islands: in
     >>> made = sequential(painter, 900.0, np.array([0.0, 0.02]), 256, torch.Generator().manual_seed(0))
     >>> made.occ.shape, bool(made.log_z().stderr < 0.2)
     (torch.Size([256, 48]), True)
+    >>> bool(made.phi().stderr < 1e-3)                                        # eV per site
+    True
     """
     require_islands(islands, n)
     h, mu = painter.target, np.asarray(mu, dtype=float)
@@ -77,7 +85,7 @@ def sequential(painter: Outpainter, T: float, mu, n: int, generator, islands: in
         if rows is not None:
             state[:] = state[rows]
             times += 1
-    return Sequential(state, log_w, islands, np.array(found), times)
+    return Sequential(state, log_w, islands, np.array(found), times, kT)
 
 
 def _cost(h, after, before, site_mu) -> np.ndarray:

@@ -5,7 +5,7 @@ cuau        : CuAu 4x4x4 -> 4x4x8, 30 conditions, out-painted and after annealin
 rules       : the paper's windows (the model's own torus) beside physics of the target, by stride
 average     : likelihoods averaged over paths: NESS and cost
 ising       : Ising 10x10 -> 15x15 and 20x20 at h = 0 against Kaufman
-windows     : Ising 10x10 -> 40x40: plain weights beside resampling along the windows
+windows     : Ising 40x40 and CuAu 8x8x8: plain weights beside resampling along the windows
 blocks      : block regeneration beside single flips, CuAu 4x4x8 at 500-800 K: independent samples per second
 large       : seconds for 100 configurations of 512 to 4096 sites
 """
@@ -212,7 +212,8 @@ def ising(quick: bool) -> dict:
     for L in (15, 20):
         start = time.time()
         with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-            plain = list(pool.map(plain_weights, [L] * len(falling), falling, [n] * len(falling), range(len(falling))))
+            tasks = [("ising_10x10", (L, L, 1), float(T), 0.0, n, k) for k, T in enumerate(falling)]
+            plain = list(pool.map(plain_weights, *zip(*tasks, strict=True)))
             middle = time.time()
             halves = list(pool.map(cooled, [L] * 2, [falling] * 2, [many] * 2, [sweeps] * 2, [average] * 2, (101, 202)))
         print(f"\nIsing 10x10 -> {L}x{L}: F - Kaufman (1e-4 J/site) and NESS, {n} draws at each T ({middle - start:.0f} s) | {2 * many} draws at 3.6, likelihoods "
@@ -231,38 +232,48 @@ def ising(quick: bool) -> dict:
     return out
 
 
-def plain_weights(L: int, T: float, n: int, seed: int) -> np.ndarray:
-    """log-weights (n,) of out-painted draws at T and h = 0."""
+def plain_weights(name: str, shape: tuple, T: float, dmu: float, n: int, seed: int) -> np.ndarray:
+    """log-weights (n,) of out-painted draws."""
     torch.set_num_threads(1)
-    model = alloygen.load("ising_10x10")
-    h, mu = model.hamiltonian.expansion.on((L, L, 1)), np.zeros(2)
+    model = alloygen.load(name)
+    h, mu = model.hamiltonian.expansion.on(shape), np.array([0.0, dmu])
     made = Outpainter(model, h).draw(float(T), mu, n, torch.Generator().manual_seed(seed))
     return (-h.reduced_energy(made.occ, float(T), mu) - made.log_prob).numpy()
 
 
 def windows(quick: bool) -> dict:
-    """Large cells, plain weights beside resampling along the windows: F of Ising 40x40 against Kaufman."""
-    n, L, rows = 64 if quick else 512, 40, []
-    model = alloygen.load("ising_10x10")
-    painter = Outpainter(model, model.hamiltonian.expansion.on((L, L, 1)))
-    temperatures = (3.5, 2.7) if quick else (3.5, 3.1, 2.7, 2.3, 1.9, 1.5)
+    """Large cells, plain weights beside resampling along the windows: Ising 40x40 against Kaufman, CuAu 8x8x8 against replica exchange."""
+    n, kB = 64 if quick else 512, alloygen.data.cuau().kB
+    tasks = [("ising_10x10", (40, 40, 1), T, 0.0, n) for T in ((3.5, 2.7) if quick else (3.5, 3.1, 2.7, 2.3, 1.9, 1.5))]
+    tasks += [("cuau_4x4x4", (8, 8, 8), T, 0.0, n // 2) for T in ((1000,) if quick else (800, 1000, 1200))]
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        plain = list(pool.map(plain_weights, [L] * len(temperatures), temperatures, [n] * len(temperatures), range(len(temperatures))))
-        along = list(pool.map(resampled_z, [L] * len(temperatures), temperatures, [n] * len(temperatures), range(len(temperatures))))
-    print(f"\nIsing 10x10 -> {L}x{L}, {len(painter.windows)} windows, {n} draws: F - Kaufman (1e-4 J/site), plain weights (NESS) | resampled along the windows")
-    for T, log_w, z in zip(temperatures, plain, along, strict=True):
-        true, share = kaufman_free_energy(L, T), ness(log_w)
-        rows.append([T, -T * log_mean_exp(log_w) / L**2 - true, T * np.sqrt((1 / share - 1) / n) / L**2, share, -T * z[0] / L**2 - true, T * z[1] / L**2])
-        print("  T {:.1f}: {:+8.2f} +- {:.2f} ({:.3f}) | {:+8.2f} +- {:.2f}".format(*(np.array(rows[-1]) * [1, 1e4, 1e4, 1, 1e4, 1e4])))
-    return {"rows": rows}
+        plain = pool.map(plain_weights, *zip(*tasks, strict=True), range(len(tasks)))
+        along = pool.map(resampled_z, *zip(*tasks, strict=True), range(len(tasks)))
+        print(f"\n{n} draws ({n // 2} for CuAu): F - reference (1e-4 J/site, meV/site), plain weights (NESS) | resampled along the windows", flush=True)
+        rows = []
+        for (name, shape, T, dmu, count), log_w, z in zip(tasks, plain, along, strict=True):
+            sites, unit = np.prod(shape), 1e4 if name.startswith("ising") else 1e3
+            kT, share = (T if name.startswith("ising") else kB * T), ness(log_w)
+            true, error = (kaufman_free_energy(shape[0], T), 0.0) if name.startswith("ising") else cuau_phi(shape, T, dmu)
+            rows.append([T, -kT * log_mean_exp(log_w) / sites - true, kT * np.sqrt((1 / share - 1) / count) / sites, share, -kT * z[0] / sites - true,
+                         kT * z[1] / sites, error])  # fmt: skip
+            shown = np.array(rows[-1]) * [1, unit, unit, 1, unit, unit, unit]
+            print("{:>12} {:9} T {:6.1f}: {:+8.3f} +- {:.3f} ({:.3f}) | {:+8.3f} +- {:.3f} (reference +- {:.3f})".format(name, "x".join(map(str, shape)), *shown), flush=True)
+    return {"rows": [r for r, t in zip(rows, tasks, strict=True) if t[0] == "ising_10x10"], "cuau": [r for r, t in zip(rows, tasks, strict=True) if t[0] != "ising_10x10"]}
 
 
-def resampled_z(L: int, T: float, n: int, seed: int) -> tuple:
+def cuau_phi(shape: tuple, T: float, dmu: float) -> tuple:
+    """Phi per site and its error by replica exchange up to T = infinity."""
+    phi = alloygen.mc(bulk("Cu", a=3.8).repeat(shape), T, {"Au": dmu}, n=1000, threads=1)[0].free_energy()
+    return phi.value, phi.stderr
+
+
+def resampled_z(name: str, shape: tuple, T: float, dmu: float, n: int, seed: int) -> tuple:
     """(log Z, its error) by sequential Monte Carlo along the windows, 16 islands."""
     torch.set_num_threads(1)
-    model = alloygen.load("ising_10x10")
-    painter = Outpainter(model, model.hamiltonian.expansion.on((L, L, 1)))
-    z = sequential(painter, T, np.zeros(2), n, torch.Generator().manual_seed(seed), islands=16).log_z()
+    model = alloygen.load(name)
+    painter = Outpainter(model, model.hamiltonian.expansion.on(shape))
+    z = sequential(painter, T, np.array([0.0, dmu]), n, torch.Generator().manual_seed(seed), islands=16).log_z()
     return z.value, z.stderr
 
 

@@ -186,6 +186,7 @@ def test_resampling_along_the_windows_is_unbiased(name, known):
     assert made.resampled and abs(w.mean() - 1) < 4 * w.std(ddof=1) / np.sqrt(islands)
     z = made.log_z()
     assert abs(z.value - target) < 4 * z.stderr and z.stderr == pytest.approx(w.std(ddof=1) / w.mean() / 10)
+    assert made.phi().value == pytest.approx(-cold * z.value / h.n_sites) and made.phi().stderr == pytest.approx(cold * z.stderr / h.n_sites)
     wrong = dataclasses.replace(made, log_w=made.log_w * 0.9).log_z()
     assert abs(wrong.value - target) > 4 * wrong.stderr  # negative control: a tenth of the cost forgotten
 
