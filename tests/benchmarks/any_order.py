@@ -4,6 +4,7 @@ conditional : CuAu 2x2x4, random and adversarial fixed sets: log p(x_fixed) agai
 cuau        : CuAu 4x4x4 -> 4x4x8, 30 conditions, out-painted and after annealing, against the Monte Carlo reference
 rules       : the paper's windows (the model's own torus) beside physics of the target, by stride
 average     : likelihoods averaged over paths: NESS and cost
+grown       : Ising, trained on windows of larger cells or not: NESS
 ising       : Ising 10x10 -> 15x15 and 20x20 at h = 0 against Kaufman
 windows     : Ising 40x40 and CuAu 8x8x8: plain weights beside resampling along the windows
 blocks      : block regeneration beside single flips, CuAu 4x4x8 at 500-800 K: independent samples per second
@@ -301,6 +302,26 @@ def average(quick: bool) -> dict:
     return out
 
 
+def grown(quick: bool) -> dict:
+    """NESS of the Ising model that ships beside the same trained on its own cell only (which is trained here, half an hour, if it is not there)."""
+    from alloygen.training import train
+
+    own = RESULTS / "ising_10x10_own" / "model.safetensors"
+    if not own.exists():
+        train(alloygen.data.configurations()["small/ising_10x10_own"], own.parent)
+    n, temperatures, out = 64 if quick else 512, (3.5, 2.9, 2.5, 2.3, 2.1, 1.7), {}
+    print(f"\nNESS of {n} draws at h = 0, T = {', '.join(map(str, temperatures))}: trained on its own cell | on windows of larger ones too")
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        for L in (10, 15, 20):
+            found = []
+            for name in (str(own), "ising_10x10"):
+                tasks = [(name, (L, L, 1), T, 0.0, n, k) for k, T in enumerate(temperatures)]
+                found.append([ness(log_w) for log_w in pool.map(plain_weights, *zip(*tasks, strict=True))])
+            out[L] = found
+            print(f"  {L}x{L}: " + " | ".join(" ".join(f"{x:.3f}" for x in row) for row in found), flush=True)
+    return out
+
+
 def blocks(quick: bool) -> dict:
     """Independent samples per second on one core: single flips against flips with block moves, the slower of E and N_Au."""
     from alloygen.montecarlo.chains import Chains
@@ -360,7 +381,7 @@ def large(quick: bool) -> dict:
     return out
 
 
-PARTS = {"conditional": conditional, "cuau": cuau, "rules": rules, "average": average, "ising": ising, "windows": windows, "blocks": blocks,
+PARTS = {"conditional": conditional, "cuau": cuau, "rules": rules, "average": average, "grown": grown, "ising": ising, "windows": windows, "blocks": blocks,
          "large": large}  # fmt: skip
 
 
