@@ -43,9 +43,10 @@ benchmark-models: $(VENV)/.installed-test
 benchmark-thermodynamics: $(VENV)/.installed-test
 	$(BIN)/python tests/benchmarks/thermodynamics.py --figures
 
-# fixed sites, out-painting, annealed weights, block moves (half an hour on two quiet cores)
+# fixed sites, out-painting, annealed weights, block moves, and the pictures (under two hours on two quiet cores)
 benchmark-any-order: $(VENV)/.installed-test
 	$(BIN)/python tests/benchmarks/any_order.py
+	$(BIN)/python tests/benchmarks/any_order_figures.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
