@@ -115,7 +115,7 @@ T_FINE = np.arange(300.0, 1201.0, 25.0)
 
 @pytest.fixture(scope="module")
 def scan():
-    return alloygen.scan(ATOMS, np.arange(300, 1201, 150), "Au", n=250, seed=0)
+    return alloygen.scan(ATOMS, np.arange(300, 1201, 150), "Au", n=500, seed=0)
 
 
 @pytest.fixture(scope="module")
