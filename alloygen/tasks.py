@@ -63,13 +63,12 @@ class Likelihood(Task):
         drawn = dict(vars(batch))
         if isinstance(model, MaskedLaw):
             drawn["depth"] = random_depth(batch.order, generator, batch.given)
-            del drawn["known"]
-        return {k: None if v is None else v.to(self.config.device) for k, v in drawn.items()}
+        return {k: v.to(self.config.device) for k, v in drawn.items() if v is not None}
 
     def rows(self, model, **part):
         if "depth" in part:
             return masked_likelihood(model, **part)
-        if part["known"] is None:
+        if "known" not in part:
             return likelihood(model, **part)[0]
         if self.stage is None:
             self.stage = model.stage(self.grown.hamiltonian)

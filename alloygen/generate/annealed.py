@@ -75,7 +75,7 @@ def anneal(hamiltonian: Hamiltonian, occ, log_w, path_T, path_mu, *, sweeps: int
         walkers = chains.walkers
         energy, counts = walkers.energy, walkers.counts
         log_w -= (beta[k] - beta[k - 1]) * energy - counts @ (beta[k] * path_mu[k] - beta[k - 1] * path_mu[k - 1])
-        rows = resampled(log_w, islands, rng) if islands else None
+        rows = resample(log_w, islands, rng) if islands else None
         if rows is not None:
             _take(chains, rows)
             times += 1
@@ -87,7 +87,7 @@ def anneal(hamiltonian: Hamiltonian, occ, log_w, path_T, path_mu, *, sweeps: int
     return Annealed(occ, hamiltonian.energy(occ), log_w, np.array(found), times)
 
 
-def resampled(log_w, islands: int, rng) -> np.ndarray | None:
+def resample(log_w, islands: int, rng) -> np.ndarray | None:
     """Rows (n,) after systematic resampling of the groups whose effective size is below half, None where there are none.
 
     ``log_w`` (n,) is changed: each such group keeps its mean weight, now that of all its rows.

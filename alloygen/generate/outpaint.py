@@ -163,12 +163,9 @@ class Outpainter:
 
     def _draw(self, T, mu, b, generator, known, bar) -> Painted:
         state, log_prob, orders = self.blank(b, known), torch.zeros(b, dtype=torch.float64), []
-        for sites, order, new in self.steps(state, generator):
+        for order, _, gained in self.fill(state, T, mu, generator):
             orders.append(order)
-            if new:
-                occ, gained = self.sample_window(sites, order, state, T, mu, generator)
-                state.scatter_(1, order[:, -new:], torch.gather(occ, 1, order[:, -new:]))
-                log_prob += gained
+            log_prob += gained
             bar.update(b)
         return Painted(state, log_prob, orders)
 
@@ -176,11 +173,7 @@ class Outpainter:
         """The same draws with the likelihood of a mixture of paths; moved by a random translation, so that the path drawn is any of them."""
         b, log_prob = len(made.occ), [made.log_prob]
         for _ in range(average - 1):
-            blank = self.blank(b, known)
-            orders = []
-            for _, order, new in self.steps(blank, generator):
-                orders.append(order)
-                blank.scatter_(1, order[:, order.shape[1] - new :], 0)
+            orders = self.path(b, generator, known)
             log_prob.append(self.log_prob(self._moved(made.occ, generator, known), T, mu, orders, known))
             bar.update(b * len(self.windows))
         total = torch.logsumexp(torch.stack(log_prob), 0) - math.log(average)
@@ -200,13 +193,30 @@ class Outpainter:
         """(B, N) of the target where nothing is decided (-1) but the ``known`` (N,) sites."""
         return torch.full((b, self.target.n_sites), -1) if known is None else torch.as_tensor(known).expand(b, -1).clone()
 
-    def steps(self, state, generator):
-        """(sites, order (B, M), number of new sites) of each window, as the caller fills ``state``."""
+    def fill(self, state, T, mu, generator):
+        """Fill ``state`` (B, N) in place; after each window: its order (B, M), the sites (k,) that were new, their log-likelihood (B,)."""
         for sites in self.windows:
-            own = trained_orders(self.model, len(state), generator, self.family)
-            known = (state[:, sites] >= 0)
-            order = sites[known_first(own, known)]
-            yield sites, order, int((~known[0]).sum())
+            order, new = self.order(sites, state, generator)
+            gained = torch.zeros(len(state), dtype=torch.float64)
+            if len(new):
+                occ, gained = self.sample_window(sites, order, state, T, mu, generator)
+                state[:, new] = occ[:, new]
+            yield order, new, gained
+
+    def path(self, b: int, generator, known=None) -> list:
+        """The orders (B, M) of all windows, as b configurations would be drawn along."""
+        state, orders = self.blank(b, known), []
+        for sites in self.windows:
+            order, new = self.order(sites, state, generator)
+            orders.append(order)
+            state[:, new] = 0
+        return orders
+
+    def order(self, sites, state, generator):
+        """A random order (B, M) of a window's ``sites`` (M,), those that ``state`` knows first, and the sites (k,) that it does not know."""
+        known = state[:, sites] >= 0
+        own = trained_orders(self.model, len(state), generator, self.family)
+        return sites[known_first(own, known)], sites[~known[0]]
 
     def log_prob(self, occ, T, mu, orders, known=None) -> torch.Tensor:
         """Log-likelihood (B,) of occupations along the path of ``orders``, as :meth:`draw` returned it."""
@@ -214,10 +224,10 @@ class Outpainter:
         state = self.blank(b, known)
         total = torch.zeros(b, dtype=torch.float64)
         for sites, order in zip(self.windows, orders, strict=True):
-            new = int((state[0, sites] < 0).sum())
-            if new:
+            new = sites[state[0, sites] < 0]
+            if len(new):
                 total += self.window_log_prob(sites, order, occ, state, T, mu)
-                state.scatter_(1, order[:, -new:], torch.gather(occ, 1, order[:, -new:]))
+                state[:, new] = occ[:, new]
         return total
 
     # ------------------------------------------------------------------ one window

@@ -14,8 +14,6 @@ import torch
 
 from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import Outpainter, repeats
-from alloygen.models.draw import trained_orders
-from alloygen.orders import known_first
 
 
 class Regenerator:
@@ -64,7 +62,7 @@ class Regenerator:
             return occ, torch.zeros(b, dtype=torch.bool)
         state = occ.clone()
         state[:, block] = -1
-        order = sites[known_first(trained_orders(self.painter.model, b, generator, self.painter.family), state[:, sites] >= 0)]
+        order, _ = self.painter.order(sites, state, generator)
         new, forth = self.painter.sample_window(sites, order, state, T, mu, generator)
         back = self.painter.window_log_prob(sites, order, occ, state, T, mu)
         log_a = -self.target.reduced_energy(new, T, mu) + self.target.reduced_energy(occ, T, mu) + back - forth

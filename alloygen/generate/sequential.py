@@ -19,7 +19,7 @@ import torch
 
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean_exp, ness
-from alloygen.generate.annealed import require_islands, resampled
+from alloygen.generate.annealed import require_islands, resample
 from alloygen.generate.outpaint import Outpainter
 from alloygen.progress import tqdm
 
@@ -71,30 +71,23 @@ def sequential(painter: Outpainter, T: float, mu, n: int, generator, islands: in
     h, mu = painter.target, np.asarray(mu, dtype=float)
     kT, site_mu = h.kB * T, h.site_mu(torch.as_tensor(mu)[None])[0]
     state = painter.blank(n, known)
-    log_w = (-h.constant - _cost(h, state, torch.full_like(state, -1), site_mu)) / kT
+    log_w = (-h.constant - _cost(h, state, torch.nonzero(state[0] >= 0)[:, 0], site_mu)) / kT
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
     found, times = [], 0
-    for sites, order, new in tqdm(painter.steps(state, generator), total=len(painter.windows), desc="windows", disable=not progress):
-        if new:
-            occ, gained = painter.sample_window(sites, order, state, T, mu, generator)
-            after = state.scatter(1, order[:, -new:], torch.gather(occ, 1, order[:, -new:]))
-            log_w -= _cost(h, after, state, site_mu) / kT + gained.numpy()
-            state[:] = after
+    for _, new, gained in tqdm(painter.fill(state, T, mu, generator), total=len(painter.windows), desc="windows", disable=not progress):
+        log_w -= _cost(h, state, new, site_mu) / kT + gained.numpy()
         found.append(ness(log_w))
-        rows = resampled(log_w, islands, rng) if len(found) < len(painter.windows) else None
+        rows = resample(log_w, islands, rng) if len(found) < len(painter.windows) else None
         if rows is not None:
             state[:] = state[rows]
             times += 1
     return Sequential(state, log_w, islands, np.array(found), times, kT)
 
 
-def _cost(h, after, before, site_mu) -> np.ndarray:
-    """(B,): E - mu.N of what ``after`` (B, N) decides and ``before`` does not, clusters with undecided sites left out."""
-    sites = torch.nonzero((after[0] >= 0) & (before[0] < 0))[:, 0]
-    if not len(sites):
-        return np.zeros(len(after))
-    rank = torch.where(before >= 0, -1, len(sites))
-    rank[:, sites] = step = torch.arange(len(sites)).expand(len(after), -1)
-    sites = sites.expand(len(after), -1)
-    energies = h.species_energies(h.fields(after.clamp_min(0), rank, sites, step), sites) - site_mu[sites]
-    return torch.gather(energies, 2, torch.gather(after, 1, sites)[..., None])[..., 0].sum(1).numpy()
+def _cost(h, state, new, site_mu) -> np.ndarray:
+    """(B,): what the sites ``new`` (k,) add to E - mu.N of the decided sites of ``state`` (B, N), clusters with undecided sites left out."""
+    rank = torch.where(state >= 0, -1, len(new))
+    rank[:, new] = step = torch.arange(len(new)).expand(len(state), -1)
+    sites = new.expand(len(state), -1)
+    energies = h.species_energies(h.fields(state.clamp_min(0), rank, sites, step), sites) - site_mu[sites]
+    return torch.gather(energies, 2, state[:, new, None])[..., 0].sum(1).numpy()

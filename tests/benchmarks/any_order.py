@@ -29,8 +29,9 @@ import alloygen
 import alloygen.data
 from alloygen.ensemble import Ensemble
 from alloygen.estimate import chains as markov
+from alloygen.estimate.free_energy import free_energy
 from alloygen.estimate.order import long_range_order
-from alloygen.estimate.weights import log_mean_exp, ness
+from alloygen.estimate.weights import ness
 from alloygen.exact.enumeration import Enumeration
 from alloygen.exact.ising import kaufman_free_energy
 from alloygen.generate.annealed import anneal
@@ -120,12 +121,12 @@ def weighted(h, occ, log_prob, T, mu) -> Ensemble:
     return Ensemble(h, occ, h.energy(occ), log_prob, T, mu, "out-painted")
 
 
-def before_and_after(name: str, shape: tuple, T: float, mu, n: int, effort: float) -> list:
-    """[Phi, error, NESS, seconds] out-painted, then the same annealed, then the start; on one core."""
+def before_and_after(T: float, dmu: float, n: int) -> list:
+    """[Phi, error, NESS, seconds] of CuAu 4x4x8 out-painted, then the same annealed, then the start; on one core."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    model = alloygen.load(name)
-    h, generator = model.hamiltonian.expansion.on(shape), torch.Generator().manual_seed(0)
+    model, mu = alloygen.load("cuau_4x4x4"), np.array([0.0, dmu])
+    h, generator = model.hamiltonian.expansion.on((4, 4, 8)), torch.Generator().manual_seed(0)
     painter = Outpainter(model, h)
 
     def plain(t, count):
@@ -135,7 +136,7 @@ def before_and_after(name: str, shape: tuple, T: float, mu, n: int, effort: floa
     start = time.time()
     before = weighted(h, *plain(T, n), T, mu)
     middle = time.time()
-    occ, log_prob, facts = refined("smc", painter, plain, T, mu, n, generator, effort, None)
+    occ, log_prob, facts = refined("smc", painter, plain, T, mu, n, generator, 1.0, None)
     after = weighted(h, occ, log_prob, T, mu)
     out = []
     for ens, seconds in ((before, middle - start), (after, time.time() - middle)):
@@ -144,22 +145,17 @@ def before_and_after(name: str, shape: tuple, T: float, mu, n: int, effort: floa
     return [*out, facts["annealed_from"]]
 
 
-def side_by_side(tasks: list):
-    """``before_and_after`` of every task, two at a time, in their order."""
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        yield from pool.map(before_and_after, *zip(*tasks, strict=True))
-
-
 def cuau(quick: bool) -> dict:
     """The 30 conditions, before and after annealing."""
     n, reference, kB, rows = 64 if quick else 128, alloygen.data.cuau_reference(), alloygen.data.cuau().kB, []
     print(f"\nCuAu 4x4x4 -> 4x4x8, {n} draws: F - reference (meV/site) and NESS, before | after annealing")
-    tasks = [("cuau_4x4x4", (4, 4, 8), float(T), np.array([0.0, dmu]), n, 1.0) for T, dmu in CONDITIONS]
-    for (T, dmu), r in zip(CONDITIONS, side_by_side(tasks), strict=True):
-        true = reference_phi(reference, T, dmu, kB)
-        rows.append([1000 * (r[0] - true), r[2], 1000 * (r[4] - true), r[6], 1000 * r[1], 1000 * r[5]])
-        print(f"{T:5} K dmu {dmu:+.4f}: {rows[-1][0]:+.3f} +- {1000 * r[1]:.3f}  {r[2]:.3f} ({r[3]:.0f} s) | {rows[-1][2]:+.3f} +- {1000 * r[5]:.3f}  {r[6]:.3f}  "
-              f"from {r[8]:.0f} K ({r[7]:.0f} s)", flush=True)  # fmt: skip
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        made = pool.map(before_and_after, *zip(*((float(T), dmu, n) for T, dmu in CONDITIONS), strict=True))
+        for (T, dmu), r in zip(CONDITIONS, made, strict=True):
+            true = reference_phi(reference, T, dmu, kB)
+            rows.append([1000 * (r[0] - true), r[2], 1000 * (r[4] - true), r[6], 1000 * r[1], 1000 * r[5]])
+            print(f"{T:5} K dmu {dmu:+.4f}: {rows[-1][0]:+.3f} +- {1000 * r[1]:.3f}  {r[2]:.3f} ({r[3]:.0f} s) | {rows[-1][2]:+.3f} +- {1000 * r[5]:.3f}  {r[6]:.3f}  "
+                  f"from {r[8]:.0f} K ({r[7]:.0f} s)", flush=True)  # fmt: skip
     r = np.array(rows)
     print(f"largest error: before {abs(r[:, 0]).max():.3f} (target 2), after {abs(r[:, 2]).max():.3f} (target 0.5); NESS mean {r[:, 1].mean():.3f} -> "
           f"{r[:, 3].mean():.3f}, smallest {r[:, 1].min():.3f} -> {r[:, 3].min():.3f}")  # fmt: skip
@@ -223,8 +219,8 @@ def ising(quick: bool) -> dict:
         for k, T in enumerate(falling):
             rows.append([float(T)])
             for log_w in (plain[k], np.concatenate([half[k] for half in halves])):
-                share = ness(log_w)
-                rows[-1] += [-T * log_mean_exp(log_w) / L**2 - kaufman_free_energy(L, float(T)), T * np.sqrt((1 / share - 1) / len(log_w)) / L**2, share]
+                phi = free_energy(log_w, T, L**2)
+                rows[-1] += [phi.value - kaufman_free_energy(L, float(T)), phi.stderr, ness(log_w)]
             print("  T {:.1f}: {:+8.2f} +- {:.2f}  {:.3f} | {:+8.2f} +- {:.2f}  {:.3f}".format(*(np.array(rows[-1]) * [1, 1e4, 1e4, 1, 1e4, 1e4, 1])), flush=True)
         r = np.array(rows)
         print(f"largest error: before {abs(r[:, 1]).max():.1e} (target 2e-3), after {abs(r[:, 4]).max():.1e} (target 2e-4); NESS {r[:, 3].min():.2f} to "
@@ -249,15 +245,14 @@ def windows(quick: bool) -> dict:
     tasks += [("cuau_4x4x4", (8, 8, 8), T, 0.0, n // 2) for T in ((1000,) if quick else (800, 1000, 1200))]
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         plain = pool.map(plain_weights, *zip(*tasks, strict=True), range(len(tasks)))
-        along = pool.map(resampled_z, *zip(*tasks, strict=True), range(len(tasks)))
+        along = pool.map(resampled_phi, *zip(*tasks, strict=True), range(len(tasks)))
         print(f"\n{n} draws ({n // 2} for CuAu): F - reference (1e-4 J/site, meV/site), plain weights (NESS) | resampled along the windows", flush=True)
         rows = []
-        for (name, shape, T, dmu, count), log_w, z in zip(tasks, plain, along, strict=True):
-            sites, unit = np.prod(shape), 1e4 if name.startswith("ising") else 1e3
-            kT, share = (T if name.startswith("ising") else kB * T), ness(log_w)
-            true, error = (kaufman_free_energy(shape[0], T), 0.0) if name.startswith("ising") else cuau_phi(shape, T, dmu)
-            rows.append([T, -kT * log_mean_exp(log_w) / sites - true, kT * np.sqrt((1 / share - 1) / count) / sites, share, -kT * z[0] / sites - true,
-                         kT * z[1] / sites, error])  # fmt: skip
+        for (name, shape, T, dmu, _), log_w, resampled in zip(tasks, plain, along, strict=True):
+            is_ising = name.startswith("ising")
+            true, error = (kaufman_free_energy(shape[0], T), 0.0) if is_ising else cuau_phi(shape, T, dmu)
+            phi, unit = free_energy(log_w, T if is_ising else kB * T, np.prod(shape)), 1e4 if is_ising else 1e3
+            rows.append([T, phi.value - true, phi.stderr, ness(log_w), resampled.value - true, resampled.stderr, error])
             shown = np.array(rows[-1]) * [1, unit, unit, 1, unit, unit, unit]
             print("{:>12} {:9} T {:6.1f}: {:+8.3f} +- {:.3f} ({:.3f}) | {:+8.3f} +- {:.3f} (reference +- {:.3f})".format(name, "x".join(map(str, shape)), *shown), flush=True)
     return {"rows": [r for r, t in zip(rows, tasks, strict=True) if t[0] == "ising_10x10"], "cuau": [r for r, t in zip(rows, tasks, strict=True) if t[0] != "ising_10x10"]}
@@ -269,13 +264,12 @@ def cuau_phi(shape: tuple, T: float, dmu: float) -> tuple:
     return phi.value, phi.stderr
 
 
-def resampled_z(name: str, shape: tuple, T: float, dmu: float, n: int, seed: int) -> tuple:
-    """(log Z, its error) by sequential Monte Carlo along the windows, 16 islands."""
+def resampled_phi(name: str, shape: tuple, T: float, dmu: float, n: int, seed: int):
+    """Phi per site by sequential Monte Carlo along the windows, 16 islands."""
     torch.set_num_threads(1)
     model = alloygen.load(name)
     painter = Outpainter(model, model.hamiltonian.expansion.on(shape))
-    z = sequential(painter, T, np.array([0.0, dmu]), n, torch.Generator().manual_seed(seed), islands=16).log_z()
-    return z.value, z.stderr
+    return sequential(painter, T, np.array([0.0, dmu]), n, torch.Generator().manual_seed(seed), islands=16).phi()
 
 
 def average(quick: bool) -> dict:
