@@ -86,7 +86,10 @@ class NeuralScan:
             raise AlloygenError(
                 f"expected at most max_conditions = {self.max_conditions} conditions, got a grid of {len(keys)}; raise it"
             )
-        with tqdm(total=len(keys), desc="scan", unit="condition", disable=not self.progress) as bar, interrupt_flag() as flag:
+        with (
+            tqdm(total=len(keys), desc="scan", unit="condition", disable=not self.progress) as bar,
+            interrupt_flag() as flag,
+        ):
             wanted = keys
             while wanted:
                 new = [k for k in wanted if k not in self.done]
@@ -109,7 +112,9 @@ class NeuralScan:
             bar.update()
             if flag.is_set():
                 self._save()
-                where = f"; a run with checkpoint={str(self.checkpoint)!r} goes on from there" if self.checkpoint else ""
+                where = (
+                    f"; a run with checkpoint={str(self.checkpoint)!r} goes on from there" if self.checkpoint else ""
+                )
                 raise KeyboardInterrupt(f"stopped after {len(self.done)} conditions{where}")
             if monotonic() - saved > self.save_every:
                 self._save()
@@ -156,7 +161,12 @@ class NeuralScan:
         occ, energy, log_prob = (np.stack(x) for x in zip(*(self.done[k] for k in keys), strict=True))
         where = np.array(keys)
         name = getattr(self.model, "metadata", {}).get("name", self.model.kind)
-        info = {"model": name, "fingerprint": self.model.hamiltonian.fingerprint, "order": self.family, "seed": self.seed}
+        info = {
+            "model": name,
+            "fingerprint": self.model.hamiltonian.fingerprint,
+            "order": self.family,
+            "seed": self.seed,
+        }
         return Scan(self.model.hamiltonian, where[:, 0], where[:, 1:], occ, energy, 0, "neural", log_prob, info=info)
 
     def _settings(self) -> dict:
@@ -194,4 +204,3 @@ class NeuralScan:
 
 def _key(T, mu) -> tuple:
     return (float(T), *(round(float(m), 9) for m in mu))
-

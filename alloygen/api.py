@@ -184,7 +184,11 @@ def mc(
     from alloygen.conditions import grid
     from alloygen.montecarlo.sampling import metropolis
 
-    for name, value, known in (("ensemble", ensemble, ENSEMBLES), ("method", method, MC_METHODS), ("start", start, STARTS)):
+    for name, value, known in (
+        ("ensemble", ensemble, ENSEMBLES),
+        ("method", method, MC_METHODS),
+        ("start", start, STARTS),
+    ):
         if value not in known:
             raise AlloygenError(f"expected {name} of {known}, got {value!r}")
     h, atoms_map = supercell(atoms, mu, hamiltonian)
@@ -324,7 +328,11 @@ def _resolve(atoms, mu, model, hamiltonian, method, larger: bool = True) -> tupl
     if method != "mc":
         from alloygen.data import checkpoints
 
-        candidates = [m for m in (load(str(path)) for path in checkpoints().values()) if m.hamiltonian.fingerprint == expansion.fingerprint]
+        candidates = [
+            m
+            for m in (load(str(path)) for path in checkpoints().values())
+            if m.hamiltonian.fingerprint == expansion.fingerprint
+        ]
         for candidate in candidates:
             row = _site_row(candidate, found)
             if row is not None:
@@ -378,7 +386,9 @@ def _outpaints(model: Model, found: AtomsMap) -> bool:
 def _known(atoms_map: AtomsMap, fixed, lattice) -> np.ndarray:
     known = atoms_map.known_from(fixed)
     if not ((known < 0) & (lattice.n_species > 1)).any():
-        raise AlloygenError(f"expected at least one exchangeable site that is free, got all {len(known)} fixed; free some of them")
+        raise AlloygenError(
+            f"expected at least one exchangeable site that is free, got all {len(known)} fixed; free some of them"
+        )
     return known
 
 
@@ -448,7 +458,9 @@ def _neural(model: Model, target, atoms_map, T, mu, n, seed, known, how: _Drawin
         occ, log_prob = plain(T, n)
         return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, atoms_map, info)
     occ, log_prob, facts = refined(how.refine, painter, plain, T, mu, n, generator, how.effort, known)
-    return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, f"{method}, {how.refine}", atoms_map, {**info, **facts})
+    return Ensemble(
+        target, occ, target.energy(occ), log_prob, T, mu, f"{method}, {how.refine}", atoms_map, {**info, **facts}
+    )
 
 
 def _warn_outside(model: Model, T: float, mu: np.ndarray) -> None:

@@ -62,10 +62,14 @@ def binary(h: Hamiltonian, element: str | None = None) -> Binary:
         row = np.where(free, code.argmax(1), 0)
         pure.append(h.energy(torch.as_tensor(row)[None]).item())
     here = lattice.element_index[lattice.sublattice, 0] == h.elements.index(element)
-    return Binary(element, other, h.elements.index(element), int((here & ~free).sum()), int(free.sum()), (pure[0], pure[1]))
+    return Binary(
+        element, other, h.elements.index(element), int((here & ~free).sum()), int(free.sum()), (pure[0], pure[1])
+    )
 
 
-def free_energies(pool: Pool, h: Hamiltonian, T, element: str | None = None, values: dict | None = None, info: dict | None = None):
+def free_energies(
+    pool: Pool, h: Hamiltonian, T, element: str | None = None, values: dict | None = None, info: dict | None = None
+):
     """An ``xarray.Dataset`` over (T, n): F and what else is known at fixed composition, each with its standard error.
 
     Parameters
@@ -98,8 +102,12 @@ def free_energies(pool: Pool, h: Hamiltonian, T, element: str | None = None, val
     columns = np.column_stack([energy, energy**2, *(np.asarray(v, dtype=float) for v in values.values())])
     count, size = b.free + 1, h.n_sites
     names = ["free_energy", "energy", "heat_capacity", *values]
-    table = {k: np.full((len(T), count), np.nan) for k in [*names, *(f"{k}_stderr" for k in names), "effective_samples"]}
-    replicas = {k: np.full((len(T), len(pool.replica), count), np.nan) for k in ("free_energy", "energy", "heat_capacity")}
+    table = {
+        k: np.full((len(T), count), np.nan) for k in [*names, *(f"{k}_stderr" for k in names), "effective_samples"]
+    }
+    replicas = {
+        k: np.full((len(T), len(pool.replica), count), np.nan) for k in ("free_energy", "energy", "heat_capacity")
+    }
     for t, temperature in enumerate(T):
         beta = 1.0 / (h.kB * temperature)
         by = pool.by_number(b.index, beta, columns)
@@ -128,7 +136,9 @@ def free_energies(pool: Pool, h: Hamiltonian, T, element: str | None = None, val
     table |= {"mixing": table["free_energy"] - line, "mixing_stderr": table["free_energy_stderr"]}
     table["entropy"] = (table["energy"] - table["free_energy"]) / T[:, None]
     table["entropy_stderr"] = (replicas["energy"] - replicas["free_energy"]).std(1, ddof=1) / T[:, None]
-    units = {"heat_capacity": f"{h.unit}/K", "entropy": f"{h.unit}/K", "effective_samples": "1"} | dict.fromkeys(values, "1")
+    units = {"heat_capacity": f"{h.unit}/K", "entropy": f"{h.unit}/K", "effective_samples": "1"} | dict.fromkeys(
+        values, "1"
+    )
     data = {k: (("T", "n"), v, {"units": units.get(k.removesuffix("_stderr"), h.unit)}) for k, v in table.items()}
     for name in ("free_energy", "heat_capacity"):
         data[f"{name}_replica"] = (("T", "replica", "n"), replicas[name], {"units": units.get(name, h.unit)})
@@ -148,12 +158,16 @@ def at_composition(table, T: float, x: float) -> Estimate:
     free, element = int(table.attrs["n_exchangeable"]), table.attrs["element"]
     n = round(x * free)
     if not 0 <= x <= 1 or abs(n - x * free) > 1e-6 * free:
-        raise BadCondition(f"expected x as a multiple of 1/{free} between 0 and 1, the compositions of this cell, got {x!r}; nearest {n / free:g}")
+        raise BadCondition(
+            f"expected x as a multiple of 1/{free} between 0 and 1, the compositions of this cell, got {x!r}; nearest {n / free:g}"
+        )
     row = table.sel(T=T)
     f = row["free_energy"].values
     if np.isfinite(f[n]):
         few = float(row["effective_samples"].values[n])
-        return Estimate(f[n], row["free_energy_stderr"].values[n], "" if few >= MIN_ESS else f"{few:.1f} effective samples")
+        return Estimate(
+            f[n], row["free_energy_stderr"].values[n], "" if few >= MIN_ESS else f"{few:.1f} effective samples"
+        )
     known = np.flatnonzero(np.isfinite(f))
     a, b = known[known < n].max(), known[known > n].min()
     mu = (f[b] - f[a]) / (b - a) * int(table.attrs["n_sites"])

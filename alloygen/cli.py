@@ -33,9 +33,15 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument("--model", help="checkpoint, or the name of one that ships")
     q.add_argument("--method", choices=("auto", "neural", "mc"), default="auto")
     q.add_argument("--fix", metavar="I=El,...", help="atoms that are held at a species: --fix 0=Au,5=Cu")
-    q.add_argument("--refine", choices=("smc", "blocks", "mcmc"), help="anneal from a hotter condition, or move the draws afterwards")
+    q.add_argument(
+        "--refine",
+        choices=("smc", "blocks", "mcmc"),
+        help="anneal from a hotter condition, or move the draws afterwards",
+    )
     q.add_argument("--effort", type=float, default=1.0, help="multiplies the steps of --refine (default 1)")
-    q.add_argument("--average", type=int, default=1, help="average likelihoods over this many paths: more even weights (default 1)")
+    q.add_argument(
+        "--average", type=int, default=1, help="average likelihoods over this many paths: more even weights (default 1)"
+    )
     _mc_parser(sub)
     _phase_diagram_parser(sub)
     q = sub.add_parser("train", help="train a model from a TOML configuration")
@@ -63,18 +69,31 @@ def parser() -> argparse.ArgumentParser:
 def _phase_diagram_parser(sub) -> None:
     q = sub.add_parser("phase-diagram", help="temperature-composition diagram of a binary, with error bars")
     q.add_argument("structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)")
-    q.add_argument("-T", nargs="+", default=["200:1200:21"], metavar="K", help="temperatures, or a range: 200:1200:21 (default)")
-    q.add_argument("--mu", action="append", default=[], metavar="El[=a:b:n]",
-                   help="element whose chemical potential is varied, over the model's range (--mu Au) or a given one (--mu Au=-0.2:0.2:9)")
+    q.add_argument(
+        "-T", nargs="+", default=["200:1200:21"], metavar="K", help="temperatures, or a range: 200:1200:21 (default)"
+    )
+    q.add_argument(
+        "--mu",
+        action="append",
+        default=[],
+        metavar="El[=a:b:n]",
+        help="element whose chemical potential is varied, over the model's range (--mu Au) or a given one (--mu Au=-0.2:0.2:9)",
+    )
     q.add_argument("-n", type=int, default=250, help="configurations at each condition (default 250)")
     q.add_argument("--model", help="checkpoint, or the name of one that ships")
     q.add_argument("--method", choices=("auto", "neural", "mc"), default="auto")
     q.add_argument("--hamiltonian", help="'cuau' or the path of an expansion in alloygen's JSON format")
-    q.add_argument("--step", type=float, default=None, help="step in T of the diagram, between the sampled T (default 10 K)")
-    q.add_argument("--jobs", type=int, default=1, help="processes that draw side by side (default 1, which uses torch's threads)")
+    q.add_argument(
+        "--step", type=float, default=None, help="step in T of the diagram, between the sampled T (default 10 K)"
+    )
+    q.add_argument(
+        "--jobs", type=int, default=1, help="processes that draw side by side (default 1, which uses torch's threads)"
+    )
     q.add_argument("--checkpoint", help="file of the run; an interrupted run that finds it goes on")
     q.add_argument("--seed", type=int, default=0, help="same seed, same diagram")
-    q.add_argument("-o", "--output", default="phase_diagram", help="write OUTPUT.png, .nc and .json (default phase_diagram)")
+    q.add_argument(
+        "-o", "--output", default="phase_diagram", help="write OUTPUT.png, .nc and .json (default phase_diagram)"
+    )
     q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
@@ -82,15 +101,29 @@ def _mc_parser(sub) -> None:
     q = sub.add_parser("mc", help="Monte Carlo at one or many conditions")
     q.add_argument("structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)")
     q.add_argument("-T", type=float, nargs="+", required=True, help="temperatures in kelvin")
-    q.add_argument("--mu", action="append", default=[], metavar="El=eV",
-                   help="chemical potential, repeatable: --mu Au=0.02, or a range of 9 values: --mu Au=-0.24:0.24:9")
+    q.add_argument(
+        "--mu",
+        action="append",
+        default=[],
+        metavar="El=eV",
+        help="chemical potential, repeatable: --mu Au=0.02, or a range of 9 values: --mu Au=-0.24:0.24:9",
+    )
     q.add_argument("-n", type=int, default=1000, help="samples per condition (default 1000)")
-    q.add_argument("--ensemble", choices=("semigrand", "canonical"), default="semigrand",
-                   help="flips at mu, or swaps at the composition of the structure")
+    q.add_argument(
+        "--ensemble",
+        choices=("semigrand", "canonical"),
+        default="semigrand",
+        help="flips at mu, or swaps at the composition of the structure",
+    )
     q.add_argument("--method", choices=("replica-exchange", "metropolis"), default="replica-exchange")
     q.add_argument("--sweeps", type=int, default=10, help="sweeps between samples (default 10)")
-    q.add_argument("--precision", action="append", default=[], metavar="NAME=ERROR",
-                   help="go on until this standard error is reached: Au=0.002 (composition), energy=1e-4 (per site)")
+    q.add_argument(
+        "--precision",
+        action="append",
+        default=[],
+        metavar="NAME=ERROR",
+        help="go on until this standard error is reached: Au=0.002 (composition), energy=1e-4 (per site)",
+    )
     q.add_argument("--fix", metavar="I,J,...", help="indices of atoms that keep their species")
     q.add_argument("--start", choices=("random", "atoms"), default="random", help="where the chains start")
     q.add_argument("--seed", type=int, default=0, help="same seed, same samples")
@@ -156,7 +189,9 @@ def _temperatures(words: list[str]) -> list[float]:
     try:
         return [t for word in words for t in _values(word)]
     except ValueError:
-        raise BadCondition(f"expected -T with numbers or first:last:n, such as -T 600 or -T 200:1200:21, got {words}") from None
+        raise BadCondition(
+            f"expected -T with numbers or first:last:n, such as -T 600 or -T 200:1200:21, got {words}"
+        ) from None
 
 
 def _potentials(pairs: list[str], ranges: bool = False) -> dict | None:
@@ -170,7 +205,9 @@ def _sample(args) -> int:
     try:
         fixed = None if args.fix is None else {int(i): e for i, e in (pair.split("=") for pair in args.fix.split(","))}
     except ValueError:
-        raise AlloygenError(f"expected --fix with atoms and species, such as --fix 0=Au,5=Cu, got {args.fix!r}") from None
+        raise AlloygenError(
+            f"expected --fix with atoms and species, such as --fix 0=Au,5=Cu, got {args.fix!r}"
+        ) from None
     ens = sample(
         _structure(args.structure),
         args.T,
@@ -220,13 +257,17 @@ def _mc(args) -> int:
     )  # fmt: skip
     print(scan)
     for ens in scan:
-        mu = ", ".join(f"mu_{e} {m:.6g}" for e, m in zip(ens.elements, ens.mu, strict=True) if m or args.ensemble == "semigrand")
+        mu = ", ".join(
+            f"mu_{e} {m:.6g}" for e, m in zip(ens.elements, ens.mu, strict=True) if m or args.ensemble == "semigrand"
+        )
         print(f"T {ens.T:g}" + (f", {mu}" if mu else ""))
         for element in ens.elements[1:]:
             print(f"{'x_' + element:>20} {ens.composition(element)}")
         print(f"{'E/site':>20} {ens.mean_energy()} {ens.hamiltonian.unit}")
         if "free_energy" in ens.info:
-            print(f"{'Phi/site' if args.ensemble == 'semigrand' else 'F/site':>20} {ens.free_energy()} {ens.hamiltonian.unit}")
+            print(
+                f"{'Phi/site' if args.ensemble == 'semigrand' else 'F/site':>20} {ens.free_energy()} {ens.hamiltonian.unit}"
+            )
         print(f"{'acceptance':>20} {ens.info['acceptance']:.3f}")
         print(f"{'independent samples':>20} {ens.effective_samples:.0f} of {len(ens)}")
     if "exchange" in scan.info:
@@ -261,7 +302,10 @@ def _phase_diagram(args) -> int:
     print(samples)
     diagram = samples.phase_diagram(step=args.step)
     print(diagram)
-    for title, frame in (("transitions at fixed composition (T in K)", diagram.transitions), ("invariant points", diagram.invariants)):
+    for title, frame in (
+        ("transitions at fixed composition (T in K)", diagram.transitions),
+        ("invariant points", diagram.invariants),
+    ):
         if len(frame):
             print(f"\n{title}\n{frame.to_string(index=False, float_format=lambda v: f'{v:.4g}')}")
     doubtful = int((~diagram.regions["reliable"]).sum())
@@ -337,7 +381,9 @@ def main(argv=None) -> int:
     from alloygen.errors import AlloygenError
 
     args = parser().parse_args(argv)
-    run = {"sample": _sample, "mc": _mc, "phase-diagram": _phase_diagram, "train": _train, "evaluate": _evaluate}[args.command]
+    run = {"sample": _sample, "mc": _mc, "phase-diagram": _phase_diagram, "train": _train, "evaluate": _evaluate}[
+        args.command
+    ]
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         return run(args)

@@ -244,7 +244,12 @@ def _data_rules(d: DataConfig) -> list:
 def _grown_rules(c: Config) -> list:
     grown, share = c.data.grown, c.training.grown
     whole = not grown or (len(grown) == 3 and all(isinstance(n, int) and n >= 1 for n in grown) and max(grown) >= 2)
-    ready = c.training.objective == "likelihood" and c.model.kind == "causal" and len(grown) == 3 and np.ndim(c.system.repeats) == 1
+    ready = (
+        c.training.objective == "likelihood"
+        and c.model.kind == "causal"
+        and len(grown) == 3
+        and np.ndim(c.system.repeats) == 1
+    )
     return [
         (whole, "data.grown", "three whole numbers of at least 1, one of them 2 or more, such as [3, 3, 1]", grown),
         (0 <= share <= 1, "training.grown", "a fraction in [0, 1]", share),
@@ -304,7 +309,12 @@ def _training_rules(t: TrainingConfig) -> list:
         (t.lr > 0, "training.lr", "a number above 0", t.lr),
         (0 <= t.ema < 1, "training.ema", "a number in [0, 1)", t.ema),
         (0 <= t.known <= 1, "training.known", "a fraction in [0, 1]", t.known),
-        (0 <= t.foreign <= (t.known > 0), "training.foreign", "a fraction in [0, 1], and training.known above 0 where it is not 0", t.foreign),
+        (
+            0 <= t.foreign <= (t.known > 0),
+            "training.foreign",
+            "a fraction in [0, 1], and training.known above 0 where it is not 0",
+            t.foreign,
+        ),
         (t.images in IMAGES, "training.images", f"one of {IMAGES}", t.images),
         (t.label_images in IMAGES, "training.label_images", f"one of {IMAGES}", t.label_images),
         (families, "training.orders", f"weights >= 0 of families among {FAMILIES}", t.orders),

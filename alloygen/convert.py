@@ -114,7 +114,9 @@ class AtomsMap:
             index = _species_index(self.lattice, names)[self.lattice.sublattice[sites], code]
             for k in np.flatnonzero(index < 0)[:1]:
                 allowed = "/".join(self.lattice.species[self.lattice.sublattice[sites[k]]])
-                raise UnknownSpecies(f"expected one of {allowed} to be held at atom {at[k]}, got {symbols[k]!r}; change the symbol or leave it free")
+                raise UnknownSpecies(
+                    f"expected one of {allowed} to be held at atom {at[k]}, got {symbols[k]!r}; change the symbol or leave it free"
+                )
             known[sites] = index
         return known
 

@@ -32,7 +32,9 @@ class Batch:
     order: torch.Tensor
     labels: torch.Tensor | None
     given: torch.Tensor | None  # sites whose steps do not count
-    known: torch.Tensor | None = None  # (B, N) of a larger cell: what is decided when the window of ``order`` is, -1 elsewhere
+    known: torch.Tensor | None = (
+        None  # (B, N) of a larger cell: what is decided when the window of ``order`` is, -1 elsewhere
+    )
 
 
 class Dataset:
@@ -169,7 +171,9 @@ def draw_orders(lattice, config, n: int, generator: torch.Generator) -> torch.Te
 
 def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> Dataset:
     """Replica-exchange samples of the configured grid; kept in ``path`` and read back when they fit."""
-    return Dataset(hamiltonian, *_samples(hamiltonian, config, config.data.samples, path, progress), config.training.floor)
+    return Dataset(
+        hamiltonian, *_samples(hamiltonian, config, config.data.samples, path, progress), config.training.floor
+    )
 
 
 def make_grown_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> GrownDataset:

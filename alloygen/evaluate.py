@@ -108,10 +108,7 @@ def reference_samples(
 
 def refined(values: np.ndarray, step: float) -> np.ndarray:
     """Sorted ``values`` with as many more between them that neighbours are at most ``step`` apart."""
-    parts = [
-        np.linspace(a, b, int(np.ceil((b - a) / step - 1e-9)) + 1)[:-1]
-        for a, b in pairwise(values)
-    ]
+    parts = [np.linspace(a, b, int(np.ceil((b - a) / step - 1e-9)) + 1)[:-1] for a, b in pairwise(values)]
     return np.concatenate([*parts, values[-1:]])
 
 

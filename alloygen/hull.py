@@ -217,7 +217,9 @@ class GroundStates:
         return xr.Dataset(values | arrays, coords={"element": list(h.elements)}, attrs=attrs)
 
     def __repr__(self) -> str:
-        formula = ["".join(f"{e}{n}" for e, n in by_element(self.hamiltonian, c).items()) for c in self.counts[self.on_hull]]
+        formula = [
+            "".join(f"{e}{n}" for e, n in by_element(self.hamiltonian, c).items()) for c in self.counts[self.on_hull]
+        ]
         shown = ", ".join(formula[:8]) + (", ..." if len(formula) > 8 else "")
         return f"GroundStates({self.hamiltonian.expansion.name!r}, {len(self)} compositions, on the hull: {shown})"
 

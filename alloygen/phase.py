@@ -16,7 +16,10 @@ from alloygen.estimate.order import ORDERS
 
 MIN_ESS = 50.0
 ORDERED = 0.5  # order parameter above which a phase has that order
-SURE, SIGMAS = 0.9, 4.0  # share of the replicas that must show a region, and how many errors of its own its barrier must have
+SURE, SIGMAS = (
+    0.9,
+    4.0,
+)  # share of the replicas that must show a region, and how many errors of its own its barrier must have
 DISORDERED = "disordered"
 REPLICAS = 100
 
@@ -58,10 +61,14 @@ class PhaseDiagram:
                     f"expected a table with free_energy, free_energy_stderr and effective_samples over (T, n), got {list(self.table)}"
                 )
         if self.table.sizes["T"] == 0 or self.table.sizes["n"] < 3:
-            raise AlloygenError(f"expected at least one temperature and three compositions, got {dict(self.table.sizes)}")
+            raise AlloygenError(
+                f"expected at least one temperature and three compositions, got {dict(self.table.sizes)}"
+            )
         empty = [float(T) for T, f in zip(self.T, self._f, strict=True) if np.isfinite(f).sum() < 3]
         if empty:
-            raise AlloygenError(f"expected free energies at three compositions at least, got fewer at T = {empty}; sample more mu there")
+            raise AlloygenError(
+                f"expected free energies at three compositions at least, got fewer at T = {empty}; sample more mu there"
+            )
 
     # ------------------------------------------------------------------ ways in
     @classmethod
@@ -86,7 +93,9 @@ class PhaseDiagram:
         line = (1 - x) * f[:, :1] + x * f[:, -1:]
         data = {"free_energy": f, "free_energy_stderr": error, "mixing": f - line, "mixing_stderr": error,
                 "effective_samples": np.where(np.isfinite(f), np.inf, np.nan)}  # fmt: skip
-        table = xr.Dataset({k: (("T", "n"), v) for k, v in data.items()}, {"T": T, "n": np.arange(len(x)), "x": ("n", x)})
+        table = xr.Dataset(
+            {k: (("T", "n"), v) for k, v in data.items()}, {"T": T, "n": np.arange(len(x)), "x": ("n", x)}
+        )
         if stderr is not None:
             noise = np.random.default_rng(seed).normal(size=(len(T), REPLICAS, len(x)))
             table["free_energy_replica"] = (("T", "replica", "n"), f[:, None] + error[:, None] * noise)
@@ -98,7 +107,11 @@ class PhaseDiagram:
     def from_profile(cls, profile, T=None, min_width: int = 3, seed: int = 0) -> PhaseDiagram:
         """From the F(N, T) of metadynamics, a :class:`alloygen.estimate.profile.CompositionProfile` of a binary."""
         h = profile.hamiltonian
-        at = np.arange(len(profile.T)) if T is None else [int(np.flatnonzero(np.isclose(profile.T, t))[0]) for t in np.atleast_1d(T)]
+        at = (
+            np.arange(len(profile.T))
+            if T is None
+            else [int(np.flatnonzero(np.isclose(profile.T, t))[0]) for t in np.atleast_1d(T)]
+        )
         f, error = profile.free_energy[at], profile.stderr[at]
         elements = [e for e in h.elements if e != profile.element]
         out = cls.from_table(profile.T[at], np.linspace(0, 1, f.shape[1]), f, error, elements=(elements[0], profile.element),
@@ -108,7 +121,10 @@ class PhaseDiagram:
         xi = rng.normal(size=(REPLICAS, *series.shape[1:3]))
         moved = np.einsum("rcb,tcbn->trn", xi, series) / (series.shape[1] * series.shape[2])
         scale = error[:, None] / np.maximum(moved.std(1, ddof=1, keepdims=True), 1e-300)  # the series' autocorrelation
-        out.table["free_energy_replica"] = (("T", "replica", "n"), f[:, None] + moved * np.where(np.isfinite(scale), scale, 0.0))
+        out.table["free_energy_replica"] = (
+            ("T", "replica", "n"),
+            f[:, None] + moved * np.where(np.isfinite(scale), scale, 0.0),
+        )
         out.table.attrs |= {"method": "metadynamics", "hamiltonian": h.expansion.name, "fingerprint": h.fingerprint}
         return out
 
@@ -156,7 +172,12 @@ class PhaseDiagram:
     @cached_property
     def phases(self) -> np.ndarray:
         """(nT, L) names of the phases by their order parameters, "" where these are not known."""
-        value = np.stack([self.table[f"order_{k}"].values if f"order_{k}" in self.table else np.full(self._f.shape, np.nan) for k in ORDERS])
+        value = np.stack(
+            [
+                self.table[f"order_{k}"].values if f"order_{k}" in self.table else np.full(self._f.shape, np.nan)
+                for k in ORDERS
+            ]
+        )
         a, b = self.table.attrs["other"], self.element
         low, high = self.x < 0.5, self.x >= 0.5
         names = np.where(np.isfinite(value).any(0), DISORDERED, "").astype(object)
@@ -210,7 +231,9 @@ class PhaseDiagram:
         ess = float(min(size[r.a], size[r.b]))
         left = right = mu = support = sigma = np.nan
         if self._replica is not None:
-            found = [tangent_at(g, 0.5 * (r.a + r.b), v) for g, v in zip(self._replica[t], self._vertices[t], strict=True)]
+            found = [
+                tangent_at(g, 0.5 * (r.a + r.b), v) for g, v in zip(self._replica[t], self._vertices[t], strict=True)
+            ]
             a, b, slope = (np.array(x, float) for x in zip(*found, strict=True))
             left, right = (np.hypot(v.std(ddof=1) * step, step / np.sqrt(12)) for v in (a, b))
             mu, support = slope.std(ddof=1) * self.n_sites, float((b - a >= self.min_width).mean())
@@ -248,15 +271,30 @@ class PhaseDiagram:
         inside = lambda f: np.array([_wide(tangent_at(g, at), at, self.min_width) for g in f])  # noqa: E731
         middle = 0.5 * (self.T[1:] + self.T[:-1])
         steps = np.flatnonzero(np.diff(inside(self._f).astype(int)))
-        rows, many = [], None if self._replica is None else np.stack([inside(self._replica[:, r]) for r in range(self._replica.shape[1])])
+        rows, many = (
+            [],
+            None
+            if self._replica is None
+            else np.stack([inside(self._replica[:, r]) for r in range(self._replica.shape[1])]),
+        )
         for k in steps:
             enters, error = bool(inside(self._f[k + 1 : k + 2])[0]), np.nan
             if many is not None:
-                nearest = [_nearest(middle[np.flatnonzero(np.diff(m.astype(int)) == (1 if enters else -1))], middle[k]) for m in many]
+                nearest = [
+                    _nearest(middle[np.flatnonzero(np.diff(m.astype(int)) == (1 if enters else -1))], middle[k])
+                    for m in many
+                ]
                 nearest = np.array([v for v in nearest if v is not None])
                 grid = (self.T[k + 1] - self.T[k]) / np.sqrt(12)
                 error = np.hypot(nearest.std(ddof=1), grid) if len(nearest) > SURE * len(many) else np.nan
-            rows.append({"x": x, "T": middle[k], "T_stderr": error, "heating": "enters two phases" if enters else "leaves two phases"})
+            rows.append(
+                {
+                    "x": x,
+                    "T": middle[k],
+                    "T_stderr": error,
+                    "heating": "enters two phases" if enters else "leaves two phases",
+                }
+            )
         return pd.DataFrame(rows, columns=["x", "T", "T_stderr", "heating"])
 
     # ------------------------------------------------------------------ transitions and invariant points
@@ -312,18 +350,30 @@ class PhaseDiagram:
 
         rows, sequence = [], [self._sequence(t, self._f[t]) for t in range(len(self.T))]
         sure = {(row.T, row.x_left, row.x_right) for row in self.regions.itertuples()}
-        sequence = [[r for r in rows if (self.T[t], self.x[r[2]], self.x[r[3]]) in sure] for t, rows in enumerate(sequence)]
+        sequence = [
+            [r for r in rows if (self.T[t], self.x[r[2]], self.x[r[3]]) in sure] for t, rows in enumerate(sequence)
+        ]
         for kind, k, phases, x in _three_phase(sequence):
             T, step, error = 0.5 * (self.T[k] + self.T[k + 1]), self.T[k + 1] - self.T[k], np.nan
             if self._replica is not None:
                 found = [self._replica_invariant(r, kind, phases, T) for r in range(self._replica.shape[1])]
                 found = [f for f in found if f is not None]
-                error = np.hypot(np.std(found), step / np.sqrt(12)) if len(found) > 0.5 * self._replica.shape[1] else np.nan
+                error = (
+                    np.hypot(np.std(found), step / np.sqrt(12)) if len(found) > 0.5 * self._replica.shape[1] else np.nan
+                )
             rows.append({"kind": kind, "T": T, "T_stderr": error, "x": self.x[x], "phases": " + ".join(phases)})
         for name, part in self.transitions[self.transitions["single_phase"]].groupby("phase"):
             top = part.loc[part["T"].idxmax()]
             if part["x"].min() < top["x"] < part["x"].max():
-                rows.append({"kind": "congruent", "T": top["T"], "T_stderr": top["T_stderr"], "x": top["x"], "phases": f"{name} + {DISORDERED}"})
+                rows.append(
+                    {
+                        "kind": "congruent",
+                        "T": top["T"],
+                        "T_stderr": top["T_stderr"],
+                        "x": top["x"],
+                        "phases": f"{name} + {DISORDERED}",
+                    }
+                )
         return pd.DataFrame(rows, columns=["kind", "T", "T_stderr", "x", "phases"]).sort_values("T", ignore_index=True)
 
     def _sequence(self, t: int, f, vertices=None) -> list:
@@ -336,7 +386,11 @@ class PhaseDiagram:
         return [list(_three_phase(of(r))) for r in range(self._replica.shape[1])]
 
     def _replica_invariant(self, r: int, kind: str, phases, T: float) -> float | None:
-        fit = [0.5 * (self.T[k] + self.T[k + 1]) for what, k, p, _ in self._replica_points[r] if what == kind and p == phases]
+        fit = [
+            0.5 * (self.T[k] + self.T[k + 1])
+            for what, k, p, _ in self._replica_points[r]
+            if what == kind and p == phases
+        ]
         return _nearest(np.array(fit), T)
 
     @cached_property
@@ -360,8 +414,16 @@ class PhaseDiagram:
         A ``pandas.DataFrame`` of x and T. It knows no free energy: it moves with the grid of mu and with the number of samples.
         """
         if "lowest_T" not in self.table:
-            raise AlloygenError("expected a diagram of a scan, which knows its samples, got one from free energies alone")
-        return self.table[["x", "lowest_T"]].to_dataframe().rename(columns={"lowest_T": "T"}).dropna().reset_index(drop=True)[["x", "T"]]
+            raise AlloygenError(
+                "expected a diagram of a scan, which knows its samples, got one from free energies alone"
+            )
+        return (
+            self.table[["x", "lowest_T"]]
+            .to_dataframe()
+            .rename(columns={"lowest_T": "T"})
+            .dropna()
+            .reset_index(drop=True)[["x", "T"]]
+        )
 
     # ------------------------------------------------------------------ other libraries and files
     def to_pymatgen(self, T: float, arc: int = 8):
@@ -382,7 +444,11 @@ class PhaseDiagram:
         f, last = self._f[t], len(self.x) - 1
         vertices = lower_vertices(f)
         cuts = np.flatnonzero(np.diff(vertices) >= self.min_width) + 1
-        keep = [v for part in np.split(vertices, cuts) for v in part[np.unique(np.linspace(0, len(part) - 1, min(arc, len(part))).round().astype(int))]]
+        keep = [
+            v
+            for part in np.split(vertices, cuts)
+            for v in part[np.unique(np.linspace(0, len(part) - 1, min(arc, len(part))).round().astype(int))]
+        ]
         entries = [
             PDEntry(Composition({k: m for k, m in zip(names, (last - n, n), strict=True) if m}), float(f[n]) * self.n_sites,
                     name=f"{self.phases[t, n] or 'x'} x={self.x[n]:.4g}") for n in keep
@@ -418,7 +484,13 @@ class PhaseDiagram:
         name = lambda p: names.get(p, p.split(" ")[0].upper() if p else "SOLUTION")  # noqa: E731
         rows = self.regions[self.regions["reliable"] | self.regions["support"].isna()]
         component = self.element.upper()
-        values = [[[name(r.phase_left), [component], [float(r.x_left)]], [name(r.phase_right), [component], [float(r.x_right)]]] for r in rows.itertuples()]
+        values = [
+            [
+                [name(r.phase_left), [component], [float(r.x_left)]],
+                [name(r.phase_right), [component], [float(r.x_right)]],
+            ]
+            for r in rows.itertuples()
+        ]
         return {
             "components": sorted({component, self.table.attrs["other"].upper(), "VA"}),
             "phases": sorted({v[0] for pair in values for v in pair}), "broadcast_conditions": False,
@@ -428,7 +500,10 @@ class PhaseDiagram:
 
     def to_dict(self) -> dict:
         """What was found, as plain numbers and lists for JSON."""
-        frames = {k: json.loads(getattr(self, k).to_json(orient="records")) for k in ("regions", "unresolved", "transitions", "invariants", "compounds")}
+        frames = {
+            k: json.loads(getattr(self, k).to_json(orient="records"))
+            for k in ("regions", "unresolved", "transitions", "invariants", "compounds")
+        }
         plain = {k: (v.item() if hasattr(v, "item") else v) for k, v in self.table.attrs.items()}
         return {"attributes": plain, "min_width": self.min_width, "T": self.T.tolist(), **frames}
 
@@ -480,8 +555,16 @@ class PhaseDiagram:
         return f"PhaseDiagram({self.table.attrs['other']}-{self.element}, {self.n_sites} sites, T {self.T[0]:g} to {self.T[-1]:g}: {named})"
 
     def _repr_html_(self) -> str:
-        shown = [("Invariant points", self.invariants), ("Compounds", self.compounds), ("Two-phase regions", self.regions.drop(columns="note"))]
-        parts = [f"<h4>{title}</h4>{frame.to_html(index=False, float_format=lambda v: f'{v:.4g}', max_rows=12)}" for title, frame in shown if len(frame)]
+        shown = [
+            ("Invariant points", self.invariants),
+            ("Compounds", self.compounds),
+            ("Two-phase regions", self.regions.drop(columns="note")),
+        ]
+        parts = [
+            f"<h4>{title}</h4>{frame.to_html(index=False, float_format=lambda v: f'{v:.4g}', max_rows=12)}"
+            for title, frame in shown
+            if len(frame)
+        ]
         return f"<p><b>{self!r}</b></p>{''.join(parts)}"
 
 
@@ -535,6 +618,10 @@ def _three_phase(sequence):
                 if first[1] != second[0] or len({first[0], first[1], second[1]}) < 2:
                     continue
                 gone = any(r[0] == first[0] and r[1] == second[1] and r[2] < second[2] and r[3] > first[3] for r in one)
-                stays = any(first[1] in r[:2] and r[2] < second[3] and r[3] > first[2] for r in one if not (r[0] == first[0] and r[1] == second[1]))
+                stays = any(
+                    first[1] in r[:2] and r[2] < second[3] and r[3] > first[2]
+                    for r in one
+                    if not (r[0] == first[0] and r[1] == second[1])
+                )
                 if gone and not stays:
                     yield kind, k, (first[0], first[1], second[1]), first[3]

@@ -63,11 +63,30 @@ def diagram_tx(diagram, ax=None, tie_lines: bool = False, transitions: bool = Tr
     for name, part in found.groupby("phase"):
         for rows, face in ((part[part["reliable"]], "black"), (part[~part["reliable"]], "white")):
             if len(rows):
-                ax.errorbar(rows["x"], rows["T"], yerr=rows["T_stderr"], fmt="s", ms=2.8, color="black", mfc=face, lw=0.7, zorder=4)
+                ax.errorbar(
+                    rows["x"],
+                    rows["T"],
+                    yerr=rows["T_stderr"],
+                    fmt="s",
+                    ms=2.8,
+                    color="black",
+                    mfc=face,
+                    lw=0.7,
+                    zorder=4,
+                )
         top = part.loc[part["T"].idxmax()]
-        ax.annotate(_pretty(name), (part["x"].mean(), top["T"]), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
+        ax.annotate(
+            _pretty(name),
+            (part["x"].mean(), top["T"]),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
     if drawn:
-        ax.plot(diagram.drawn["x"], diagram.drawn["T"], ":", color="black", lw=1.0, label="lowest T at which x was drawn")
+        ax.plot(
+            diagram.drawn["x"], diagram.drawn["T"], ":", color="black", lw=1.0, label="lowest T at which x was drawn"
+        )
     if len(found):
         ax.plot([], [], "s", ms=3, color="black", label="order-disorder (peak of C at fixed x)")
     ax.set(xlim=(0, 1), xlabel=f"$x_\\mathrm{{{element}}}$", ylabel="T (K)" if diagram.table.attrs["unit"] == "eV" else "T",
@@ -85,12 +104,23 @@ def diagram_tmu(diagram, ax=None):
     for branch, name, k in _coloured(diagram):
         colour, sure = COLOURS[k % len(COLOURS)], branch["reliable"].to_numpy(bool)
         mu, T = scale * branch["mu"].to_numpy(), branch["T"].to_numpy()
-        ax.plot(mu, T, color=colour, lw=1.0, ls="-" if sure.all() else "--", label=name if name not in labelled else None)
+        ax.plot(
+            mu, T, color=colour, lw=1.0, ls="-" if sure.all() else "--", label=name if name not in labelled else None
+        )
         labelled.add(name)
         for rows, face in ((sure, colour), (~sure, "white")):
             if rows.any():
                 e = scale * branch["mu_stderr"].to_numpy(float)[rows]
-                ax.errorbar(mu[rows], T[rows], xerr=e if np.isfinite(e).all() else None, fmt="o", ms=2.6, color=colour, mfc=face, lw=0.8)
+                ax.errorbar(
+                    mu[rows],
+                    T[rows],
+                    xerr=e if np.isfinite(e).all() else None,
+                    fmt="o",
+                    ms=2.6,
+                    color=colour,
+                    mfc=face,
+                    lw=0.8,
+                )
     element, other = diagram.element, diagram.table.attrs["other"]
     ax.set(xlabel=f"$\\mu_\\mathrm{{{element}}} - \\mu_\\mathrm{{{other}}}$ ({unit})",
            ylabel="T (K)" if diagram.table.attrs["unit"] == "eV" else "T")  # fmt: skip
@@ -113,7 +143,16 @@ def free_energy_curves(table, ax=None, T=None, hull: bool = True, reference=None
         at = table.sel(T=t, method="nearest")
         x, f, e = at["x"].values, scale * at["mixing"].values, scale * at["mixing_stderr"].values
         sure = ~(at["effective_samples"].values < LOW_ESS)
-        ax.errorbar(x[sure], f[sure], yerr=e[sure], fmt=".", ms=4, lw=0.8, color=colour, label=f"{float(at['T']):g} K" if unit == "meV" else f"T = {float(at['T']):g}")
+        ax.errorbar(
+            x[sure],
+            f[sure],
+            yerr=e[sure],
+            fmt=".",
+            ms=4,
+            lw=0.8,
+            color=colour,
+            label=f"{float(at['T']):g} K" if unit == "meV" else f"T = {float(at['T']):g}",
+        )
         if (~sure & np.isfinite(f)).any():
             ax.errorbar(x[~sure], f[~sure], yerr=e[~sure], fmt=".", ms=5, lw=0.8, ls="", color=colour, mfc="white")
         if hull:
@@ -122,7 +161,11 @@ def free_energy_curves(table, ax=None, T=None, hull: bool = True, reference=None
         if reference is not None:
             other = reference.sel(T=float(at["T"]), method="nearest")
             ax.plot(other["x"], scale * other["mixing"], color="black", lw=0.8, ls=":")
-    ax.set(xlabel=f"$x_\\mathrm{{{table.attrs['element']}}}$", ylabel=f"$F_\\mathrm{{mix}}$ ({unit}/site)", xlim=(-0.02, 1.02))
+    ax.set(
+        xlabel=f"$x_\\mathrm{{{table.attrs['element']}}}$",
+        ylabel=f"$F_\\mathrm{{mix}}$ ({unit}/site)",
+        xlim=(-0.02, 1.02),
+    )
     ax.legend(fontsize=7, frameon=False)
     return ax
 
@@ -157,9 +200,14 @@ def ness_map(data, ax=None):
     ax = _axes(ax, 5.6, 4.0)
     scale, unit = _unit(data.attrs["unit"])
     name = _varied(data)
-    shown = ax.scatter(scale * data[name], data["T"], c=data["ness"], vmin=0, vmax=1, s=26, marker="s", cmap="viridis", lw=0)
+    shown = ax.scatter(
+        scale * data[name], data["T"], c=data["ness"], vmin=0, vmax=1, s=26, marker="s", cmap="viridis", lw=0
+    )
     ax.figure.colorbar(shown, ax=ax, label="NESS")
-    ax.set(xlabel=f"$\\mu_\\mathrm{{{name.removeprefix('mu_')}}}$ ({unit})", ylabel="T (K)" if data.attrs["unit"] == "eV" else "T")
+    ax.set(
+        xlabel=f"$\\mu_\\mathrm{{{name.removeprefix('mu_')}}}$ ({unit})",
+        ylabel="T (K)" if data.attrs["unit"] == "eV" else "T",
+    )
     return ax
 
 
@@ -175,7 +223,15 @@ def histograms(values, reference=None, bins=40, log_w=None, ax=None, label: str 
         ax.hist(reference, edges, density=True, color="#c9c9c9", label="reference")
     ax.hist(values, edges, density=True, histtype="step", color=COLOURS[0], label="draws")
     if log_w is not None:
-        ax.hist(values, edges, weights=normalized_weights(log_w), density=True, histtype="step", color=COLOURS[1], label="weighted")
+        ax.hist(
+            values,
+            edges,
+            weights=normalized_weights(log_w),
+            density=True,
+            histtype="step",
+            color=COLOURS[1],
+            label="weighted",
+        )
     ax.set(xlabel=label, ylabel="density")
     ax.legend(fontsize=7, frameon=False)
     return ax
@@ -184,7 +240,9 @@ def histograms(values, reference=None, bins=40, log_w=None, ax=None, label: str 
 def correlation(distance, estimates, ax=None, label: str | None = None):
     """A two-point function or Warren-Cowley parameters against distance, from Estimates with error bars."""
     ax = _axes(ax)
-    ax.errorbar(distance, [e.value for e in estimates], yerr=[e.stderr for e in estimates], fmt="o-", ms=3, lw=0.8, label=label)
+    ax.errorbar(
+        distance, [e.value for e in estimates], yerr=[e.stderr for e in estimates], fmt="o-", ms=3, lw=0.8, label=label
+    )
     ax.axhline(0, color="#999999", lw=0.6)
     ax.set(xlabel="distance", ylabel="C(r)")
     if label:
@@ -218,7 +276,9 @@ def _coloured(diagram) -> list:
     """(branch, name, number of its colour) by rising composition; branches between the same two phases share a colour."""
     branches = sorted(_branches(diagram), key=lambda b: (b["x_left"].mean(), b["T"].min()))
     names = [_field_name(b) for b in branches]
-    order = list(dict.fromkeys(sorted(names, key=lambda n: -sum(len(b) for b, m in zip(branches, names, strict=True) if m == n))))
+    order = list(
+        dict.fromkeys(sorted(names, key=lambda n: -sum(len(b) for b, m in zip(branches, names, strict=True) if m == n)))
+    )
     return [(b, n, order.index(n)) for b, n in zip(branches, names, strict=True)]
 
 
@@ -259,4 +319,7 @@ def _by_mu(data):
         yield None, data
         return
     for value in np.unique(data[names[0]].values):
-        yield f"{names[0].replace('_', ' ')} = {value:g}", data.isel(condition=np.flatnonzero(data[names[0]].values == value))
+        yield (
+            f"{names[0].replace('_', ' ')} = {value:g}",
+            data.isel(condition=np.flatnonzero(data[names[0]].values == value)),
+        )

@@ -91,8 +91,15 @@ class Scan(Sequence):
     def __post_init__(self):
         c, n = self.occ.shape[:2]
         if not c or not n:
-            raise AlloygenError(f"expected at least one condition and one sample at each, got {c} conditions with {n} samples")
-        if self.T.shape != (c,) or len(self.mu) != c or self.energy.shape != (c, n) or (self.chains and n % self.chains):
+            raise AlloygenError(
+                f"expected at least one condition and one sample at each, got {c} conditions with {n} samples"
+            )
+        if (
+            self.T.shape != (c,)
+            or len(self.mu) != c
+            or self.energy.shape != (c, n)
+            or (self.chains and n % self.chains)
+        ):
             raise AlloygenError(
                 f"expected T (C,), mu (C, n_elements), energy (C, n) and n a multiple of chains for occ {self.occ.shape}, got "
                 f"{self.T.shape}, {self.mu.shape}, {self.energy.shape} and {self.chains} chains"
@@ -184,7 +191,9 @@ class Scan(Sequence):
         Absolute when the scan holds T = infinity or was given a likelihood; see :class:`alloygen.estimate.mbar.MBAR`.
         """
         if self.log_prob is not None:
-            raise AlloygenError("expected Monte Carlo samples, got samples with a likelihood: their free energy needs no MBAR")
+            raise AlloygenError(
+                "expected Monte Carlo samples, got samples with a likelihood: their free energy needs no MBAR"
+            )
         beta = 1.0 / (self.hamiltonian.kB * self.T)
         beta_mu = beta[:, None] * self.mu
         reference = {int(c): self.info["log_states"] for c in np.flatnonzero(beta == 0)} if self.absolute else None
@@ -218,11 +227,15 @@ class Scan(Sequence):
         """
         holds, values = binary(self.hamiltonian, element).element, {}
         for name in ORDERS if _has_orders(self.hamiltonian) else ():
-            values[f"order_{name}"] = np.concatenate([long_range_order(s, self.hamiltonian.lattice, name) for s in self._holds(holds)])
+            values[f"order_{name}"] = np.concatenate(
+                [long_range_order(s, self.hamiltonian.lattice, name) for s in self._holds(holds)]
+            )
         T = np.unique(self.T[np.isfinite(self.T)]) if T is None else T
         return free_energies(self.pool, self.hamiltonian, T, element, values, {"method": self.method, **self._origin})
 
-    def phase_diagram(self, T=None, element: str | None = None, *, step: float | None = None, min_width: int = 3) -> PhaseDiagram:
+    def phase_diagram(
+        self, T=None, element: str | None = None, *, step: float | None = None, min_width: int = 3
+    ) -> PhaseDiagram:
         """The temperature-composition diagram of a binary, a :class:`~alloygen.phase.PhaseDiagram`.
 
         T : temperatures of the diagram; default: over the range of the scan in steps of ``step`` (10 K for alloys, else 1/40 of the
@@ -261,7 +274,9 @@ class Scan(Sequence):
         """
         return at_composition(self.free_energies([T], element), T, x)
 
-    def binned_free_energy(self, T: float, x: float, width: float | None = None, element: str | None = None) -> Estimate:
+    def binned_free_energy(
+        self, T: float, x: float, width: float | None = None, element: str | None = None
+    ) -> Estimate:
         """F at a composition by the bins of Du et al. (arXiv:2603.14695), for comparison with :meth:`free_energy_at`.
 
             f_i = Phi + mu x_i,     F(x) = sum_i W_i f_i / sum_i W_i   over the samples at T with |x_i - x| < width / 2,
@@ -279,9 +294,17 @@ class Scan(Sequence):
             inside = np.abs(share - x) < 0.5 * width
             if inside.any():
                 phi, mu = ens.free_energy(), ens.mu[b.index] - ens.mu[self.hamiltonian.elements.index(b.other)]
-                parts.append((ens.weights[inside], phi.value + mu * share[inside] * b.free / self.hamiltonian.n_sites, phi.stderr))
+                parts.append(
+                    (
+                        ens.weights[inside],
+                        phi.value + mu * share[inside] * b.free / self.hamiltonian.n_sites,
+                        phi.stderr,
+                    )
+                )
         if not parts:
-            raise BadCondition(f"expected samples at T = {T:g} with x within {width:.3g} of {x:g}, got none; sample more mu, or widen the bin")
+            raise BadCondition(
+                f"expected samples at T = {T:g} with x within {width:.3g} of {x:g}, got none; sample more mu, or widen the bin"
+            )
         w_total = sum(w.sum() for w, _, _ in parts)
         total = sum(float(w @ f) for w, f, _ in parts) / w_total
         spread = sum((w**2 * (f - total) ** 2).sum() + (w.sum() * e) ** 2 for w, f, e in parts)
@@ -308,7 +331,8 @@ class Scan(Sequence):
             kinds = [(s.log_prob is None, s.chains, s.n) for s in (first, other)]
             if kinds[0] != kinds[1]:
                 raise AlloygenError(
-                    "expected scans of one kind of samples, got (without likelihood, chains, n) = " + " and ".join(map(str, kinds))
+                    "expected scans of one kind of samples, got (without likelihood, chains, n) = "
+                    + " and ".join(map(str, kinds))
                 )
         join = lambda name: np.concatenate([getattr(s, name) for s in scans])  # noqa: E731
         return cls(first.hamiltonian, join("T"), join("mu"), join("occ"), join("energy"), first.chains, first.method,

@@ -146,7 +146,9 @@ class Marginal(_Walking):
 
     def draw(self, model, generator):
         T, mu, condition, order = self._conditions(generator)
-        drawn = marginal.draw(model, self.occ, T, mu, order, condition, generator, self.config.gibbs, self.config.advantage_floor)
+        drawn = marginal.draw(
+            model, self.occ, T, mu, order, condition, generator, self.config.gibbs, self.config.advantage_floor
+        )
         self.occ = drawn.occ
         self._note(drawn.value)
         return {k: v for k, v in vars(drawn).items() if k != "value"}
@@ -175,6 +177,10 @@ def make_task(config: Config, hamiltonian: Hamiltonian, path: Path, progress: bo
     """The task of a configuration; Monte Carlo data, where it needs them, are kept in ``path``."""
     objective = config.training.objective
     if objective == "likelihood":
-        grown = make_grown_data(hamiltonian, config, path.with_name("grown.safetensors"), progress) if config.training.grown else None
+        grown = (
+            make_grown_data(hamiltonian, config, path.with_name("grown.safetensors"), progress)
+            if config.training.grown
+            else None
+        )
         return Likelihood(config, make_data(hamiltonian, config, path, progress), grown)
     return {"reinforce": Reinforce, "marginal": Marginal}[objective](config, hamiltonian)

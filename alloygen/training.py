@@ -89,7 +89,9 @@ class Trainer:
             loss += mean.item()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), t.clip / n)
         if not torch.isfinite(norm):
-            self._stop("a finite gradient", norm.item(), part, int(rows.detach().abs().argmax()), "the loss is largest there; ")
+            self._stop(
+                "a finite gradient", norm.item(), part, int(rows.detach().abs().argmax()), "the loss is largest there; "
+            )
         self.optimizer.step()
         decay = min(t.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -222,7 +224,9 @@ def train(config, folder, *, resume: bool = True, progress: bool = True, stop_at
     try:
         task = make_task(config, hamiltonian, folder / "data.safetensors", progress)
     except KeyboardInterrupt:
-        raise TrainingInterrupted("stopped while making the data, nothing to keep yet; the same command starts anew") from None
+        raise TrainingInterrupted(
+            "stopped while making the data, nothing to keep yet; the same command starts anew"
+        ) from None
     trainer = Trainer(config, model, task)
     state, log = folder / "state.safetensors", folder / "log.jsonl"
     if resume and state.exists():

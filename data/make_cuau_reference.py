@@ -86,8 +86,13 @@ def semigrand(profile, counts, sums) -> xr.Dataset:
     out = {}
     for name, value in rows.items():
         second = wide.get(name.removesuffix("_stderr"))
-        out[name] = (("condition", second), np.array(value, dtype=np.float32)) if second else ("condition", np.array(value))
-    return xr.Dataset(out, {"condition_T": ("condition", grid_T), "condition_dmu": ("condition", grid_mu), "energy_edge": ENERGY_EDGES})
+        out[name] = (
+            (("condition", second), np.array(value, dtype=np.float32)) if second else ("condition", np.array(value))
+        )
+    return xr.Dataset(
+        out,
+        {"condition_T": ("condition", grid_T), "condition_dmu": ("condition", grid_mu), "energy_edge": ENERGY_EDGES},
+    )
 
 
 def _mixed(counts, w, profile, at, visits=None) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +133,9 @@ def main() -> None:
     }  # fmt: skip
     with atomic_path(args.output) as part:
         data.to_netcdf(part)
-    print(f"largest error of F: {1000 * float(data.free_energy_stderr.max()):.3f} meV/site; {time.time() - start:.0f} s; wrote {args.output}")
+    print(
+        f"largest error of F: {1000 * float(data.free_energy_stderr.max()):.3f} meV/site; {time.time() - start:.0f} s; wrote {args.output}"
+    )
 
 
 if __name__ == "__main__":

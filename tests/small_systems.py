@@ -69,16 +69,24 @@ SYSTEMS = {
     "cuau-skew": System(lambda: alloygen.data.cuau().on([[2, 0, 0], [1, 2, 0], [0, 1, 2]]), **CUAU),
     "ternary": System(
         lambda: random_expansion(FCC, [[0, 0, 0]], [("A", "B", "C")], 1).on((2, 3, 1)),
-        mu=((0.0, -0.09, -0.03), (0.0, -0.15, 0.01)), **OWN),
+        mu=((0.0, -0.09, -0.03), (0.0, -0.15, 0.01)),
+        **OWN,
+    ),
     "two-sublattice": System(
         lambda: random_expansion(np.eye(3), PAIR, [("A", "B", "C"), ("X", "B")], 2).on((2, 2, 1)),
-        mu=((0.0, 0.03, -0.02, 0.05), (0.0, -0.05, 0.04, -0.03)), **OWN),
+        mu=((0.0, 0.03, -0.02, 0.05), (0.0, -0.05, 0.04, -0.03)),
+        **OWN,
+    ),
     "spectator": System(
         lambda: random_expansion(np.eye(3), PAIR, [("A", "B"), ("O",)], 3).on((3, 2, 1)),
-        mu=((0.0, -0.03, 0.0), (0.0, 0.01, 0.0)), **OWN),
+        mu=((0.0, -0.03, 0.0), (0.0, 0.01, 0.0)),
+        **OWN,
+    ),
     "many-body": System(
         lambda: random_expansion(FCC, [[0, 0, 0]], [("A", "B")], 4, orders=(0, 1, 2, 4, 5, 6)).on((2, 2, 2)),
-        mu=((0.0, -0.04), (0.0, -0.12)), **OWN),
+        mu=((0.0, -0.04), (0.0, -0.12)),
+        **OWN,
+    ),
 }
 
 

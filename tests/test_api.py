@@ -107,20 +107,23 @@ def test_alloy_is_told_by_symbols_and_mu_together():
     assert (number.occ == named.occ).all()
 
 
-@pytest.mark.parametrize("change, error, says", [
-    (dict(T=0), BadCondition, "above 0"),
-    (dict(T=float("nan")), BadCondition, "finite"),
-    (dict(T=float("inf")), BadCondition, "finite"),
-    (dict(mu={"Ag": 0.1}), UnknownSpecies, "Ag"),
-    (dict(mu=None), UnknownSpecies, "mu="),
-    (dict(n=0), AlloygenError, "at least 1"),
-    (dict(n=2.5), AlloygenError, "integer"),
-    (dict(method="magic"), AlloygenError, "auto"),
-    (dict(model="nowhere.safetensors"), CheckpointError, "no file"),
-    (dict(model="cuau_4x4x4"), LatticeMismatch, "4x4x4"),
-    (dict(atoms=bulk("Fe").repeat(2)), UnknownSpecies, "Fe"),
-    (dict(atoms=Atoms("Cu2", [[0, 0, 0], [0, 0, 2.0]], cell=[5, 5, 5], pbc=True)), LatticeMismatch, "cell"),
-])
+@pytest.mark.parametrize(
+    "change, error, says",
+    [
+        (dict(T=0), BadCondition, "above 0"),
+        (dict(T=float("nan")), BadCondition, "finite"),
+        (dict(T=float("inf")), BadCondition, "finite"),
+        (dict(mu={"Ag": 0.1}), UnknownSpecies, "Ag"),
+        (dict(mu=None), UnknownSpecies, "mu="),
+        (dict(n=0), AlloygenError, "at least 1"),
+        (dict(n=2.5), AlloygenError, "integer"),
+        (dict(method="magic"), AlloygenError, "auto"),
+        (dict(model="nowhere.safetensors"), CheckpointError, "no file"),
+        (dict(model="cuau_4x4x4"), LatticeMismatch, "4x4x4"),
+        (dict(atoms=bulk("Fe").repeat(2)), UnknownSpecies, "Fe"),
+        (dict(atoms=Atoms("Cu2", [[0, 0, 0], [0, 0, 2.0]], cell=[5, 5, 5], pbc=True)), LatticeMismatch, "cell"),
+    ],
+)
 def test_bad_input_is_told_before_any_work(change, error, says):
     arguments = dict(atoms=SMALL, T=600, mu={"Au": 0.02}, n=5, seed=0) | change
     with pytest.raises(error, match=says):
@@ -141,8 +144,12 @@ def test_atoms_with_a_clease_calculator_bring_their_own_hamiltonian(tmp_path):
     from clease.calculator import attach_calculator
     from clease.settings import CEBulk, Concentration
 
-    settings = CEBulk(Concentration([["Au", "Cu"]]), "fcc", a=3.8, db_name=str(tmp_path / "a.db"), max_cluster_dia=[3.0])
-    atoms = attach_calculator(settings, bulk("Au", a=3.8).repeat((2, 2, 2)), {"c0": 0.0, "c1_0": 0.0, "c2_d0000_0_00": 0.01})
+    settings = CEBulk(
+        Concentration([["Au", "Cu"]]), "fcc", a=3.8, db_name=str(tmp_path / "a.db"), max_cluster_dia=[3.0]
+    )
+    atoms = attach_calculator(
+        settings, bulk("Au", a=3.8).repeat((2, 2, 2)), {"c0": 0.0, "c1_0": 0.0, "c2_d0000_0_00": 0.01}
+    )
     ens = alloygen.sample(atoms, T=800, mu={"Cu": 0.0}, n=20, seed=0)
     assert ens.method == "mc"
     a = ens.atoms[0]
@@ -151,9 +158,13 @@ def test_atoms_with_a_clease_calculator_bring_their_own_hamiltonian(tmp_path):
 
 
 def test_import_is_light():
-    code = ("import time; t = time.perf_counter(); import alloygen, sys; "
-            "print([m for m in ('torch', 'clease', 'pymatgen', 'matplotlib', 'torch_geometric', 'ase') if m in sys.modules])")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import time; t = time.perf_counter(); import alloygen, sys; "
+        "print([m for m in ('torch', 'clease', 'pymatgen', 'matplotlib', 'torch_geometric', 'ase') if m in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 # ---------------------------------------------------------------------- alloygen.mc
@@ -163,7 +174,11 @@ def test_mc_over_a_grid_agrees_with_enumeration():
     assert sorted({*scan.T}) == [500, 700] and len(scan) == 4 and scan.info["ladder"][-1] == np.inf
     for ens in scan:
         exact = table.at(ens.T, ens.mu)
-        for got, truth in ((ens.free_energy(), exact.phi), (ens.composition("Au"), exact.composition[1]), (ens.mean_energy(), exact.energy)):
+        for got, truth in (
+            (ens.free_energy(), exact.phi),
+            (ens.composition("Au"), exact.composition[1]),
+            (ens.mean_energy(), exact.energy),
+        ):
             assert abs(got.value - truth) < 4.5 * got.stderr
     assert scan[0].atoms[0].info["T"] in (500, 700)
 
@@ -181,7 +196,9 @@ def test_mc_starts_from_the_atoms_and_keeps_those_that_are_fixed():
         assert len({str(f.symbols) for f in scan[0].atoms}) > 10
         np.testing.assert_allclose(scan[0].atoms[0].positions, atoms.positions)
     assert atoms == before
-    hot = alloygen.mc(atoms, T=1.0, mu={"Au": 0.0}, method="metropolis", start="atoms", n=4, sweeps=1, burn=0, copies=1, check=False)
+    hot = alloygen.mc(
+        atoms, T=1.0, mu={"Au": 0.0}, method="metropolis", start="atoms", n=4, sweeps=1, burn=0, copies=1, check=False
+    )
     assert hot[0].atoms[0].symbols.count("Au") > 0
 
 

@@ -10,7 +10,10 @@ from alloygen.cli import main
 
 def test_sample_prints_and_writes(tmp_path, capsys):
     out = tmp_path / "c.extxyz"
-    assert main(["sample", "Cu:2x2x4", "-T", "600", "--mu", "Au=0.02", "-n", "50", "--seed", "0", "-o", str(out), "-q"]) == 0
+    assert (
+        main(["sample", "Cu:2x2x4", "-T", "600", "--mu", "Au=0.02", "-n", "50", "--seed", "0", "-o", str(out), "-q"])
+        == 0
+    )
     text = capsys.readouterr().out
     assert "NESS" in text and "Phi/site" in text and "x_Au" in text
     frames = ase.io.read(out, ":")
@@ -22,7 +25,9 @@ def test_mc_prints_averages_with_errors(tmp_path, capsys):
     assert main(["mc", "Cu:2x2x2", "-T", "900", "1100", "--mu", "Au=-0.1:0.1:3", "-n", "100", "--table", str(table), "-o", str(out),
                  "-q"]) == 0  # fmt: skip
     text = capsys.readouterr().out
-    assert text.count("Phi/site") == 6 and text.count("acceptance") == 6 and "round trips" in text and "mu_Au -0.1" in text
+    assert (
+        text.count("Phi/site") == 6 and text.count("acceptance") == 6 and "round trips" in text and "mu_Au -0.1" in text
+    )
     assert len(table.read_text().splitlines()) == 7
     frames = ase.io.read(out, ":")
     assert len(frames) == 600 and {f.info["T"] for f in frames} == {900.0, 1100.0}
@@ -57,18 +62,21 @@ def test_canonical_mc_with_fixed_atoms(tmp_path, capsys):
         assert frame.symbols.count("Au") == 3 and frame.symbols[0] == "Au" and frame.symbols[5] == "Cu"
 
 
-@pytest.mark.parametrize("arguments, says", [
-    (["sample", "Cu:2x2x4", "-T", "-5", "--mu", "Au=0"], "above 0"),
-    (["sample", "Cu:2x2x4", "-T", "600", "--mu", "Au"], "ELEMENT=eV"),
-    (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0:1"], "ELEMENT=eV"),
-    (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--fix", "a"], "indices of atoms"),
-    (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--precision", "Zn=0.1"], "precision"),
-    (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--ensemble", "canonical"], "two elements"),
-    (["sample", "no_such_file.cif", "-T", "600", "--mu", "Au=0"], "ASE reads"),
-    (["sample", "Cu:2x2x4", "-T", "600"], "mu="),
-    (["train", "no_such.toml"], "no file"),
-    (["evaluate", "cuau_2x2x4", "--grid", "nope"], "cuau"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["sample", "Cu:2x2x4", "-T", "-5", "--mu", "Au=0"], "above 0"),
+        (["sample", "Cu:2x2x4", "-T", "600", "--mu", "Au"], "ELEMENT=eV"),
+        (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0:1"], "ELEMENT=eV"),
+        (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--fix", "a"], "indices of atoms"),
+        (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--precision", "Zn=0.1"], "precision"),
+        (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--ensemble", "canonical"], "two elements"),
+        (["sample", "no_such_file.cif", "-T", "600", "--mu", "Au=0"], "ASE reads"),
+        (["sample", "Cu:2x2x4", "-T", "600"], "mu="),
+        (["train", "no_such.toml"], "no file"),
+        (["evaluate", "cuau_2x2x4", "--grid", "nope"], "cuau"),
+    ],
+)
 def test_bad_input_is_one_message_and_exit_code_2(arguments, says, capsys):
     assert main([*arguments, *(["-q"] if arguments[0] != "train" else [])]) == 2
     error = capsys.readouterr().err
@@ -101,7 +109,22 @@ threads = 1
 """)
     assert main(["train", str(config), "-o", str(tmp_path / "run"), "-q"]) == 0
     out = tmp_path / "figures.json"
-    assert main(["evaluate", str(tmp_path / "run" / "model.safetensors"), "-n", "50", "--reference", "20", "-o", str(out), "-q"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                str(tmp_path / "run" / "model.safetensors"),
+                "-n",
+                "50",
+                "--reference",
+                "20",
+                "-o",
+                str(out),
+                "-q",
+            ]
+        )
+        == 0
+    )
     text = capsys.readouterr().out
     assert "ness_mean" in text and "Phi-exact" in text
     content = json.loads(out.read_text())
@@ -130,9 +153,33 @@ def test_an_ising_model_is_judged_on_its_own_grid(tmp_path, capsys):
 
 def test_phase_diagram_writes_picture_netcdf_and_json(tmp_path, capsys):
     out = tmp_path / "cuau"
-    assert main(["phase-diagram", "Cu:2x2x4", "--mu", "Au", "-T", "300:900:3", "1100", "-n", "60", "--step", "50", "-o", str(out), "-q"]) == 0
+    assert (
+        main(
+            [
+                "phase-diagram",
+                "Cu:2x2x4",
+                "--mu",
+                "Au",
+                "-T",
+                "300:900:3",
+                "1100",
+                "-n",
+                "60",
+                "--step",
+                "50",
+                "-o",
+                str(out),
+                "-q",
+            ]
+        )
+        == 0
+    )
     text = capsys.readouterr().out
-    assert "Cu3Au (L1_2), CuAu (L1_0), CuAu3 (L1_2)" in text and "transitions at fixed" in text and "two-phase regions" in text
+    assert (
+        "Cu3Au (L1_2), CuAu (L1_0), CuAu3 (L1_2)" in text
+        and "transitions at fixed" in text
+        and "two-phase regions" in text
+    )
     told = json.loads((tmp_path / "cuau.json").read_text())
     assert told["attributes"]["model"] == "cuau_2x2x4" and {r["phase_left"] for r in told["regions"]} >= {"CuAu (L1_0)"}
     assert (tmp_path / "cuau.nc").stat().st_size > 10_000 and (tmp_path / "cuau.png").stat().st_size > 10_000

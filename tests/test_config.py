@@ -63,15 +63,26 @@ def test_fingerprint_ignores_where_a_run_runs_and_nothing_else():
     base = load_config(GOOD).fingerprint
     for values in ({"threads": 3}, {"device": "cuda"}, {"checkpoint_minutes": 9.0}):
         assert load_config(changed("training", **values)).fingerprint == base
-    for section, values in [("training", {"lr": 2e-3}), ("training", {"seed": 1}), ("model", {"width": 32}),
-                            ("data", {"samples": 7}), ("system", {"repeats": [2, 2, 2]})]:
+    for section, values in [
+        ("training", {"lr": 2e-3}),
+        ("training", {"seed": 1}),
+        ("model", {"width": 32}),
+        ("data", {"samples": 7}),
+        ("system", {"repeats": [2, 2, 2]}),
+    ]:
         assert load_config(changed(section, **values)).fingerprint != base
 
 
 def test_fingerprint_sees_the_conditions_that_a_run_walks_through():
     base = load_config(WALK).fingerprint
-    for section, values in [("conditions", {"n_T": 1}), ("conditions", {"T": [300, 601]}), ("model", {"network": "mlp"}),
-                            ("training", {"accumulate": 2}), ("training", {"minutes": 1.0}), ("model", {"kind": "causal"})]:
+    for section, values in [
+        ("conditions", {"n_T": 1}),
+        ("conditions", {"T": [300, 601]}),
+        ("model", {"network": "mlp"}),
+        ("training", {"accumulate": 2}),
+        ("training", {"minutes": 1.0}),
+        ("model", {"kind": "causal"}),
+    ]:
         assert load_config(walk(section, **values)).fingerprint != base
 
 
@@ -125,7 +136,10 @@ WRONG = {
     "no sweeps": (changed("data", sweeps=0), "sweeps >= 1"),
     "a table without a step": (changed("data", T=[{"from": 1, "to": 2}]), "from, to and step > 0"),
     "a table with a negative step": (changed("data", T=[{"from": 1, "to": 2, "step": -1}]), "step > 0"),
-    "an unknown model": (changed("model", kind="diffusion"), r"model.kind: expected one of \('causal', 'arm', 'mam'\), got 'diffusion'"),
+    "an unknown model": (
+        changed("model", kind="diffusion"),
+        r"model.kind: expected one of \('causal', 'arm', 'mam'\), got 'diffusion'",
+    ),
     "width and heads that do not fit": (changed("model", width=18, heads=4), "multiple of 2 \\* heads = 8, got 18"),
     "odd heads": (changed("model", width=18, heads=3), "model.heads: expected an even number, got 3"),
     "no depth": (changed("model", depth=0), "depth >= 1"),
@@ -137,13 +151,21 @@ WRONG = {
     "unknown orders": (changed("training", orders={"spiral": 1.0}), "training.orders"),
     "no orders": (changed("training", orders={}), "training.orders"),
     "orders of no weight": (changed("training", orders={"raster": 0.0}), "training.orders"),
-    "an unknown objective": (changed("training", objective="score"), r"training.objective: .*'likelihood'.*got 'score'"),
+    "an unknown objective": (
+        changed("training", objective="score"),
+        r"training.objective: .*'likelihood'.*got 'score'",
+    ),
     "an unknown network": (walk("model", network="gnn"), r"model.network: expected one of \('mlp', .*got 'gnn'"),
-    "a mam with likelihood": (changed("model", kind="mam"),
-                              "model.kind: expected 'causal' or 'arm', which the objective 'likelihood' is for, got 'mam'"),
+    "a mam with likelihood": (
+        changed("model", kind="mam"),
+        "model.kind: expected 'causal' or 'arm', which the objective 'likelihood' is for, got 'mam'",
+    ),
     "a mam with reinforce": (walk("model", kind="mam"), "model.kind: .*'reinforce' is for, got 'mam'"),
     "an arm with marginal": (mam("model", kind="arm"), "model.kind: expected 'mam', .*'marginal' is for, got 'arm'"),
-    "a causal mlp with marginal": (mam("model", kind="causal", network="mlp"), "model.kind: expected 'mam'.*got 'causal'"),
+    "a causal mlp with marginal": (
+        mam("model", kind="causal", network="mlp"),
+        "model.kind: expected 'mam'.*got 'causal'",
+    ),
     "odd heads of a masked transformer": (walk("model", heads=3), "model.heads: expected an even number, got 3"),
     "width and heads of it": (walk("model", width=18), "model.width: expected a multiple of 2 \\* heads = 4, got 18"),
     "an mlp without width": (walk("model", network="mlp", width=0), "width >= 1"),
@@ -154,8 +176,10 @@ WRONG = {
     "no radial functions": (walk("model", network="painn", radial=0), "radial >= 1"),
     "an offset beyond the cutoff": (walk("model", network="painn", offset=3.0), "0 <= offset < cutoff, got .*3.0, 2.5"),
     "a negative offset": (walk("model", network="painn", offset=-0.5), "0 <= offset"),
-    "reinforce without conditions": ({k: v for k, v in WALK.items() if k != "conditions"},
-                                     r"conditions.T: expected \[low, high\] with 0 < low"),
+    "reinforce without conditions": (
+        {k: v for k, v in WALK.items() if k != "conditions"},
+        r"conditions.T: expected \[low, high\] with 0 < low",
+    ),
     "marginal without conditions": ({**MAM, "conditions": {}}, "conditions.T"),
     "reinforce with data instead": ({**WALK, "conditions": {}, "data": GOOD["data"]}, "conditions.T"),
     "likelihood without data": ({"model": GOOD["model"]}, r"data.T: expected temperatures above 0, got \[\]"),
@@ -170,9 +194,14 @@ WRONG = {
     "no conditions at a time": (walk("conditions", n_T=0), "n_T >= 1 and n_mu >= 1"),
     "steps beyond the range": (walk("conditions", step_T=1.5), r"step_T and step_mu in \[0, 1\]"),
     "steps backwards": (walk("conditions", step_mu=-0.1), "step_T and step_mu"),
-    "a batch that is not shared out": (walk("training", batch=15),
-                                       r"training.batch: expected a multiple of the 6 conditions \(n_T = 2 times n_mu = 3\)"),
-    "one sample of each condition": (mam("training", batch=6), "training.batch: expected at least two samples .*6 cond"),
+    "a batch that is not shared out": (
+        walk("training", batch=15),
+        r"training.batch: expected a multiple of the 6 conditions \(n_T = 2 times n_mu = 3\)",
+    ),
+    "one sample of each condition": (
+        mam("training", batch=6),
+        "training.batch: expected at least two samples .*6 cond",
+    ),
     "negative minutes": (walk("training", minutes=-1), "training.minutes: expected a number of at least 0, got -1"),
     "unknown precision": (walk("training", precision="fp8"), "training.precision: .*'float32', 'bf16'.*got 'fp8'"),
     "no parts": (walk("training", accumulate=0), "training.accumulate: expected between 1 and the batch of 12, got 0"),
@@ -201,11 +230,14 @@ def test_files_that_cannot_be_read(tmp_path):
         load_config(broken)
 
 
-@pytest.mark.parametrize("values, expected", [
-    ([3, 1, 2, 2.0], [1, 2, 3]),
-    ([{"from": -0.1, "to": 0.1, "step": 0.05}], [-0.1, -0.05, 0, 0.05, 0.1]),
-    ([0.0724, {"from": 0, "to": 0.1, "step": 0.1}], [0, 0.0724, 0.1]),
-    ([{"from": 2, "to": 2, "step": 1}], [2]),
-])
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        ([3, 1, 2, 2.0], [1, 2, 3]),
+        ([{"from": -0.1, "to": 0.1, "step": 0.05}], [-0.1, -0.05, 0, 0.05, 0.1]),
+        ([0.0724, {"from": 0, "to": 0.1, "step": 0.1}], [0, 0.0724, 0.1]),
+        ([{"from": 2, "to": 2, "step": 1}], [2]),
+    ],
+)
 def test_lists_and_tables_of_numbers(values, expected):
     assert expand(values).tolist() == expected

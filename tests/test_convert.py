@@ -83,8 +83,14 @@ def relaxed(atoms):
 
 
 CHANGES = {
-    "as is": lambda a: a, "permuted": permuted, "shifted": shifted, "wrapped": wrapped, "scaled": scaled,
-    "rotated": rotated, "relaxed": relaxed, "rotated relaxed": lambda a: rotated(relaxed(a)),
+    "as is": lambda a: a,
+    "permuted": permuted,
+    "shifted": shifted,
+    "wrapped": wrapped,
+    "scaled": scaled,
+    "rotated": rotated,
+    "relaxed": relaxed,
+    "rotated relaxed": lambda a: rotated(relaxed(a)),
     "all at once": lambda a: permuted(wrapped(rotated(scaled(a)))),
 }
 every_change = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
@@ -155,10 +161,13 @@ def test_an_equivalent_cell_of_a_diagonal_superlattice_is_diagonal():
 @every_change
 @pytest.mark.parametrize(
     "primitive, cell, swap",
-    [(OXIDE, bulk("MgO", "rocksalt", a=4.2), ("Mg", "Ni")),
-     (ZINCBLENDE, bulk("GaAs", "zincblende", a=5.6), ("Ga", "Al")),
-     (OXIDE, bulk("MgO", "rocksalt", a=4.2, cubic=True), ("Mg", "Ni")),
-     (ZINCBLENDE, bulk("GaAs", "zincblende", a=5.6, cubic=True), ("Ga", "Al")), (HCP, bulk("Mg"), ("Mg", "Cd"))],
+    [
+        (OXIDE, bulk("MgO", "rocksalt", a=4.2), ("Mg", "Ni")),
+        (ZINCBLENDE, bulk("GaAs", "zincblende", a=5.6), ("Ga", "Al")),
+        (OXIDE, bulk("MgO", "rocksalt", a=4.2, cubic=True), ("Mg", "Ni")),
+        (ZINCBLENDE, bulk("GaAs", "zincblende", a=5.6, cubic=True), ("Ga", "Al")),
+        (HCP, bulk("Mg"), ("Mg", "Cd")),
+    ],
     ids=["rocksalt", "zincblende", "cubic rocksalt", "cubic zincblende", "hcp"],
 )
 def test_several_sublattices(change, primitive, cell, swap):
@@ -215,8 +224,12 @@ def test_a_large_cubic_cell_coincides_in_many_orientations_and_one_is_right():
 @pytest.mark.parametrize("handed", [1, -1])
 def test_a_mirror_image_matches_since_energies_cannot_tell_it(handed):
     """A triclinic crystal has no operation but the identity, so only the improper orientation fits its mirror image."""
-    cell = Atoms("CuOS", scaled_positions=[[0, 0, 0], [0.4, 0.3, 0.1], [0.1, 0.7, 0.6]], pbc=True,
-                 cell=[[4.0, 0, 0], [0.7, 4.9, 0], [0.4, 1.1, 6.1]])
+    cell = Atoms(
+        "CuOS",
+        scaled_positions=[[0, 0, 0], [0.4, 0.3, 0.1], [0.1, 0.7, 0.6]],
+        pbc=True,
+        cell=[[4.0, 0, 0], [0.7, 4.9, 0], [0.4, 1.1, 6.1]],
+    )
     atoms = alloy(cell.repeat((2, 2, 3)))
     atoms.set_cell(np.array(atoms.cell) * [-1, 1, 1])
     atoms.positions *= [-1, 1, 1]
@@ -331,8 +344,12 @@ def test_primitive_from_atoms_takes_lists_and_dicts():
 
 @pytest.mark.parametrize(
     "mu, expected",
-    [(None, ("Cu",)), (0.1, ("Cu",)), ({"Au": 0.1}, ("Cu", "Au")),
-     ([{"Au": 0.1}, {"Cu": 0.1, "Ag": 0}], ("Cu", "Au", "Ag"))],
+    [
+        (None, ("Cu",)),
+        (0.1, ("Cu",)),
+        ({"Au": 0.1}, ("Cu", "Au")),
+        ([{"Au": 0.1}, {"Cu": 0.1, "Ag": 0}], ("Cu", "Au", "Ag")),
+    ],
 )
 def test_elements_of(mu, expected):
     assert elements_of(bulk("Cu").repeat(2), mu) == expected

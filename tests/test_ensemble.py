@@ -67,8 +67,12 @@ def test_draws_from_the_target_give_the_exact_phi(table, laws, exact):
 # ---------------------------------------------------------------------- calibration
 def z_scores(make, exact, repeats=300):
     """Standard scores of four estimates over independent ensembles, {name: (repeats,)}."""
-    truth = {"phi": exact.phi, "composition": exact.composition[1], "energy": exact.energy,
-             "capacity": exact.heat_capacity}
+    truth = {
+        "phi": exact.phi,
+        "composition": exact.composition[1],
+        "energy": exact.energy,
+        "capacity": exact.heat_capacity,
+    }
     z = {name: [] for name in truth}
     for seed in range(repeats):
         ens = make(seed)
@@ -101,10 +105,15 @@ def test_resampled_estimates_are_calibrated(table, laws, exact):
     assert calibrated(z["composition"]) and calibrated(z["energy"]), z
 
 
-@pytest.mark.parametrize("mistake, name", [
-    (m, n) for m in ("wrong sign of mu", "stale likelihood", "no weights") for n in ("phi", "composition", "energy")
-    if (m, n) != ("no weights", "phi")
-])
+@pytest.mark.parametrize(
+    "mistake, name",
+    [
+        (m, n)
+        for m in ("wrong sign of mu", "stale likelihood", "no weights")
+        for n in ("phi", "composition", "energy")
+        if (m, n) != ("no weights", "phi")
+    ],
+)
 def test_mistakes_do_not_pass_as_calibrated(table, laws, exact, mistake, name):
     """The negative control: the same check goes red when the weights are wrong."""
 
@@ -200,8 +209,13 @@ def test_atoms_carry_what_is_known(table, laws):
     atoms = ens.atoms[2]
     assert [("Cu", "Au").index(s) for s in atoms.symbols] == ens.occ[2].tolist()
     assert atoms.get_potential_energy() == float(ens.energy[2])
-    assert atoms.info == {"T": T, "mu_Cu": 0.01, "mu_Au": 0.04, "log_prob": float(ens.log_prob[2]),
-                          "log_weight": float(ens.log_weight[2])}
+    assert atoms.info == {
+        "T": T,
+        "mu_Cu": 0.01,
+        "mu_Au": 0.04,
+        "log_prob": float(ens.log_prob[2]),
+        "log_weight": float(ens.log_weight[2]),
+    }
     assert len(ens.atoms) == len(list(ens.atoms)) == 5 and len(ens.atoms[1:3]) == 2
     assert str(ens.atoms[-1].symbols) == str(ens.atoms[4].symbols)
     with pytest.raises(IndexError):
@@ -229,8 +243,10 @@ def test_written_ensembles_reweight_from_the_file(table, laws, tmp_path):
     ens = draw(table, laws["q"], 200, 0)
     read = ase.io.read(ens.write(tmp_path / "configs.extxyz"), ":")
     occ = torch.tensor([[("Cu", "Au").index(s) for s in a.symbols] for a in read])
-    energy, log_prob = (torch.tensor(v, dtype=torch.float64) for v in (
-        [a.get_potential_energy() for a in read], [a.info["log_prob"] for a in read]))
+    energy, log_prob = (
+        torch.tensor(v, dtype=torch.float64)
+        for v in ([a.get_potential_energy() for a in read], [a.info["log_prob"] for a in read])
+    )
     mu = [read[0].info[f"mu_{e}"] for e in ens.elements]
     again = Ensemble(ens.hamiltonian, occ, energy, log_prob, T=read[0].info["T"], mu=mu)
     assert again.free_energy() == ens.free_energy()
@@ -269,7 +285,9 @@ def test_error_bars_of_chains_count_their_correlation(table, laws):
     p, truth, z, naive = laws["p"], table.at(T, MU), [], []
     for seed in range(60):
         rows = torch.cat([markov(table, p, 500, 10 * seed + k) for k in range(4)])
-        ens = Ensemble(table.hamiltonian, table.occ[rows], table.hamiltonian.energy(table.occ[rows]), None, T, MU, chains=4)
+        ens = Ensemble(
+            table.hamiltonian, table.occ[rows], table.hamiltonian.energy(table.occ[rows]), None, T, MU, chains=4
+        )
         for e, exactly in ((ens.mean_energy(), truth.energy), (ens.heat_capacity(), truth.heat_capacity)):
             z.append((e.value - exactly) / e.stderr)
         plain = replace(ens, chains=0).mean_energy()

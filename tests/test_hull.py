@@ -26,15 +26,18 @@ def test_hulls_are_those_of_linear_programs(elements, n):
     np.testing.assert_allclose(lower_hull(counts, energy).at(counts), lp_hull(counts, energy, counts), atol=1e-9)
 
 
-@pytest.mark.parametrize("counts, energy", [
-    ([[3, 0], [2, 1], [1, 2], [0, 3]], [1.0, 3.0, 5.0, 7.0]),  # flat
-    ([[4, 0], [1, 3]], [2.0, -1.0]),  # two compositions
-    ([[4, 0], [4, 0], [1, 3]], [2.0, 5.0, -1.0]),  # one of them twice
-    ([[4, 0]], [2.0]),
-    ([[4, 0, 0], [2, 1, 1], [0, 2, 2]], [0.0, -1.0, 0.0]),  # three elements on a line
-    ([[2, 0, 0], [0, 2, 0], [0, 0, 2]], [1.0, 2.0, 3.0]),
-    ([[2, 0, 0], [0, 2, 0], [0, 0, 2], [1, 1, 0], [1, 0, 1], [0, 1, 1]], [0.0] * 6),
-])
+@pytest.mark.parametrize(
+    "counts, energy",
+    [
+        ([[3, 0], [2, 1], [1, 2], [0, 3]], [1.0, 3.0, 5.0, 7.0]),  # flat
+        ([[4, 0], [1, 3]], [2.0, -1.0]),  # two compositions
+        ([[4, 0], [4, 0], [1, 3]], [2.0, 5.0, -1.0]),  # one of them twice
+        ([[4, 0]], [2.0]),
+        ([[4, 0, 0], [2, 1, 1], [0, 2, 2]], [0.0, -1.0, 0.0]),  # three elements on a line
+        ([[2, 0, 0], [0, 2, 0], [0, 0, 2]], [1.0, 2.0, 3.0]),
+        ([[2, 0, 0], [0, 2, 0], [0, 0, 2], [1, 1, 0], [1, 0, 1], [0, 1, 1]], [0.0] * 6),
+    ],
+)
 def test_hulls_without_an_interior(counts, energy):
     np.testing.assert_allclose(lower_hull(counts, energy).at(counts), lp_hull(counts, energy, counts), atol=1e-9)
 
@@ -81,7 +84,9 @@ def test_a_degenerate_hull_is_on_the_hull_as_a_whole():
 # ---------------------------------------------------------------------- other libraries
 @pytest.mark.parametrize("structures", [True, False])
 def test_pymatgen_agrees_on_the_hull(cuau_states, structures):
-    atoms_map = match(bulk("Cu", a=3.8).repeat((4, 4, 4)), cuau_states.hamiltonian.expansion.primitive) if structures else None
+    atoms_map = (
+        match(bulk("Cu", a=3.8).repeat((4, 4, 4)), cuau_states.hamiltonian.expansion.primitive) if structures else None
+    )
     rows = slice(1, 60)  # without the ends, which come in by themselves
     part = (getattr(cuau_states, k)[rows] for k in ("counts", "occ", "energy"))
     g = GroundStates(cuau_states.hamiltonian, *part, cuau_states.sites, cuau_states.hits[rows], atoms_map)

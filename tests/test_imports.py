@@ -12,10 +12,43 @@ import alloygen
 ROOT = Path(alloygen.__file__).parent
 # From the ground up; a name covers the module or the whole subpackage. Data is what ships, read by the Hamiltonians.
 ROOMS = [
-    "errors", "units", "progress", "interrupt", "lattice", "conditions", "supercell", "io.atomic", "io.structures", "convert",
-    "hamiltonian", "data", "exact", "nn", "orders", "models", "objectives", "estimate", "io.checkpoint", "hull", "canonical", "plot",
-    "phase", "ensemble", "scans", "adaptive", "montecarlo", "generate", "config", "dataset", "tasks", "training", "io", "evaluate", "resolve",
-    "api", "cli",
+    "errors",
+    "units",
+    "progress",
+    "interrupt",
+    "lattice",
+    "conditions",
+    "supercell",
+    "io.atomic",
+    "io.structures",
+    "convert",
+    "hamiltonian",
+    "data",
+    "exact",
+    "nn",
+    "orders",
+    "models",
+    "objectives",
+    "estimate",
+    "io.checkpoint",
+    "hull",
+    "canonical",
+    "plot",
+    "phase",
+    "ensemble",
+    "scans",
+    "adaptive",
+    "montecarlo",
+    "generate",
+    "config",
+    "dataset",
+    "tasks",
+    "training",
+    "io",
+    "evaluate",
+    "resolve",
+    "api",
+    "cli",
 ]
 # Looked up by name inside a function, so that a name can stand for what ships.
 UPWARD = {("hamiltonian.source", "data")}
@@ -62,8 +95,11 @@ def imported(source: str, name: str, known) -> set[str]:
 
 def climbs(name: str, source: str, known) -> list[str]:
     own = room(name)
-    return [t for t in sorted(imported(source, name, known))
-            if t in known and room(t) is not None and room(t) > own and (name, t) not in UPWARD]
+    return [
+        t
+        for t in sorted(imported(source, name, known))
+        if t in known and room(t) is not None and room(t) > own and (name, t) not in UPWARD
+    ]
 
 
 @pytest.mark.parametrize("name", modules())
@@ -73,10 +109,16 @@ def test_modules_import_from_lower_rooms_only(name):
     assert climbs(name, modules()[name].read_text(), known) == []
 
 
-@pytest.mark.parametrize("line", [
-    "from alloygen.models import MODELS", "import alloygen.training", "from alloygen import orders",
-    "def f():\n    from alloygen.estimate.weights import ness", "from ..models import base",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from alloygen.models import MODELS",
+        "import alloygen.training",
+        "from alloygen import orders",
+        "def f():\n    from alloygen.estimate.weights import ness",
+        "from ..models import base",
+    ],
+)
 def test_the_check_sees_a_climb(line):
     """Negative control."""
     assert climbs("nn.causal", line, modules())

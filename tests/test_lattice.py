@@ -14,15 +14,24 @@ from alloygen.lattice import Lattice, Primitive
 FCC = Primitive(0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]), [[0, 0, 0]], [("Cu", "Au")])
 ROCKSALT = Primitive(FCC.cell, [[0, 0, 0], [0.5, 0.5, 0.5]], [("Mg", "Ni"), ("O",)])
 HCP = Primitive(
-    [[1, 0, 0], [-0.5, 0.75**0.5, 0], [0, 0, (8 / 3) ** 0.5]], [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]],
+    [[1, 0, 0], [-0.5, 0.75**0.5, 0], [0, 0, (8 / 3) ** 0.5]],
+    [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]],
     [("Mg", "Cd")] * 2,
 )
 LAYER = Primitive(HCP.cell, HCP.basis, HCP.species, (True, True, False))
 CUBIC = [[-2, 2, 2], [2, -2, 2], [2, 2, -2]]  # eight conventional cells of fcc
 SKEW = [[1, 0, 0], [10, 1, 0], [3, 7, 5]]
 CELLS = [
-    (FCC, (2, 2, 4)), (FCC, (4, 4, 4)), (FCC, (1, 1, 1)), (FCC, CUBIC), (FCC, SKEW), (ROCKSALT, (2, 2, 4)),
-    (ROCKSALT, CUBIC), (HCP, (2, 3, 2)), (HCP, [[1, 1, 0], [-1, 2, 0], [0, 0, 2]]), (LAYER, (3, 3, 1)),
+    (FCC, (2, 2, 4)),
+    (FCC, (4, 4, 4)),
+    (FCC, (1, 1, 1)),
+    (FCC, CUBIC),
+    (FCC, SKEW),
+    (ROCKSALT, (2, 2, 4)),
+    (ROCKSALT, CUBIC),
+    (HCP, (2, 3, 2)),
+    (HCP, [[1, 1, 0], [-1, 2, 0], [0, 0, 2]]),
+    (LAYER, (3, 3, 1)),
 ]
 every_cell = pytest.mark.parametrize("lattice", [Lattice(p, h) for p, h in CELLS], ids=str)
 
@@ -84,8 +93,14 @@ def test_symmetries_keep_all_distances(lattice):
 
 @pytest.mark.parametrize(
     "primitive, matrix, n",
-    [(FCC, (4, 4, 4), 48), (FCC, (2, 2, 4), 12), (FCC, (4, 4, 8), 12), (FCC, np.array(CUBIC), 48),
-     (ROCKSALT, (4, 4, 4), 48), (HCP, (3, 3, 2), 24)],
+    [
+        (FCC, (4, 4, 4), 48),
+        (FCC, (2, 2, 4), 12),
+        (FCC, (4, 4, 8), 12),
+        (FCC, np.array(CUBIC), 48),
+        (ROCKSALT, (4, 4, 4), 48),
+        (HCP, (3, 3, 2), 24),
+    ],
 )  # 2x2x4: half of its superlattice is every other (111) plane of fcc, hence D3d
 def test_number_of_point_operations(primitive, matrix, n):
     assert len(Lattice(primitive, matrix).point_operations) == n

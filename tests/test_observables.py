@@ -75,7 +75,10 @@ class System:
     def worth(self, family, T, d, q) -> np.ndarray:
         """Share of the draws of q that each bin is worth: (sum p)^2 / sum p^2/q over its states, or those outside if fewer."""
         p, n = self.table.at(T, self.mu(d)).probabilities, self.h.n_sites
-        value, edges = {"energies": (self.table.energy / n, self.edges), "compositions": (self.x, (np.arange(n + 2) - 0.5) / n)}[family]
+        value, edges = {
+            "energies": (self.table.energy / n, self.edges),
+            "compositions": (self.x, (np.arange(n + 2) - 0.5) / n),
+        }[family]
         share, square = (np.histogram(value, edges, weights=w)[0] for w in (p, p**2 / q))
         outside, rest = 1 - share, (p**2 / q).sum() - square
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -90,7 +93,13 @@ class System:
         rows = np.searchsorted(np.cumsum(law), np.random.default_rng(seed).random(n)).clip(max=len(law) - 1)
         fields = {"log_prob": torch.from_numpy(np.log(law[rows])), **fields}
         return Ensemble(
-            self.h, self.table.occ[rows], torch.from_numpy(self.table.energy[rows]), T=T, mu=self.mu(d), method="test", **fields
+            self.h,
+            self.table.occ[rows],
+            torch.from_numpy(self.table.energy[rows]),
+            T=T,
+            mu=self.mu(d),
+            method="test",
+            **fields,
         )
 
     def estimates(self, ens: Ensemble) -> dict[str, list[Estimate]]:
@@ -112,7 +121,9 @@ def system(name) -> System:
     return System(name)
 
 
-def scores(s: System, make, seeds: int, divide: float = 1.0, law=None, least: float = 25.0, start: int = 0) -> dict[str, np.ndarray]:
+def scores(
+    s: System, make, seeds: int, divide: float = 1.0, law=None, least: float = 25.0, start: int = 0
+) -> dict[str, np.ndarray]:
     """z of every observable over all conditions and seeds, flat, by family.
 
     Bins that fewer than ``least`` effective samples are expected in make a family of their own, "rare": what a sample of
@@ -137,7 +148,10 @@ def scores(s: System, make, seeds: int, divide: float = 1.0, law=None, least: fl
 
 
 def pooled(make, seeds: dict, **options) -> dict[str, np.ndarray]:
-    runs = [scores(system(name), make(system(name)), n, **{k: v(system(name)) for k, v in options.items()}) for name, n in seeds.items()]
+    runs = [
+        scores(system(name), make(system(name)), n, **{k: v(system(name)) for k, v in options.items()})
+        for name, n in seeds.items()
+    ]
     return {family: np.concatenate([z[family] for z in runs]) for family in runs[0]}
 
 
@@ -330,7 +344,12 @@ def test_an_absent_species_is_nan_with_a_note():
 def test_bad_input():
     s = system("cuau")
     ens = s.draw(700.0, 0.03, s.wrong_law(700.0, 0.03), 300, 0)
-    for call in (ens.susceptibility, ens.histogram, lambda e: ens.two_point(element=e), lambda e: ens.order_values("L1_0", e)):
+    for call in (
+        ens.susceptibility,
+        ens.histogram,
+        lambda e: ens.two_point(element=e),
+        lambda e: ens.order_values("L1_0", e),
+    ):
         with pytest.raises(UnknownSpecies, match=r"elements \('Cu', 'Au'\), got 'Ag'"):
             call("Ag")
     for pair in (("Cu", "Ag"), ("Cu",)):

@@ -18,7 +18,14 @@ TRANSFORMERS = {
     "ising_10x10": (4, 256, 8), "ising_15x15": (5, 512, 16), "ising_20x20": (5, 512, 16),
     "cuau_2x2x4": (4, 256, 8), "cuau_4x4x4": (5, 256, 16), "cuau_4x4x8": (5, 512, 16),
 }  # fmt: skip
-MAM_BATCH = {"ising_10x10": 500, "ising_15x15": 250, "ising_20x20": 250, "cuau_2x2x4": 1024, "cuau_4x4x4": 450, "cuau_4x4x8": 450}
+MAM_BATCH = {
+    "ising_10x10": 500,
+    "ising_15x15": 250,
+    "ising_20x20": 250,
+    "cuau_2x2x4": 1024,
+    "cuau_4x4x4": 450,
+    "cuau_4x4x8": 450,
+}
 MLP_BATCH = {"ising_10x10": 1250, "ising_15x15": 1250, "cuau_2x2x4": 2048, "cuau_4x4x4": 900, "cuau_4x4x8": 1125}
 NAMES = {
     *(f"{s}_mam_transformer" for s in TRANSFORMERS), *(f"{s}_arm_mlp" for s in MLP_BATCH),

@@ -64,7 +64,9 @@ def test_boundaries_have_honest_error_bars():
     z = []
     for seed in range(40):
         frame = solution(50, stderr=2e-5, seed=seed, T=(250.0, 330.0, 400.0)).regions
-        for row in frame[frame["reliable"]].itertuples():  # noise may cut a narrow edge off the gap, which half the replicas do not show
+        for row in frame[
+            frame["reliable"]
+        ].itertuples():  # noise may cut a narrow edge off the gap, which half the replicas do not show
             z.append(((row.x_left - binodal(row.T)) / row.x_left_stderr, (row.x_right - 1 + binodal(row.T)) / row.x_right_stderr,
                       (row.mu - 0.01) / row.mu_stderr))  # fmt: skip
     z = np.array(z)
@@ -78,7 +80,11 @@ def test_the_temperature_at_which_an_alloy_unmixes():
     diagram = solution(200, stderr=1e-6, T=np.arange(300.0, 500.0, 10.0))
     row = diagram.boundaries(0.25).iloc[0]
     exact = brentq(lambda T: binodal(T) - 0.25, 200, 460)
-    assert row["heating"] == "leaves two phases" and abs(row["T"] - exact) < 3 * row["T_stderr"] and 2 < row["T_stderr"] < 8
+    assert (
+        row["heating"] == "leaves two phases"
+        and abs(row["T"] - exact) < 3 * row["T_stderr"]
+        and 2 < row["T_stderr"] < 8
+    )
     assert len(diagram.boundaries(0.0)) == 0
 
 
@@ -166,8 +172,13 @@ def test_the_pooled_errors_of_f_are_right_over_seeds(exact):
 
 
 def test_the_diagram_has_the_phases_and_transitions_of_the_exact_one(diagram, exact):
-    reference = PhaseDiagram.from_table(T_FINE, np.arange(17) / 16, exact["free_energy"], elements=("Cu", "Au"), min_width=2)
-    assert list(diagram.compounds["phase"]) == ["Cu3Au (L1_2)", "CuAu (L1_0)", "CuAu3 (L1_2)"] and diagram.compounds["line_compound"].all()
+    reference = PhaseDiagram.from_table(
+        T_FINE, np.arange(17) / 16, exact["free_energy"], elements=("Cu", "Au"), min_width=2
+    )
+    assert (
+        list(diagram.compounds["phase"]) == ["Cu3Au (L1_2)", "CuAu (L1_0)", "CuAu3 (L1_2)"]
+        and diagram.compounds["line_compound"].all()
+    )
     for T in (300.0, 500.0):
         ours, theirs = diagram.tie_lines(T).query("reliable").reset_index(), reference.tie_lines(T)
         for side in ("x_left", "x_right"):
@@ -195,9 +206,14 @@ def test_neural_and_monte_carlo_diagrams_agree(diagram):
 def test_a_profile_of_metadynamics_becomes_a_diagram(exact):
     profile = alloygen.metadynamics(alloygen.data.cuau().on((2, 2, 4)), [500.0, 700.0], production=60_000, seed=0)
     diagram = PhaseDiagram.from_profile(profile, min_width=2)
-    reference = PhaseDiagram.from_table(T_FINE, np.arange(17) / 16, exact["free_energy"], elements=("Cu", "Au"), min_width=2)
+    reference = PhaseDiagram.from_table(
+        T_FINE, np.arange(17) / 16, exact["free_energy"], elements=("Cu", "Au"), min_width=2
+    )
     ours, theirs = diagram.tie_lines(500), reference.tie_lines(500)
-    assert np.allclose(ours["x_left"], theirs["x_left"]) and (np.abs(ours["mu"] - theirs["mu"]) < 5 * ours["mu_stderr"] + 1e-5).all()
+    assert (
+        np.allclose(ours["x_left"], theirs["x_left"])
+        and (np.abs(ours["mu"] - theirs["mu"]) < 5 * ours["mu_stderr"] + 1e-5).all()
+    )
     assert diagram.table.attrs["method"] == "metadynamics"
 
 
@@ -210,7 +226,9 @@ def test_pymatgen_has_the_hull_at_a_temperature(diagram):
     thin = diagram.to_pymatgen(1100, arc=3)
     assert len(thin.stable_entries) < len(diagram.to_pymatgen(1100, arc=17).stable_entries)
     mid = next(e for e in other.stable_entries if abs(e.composition.get_atomic_fraction("Au") - 0.5) < 1e-9)
-    assert other.get_form_energy_per_atom(mid) == pytest.approx(diagram.table["mixing"].sel(T=500, n=8).item(), abs=1e-12)
+    assert other.get_form_energy_per_atom(mid) == pytest.approx(
+        diagram.table["mixing"].sel(T=500, n=8).item(), abs=1e-12
+    )
 
 
 def test_landau_table(diagram):

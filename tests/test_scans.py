@@ -99,9 +99,13 @@ def test_netcdf_round_trip(scan, tmp_path):
 
 
 def test_parts_keep_observers_and_facts():
-    s = metropolis(hamiltonian(NAME), [500.0, 900.0], n=40, burn=5, check=False, observers={"n": lambda occ: occ.sum(1)})
+    s = metropolis(
+        hamiltonian(NAME), [500.0, 900.0], n=40, burn=5, check=False, observers={"n": lambda occ: occ.sum(1)}
+    )
     part = s.select([1])
-    assert np.array_equal(part.observed["n"], s.observed["n"][1:]) and part.facts["acceptance"] == s.facts["acceptance"][1]
+    assert (
+        np.array_equal(part.observed["n"], s.observed["n"][1:]) and part.facts["acceptance"] == s.facts["acceptance"][1]
+    )
     assert np.array_equal(part[0].observed["n"], s.occ[1].sum(-1))
 
 

@@ -37,7 +37,9 @@ def test_4x4x4_against_monte_carlo():
     assert figures["js_composition_max"] < 0.06  # 300 against 300 samples: noise alone gives up to 0.03
 
 
-@pytest.mark.parametrize("phase, dmu, number", [("Cu3Au (L1_2)", -0.09, 4), ("CuAu (L1_0)", 0.03, 6), ("CuAu3 (L1_2)", 0.0724, 4)])
+@pytest.mark.parametrize(
+    "phase, dmu, number", [("Cu3Au (L1_2)", -0.09, 4), ("CuAu (L1_0)", 0.03, 6), ("CuAu3 (L1_2)", 0.0724, 4)]
+)
 def test_4x4x4_reaches_every_variant_of_the_ordered_phases(phase, dmu, number):
     model = alloygen.load("cuau_4x4x4")
     ens = evaluate.draw(model, 300.0, np.array([0.0, dmu]), 600, torch.Generator().manual_seed(0), 300)

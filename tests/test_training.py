@@ -32,8 +32,17 @@ BASE = {
     "system": {"hamiltonian": "cuau", "repeats": [2, 2, 2]},
     "data": {"T": [500, 900], "mu": [-0.04, 0.03, 0.07], "samples": 32, "sweeps": 5, "burn": 20},
     "model": {"width": 16, "depth": 1, "heads": 2},
-    "training": {"steps": 30, "batch": 32, "lr": 3e-3, "warmup": 3, "validate_every": 15, "ema": 0.9, "threads": 1,
-                 "orders": {"sublattice": 1.0, "random": 1.0}, "known": 0.5},
+    "training": {
+        "steps": 30,
+        "batch": 32,
+        "lr": 3e-3,
+        "warmup": 3,
+        "validate_every": 15,
+        "ema": 0.9,
+        "threads": 1,
+        "orders": {"sublattice": 1.0, "random": 1.0},
+        "known": 0.5,
+    },
 }
 
 
@@ -58,8 +67,12 @@ def whole(tmp_path_factory):
 
 def test_a_run_writes_what_it_says(whole):
     folder = whole.parent
-    assert sorted(p.name for p in folder.iterdir()) == ["data.safetensors", "log.jsonl", "model.safetensors",
-                                                        "state.safetensors"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "data.safetensors",
+        "log.jsonl",
+        "model.safetensors",
+        "state.safetensors",
+    ]
     lines = log(folder)
     assert [x["step"] for x in lines] == [15, 30]
     for x in lines:
@@ -123,7 +136,9 @@ def test_the_rest_is_equilibrated_round_foreign_known_sites(name):
     h, n = hamiltonian(name), 3000
     T, mu = SYSTEMS[name].conditions()
     T, mu = T[:1] * 1.5, mu[:1]
-    dataset = Dataset(h, T, mu, torch.zeros(1, 1, h.n_sites, dtype=torch.int8), floor=0.5)  # one sample: all sites alike
+    dataset = Dataset(
+        h, T, mu, torch.zeros(1, 1, h.n_sites, dtype=torch.int8), floor=0.5
+    )  # one sample: all sites alike
     e, settings = Enumeration(h), load_config(config(batch=n, known=1.0, foreign=1.0, label_images="none")).training
     u = (np.asarray(e.energy) - np.asarray(e.counts) @ mu[0].numpy()) / (h.kB * float(T))
     occ, z, plain = np.asarray(e.occ), [], []
@@ -150,7 +165,10 @@ def test_the_rest_is_equilibrated_round_foreign_known_sites(name):
 def test_steps_of_known_sites_count_where_marginals_are_learned():
     h, (T, mu) = hamiltonian("cuau-2x2x2"), SYSTEMS["cuau-2x2x2"].conditions()
     dataset = Dataset(h, T, mu, torch.zeros(len(T), 1, 8, dtype=torch.int8), floor=0.5)
-    counted = [dataset.batch(load_config(config(batch=200, known=1.0, **k)).training, generator()) for k in ({}, {"marginals": True})]
+    counted = [
+        dataset.batch(load_config(config(batch=200, known=1.0, **k)).training, generator())
+        for k in ({}, {"marginals": True})
+    ]
     assert counted[0].given.any() and not counted[1].given.any() and torch.equal(counted[0].order, counted[1].order)
     mixed = dataset.batch(load_config(config(batch=200, known=0.5, foreign=0.5, marginals=True)).training, generator(1))
     assert not mixed.given[50:].any()
@@ -174,7 +192,9 @@ def test_windows_of_a_larger_cell_as_painting_meets_them(repeats, times):
     assert (front.diff(dim=1) <= 0).all() and torch.equal(batch.known >= 0, batch.given)
     assert (batch.known[batch.given] == batch.occ[batch.given]).all()
     full = heat_bath(large, batch.occ, batch.T, batch.mu)
-    torch.testing.assert_close(batch.labels, torch.gather(full, 1, batch.order[..., None].expand(-1, -1, full.shape[2])))
+    torch.testing.assert_close(
+        batch.labels, torch.gather(full, 1, batch.order[..., None].expand(-1, -1, full.shape[2]))
+    )
     model = CausalModel(source, {"T": [400, 1000], "mu": [[-0.1, 0.1]]}, width=16, depth=1, heads=2)
     stage = model.stage(large)
     loss, _ = likelihood(model, batch.occ, batch.T, batch.mu, batch.order, None, batch.given, batch.known, stage)
@@ -182,9 +202,18 @@ def test_windows_of_a_larger_cell_as_painting_meets_them(repeats, times):
     torch.testing.assert_close(loss, again)
     painter = Outpainter(model, large, physics=True)
     row = next(k for k in range(300) if batch.given[k].any())
-    pick = (data.decided == batch.given[row]).all(1) & (torch.sort(data.sites, 1).values == torch.sort(batch.order[row]).values).all(1)
+    pick = (data.decided == batch.given[row]).all(1) & (
+        torch.sort(data.sites, 1).values == torch.sort(batch.order[row]).values
+    ).all(1)
     window = data.sites[pick][0]
-    ours = painter.window_log_prob(window, batch.order[row][None], batch.occ[row][None], batch.known[row][None], float(batch.T[row]), batch.mu[row].numpy())
+    ours = painter.window_log_prob(
+        window,
+        batch.order[row][None],
+        batch.occ[row][None],
+        batch.known[row][None],
+        float(batch.T[row]),
+        batch.mu[row].numpy(),
+    )
     assert float(ours) == pytest.approx(-float(again[row].detach()), abs=1e-4)
 
 
@@ -203,7 +232,9 @@ def test_windows_of_a_larger_cell_are_learned(tmp_path):
     losses = []
     for model in (new_model(c, h), load_model(whole)):
         with torch.no_grad():
-            losses.append(float(likelihood(model, **batch, stage=model.stage(expansion_from("cuau").on([2, 2, 8])))[0].mean()))
+            losses.append(
+                float(likelihood(model, **batch, stage=model.stage(expansion_from("cuau").on([2, 2, 8])))[0].mean())
+            )
     assert losses[1] < losses[0] - 0.05
     for wrong, says in (({"training": {**made["training"], "grown": 2.0}}, "training.grown"), ({"data": {**BASE["data"], "grown": [2, 2]}}, "data.grown"),
                         ({"data": BASE["data"]}, "data.grown where it is not 0"), ({"model": {"kind": "arm", "network": "mlp"}}, "causal")):  # fmt: skip
@@ -320,17 +351,28 @@ def test_learning_rate_warms_up_and_falls(tmp_path):
 
 # ---------------------------------------------------------------------- every objective
 ISING = {
-    "name": "tiny", "system": {"hamiltonian": "ising", "repeats": [2, 2, 1]},
+    "name": "tiny",
+    "system": {"hamiltonian": "ising", "repeats": [2, 2, 1]},
     "conditions": {"T": [3.0, 6.0], "mu": [-1.0, 0.5], "n_T": 2, "n_mu": 3},
 }
 SIZE = {"width": 16, "depth": 1, "heads": 2}
-STEPS = {**BASE["training"], "steps": 12, "validate_every": 4, "validate_samples": 32, "orders": {"random": 1.0}, "known": 0.0}
+STEPS = {
+    **BASE["training"],
+    "steps": 12,
+    "validate_every": 4,
+    "validate_samples": 32,
+    "orders": {"random": 1.0},
+    "known": 0.0,
+}
 
 
 def walking(objective, kind, model=(), **changes) -> dict:
     """A run without data on the Ising model of four sites."""
-    return {**ISING, "model": {**SIZE, "kind": kind, **dict(model)},
-            "training": {**STEPS, "batch": 24, "objective": objective, **changes}}
+    return {
+        **ISING,
+        "model": {**SIZE, "kind": kind, **dict(model)},
+        "training": {**STEPS, "batch": 24, "objective": objective, **changes},
+    }
 
 
 GIBBS = {"gibbs": 1}  # one site of four an iteration: the configurations of the last step matter to the next
@@ -370,7 +412,9 @@ def test_every_objective_resumes_bit_for_bit(run, tmp_path):
         assert not same_weights(lost / "model.safetensors", whole / "model.safetensors")
 
 
-@pytest.mark.parametrize("run, floor", [("reinforce, arm", 0.2), ("reinforce, causal", 0.05), ("marginal, two trunks", 0.2)])
+@pytest.mark.parametrize(
+    "run, floor", [("reinforce, arm", 0.2), ("reinforce, causal", 0.05), ("marginal, two trunks", 0.2)]
+)
 def test_training_without_data_learns(run, floor):
     """NESS over the range rises from that of an untrained model, and the spread of log q + beta H falls."""
     c = load_config(RUNS[run](steps=250, lr=1e-2, warmup=10, validate_samples=256, batch=48, advantage_floor=0.3))
@@ -431,7 +475,9 @@ def test_a_condition_without_energies_is_named(run, which, parts, tmp_path, monk
         return right(h, occ, T, mu).masked_fill(rows, float("nan"))
 
     monkeypatch.setattr(Hamiltonian, "reduced_energy", spoilt)
-    with pytest.raises(AlloygenError, match=r"step 7: expected a finite loss, got nan .*last checkpoint is kept") as caught:
+    with pytest.raises(
+        AlloygenError, match=r"step 7: expected a finite loss, got nan .*last checkpoint is kept"
+    ) as caught:
         train(c, tmp_path, progress=False)
     T, mu = condition_of(str(caught.value))
     assert len(seen) == 1 and T == pytest.approx(seen[0][0], rel=1e-5)
@@ -440,7 +486,9 @@ def test_a_condition_without_energies_is_named(run, which, parts, tmp_path, monk
     assert not (tmp_path / "model.safetensors").exists()
 
 
-@pytest.mark.parametrize("run, module, name", [("reinforce, arm", reinforce, "reinforce"), ("marginal, mam", marginal, "marginal")])
+@pytest.mark.parametrize(
+    "run, module, name", [("reinforce, arm", reinforce, "reinforce"), ("marginal, mam", marginal, "marginal")]
+)
 def test_a_gradient_that_is_not_a_number_changes_nothing(run, module, name, tmp_path, monkeypatch):
     """Every row is finite, its slope is not: no step is made with it, and what was saved stays."""
     c, calls, right = RUNS[run](), [], getattr(module, name)
@@ -473,7 +521,9 @@ def test_a_time_budget_ends_the_run_and_is_counted_over_sessions(tmp_path, monke
     assert read_tensors(tmp_path / "whole" / "state.safetensors")[1]["seconds"] == 30
     assert load_model(whole).metadata["steps"] == 30 and [x["step"] for x in log(whole.parent)] == [30]
     in_one_go = dict(rates)
-    assert len(in_one_go) == 30 and in_one_go[29] < 0.02 * max(in_one_go.values())  # down to zero at the end of the budget
+    assert len(in_one_go) == 30 and in_one_go[29] < 0.02 * max(
+        in_one_go.values()
+    )  # down to zero at the end of the budget
     rates.clear()
     for stop in (9, 20):
         with pytest.raises(TrainingInterrupted, match=f"saved at step {stop}"):
@@ -500,7 +550,9 @@ def test_what_does_not_fit_is_said_before_data_are_made(tmp_path, monkeypatch):
 @pytest.mark.parametrize("mu", [[[-0.1, 0.1], [0.0, 0.2]], [[-0.1, 0.1]] * 3])
 def test_a_range_of_mu_for_other_elements_is_refused(mu, tmp_path):
     c = {**RUNS["reinforce, arm"](), "conditions": {**ISING["conditions"], "mu": mu}}
-    with pytest.raises(ConfigError, match=r"conditions.mu: expected one \[low, high\] per element after the first of .*'-', '\+'"):
+    with pytest.raises(
+        ConfigError, match=r"conditions.mu: expected one \[low, high\] per element after the first of .*'-', '\+'"
+    ):
         train(c, tmp_path, progress=False)
     assert not (tmp_path / "state.safetensors").exists()
 
@@ -515,9 +567,11 @@ def ternary(tmp_path):
 
 def test_a_ternary_walks(ternary, tmp_path):
     """From a configuration to a checkpoint that samples at any T and mu of the range, with two mu of their own."""
-    c = {**RUNS["reinforce, arm"](steps=60, validate_every=60, lr=1e-2, advantage_floor=0.3),
-         "system": {"hamiltonian": ternary, "repeats": [2, 2, 1]},
-         "conditions": {"T": [600, 900], "mu": [[-0.15, -0.05], [-0.05, 0.05]], "n_T": 2, "n_mu": 3}}
+    c = {
+        **RUNS["reinforce, arm"](steps=60, validate_every=60, lr=1e-2, advantage_floor=0.3),
+        "system": {"hamiltonian": ternary, "repeats": [2, 2, 1]},
+        "conditions": {"T": [600, 900], "mu": [[-0.15, -0.05], [-0.05, 0.05]], "n_T": 2, "n_mu": 3},
+    }
     model = load_model(train(c, tmp_path / "run", progress=False))
     assert model.ranges == {"T": [600.0, 900.0], "mu": [[-0.15, -0.05], [-0.05, 0.05]]}
     state = read_tensors(tmp_path / "run" / "state.safetensors")[0]

@@ -16,7 +16,9 @@ def test_notebook(path):
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(TUTORIALS)}}).execute()
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(TUTORIALS)}}
+    ).execute()
     outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
     assert not [o for o in outputs if o.output_type == "error"]
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 1
@@ -31,8 +33,13 @@ def test_saved_notebooks_have_outputs():
 
 
 def test_demo(tmp_path):
-    run = subprocess.run([sys.executable, str(TUTORIALS / "demo.py")], cwd=tmp_path, capture_output=True, text=True,
-                         env={**os.environ, "MPLBACKEND": "Agg"})
+    run = subprocess.run(
+        [sys.executable, str(TUTORIALS / "demo.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+    )
     assert run.returncode == 0, run.stderr
     assert "NESS" in run.stdout
     assert (tmp_path / "demo" / "configs.extxyz").stat().st_size > 100_000

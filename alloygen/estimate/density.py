@@ -146,7 +146,9 @@ class DensityOfStates:
         plain = ("move", "width", "log_states", "attempts", "log_f", "note")
         attrs = {k: getattr(self, k) for k in plain} | {"mu": self.mu, "converged": int(self.converged)}
         h = self.hamiltonian
-        return xr.Dataset(data, attrs=attrs | {"unit": h.unit, "elements": list(h.elements), "fingerprint": h.fingerprint})
+        return xr.Dataset(
+            data, attrs=attrs | {"unit": h.unit, "elements": list(h.elements), "fingerprint": h.fingerprint}
+        )
 
 
 # ---------------------------------------------------------------------- from walks to a density of states
@@ -251,7 +253,5 @@ def _splits(n: int, elements, left, last: bool):
     if len(elements) == 1:
         return [(n,)] if n <= left[elements[0]] else []
     return [
-        (c, *rest)
-        for c in range(min(n, left[elements[0]]) + 1)
-        for rest in _splits(n - c, elements[1:], left, False)
+        (c, *rest) for c in range(min(n, left[elements[0]]) + 1) for rest in _splits(n - c, elements[1:], left, False)
     ]

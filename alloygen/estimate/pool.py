@@ -112,7 +112,7 @@ class Pool:
     def by_number(self, element: int, beta: float, values=None) -> ByNumber:
         """Sums and means of ``values`` (n, V) at each number of atoms of ``element`` (an index) that was sampled.
 
-            Omega_N(beta) = sum_{x: N(x) = N} exp(-beta E(x)),     F_N = -log Omega_N / beta
+        Omega_N(beta) = sum_{x: N(x) = N} exp(-beta E(x)),     F_N = -log Omega_N / beta
         """
         number, row = self._groups(element)
         log_w = self.log_g - beta * self.energy
@@ -125,7 +125,9 @@ class Pool:
         for v in (None, *values.T):
             centre = 0.0 if v is None else np.bincount(row, w * v, minlength=len(number)) / sum_w
             weighted = w if v is None else w * (v - centre[row])  # centred, so that single precision is plenty
-            member = sparse.csr_array((weighted.astype(np.float32), (row, np.arange(len(w)))), shape=(len(number), len(w)))
+            member = sparse.csr_array(
+                (weighted.astype(np.float32), (row, np.arange(len(w)))), shape=(len(number), len(w))
+            )
             columns.append(centre)
             replicas.append((member @ self.replica.T).T.astype(float))
         omega = np.maximum(replicas[0], 1e-300)
@@ -160,9 +162,16 @@ def from_likelihood(beta, beta_mu, energy, counts, log_prob, replicas: int = REP
 
     Raises AlloygenError for shapes that do not fit and nan.
     """
-    beta, beta_mu, energy, counts, log_prob = (np.asarray(x, dtype=float) for x in (beta, beta_mu, energy, counts, log_prob))
+    beta, beta_mu, energy, counts, log_prob = (
+        np.asarray(x, dtype=float) for x in (beta, beta_mu, energy, counts, log_prob)
+    )
     c, n = energy.shape
-    if beta.shape != (c,) or counts.shape[:2] != (c, n) or beta_mu.shape != (c, counts.shape[2]) or log_prob.shape != (c, n):
+    if (
+        beta.shape != (c,)
+        or counts.shape[:2] != (c, n)
+        or beta_mu.shape != (c, counts.shape[2])
+        or log_prob.shape != (c, n)
+    ):
         raise AlloygenError(
             f"expected beta (C,), beta_mu (C, E), counts (C, n, E) and log_prob (C, n) for energies {energy.shape}, got "
             f"{beta.shape}, {beta_mu.shape}, {counts.shape} and {log_prob.shape}"

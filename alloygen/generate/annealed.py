@@ -60,7 +60,13 @@ def anneal(hamiltonian: Hamiltonian, occ, log_w, path_T, path_mu, *, sweeps: int
 
     path_T, path_mu, log_w = np.asarray(path_T, float), np.asarray(path_mu, float), np.array(log_w, dtype=float)
     n = len(log_w)
-    if path_T.ndim != 1 or len(path_T) < 1 or path_mu.shape != (len(path_T), len(hamiltonian.elements)) or len(occ) != n or sweeps < 0:
+    if (
+        path_T.ndim != 1
+        or len(path_T) < 1
+        or path_mu.shape != (len(path_T), len(hamiltonian.elements))
+        or len(occ) != n
+        or sweeps < 0
+    ):
         raise AlloygenError(
             f"expected path_T (K + 1,), path_mu (K + 1, {len(hamiltonian.elements)}), one weight per sample and sweeps >= 0, got "
             f"{path_T.shape}, {path_mu.shape}, {n} weights of {len(occ)} samples and {sweeps}"

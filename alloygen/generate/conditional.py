@@ -37,8 +37,13 @@ def log_p_fixed(model: Model, known, T: float, mu, orders: int = 64, generator=N
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     order = known_first(trained_orders(model, orders, generator), (known >= 0).expand(orders, -1))
     occ = known.clamp_min(0).expand(orders, -1)
-    T, mu = torch.full((orders,), float(T), dtype=torch.float64), torch.as_tensor(mu, dtype=torch.float64).expand(orders, -1)
-    steps = torch.gather(model.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[:, :count, 0]
+    T, mu = (
+        torch.full((orders,), float(T), dtype=torch.float64),
+        torch.as_tensor(mu, dtype=torch.float64).expand(orders, -1),
+    )
+    steps = torch.gather(model.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[
+        :, :count, 0
+    ]
     total = steps.sum(1).numpy()
     top = total.max()
     p = np.exp(total - top)

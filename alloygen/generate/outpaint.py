@@ -61,7 +61,11 @@ def windows(source: Lattice, target: Lattice, stride=None) -> np.ndarray:
         )
     default = np.maximum(have - np.maximum((have + 3) // 4, 1), 1)
     stride = default if stride is None else np.broadcast_to(np.asarray(stride), (3,))
-    if not np.issubdtype(stride.dtype, np.integer) or (stride < 1).any() or (stride[want > have] > have[want > have]).any():
+    if (
+        not np.issubdtype(stride.dtype, np.integer)
+        or (stride < 1).any()
+        or (stride[want > have] > have[want > have]).any()
+    ):
         raise AlloygenError(
             f"expected strides between 1 and the window's {have.tolist()} cells, got {stride.tolist()}: a larger one would leave sites out"
         )
@@ -109,13 +113,17 @@ class Outpainter:
     (torch.Size([10, 32]), True)
     """
 
-    def __init__(self, model: Model, target: Hamiltonian, stride=None, physics: bool | None = None, family: str | None = None):
+    def __init__(
+        self, model: Model, target: Hamiltonian, stride=None, physics: bool | None = None, family: str | None = None
+    ):
         if model.hamiltonian.fingerprint != target.fingerprint:
             raise LatticeMismatch(
                 f"expected a target of the model's Hamiltonian {model.hamiltonian.fingerprint}, got {target.fingerprint}"
             )
         if physics and not hasattr(model, "stage"):
-            raise AlloygenError(f"expected an order-causal model for physics of the target, got kind {model.kind!r}; leave physics out")
+            raise AlloygenError(
+                f"expected an order-causal model for physics of the target, got kind {model.kind!r}; leave physics out"
+            )
         can = hasattr(model, "stage") and (physics or model.can_stage(target))
         self.model, self.target, self.stride, self.family = model, target, stride, family
         self.windows = torch.as_tensor(windows(model.hamiltonian.lattice, target.lattice, stride))
@@ -136,12 +144,16 @@ class Outpainter:
             doubled[axis] = min(2 * have[axis], want[axis])
             h, spread = self.target.expansion.on(tuple(doubled.tolist())), []
             for physics in (False, True):
-                made = Outpainter(self.model, h, self.stride, physics, self.family).draw(T, mu, PILOT, torch.Generator().manual_seed(0))
+                made = Outpainter(self.model, h, self.stride, physics, self.family).draw(
+                    T, mu, PILOT, torch.Generator().manual_seed(0)
+                )
                 spread.append(float((-h.reduced_energy(made.occ, T, mu) - made.log_prob).var()))
             self._rules[key] = spread[1] < spread[0]
         return self._rules[key]
 
-    def draw(self, T, mu, n: int, generator, known=None, batch: int = 256, progress: bool = False, average: int = 1) -> Painted:
+    def draw(
+        self, T, mu, n: int, generator, known=None, batch: int = 256, progress: bool = False, average: int = 1
+    ) -> Painted:
         """n configurations at T (number) and mu (n_elements,); ``known`` (N,) species of fixed sites, -1 elsewhere.
 
         With ``average`` = M paths the likelihood is that of the mixture of M equally probable ones, the path that was drawn and M - 1 others:
@@ -154,7 +166,9 @@ class Outpainter:
         if isinstance(average, bool) or int(average) != average or average < 1:
             raise AlloygenError(f"expected average, the number of paths, as an integer of at least 1, got {average!r}")
         parts = []
-        with tqdm(total=n * len(self.windows) * average, desc="out-painting", unit="window", disable=not progress) as bar:
+        with tqdm(
+            total=n * len(self.windows) * average, desc="out-painting", unit="window", disable=not progress
+        ) as bar:
             for start in range(0, n, batch):
                 made = self._draw(T, mu, min(batch, n - start), generator, known, bar)
                 parts.append(made if average == 1 else self._averaged(made, T, mu, int(average), generator, known, bar))
@@ -191,7 +205,9 @@ class Outpainter:
 
     def blank(self, b: int, known=None) -> torch.Tensor:
         """(B, N) of the target where nothing is decided (-1) but the ``known`` (N,) sites."""
-        return torch.full((b, self.target.n_sites), -1) if known is None else torch.as_tensor(known).expand(b, -1).clone()
+        return (
+            torch.full((b, self.target.n_sites), -1) if known is None else torch.as_tensor(known).expand(b, -1).clone()
+        )
 
     def fill(self, state, T, mu, generator):
         """Fill ``state`` (B, N) in place; after each window: its order (B, M), the sites (k,) that were new, their log-likelihood (B,)."""

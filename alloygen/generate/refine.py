@@ -29,6 +29,7 @@ def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generato
     u = lambda occ, t: h.reduced_energy(occ, t, mu)  # noqa: E731
     seed = int(torch.randint(2**31, (1,), generator=generator))
     if how == "smc":
+
         def annealed(start, count, steps):
             occ, log_prob = plain(start, count)
             steps = steps if start > T else 0
@@ -37,8 +38,13 @@ def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generato
                           seed=seed, threads=torch.get_num_threads(), fixed=fixed)  # fmt: skip
 
         steps, hottest = max(1, round(STEPS * effort)), painter.model.ranges["T"][1]
-        starts = sorted({min(T * factor, hottest) for factor in HOTTER if T * factor <= hottest or factor == 1.0} | {max(hottest, T)})
-        start = starts[int(np.argmax([annealed(t, PILOT, steps).ness[-1] for t in starts]))]  # where a few draws end with the most even weights
+        starts = sorted(
+            {min(T * factor, hottest) for factor in HOTTER if T * factor <= hottest or factor == 1.0}
+            | {max(hottest, T)}
+        )
+        start = starts[
+            int(np.argmax([annealed(t, PILOT, steps).ness[-1] for t in starts]))
+        ]  # where a few draws end with the most even weights
         made = annealed(start, n, steps)
         facts = {"annealed_from": start, "annealing_steps": len(made.ness) - 1, "ness_before": float(made.ness[0])}
         return made.occ, -u(made.occ, T) - torch.from_numpy(made.log_w), facts

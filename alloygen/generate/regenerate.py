@@ -43,11 +43,17 @@ class Regenerator:
         lattice = painter.model.hamiltonian.lattice
         have = repeats(lattice)
         size = np.maximum(have // 2, 1) if block is None else np.minimum(np.broadcast_to(np.asarray(block), (3,)), have)
-        if block is not None and (not np.issubdtype(np.asarray(block).dtype, np.integer) or (size < 1).any() or np.max(block) > have.max()):
+        if block is not None and (
+            not np.issubdtype(np.asarray(block).dtype, np.integer) or (size < 1).any() or np.max(block) > have.max()
+        ):
             raise AlloygenError(f"expected a block of 1 to {have.tolist()} cells along each axis, got {block!r}")
         start = (have - size) // 2  # in the middle of the window: its sites see the nearest image of every other
         self.inside = ((lattice.offsets >= start) & (lattice.offsets < start + size)).all(1)
-        self.fixed = torch.zeros(self.target.n_sites, dtype=torch.bool) if fixed is None else torch.as_tensor(fixed, dtype=torch.bool)
+        self.fixed = (
+            torch.zeros(self.target.n_sites, dtype=torch.bool)
+            if fixed is None
+            else torch.as_tensor(fixed, dtype=torch.bool)
+        )
         if self.fixed.all():
             raise AlloygenError("expected at least one site that may change, got all of them fixed")
 

@@ -49,7 +49,9 @@ class Sequential:
         return Estimate(-scale * z.value, scale * z.stderr)
 
 
-def sequential(painter: Outpainter, T: float, mu, n: int, generator, islands: int = 8, known=None, progress: bool = False) -> Sequential:
+def sequential(
+    painter: Outpainter, T: float, mu, n: int, generator, islands: int = 8, known=None, progress: bool = False
+) -> Sequential:
     """Fill n configurations of the painter's target window by window, resampled within ``islands`` groups.
 
     Parameters
@@ -74,7 +76,9 @@ def sequential(painter: Outpainter, T: float, mu, n: int, generator, islands: in
     log_w = (-h.constant - _cost(h, state, torch.nonzero(state[0] >= 0)[:, 0], site_mu)) / kT
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
     found, times = [], 0
-    for _, new, gained in tqdm(painter.fill(state, T, mu, generator), total=len(painter.windows), desc="windows", disable=not progress):
+    for _, new, gained in tqdm(
+        painter.fill(state, T, mu, generator), total=len(painter.windows), desc="windows", disable=not progress
+    ):
         log_w -= _cost(h, state, new, site_mu) / kT + gained.numpy()
         found.append(ness(log_w))
         rows = resample(log_w, islands, rng) if len(found) < len(painter.windows) else None

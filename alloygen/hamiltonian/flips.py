@@ -73,7 +73,11 @@ def build_flip_tables(h, max_states: int = MAX_STATES) -> FlipTables:
     sites = [_Neighbours(h, b) for b in range(lattice.n_sublattices)]
     groups = [_groups(s, max_states) for s in sites]
     k_max = max(len(g) for g in groups)
-    value, owner, start = [np.zeros(width)], [np.zeros(width, dtype=np.int64)], np.zeros((len(groups), k_max), dtype=np.int64)
+    value, owner, start = (
+        [np.zeros(width)],
+        [np.zeros(width, dtype=np.int64)],
+        np.zeros((len(groups), k_max), dtype=np.int64),
+    )
     size = width  # the first entry serves groups that do not exist
     for b, found in enumerate(groups):
         for k, group in enumerate(found):
@@ -231,7 +235,9 @@ def _pack(groups, k_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _inverse(h, sites, groups, word, shift) -> tuple[np.ndarray, np.ndarray]:
     """(target, own): for each site, the words of others that it enters and what its species adds there."""
     lattice, n_words = h.lattice, int(word.max()) + 1
-    entries = [{} for _ in sites]  # by sublattice of the entering site: {(offset to the owner, its sublattice, word): steps}
+    entries = [
+        {} for _ in sites
+    ]  # by sublattice of the entering site: {(offset to the owner, its sublattice, word): steps}
     for b, (site, found) in enumerate(zip(sites, groups, strict=True)):
         for k, group in enumerate(found):
             for c, steps in zip(group.columns, group.steps, strict=True):

@@ -31,7 +31,9 @@ class Model(nn.Module, ABC):
 
     def log_prob(self, occ, T, mu, order, known=None) -> torch.Tensor:
         """Exact log-likelihood (B,) of occupations along ``order``; the steps of known sites do not count."""
-        steps = torch.gather(self.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[..., 0]
+        steps = torch.gather(self.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[
+            ..., 0
+        ]
         if known is not None:
             steps = steps.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)
         return steps.sum(1)

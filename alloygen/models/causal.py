@@ -103,14 +103,18 @@ class CausalModel(Model):
             here = np.flatnonzero(lattice.sublattice == b)
             start = int(np.flatnonzero(own.sublattice == b)[0])
             around, sub = own.nearest_offsets(start)
-            sites[here] = lattice.index(lattice.offsets[here, None] + around, np.broadcast_to(sub, (len(here), len(sub))))
+            sites[here] = lattice.index(
+                lattice.offsets[here, None] + around, np.broadcast_to(sub, (len(here), len(sub)))
+            )
         torus = own.index(lattice.offsets, lattice.sublattice)
         return self._make_stage(hamiltonian, place(sites[:, : self._config["neighbours"]]), place(torus))
 
     def can_stage(self, hamiltonian: Hamiltonian) -> bool:
         """Whether the kinds of clusters on another cell are those that the model was made for."""
         own = self.hamiltonian
-        return np.array_equal(own.channel_orbit, hamiltonian.channel_orbit) and np.array_equal(own.channel_function, hamiltonian.channel_function)
+        return np.array_equal(own.channel_orbit, hamiltonian.channel_orbit) and np.array_equal(
+            own.channel_function, hamiltonian.channel_function
+        )
 
     def _make_stage(self, h: Hamiltonian, environment, torus) -> Stage:
         allowed = h.lattice.element_index[h.lattice.sublattice] >= 0

@@ -56,7 +56,9 @@ class MaskedLaw(Model):
         allowed = torch.as_tensor(lattice.element_index[lattice.sublattice] >= 0)
         self.register_buffer("allowed", allowed, persistent=False)
         self.register_buffer("interacting", torch.as_tensor(hamiltonian.interacting), persistent=False)
-        self.trunks = self._networks(lambda outputs, marginal: build(network, lattice, ranges, outputs, marginal, size), trunks)
+        self.trunks = self._networks(
+            lambda outputs, marginal: build(network, lattice, ranges, outputs, marginal, size), trunks
+        )
 
     def _networks(self, make, trunks: int) -> nn.ModuleList:
         return nn.ModuleList([make(self.hamiltonian.n_species, False)])
@@ -136,7 +138,9 @@ class MaskedLaw(Model):
         """(species (B, 1), log-probability (B,)) of one site (B, 1) each, given the decided ones."""
         logp = self.conditionals(occ, T, mu, decided)
         logp = torch.gather(logp, 1, site[..., None].expand(-1, -1, logp.shape[2]))[:, 0]
-        uniform = torch.rand(len(occ), 1, generator=generator, dtype=torch.float64, device=generator.device).to(occ.device)
+        uniform = torch.rand(len(occ), 1, generator=generator, dtype=torch.float64, device=generator.device).to(
+            occ.device
+        )
         choice = (uniform > logp.exp().cumsum(1)[:, :-1]).sum(1, keepdim=True)
         return choice, torch.gather(logp, 1, choice)[:, 0]
 
@@ -195,7 +199,7 @@ class MarginalizationModel(MaskedLaw):
     def log_marginal(self, occ, T, mu, decided) -> torch.Tensor:
         """log p_theta(x_decided) (B,), one pass, NOT normalised. It is learned relative to the uniform law,
 
-            log p_theta(x_S) = network(x_S, T, mu) - sum_{i in S} log(number of species of i).
+        log p_theta(x_S) = network(x_S, T, mu) - sum_{i in S} log(number of species of i).
         """
         return self._relative(self.trunks[-1](self._state(occ, decided), T, (mu - mu[:, :1])[:, 1:])[1], decided)
 

@@ -243,7 +243,9 @@ def _can_swap(h: Hamiltonian, occ: np.ndarray, sites) -> np.ndarray:
     lattice, n = h.lattice, len(h.elements)
     allows = (h.flip_tables.species[lattice.sublattice[sites]] >= 0).astype(np.float32)  # (sites, n_elements)
     held = lattice.element_index[lattice.sublattice[sites], occ[:, sites].astype(int)]
-    can = np.stack([(held == e).astype(np.float32) @ allows for e in range(n)], 1) > 0  # [r, a, b]: an a where b may sit
+    can = (
+        np.stack([(held == e).astype(np.float32) @ allows for e in range(n)], 1) > 0
+    )  # [r, a, b]: an a where b may sit
     return np.flatnonzero((can & can.transpose(0, 2, 1) & ~np.eye(n, dtype=bool)).any((1, 2)))
 
 

@@ -80,7 +80,9 @@ class Chains:
         self.tried = [np.zeros(len(p), dtype=np.int64) for p in self.pairs]
         self.swapped = [np.zeros(len(p), dtype=np.int64) for p in self.pairs]
         self.accepted, self.attempts = np.zeros((2, n), dtype=np.int64)  # by condition, all copies
-        self.heading = np.zeros(n, dtype=np.int64)  # by replica: 1 since the coldest condition, 2 since the hottest after it
+        self.heading = np.zeros(
+            n, dtype=np.int64
+        )  # by replica: 1 since the coldest condition, 2 since the hottest after it
         self.trips = np.zeros(n, dtype=np.int64)
         self.round = np.zeros(1, dtype=np.int64)
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
@@ -187,7 +189,9 @@ class Chains:
         """All arrays that a continued run needs (copies of them), by name."""
         w = {f"walkers.{k}": v for k, v in self.walkers._asdict().items() if k != "states"}
         own = {k: getattr(self, k) for k in ("replica_at", "accepted", "attempts", "heading", "trips", "round")}
-        pairs = {f"tried.{k}": v for k, v in enumerate(self.tried)} | {f"swapped.{k}": v for k, v in enumerate(self.swapped)}
+        pairs = {f"tried.{k}": v for k, v in enumerate(self.tried)} | {
+            f"swapped.{k}": v for k, v in enumerate(self.swapped)
+        }
         return {k: v.copy() for k, v in (w | own | pairs).items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
@@ -206,7 +210,13 @@ def _conditions(h: Hamiltonian, T, mu) -> tuple[np.ndarray, np.ndarray]:
     mu = np.zeros((len(T), len(h.elements))) if mu is None else np.asarray(mu, dtype=float).reshape(-1, len(h.elements))
     if len(mu) == 1:
         mu = np.repeat(mu, len(T), 0)
-    if T.ndim != 1 or not len(T) or not (T > 0).all() or mu.shape != (len(T), len(h.elements)) or not np.isfinite(mu).all():
+    if (
+        T.ndim != 1
+        or not len(T)
+        or not (T > 0).all()
+        or mu.shape != (len(T), len(h.elements))
+        or not np.isfinite(mu).all()
+    ):
         raise BadCondition(
             f"expected temperatures above 0 (C,) and one chemical potential per element {h.elements} for each, got T of "
             f"shape {T.shape} and mu of shape {mu.shape}, T={T[:5]}"
@@ -225,7 +235,9 @@ def free_sites(h: Hamiltonian, fixed, occ) -> np.ndarray:
         if fixed.dtype == bool and fixed.shape != free.shape:
             raise AlloygenError(f"expected a mask of fixed sites of shape {free.shape}, got {fixed.shape}")
         if fixed.dtype != bool and fixed.size and not (0 <= fixed.min() and fixed.max() < h.n_sites):
-            raise AlloygenError(f"expected fixed sites between 0 and {h.n_sites - 1}, got {fixed.min()} to {fixed.max()}")
+            raise AlloygenError(
+                f"expected fixed sites between 0 and {h.n_sites - 1}, got {fixed.min()} to {fixed.max()}"
+            )
         if occ is None and (fixed.any() if fixed.dtype == bool else fixed.size):
             raise AlloygenError("expected a start (occ=) that says what the fixed sites hold, got none")
         free = free.copy()
@@ -243,11 +255,15 @@ def _start(h: Hamiltonian, occ, n: int, copies: int, seed: int, move: str, sites
         return h.random(n * copies, torch.Generator().manual_seed(seed))
     start = h.check(occ)
     if len(start) not in (1, n, n * copies):
-        raise AlloygenError(f"expected one start, one per condition ({n}) or per chain ({n * copies}), got {len(start)}")
+        raise AlloygenError(
+            f"expected one start, one per condition ({n}) or per chain ({n * copies}), got {len(start)}"
+        )
     start = start.repeat(n * copies // len(start), 1)
     if move == "swap":
         element = torch.as_tensor(h.lattice.element_index[h.lattice.sublattice])
         held = torch.gather(element[None].expand(len(start), -1, -1), 2, start[..., None])[..., 0][:, sites]
         if (held.min(1).values == held.max(1).values).any():
-            raise AlloygenError("expected two elements at least on the sites that may swap, got a start with one: nothing can change")
+            raise AlloygenError(
+                "expected two elements at least on the sites that may swap, got a start with one: nothing can change"
+            )
     return start

@@ -73,8 +73,12 @@ def set_bins(plan: Plan, e: np.ndarray, width: float | None) -> None:
     below_it = math.ceil((e[0] - (h.constant - bound)) / width) + 1
     plan.n_bins = below_it + math.ceil((h.constant + bound - e[0]) / width) + 2
     if plan.n_bins > MAX_BINS:
-        raise AlloygenError(f"expected at most {MAX_BINS} bins, got {plan.n_bins} of width {width:g}: widen them (width=)")
-    shift = 0.0 if quantum else 0.1180339887  # levels in the middle of their bins; else no level at an edge, if possible
+        raise AlloygenError(
+            f"expected at most {MAX_BINS} bins, got {plan.n_bins} of width {width:g}: widen them (width=)"
+        )
+    shift = (
+        0.0 if quantum else 0.1180339887
+    )  # levels in the middle of their bins; else no level at an edge, if possible
     origin, jump = float(e[0] - (below_it + shift) * width), level_jumps(plan, width, bool(quantum))
     if rules.transitions and not len(jump):
         raise AlloygenError(

@@ -63,7 +63,9 @@ def _signed_swaps(plan: Plan, w, beta: float, n: int) -> None:
 def _explore(plan: Plan, first: np.ndarray, seed: int) -> tuple[np.ndarray, dict]:
     """(bins met (n_bins,), {bin: occ}) of a walk at log f = 1."""
     w = new_walks(plan, first[None], 1.0, seeds(seed, 3)[2:], np.array([[0, plan.n_bins - 1]]))
-    rules = plan.rules._replace(check=LOOK * len(plan.rules.sites), flatness=2.0, one_over_t=False, final=-1.0, limit=2**62)
+    rules = plan.rules._replace(
+        check=LOOK * len(plan.rules.sites), flatness=2.0, one_over_t=False, final=-1.0, limit=2**62
+    )
     found = {}
     for _ in range(EXPLORE):
         plan.kernel(plan.tables, w, 0, rules, 1)

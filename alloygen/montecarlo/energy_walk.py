@@ -206,7 +206,12 @@ def level_flips(tables, w, r, rules, blocks):
     first, add = by_site(tables)
     square = target.shape[1] == 4 and (add == 1).all()  # the square lattice: four equal neighbours, unrolled
     jump = np.stack((rules.jump, -rules.jump)).astype(np.uint64)
-    low, n, scan, leads = np.uint64(w.low[r]), np.uint64(w.high[r] - w.low[r] + 1), min(rules.check, len(free)), w.leads[r]
+    low, n, scan, leads = (
+        np.uint64(w.low[r]),
+        np.uint64(w.high[r] - w.low[r] + 1),
+        min(rules.check, len(free)),
+        w.leads[r],
+    )
     k = np.uint64((w.energy[r] - rules.origin) / rules.width + 0.5)
     for _ in range(blocks):
         if w.log_f[r] <= rules.final or w.attempts[r] >= rules.limit:

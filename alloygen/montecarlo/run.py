@@ -55,7 +55,9 @@ class Run:
 
     def __post_init__(self):
         if self.n < 1 or self.sweeps < 1 or (self.burn or 0) < 0:
-            raise AlloygenError(f"expected n >= 1, sweeps >= 1 and burn >= 0, got n={self.n}, sweeps={self.sweeps}, burn={self.burn}")
+            raise AlloygenError(
+                f"expected n >= 1, sweeps >= 1 and burn >= 0, got n={self.n}, sweeps={self.sweeps}, burn={self.burn}"
+            )
         bad = {k: v for k, v in (self.precision or {}).items() if not v > 0}
         if bad:
             raise AlloygenError(f"expected standard errors above 0 in precision, got {bad}")
@@ -88,7 +90,9 @@ class _Sampler:
         known = set(run.observers) | {"energy", *chains.hamiltonian.elements}
         unknown = sorted(set(run.precision or {}) - known)
         if unknown:
-            raise AlloygenError(f"expected precision of {sorted(known)}, got {unknown}; name an element, 'energy' or an observer")
+            raise AlloygenError(
+                f"expected precision of {sorted(known)}, got {unknown}; name an element, 'energy' or an observer"
+            )
         if run.checkpoint is not None and Path(run.checkpoint).exists():
             self._load()
 
@@ -144,7 +148,9 @@ class _Sampler:
         values = {name: np.asarray(function(occ), dtype=float) for name, function in self.run.observers.items()}
         for name, v in values.items():
             if v.shape != (len(occ),):
-                raise AlloygenError(f"expected observer {name!r} to return one number per chain ({len(occ)},), got {v.shape}")
+                raise AlloygenError(
+                    f"expected observer {name!r} to return one number per chain ({len(occ)},), got {v.shape}"
+                )
             self.observed[name].append(v)
         self.occ.append(occ.copy())
         self.energy.append(energy.copy())
@@ -167,7 +173,9 @@ class _Sampler:
         """True when the precision asked for needs more samples and there may be more."""
         if not self.run.precision:
             return False
-        ratios = [self._stderr(name, c) / goal for name, goal in self.run.precision.items() for c in range(self._n_conditions)]
+        ratios = [
+            self._stderr(name, c) / goal for name, goal in self.run.precision.items() for c in range(self._n_conditions)
+        ]
         worst = max(r if np.isfinite(r) else np.inf for r in ratios)  # a series that never changed has no error yet
         self.reached = bool(worst <= 1)
         if self.reached or self.wanted >= self.most:
@@ -188,13 +196,18 @@ class _Sampler:
         """(copies, rounds, n_elements) at one condition."""
         h = self.chains.hamiltonian
         occ = np.stack([o.reshape(self.copies, self._n_conditions, -1)[:, c] for o in self.occ], 1)
-        return h.counts(torch.from_numpy(occ.reshape(-1, h.n_sites).astype(np.int64))).numpy().reshape(*occ.shape[:2], -1)
+        return (
+            h.counts(torch.from_numpy(occ.reshape(-1, h.n_sites).astype(np.int64))).numpy().reshape(*occ.shape[:2], -1)
+        )
 
     def _reduced(self) -> np.ndarray:
         """E - mu.N, (C, copies, rounds)."""
         h = self.chains.hamiltonian
         mu = np.tile(self.chains.mu, (self.copies, 1))
-        rows = [e - (h.counts(torch.from_numpy(o).long()).numpy() * mu).sum(1) for o, e in zip(self.occ, self.energy, strict=True)]
+        rows = [
+            e - (h.counts(torch.from_numpy(o).long()).numpy() * mu).sum(1)
+            for o, e in zip(self.occ, self.energy, strict=True)
+        ]
         return self._series(rows)
 
     def _stderr(self, name: str, c: int) -> float:
@@ -219,7 +232,11 @@ class _Sampler:
         info |= {"move": ch.move, "reached": self.reached, "log_states": ch.log_states}
         if getattr(ch, "pairs", None):
             rates = np.concatenate(ch.exchange_rates)
-            info |= {"exchange": float(rates.mean()), "exchange_min": float(rates.min()), "round_trips": int(ch.trips.sum())}
+            info |= {
+                "exchange": float(rates.mean()),
+                "exchange_min": float(rates.min()),
+                "round_trips": int(ch.trips.sum()),
+            }
         return Scan(
             ch.hamiltonian, ch.T, ch.mu, occ.reshape(c, -1, ch.hamiltonian.n_sites), flat(self.energy), self.copies,
             self.title, observed={k: flat(v) for k, v in self.observed.items()}, facts={"acceptance": ch.acceptance}, info=info,

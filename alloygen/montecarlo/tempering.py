@@ -92,7 +92,9 @@ def mu_ladder(hamiltonian: Hamiltonian, T: float, mu, *, acceptance: float = 0.3
     """
     mu = np.asarray(mu, dtype=float)
     if mu.ndim != 2 or len(mu) < 2 or mu.shape[1] != len(hamiltonian.elements):
-        raise AlloygenError(f"expected at least two rows of chemical potentials for {hamiltonian.elements}, got shape {mu.shape}")
+        raise AlloygenError(
+            f"expected at least two rows of chemical potentials for {hamiltonian.elements}, got shape {mu.shape}"
+        )
     marks = np.arange(len(mu), dtype=float)
     run = dict(seed=seed, threads=threads, occ=occ, fixed=fixed)
 
@@ -100,7 +102,9 @@ def mu_ladder(hamiltonian: Hamiltonian, T: float, mu, *, acceptance: float = 0.3
         return np.stack([np.interp(x, marks, column) for column in mu.T], 1)
 
     def pilot(x, sweeps):
-        return _pilot(hamiltonian, np.full(len(x), float(T)), at(x), 1, sweeps, run, slope=np.gradient(at(x), x, axis=0))
+        return _pilot(
+            hamiltonian, np.full(len(x), float(T)), at(x), 1, sweeps, run, slope=np.gradient(at(x), x, axis=0)
+        )
 
     return at(_refine(marks, pilot, acceptance, sweeps))
 
@@ -117,7 +121,9 @@ def _refine(marks: np.ndarray, pilot, acceptance: float, sweeps: int) -> np.ndar
         ends = np.interp(marks, trial, length)
         inner = [np.linspace(a, b, max(1, int(np.ceil((b - a) / step))) + 1) for a, b in pairwise(ends)]
         trial = _subdivide(marks, np.interp(np.unique(np.concatenate(inner)) if inner else ends, length, trial))
-    for k in range(HALVED):  # fluctuations are not Gaussian at a transition: where exchange is still rare, halve the step
+    for k in range(
+        HALVED
+    ):  # fluctuations are not Gaussian at a transition: where exchange is still rare, halve the step
         rare = pilot(trial, (k + 1) * sweeps)[1] < 0.6 * acceptance
         if not rare.any():
             break

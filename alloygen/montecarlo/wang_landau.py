@@ -113,7 +113,9 @@ def wang_landau(hamiltonian: Hamiltonian, *, mu=None, move: str = "flip", width:
     return _density(plan, w, walkers, begin[0], energies is None)
 
 
-def multicanonical(density: DensityOfStates, n: int, sweeps: int = 10, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def multicanonical(
+    density: DensityOfStates, n: int, sweeps: int = 10, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``n`` configurations of one chain with the weight 1 / g: flat in energy, of use at every temperature.
 
     The weight of a configuration at temperature T is exp(log_g - energy / kT) up to a constant, for any log g,
@@ -148,7 +150,9 @@ def multicanonical(density: DensityOfStates, n: int, sweeps: int = 10, seed: int
     return occ, energy, d.log_g[np.searchsorted(d.bins, d.bin(energy))]
 
 
-def multicanonical_ensembles(density: DensityOfStates, T, n: int = 1000, sweeps: int = 10, seed: int = 0) -> list[Ensemble]:
+def multicanonical_ensembles(
+    density: DensityOfStates, T, n: int = 1000, sweeps: int = 10, seed: int = 0
+) -> list[Ensemble]:
     """One multicanonical chain weighted to each temperature of ``T``: an :class:`Ensemble` with averages, errors, atoms.
 
     The weights are exp(log_g - energy / kT), known up to a constant; the free energy is that of the density of states.
@@ -317,7 +321,9 @@ def _log_states(plan: Plan, start: np.ndarray) -> float:
 def _note(plan: Plan, w: Walks, walkers: int, met: np.ndarray, whole: bool) -> str:
     out = []
     if plan.rules.transitions and not w.leads.any(axis=(1, 2)).all():
-        out.append(f"no transitions counted where log f did not come below {SETTLED:g}: log g is that of the plain walk")
+        out.append(
+            f"no transitions counted where log f did not come below {SETTLED:g}: log g is that of the plain walk"
+        )
     if (w.log_f > plan.rules.final).any():
         out.append(f"stopped at max_attempts with log f = {w.log_f.max():.2g}, not {plan.rules.final:g}")
     if walkers == 1:

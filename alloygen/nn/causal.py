@@ -48,7 +48,9 @@ class Block(nn.Module):
         else:
             keys, values, step = cache
             keys[:, :, step : step + t], values[:, :, step : step + t] = k, v
-            y = F.scaled_dot_product_attention(q, keys[:, :, : step + t], values[:, :, : step + t], is_causal=self.causal and t > 1)
+            y = F.scaled_dot_product_attention(
+                q, keys[:, :, : step + t], values[:, :, : step + t], is_causal=self.causal and t > 1
+            )
         x = x + self.out(y.transpose(1, 2).reshape(b, t, w))
         h = F.layer_norm(x, (w,)) * (1 + scale_m) + shift_m
         return x + self.down(self.activation(self.up(h)))

@@ -39,8 +39,10 @@ def axis_wave_vectors(lattice: Lattice) -> np.ndarray:
     """
     cells = len(lattice.offsets) // lattice.n_sublattices
     # the length of an axis is the number of cells along it before the supercell repeats (Smith's way for skewed cells)
-    lengths = [next(k for k in range(1, cells + 1) if (k * row % cells == 0).all()) for row in np.rint(
-        np.linalg.inv(lattice.matrix) * cells).astype(np.int64).T]
+    lengths = [
+        next(k for k in range(1, cells + 1) if (k * row % cells == 0).all())
+        for row in np.rint(np.linalg.inv(lattice.matrix) * cells).astype(np.int64).T
+    ]
     rows = [(n, axis) for axis, length in enumerate(lengths) for n in range(1, length // 2 + 1)]
     return np.array([n * np.eye(3, dtype=np.int64)[a] for n, a in sorted(rows)], dtype=np.int64).reshape(-1, 3)
 

@@ -22,7 +22,16 @@ class LatticeTransformer(nn.Module):
     """
 
     def __init__(
-        self, lattice: Lattice, ranges: dict, outputs: int, marginal: bool, *, width: int, depth: int, heads: int, expand: int
+        self,
+        lattice: Lattice,
+        ranges: dict,
+        outputs: int,
+        marginal: bool,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        expand: int,
     ):
         super().__init__()
         self.states, self.outputs, self.marginal = int(lattice.n_species.max()) + 1, outputs, marginal

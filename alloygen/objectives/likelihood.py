@@ -31,7 +31,9 @@ def symmetrised(labels, occ, order, moves) -> torch.Tensor:
     labels : (B, N, S) by site; occ, order : (B, N); moves : (G, N) site permutations of a group, with the identity
     """
     b, n = occ.shape
-    where = torch.argsort(moves, dim=1)[:, order].transpose(0, 1)  # (B, G, N): the site whose species image g has at step t
+    where = torch.argsort(moves, dim=1)[:, order].transpose(
+        0, 1
+    )  # (B, G, N): the site whose species image g has at step t
     sequence = torch.gather(occ, 1, where.flatten(1)).view(b, -1, n)
     agrees = (sequence == torch.gather(occ, 1, order)[:, None]).double()
     before = torch.cat([torch.ones_like(agrees[..., :1]), agrees[..., :-1]], dim=2).cumprod(2)
@@ -47,7 +49,11 @@ def likelihood(model, occ, T, mu, order, labels=None, given=None, known=None, st
     given : (B, N) bool, sites that are given and whose steps do not count
     known, stage : of an order-causal model on a larger cell, whose orders (B, M) hold the sites of a window
     """
-    logp = model.log_conditionals(occ, T, mu, order) if stage is None else model.log_conditionals(occ, T, mu, order, known, stage)
+    logp = (
+        model.log_conditionals(occ, T, mu, order)
+        if stage is None
+        else model.log_conditionals(occ, T, mu, order, known, stage)
+    )
     hard = torch.gather(logp, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
     if labels is None:
         steps = -hard

@@ -50,8 +50,15 @@ def conditional(quick: bool) -> dict:
     n, atoms = (1_000 if quick else 10_000), bulk("Cu", a=3.8).repeat((2, 2, 4))
     table = Enumeration(alloygen.data.cuau().on((2, 2, 4)))
     occ, rng = np.asarray(table.occ), np.random.default_rng(0)
-    sets = [dict(zip(rng.choice(16, k, replace=False).tolist(), rng.choice(["Cu", "Au"], k).tolist(), strict=True)) for k in (1, 2, 4, 6, 8, 12)]
-    sets += [dict.fromkeys(range(8), "Cu"), dict.fromkeys(range(8), "Au"), {k: ("Cu", "Au")[k % 2] for k in range(12)}]  # no phase has these
+    sets = [
+        dict(zip(rng.choice(16, k, replace=False).tolist(), rng.choice(["Cu", "Au"], k).tolist(), strict=True))
+        for k in (1, 2, 4, 6, 8, 12)
+    ]
+    sets += [
+        dict.fromkeys(range(8), "Cu"),
+        dict.fromkeys(range(8), "Au"),
+        {k: ("Cu", "Au")[k % 2] for k in range(12)},
+    ]  # no phase has these
     rows, chi = [], []
     print(f"\nfixed sets of CuAu 2x2x4: log p(x_fixed), exact | importance weights, {n} draws (NESS) | annealed, {n // 4} draws (NESS) | the model's "
           "marginal, one pass | chi-square p-value of the rest (of the draws without weights)")  # fmt: skip
@@ -168,7 +175,11 @@ def rules(quick: bool) -> dict:
     n, out = 64 if quick else 256, {}
     model, h = alloygen.load("cuau_4x4x4"), alloygen.data.cuau().on((4, 4, 8))
     at = [(300, -0.1), (300, 0.0724), (500, 0.0), (600, 0.05), (700, 0.0), (800, -0.05), (800, 0.05), (1000, 0.0)]
-    print(f"\nNESS of CuAu 4x4x8 by rule ({n} draws): " + " ".join(f"{T}/{m:+.2f}" for T, m in at) + "   mean, ms per draw")
+    print(
+        f"\nNESS of CuAu 4x4x8 by rule ({n} draws): "
+        + " ".join(f"{T}/{m:+.2f}" for T, m in at)
+        + "   mean, ms per draw"
+    )
     for physics in (False, True):
         for stride in (4, 3, 2, 1):
             painter, start, found = Outpainter(model, h, (1, 1, stride), physics=physics), time.time(), []
@@ -178,12 +189,18 @@ def rules(quick: bool) -> dict:
                 found.append(weighted(h, made.occ, made.log_prob, T, mu).ness)
             name = f"{'target' if physics else 'torus'}, stride {stride}"
             out[name] = {"ness": found, "ms": 1000 * (time.time() - start) / n / len(at)}
-            print(f"{name:>20}: " + " ".join(f"{x:9.3f}" for x in found) + f"   {np.mean(found):.3f} {out[name]['ms']:.1f}")
+            print(
+                f"{name:>20}: "
+                + " ".join(f"{x:9.3f}" for x in found)
+                + f"   {np.mean(found):.3f} {out[name]['ms']:.1f}"
+            )
     big = alloygen.data.cuau().on((12, 12, 12))
     for physics in (False, True):
         made = Outpainter(model, big, physics=physics).draw(500.0, np.zeros(2), 6, torch.Generator().manual_seed(0))
         order = long_range_order(made.occ.double().numpy(), big.lattice, "L1_0")
-        print(f"L1_0 order of six 12x12x12 draws at 500 K, {'target' if physics else 'torus'}: {order.round(2).tolist()}")
+        print(
+            f"L1_0 order of six 12x12x12 draws at 500 K, {'target' if physics else 'torus'}: {order.round(2).tolist()}"
+        )
     return out
 
 
@@ -221,7 +238,12 @@ def ising(quick: bool) -> dict:
             for log_w in (plain[k], np.concatenate([half[k] for half in halves])):
                 phi = free_energy(log_w, T, L**2)
                 rows[-1] += [phi.value - kaufman_free_energy(L, float(T)), phi.stderr, ness(log_w)]
-            print("  T {:.1f}: {:+8.2f} +- {:.2f}  {:.3f} | {:+8.2f} +- {:.2f}  {:.3f}".format(*(np.array(rows[-1]) * [1, 1e4, 1e4, 1, 1e4, 1e4, 1])), flush=True)
+            print(
+                "  T {:.1f}: {:+8.2f} +- {:.2f}  {:.3f} | {:+8.2f} +- {:.2f}  {:.3f}".format(
+                    *(np.array(rows[-1]) * [1, 1e4, 1e4, 1, 1e4, 1e4, 1])
+                ),
+                flush=True,
+            )
         r = np.array(rows)
         print(f"largest error: before {abs(r[:, 1]).max():.1e} (target 2e-3), after {abs(r[:, 4]).max():.1e} (target 2e-4); NESS {r[:, 3].min():.2f} to "
               f"{r[:, 3].max():.2f}, then {r[:, 6].min():.2f} to {r[:, 6].max():.2f}")  # fmt: skip
@@ -246,7 +268,10 @@ def windows(quick: bool) -> dict:
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         plain = pool.map(plain_weights, *zip(*tasks, strict=True), range(len(tasks)))
         along = pool.map(resampled_phi, *zip(*tasks, strict=True), range(len(tasks)))
-        print(f"\n{n} draws ({n // 2} for CuAu): F - reference (1e-4 J/site, meV/site), plain weights (NESS) | resampled along the windows", flush=True)
+        print(
+            f"\n{n} draws ({n // 2} for CuAu): F - reference (1e-4 J/site, meV/site), plain weights (NESS) | resampled along the windows",
+            flush=True,
+        )
         rows = []
         for (name, shape, T, dmu, _), log_w, resampled in zip(tasks, plain, along, strict=True):
             is_ising = name.startswith("ising")
@@ -254,8 +279,16 @@ def windows(quick: bool) -> dict:
             phi, unit = free_energy(log_w, T if is_ising else kB * T, np.prod(shape)), 1e4 if is_ising else 1e3
             rows.append([T, phi.value - true, phi.stderr, ness(log_w), resampled.value - true, resampled.stderr, error])
             shown = np.array(rows[-1]) * [1, unit, unit, 1, unit, unit, unit]
-            print("{:>12} {:9} T {:6.1f}: {:+8.3f} +- {:.3f} ({:.3f}) | {:+8.3f} +- {:.3f} (reference +- {:.3f})".format(name, "x".join(map(str, shape)), *shown), flush=True)
-    return {"rows": [r for r, t in zip(rows, tasks, strict=True) if t[0] == "ising_10x10"], "cuau": [r for r, t in zip(rows, tasks, strict=True) if t[0] != "ising_10x10"]}
+            print(
+                "{:>12} {:9} T {:6.1f}: {:+8.3f} +- {:.3f} ({:.3f}) | {:+8.3f} +- {:.3f} (reference +- {:.3f})".format(
+                    name, "x".join(map(str, shape)), *shown
+                ),
+                flush=True,
+            )
+    return {
+        "rows": [r for r, t in zip(rows, tasks, strict=True) if t[0] == "ising_10x10"],
+        "cuau": [r for r, t in zip(rows, tasks, strict=True) if t[0] != "ising_10x10"],
+    }
 
 
 def cuau_phi(shape: tuple, T: float, dmu: float) -> tuple:
@@ -276,7 +309,9 @@ def average(quick: bool) -> dict:
     """NESS and cost by the number of paths that likelihoods are averaged over."""
     torch.set_num_threads(1)
     n, paths, out = 64 if quick else 512, (1, 2, 4, 8), {}
-    print(f"\nNESS of {n} draws by paths averaged over {paths}; seconds; variance of log Z times seconds, over that of one path")
+    print(
+        f"\nNESS of {n} draws by paths averaged over {paths}; seconds; variance of log Z times seconds, over that of one path"
+    )
     for name, shape, at in (("ising_10x10", (15, 15, 1), [(3.5, 0.0), (2.3, 0.0)]), ("cuau_4x4x4", (4, 4, 4), [(700, 0.0)]),
                             ("cuau_4x4x4", (4, 4, 8), [(600, 0.05), (700, 0.0), (1000, 0.0)])):  # fmt: skip
         model = alloygen.load(name)
@@ -304,7 +339,9 @@ def grown(quick: bool) -> dict:
     if not own.exists():
         train(alloygen.data.configurations()["small/ising_10x10_own"], own.parent)
     n, temperatures, out = 64 if quick else 512, (3.5, 2.9, 2.5, 2.3, 2.1, 1.7), {}
-    print(f"\nNESS of {n} draws at h = 0, T = {', '.join(map(str, temperatures))}: trained on its own cell | on windows of larger ones too")
+    print(
+        f"\nNESS of {n} draws at h = 0, T = {', '.join(map(str, temperatures))}: trained on its own cell | on windows of larger ones too"
+    )
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         for L in (10, 15, 20):
             found = []
@@ -322,7 +359,9 @@ def blocks(quick: bool) -> dict:
 
     model, h, out = alloygen.load("cuau_4x4x4"), alloygen.data.cuau().on((4, 4, 8)), {}
     torch.set_num_threads(1)
-    print("\nindependent samples per second of one core, CuAu 4x4x8: flips alone | independent draws x NESS | block moves (acceptance)")
+    print(
+        "\nindependent samples per second of one core, CuAu 4x4x8: flips alone | independent draws x NESS | block moves (acceptance)"
+    )
     for T, dmu in [(500, -0.01), (700, -0.012), (720, 0.0), (800, -0.03)]:
         mu = np.array([0.0, dmu])
         painter, generator = Outpainter(model, h), torch.Generator().manual_seed(0)
@@ -354,9 +393,21 @@ def blocks(quick: bool) -> dict:
             g = max(markov.inefficiency(np.array(series)[:, :, k].T) for k in (0, 1))
             rate = len(occ) * len(series) / g / (time.time() - start)
             best = max(best, (rate, block, float(np.mean(accepted))), key=lambda b: b[0])
-            print(f"      block {block}: acceptance {np.mean(accepted):.3f}, inefficiency {g:.1f} moves, {rate:.2f} a second", flush=True)
-        out[f"{T} K, {dmu:+.3f} eV"] = {"flips": rate_flips, "draws": rate_draws, "blocks": best[0], "block": best[1], "acceptance": best[2]}
-        print(f"{T:5} K dmu {dmu:+.3f}: {rate_flips:9.2f} | {rate_draws:8.2f} (NESS {drawn.ness:.3f}) | {best[0]:8.2f} ({best[1]}, {best[2]:.2f})", flush=True)
+            print(
+                f"      block {block}: acceptance {np.mean(accepted):.3f}, inefficiency {g:.1f} moves, {rate:.2f} a second",
+                flush=True,
+            )
+        out[f"{T} K, {dmu:+.3f} eV"] = {
+            "flips": rate_flips,
+            "draws": rate_draws,
+            "blocks": best[0],
+            "block": best[1],
+            "acceptance": best[2],
+        }
+        print(
+            f"{T:5} K dmu {dmu:+.3f}: {rate_flips:9.2f} | {rate_draws:8.2f} (NESS {drawn.ness:.3f}) | {best[0]:8.2f} ({best[1]}, {best[2]:.2f})",
+            flush=True,
+        )
     torch.set_num_threads(2)
     return out
 

@@ -29,34 +29,84 @@ def errors(results: dict) -> None:
     ax = axes[0, 0]
     for L, mark in (("15", "o"), ("20", "s")):
         r = np.array(results["ising"][L]["rows"])
-        ax.errorbar(r[:, 0] - 0.012, 1e4 * r[:, 1], 1e4 * r[:, 2], fmt=mark, color=BEFORE, ms=5, mfc="white", label=f"{L}x{L}, out-painted")
-        ax.errorbar(r[:, 0] + 0.012, 1e4 * r[:, 4], 1e4 * r[:, 5], fmt=mark, color=AFTER, ms=5, label=f"{L}x{L}, annealed from T = 3.6")
+        ax.errorbar(
+            r[:, 0] - 0.012,
+            1e4 * r[:, 1],
+            1e4 * r[:, 2],
+            fmt=mark,
+            color=BEFORE,
+            ms=5,
+            mfc="white",
+            label=f"{L}x{L}, out-painted",
+        )
+        ax.errorbar(
+            r[:, 0] + 0.012,
+            1e4 * r[:, 4],
+            1e4 * r[:, 5],
+            fmt=mark,
+            color=AFTER,
+            ms=5,
+            label=f"{L}x{L}, annealed from T = 3.6",
+        )
     ax.axhspan(-2, 2, color=AFTER, alpha=0.12, lw=0)
     ax.set(xlabel="T (J/k)", ylabel="F - Kaufman (1e-4 J per site)", title="Ising, from a 10x10 model (band: 2e-4)")
     ax.legend(fontsize=8)
     ax = axes[0, 1]
     r = np.array(results["windows"]["rows"])
-    ax.errorbar(r[:, 0] - 0.015, 1e4 * r[:, 1], 1e4 * r[:, 2], fmt="o", color=BEFORE, mfc="white", label="plain weights")
-    ax.errorbar(r[:, 0] + 0.015, 1e4 * r[:, 4], 1e4 * r[:, 5], fmt="o", color=AFTER, label="resampled along the windows")
+    ax.errorbar(
+        r[:, 0] - 0.015, 1e4 * r[:, 1], 1e4 * r[:, 2], fmt="o", color=BEFORE, mfc="white", label="plain weights"
+    )
+    ax.errorbar(
+        r[:, 0] + 0.015, 1e4 * r[:, 4], 1e4 * r[:, 5], fmt="o", color=AFTER, label="resampled along the windows"
+    )
     for T, y, share in r[:, [0, 1, 3]]:
-        ax.annotate(f"NESS {share:.3f}", (T, 1e4 * y), textcoords="offset points", xytext=(-5, -12), fontsize=7, color=BEFORE, ha="right")
+        ax.annotate(
+            f"NESS {share:.3f}",
+            (T, 1e4 * y),
+            textcoords="offset points",
+            xytext=(-5, -12),
+            fontsize=7,
+            color=BEFORE,
+            ha="right",
+        )
     ax.axhline(0, color="0.6", lw=0.8)
-    ax.set(xlim=(1.2, 3.7), xlabel="T (J/k)", ylabel="F - Kaufman (1e-4 J per site)", title="Ising 40x40 in 36 windows of a 10x10 model")
+    ax.set(
+        xlim=(1.2, 3.7),
+        xlabel="T (J/k)",
+        ylabel="F - Kaufman (1e-4 J per site)",
+        title="Ising 40x40 in 36 windows of a 10x10 model",
+    )
     ax.legend(fontsize=8)
     ax = axes[1, 0]
     r, n = np.array(results["cuau"]["rows"]), len(results["cuau"]["rows"])
     order = np.argsort(r[:, 1])
     ax.plot(np.arange(n), r[order, 1], "o", color=BEFORE, mfc="white", label="out-painted")
     ax.plot(np.arange(n), r[order, 3], "o", color=AFTER, label="annealed")
-    ax.set(xlabel="condition, by NESS", ylabel="NESS", ylim=(0, 1), title="CuAu 4x4x4 to 4x4x8, 30 conditions, 200-1200 K")
+    ax.set(
+        xlabel="condition, by NESS", ylabel="NESS", ylim=(0, 1), title="CuAu 4x4x4 to 4x4x8, 30 conditions, 200-1200 K"
+    )
     ax.legend(fontsize=8)
     ax = axes[1, 1]
     r = np.array(results["conditional"]["rows"])
-    ax.plot(r[:, 0], np.maximum(np.abs(r[:, 3] - r[:, 0]), 1e-4), "o", color=BEFORE, mfc="white", label="the model's own marginal, one pass")
-    ax.plot(r[:, 0], np.maximum(np.abs(r[:, 1] - r[:, 0]), 1e-4), "o", color=AFTER, label="importance weights, 10,000 draws")
+    ax.plot(
+        r[:, 0],
+        np.maximum(np.abs(r[:, 3] - r[:, 0]), 1e-4),
+        "o",
+        color=BEFORE,
+        mfc="white",
+        label="the model's own marginal, one pass",
+    )
+    ax.plot(
+        r[:, 0], np.maximum(np.abs(r[:, 1] - r[:, 0]), 1e-4), "o", color=AFTER, label="importance weights, 10,000 draws"
+    )
     ax.plot(r[:, 0], np.maximum(np.abs(r[:, 5] - r[:, 0]), 1e-4), "+", color="k", label="annealed, 2,500 draws")
     ax.axhline(0.02, color="0.5", ls="--", lw=0.8)
-    ax.set(xlabel="exact log p(x_fixed)", ylabel="error (nats)", yscale="log", title="fixed sets of CuAu 2x2x4 against enumeration (dashed: 0.02)")
+    ax.set(
+        xlabel="exact log p(x_fixed)",
+        ylabel="error (nats)",
+        yscale="log",
+        title="fixed sets of CuAu 2x2x4 against enumeration (dashed: 0.02)",
+    )
     ax.legend(fontsize=8)
     fig.savefig(FIGURES / "any_order_errors.png", dpi=110)
     plt.close(fig)
@@ -82,7 +132,10 @@ def pictures() -> None:
         occ = big.draw(500.0, np.zeros(2), 6, torch.Generator().manual_seed(0)).occ.numpy()
         order = long_range_order(occ.astype(float), big.target.lattice, "L1_0")
         layer(ax, big.target.lattice, occ[order.argmin()])
-        ax.set(title=f"CuAu 12x12x12, {'physics of the target' if physics else 'torus of the model'}", xlabel=f"500 K, least ordered of six (L1_0 {order.min():.2f})")
+        ax.set(
+            title=f"CuAu 12x12x12, {'physics of the target' if physics else 'torus of the model'}",
+            xlabel=f"500 K, least ordered of six (L1_0 {order.min():.2f})",
+        )
     profile(axes[1, 2])
     fig.savefig(FIGURES / "any_order_pictures.png", dpi=110)
     plt.close(fig)
@@ -102,13 +155,34 @@ def profile(ax) -> None:
     atoms = bulk("Cu", a=3.8).repeat((4, 4, 4))
     plane = np.arange(64) % 4  # the third index runs fastest
     for T, colour in ((700, "#4c72b0"), (900, "#dd8452"), (1200, "#55a868")):
-        ens = alloygen.sample(atoms, T, {"Au": 0.0}, n=1000, fixed=dict.fromkeys(np.flatnonzero(plane == 0).tolist(), "Au"), seed=0, average=4, refine="smc")
+        ens = alloygen.sample(
+            atoms,
+            T,
+            {"Au": 0.0},
+            n=1000,
+            fixed=dict.fromkeys(np.flatnonzero(plane == 0).tolist(), "Au"),
+            seed=0,
+            average=4,
+            refine="smc",
+        )
         w = ens.weights
         by_layer = np.stack([(ens.occ.numpy()[:, plane == k] == 1).mean(1) for k in range(4)])
         mean = by_layer @ w
         error = np.sqrt(((by_layer - mean[:, None]) ** 2) @ w**2)
-        ax.errorbar([0, 1, 2, 3, 4], mean[[0, 1, 2, 3, 0]], error[[0, 1, 2, 3, 0]], fmt="o-", color=colour, label=f"{T} K, NESS {ens.ness:.2f}")
-    ax.set(xlabel="(111) layer (0 and 4: frozen gold)", ylabel="share of Au", ylim=(0, 1.05), title="beside a frozen layer of gold")
+        ax.errorbar(
+            [0, 1, 2, 3, 4],
+            mean[[0, 1, 2, 3, 0]],
+            error[[0, 1, 2, 3, 0]],
+            fmt="o-",
+            color=colour,
+            label=f"{T} K, NESS {ens.ness:.2f}",
+        )
+    ax.set(
+        xlabel="(111) layer (0 and 4: frozen gold)",
+        ylabel="share of Au",
+        ylim=(0, 1.05),
+        title="beside a frozen layer of gold",
+    )
     ax.legend(fontsize=8)
 
 

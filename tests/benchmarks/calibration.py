@@ -30,7 +30,10 @@ def of(scan, tables) -> dict[str, list[float]]:
     out: dict[str, list[float]] = {}
     for c in np.flatnonzero(np.isfinite(scan.T)):
         ens, truth, h = scan[int(c)], tables.at(scan.T[c], scan.mu[c]), scan.hamiltonian
-        pairs = {"energy": (ens.mean_energy(), truth.energy), "heat capacity": (ens.heat_capacity(), truth.heat_capacity)}
+        pairs = {
+            "energy": (ens.mean_energy(), truth.energy),
+            "heat capacity": (ens.heat_capacity(), truth.heat_capacity),
+        }
         pairs["composition"] = (ens.composition(h.elements[1]), truth.composition[1])
         if scan.absolute:
             pairs["free energy"] = (ens.free_energy(), truth.phi)
@@ -47,7 +50,10 @@ def merge(total: dict, part: dict) -> None:
 def report(sampler: str, found: dict) -> None:
     for name, z in found.items():
         z = np.array(z)
-        print(f"{sampler:34s} {name:16s} {len(z):5d} conditions, z-scores: std {z.std():.2f}, mean {z.mean():+.2f}, largest {np.abs(z).max():.1f}", flush=True)
+        print(
+            f"{sampler:34s} {name:16s} {len(z):5d} conditions, z-scores: std {z.std():.2f}, mean {z.mean():+.2f}, largest {np.abs(z).max():.1f}",
+            flush=True,
+        )
 
 
 def swaps(name: str, seed: int) -> dict:
@@ -66,21 +72,36 @@ def swaps(name: str, seed: int) -> dict:
 def main() -> None:
     names = ["ising-3", "cuau-2x2x2", "cuau-skew", "cuau-1x2x4", "ternary"]
     tables = {n: Enumeration(hamiltonian(n)) for n in names}
-    found: dict[str, dict] = {"Metropolis flips": {}, "Metropolis swaps": {}, "replica exchange": {}, "Swendsen-Wang": {}, "Wolff": {}}
+    found: dict[str, dict] = {
+        "Metropolis flips": {},
+        "Metropolis swaps": {},
+        "replica exchange": {},
+        "Swendsen-Wang": {},
+        "Wolff": {},
+    }
     small = ising(4, h=0.1)
     small_table = Enumeration(small)
     for seed in range(SEEDS):
         for n in names:
             s = SYSTEMS[n]
             T, mu = (x.numpy() for x in s.conditions())
-            merge(found["Metropolis flips"], of(metropolis(hamiltonian(n), T, mu, 800, sweeps=2, seed=seed, check=False), tables[n]))
+            merge(
+                found["Metropolis flips"],
+                of(metropolis(hamiltonian(n), T, mu, 800, sweeps=2, seed=seed, check=False), tables[n]),
+            )
             hot = [*s.T, 2.5 * max(s.T), np.inf]
-            merge(found["replica exchange"], of(replica_exchange(hamiltonian(n), hot, s.mu, 800, sweeps=2, seed=seed, check=False), tables[n]))
+            merge(
+                found["replica exchange"],
+                of(replica_exchange(hamiltonian(n), hot, s.mu, 800, sweeps=2, seed=seed, check=False), tables[n]),
+            )
         for n in names:
             merge(found["Metropolis swaps"], swaps(n, seed))
         for title, kind in (("Swendsen-Wang", "swendsen-wang"), ("Wolff", "wolff")):
             T, mu = np.linspace(1.6, 3.4, 10), [0.0, 0.05]
-            merge(found[title], of(cluster_moves(small, T, mu, 2000, sweeps=2, kind=kind, seed=seed, check=False), small_table))
+            merge(
+                found[title],
+                of(cluster_moves(small, T, mu, 2000, sweeps=2, kind=kind, seed=seed, check=False), small_table),
+            )
     for sampler, z in found.items():
         report(sampler, z)
     free_energies()
@@ -95,7 +116,18 @@ def free_energies() -> None:
         g = wang_landau(h, mu=[0.0, 0.02], width=2e-4, walkers=8, max_attempts=40_000_000, schedule="1/t", seed=seed)
         z += [(g.phi(t).value - table.at(t, [0.0, 0.02]).phi) / g.phi(t).stderr for t in T]
     report("Wang-Landau (8 walkers)", {"free energy": z})
-    exactly = np.array([[-h.kB * t * np.logaddexp.reduce(-table.energy[table.counts[:, 1] == n] / (h.kB * t)) for n in range(17)] for t in T]) / 16
+    exactly = (
+        np.array(
+            [
+                [
+                    -h.kB * t * np.logaddexp.reduce(-table.energy[table.counts[:, 1] == n] / (h.kB * t))
+                    for n in range(17)
+                ]
+                for t in T
+            ]
+        )
+        / 16
+    )
     z = []
     for seed in range(SEEDS):
         p = metadynamics(h, T, production=20_000, seed=seed)

@@ -68,7 +68,9 @@ SYSTEMS = {
     "ising_6x6": System("ising", (6, 6, 1), 1.5, _steps(1.5, 3.5, 0.2), FIELDS, 1000, 256, 0.0, (2.3, 0.0)),
     "ising_10x10": System("ising", (10, 10, 1), 2.5, (1.5, 1.9, 2.3, 2.7, 3.5), (0.0, 0.4), 400, 512, 0.0, (2.3, 0.0)),
     "cuau_2x2x4": System("cuau", (2, 2, 4), 1.5, _steps(200, 1200, 100), POTENTIALS, 2000, 256, 0.0, (500, 0.0)),
-    "cuau_4x4x4": System("cuau", (4, 4, 4), 2.5, (300, 500, 700, 900, 1200), (-0.12, 0.0, 0.0724), 400, 512, 0.0, (700, 0.0)),
+    "cuau_4x4x4": System(
+        "cuau", (4, 4, 4), 2.5, (300, 500, 700, 900, 1200), (-0.12, 0.0, 0.0724), 400, 512, 0.0, (700, 0.0)
+    ),
 }
 TRANSFORMER = dict(network="transformer", width=64, depth=3, heads=4)
 PAINN = dict(network="painn", width=32, depth=3)
@@ -208,7 +210,9 @@ def run(system: str, model: str, share: float, folder: str) -> str:
             )  # fmt: skip
 
     samples = evaluate.Reference(scan.occ, scan.energy)
-    rows = evaluate.evaluate(net, scan.T, scan.mu[:, 1], n, reference=samples, phi=phi, visit=visit, forward=min(100, n))
+    rows = evaluate.evaluate(
+        net, scan.T, scan.mu[:, 1], n, reference=samples, phi=phi, visit=visit, forward=min(100, n)
+    )
     seconds = time.perf_counter() - drawn_in
     on_curve = [r for r in rows if r.mu == s.curve]
     curves["phi_error"], curves["phi_stderr"] = [r.deviation for r in on_curve], [r.phi_stderr for r in on_curve]
@@ -248,7 +252,9 @@ def main() -> None:
     todo = [(s, m) for s in args.only for m in args.models if not (folder / f"{s}, {m}.json").exists()]
     todo.sort(key=lambda job: "PaiNN" in job[1])  # what takes long to judge comes last
     if not args.report and todo:
-        print(f"{len(todo)} runs, {sum(SYSTEMS[s].minutes for s, _ in todo) * args.share / args.workers:.0f} minutes of training")
+        print(
+            f"{len(todo)} runs, {sum(SYSTEMS[s].minutes for s, _ in todo) * args.share / args.workers:.0f} minutes of training"
+        )
         with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
             jobs = {pool.submit(run, s, m, args.share, str(folder)): (s, m) for s, m in todo}
             for job in as_completed(jobs):

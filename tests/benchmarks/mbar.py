@@ -18,7 +18,9 @@ def main(seeds=(0, 1, 2)) -> None:
         scan = replica_exchange(h, T, np.column_stack([0 * dmu, dmu]), n=10_000, seed=seed, check=False)
         for t in inner:
             kT = h.kB * t
-            exact = np.array([-kT * np.logaddexp.reduce(-table.energy[table.counts[:, 1] == n] / kT) for n in range(17)])
+            exact = np.array(
+                [-kT * np.logaddexp.reduce(-table.energy[table.counts[:, 1] == n] / kT) for n in range(17)]
+            )
             _, F, error = scan.mbar.composition_free_energy(h.elements.index("Au"), 1 / kT)
             worst.append(1000 * np.abs(F - exact).max() / 16)
             z += ((F - exact) / error).tolist()

@@ -99,7 +99,10 @@ def memory_table(sides: list[int]) -> dict:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 out[name].append(pool.submit(memory, name, L).result())
             p = out[name][-1]
-            print(f"  {name} {L}x{L}: {p['kept'] / MB:.1f} MB kept, {p['growth'] / MB:.1f} MB resident, {p['seconds']:.2f} s", flush=True)
+            print(
+                f"  {name} {L}x{L}: {p['kept'] / MB:.1f} MB kept, {p['growth'] / MB:.1f} MB resident, {p['seconds']:.2f} s",
+                flush=True,
+            )
     what = ", ".join(f"{k} {v}" for k, v in SIZE.items() if k != "network")
     print(f"\none training step, Ising, Transformer ({what}), batch {BATCH}, one core")
     print(f"{'N':>5} | {'kept for backward, MB':^29} | {'growth of peak memory, MB':^29} | {'s a step':^17}")
@@ -107,7 +110,11 @@ def memory_table(sides: list[int]) -> dict:
     for a, m in zip(*out.values(), strict=True):
         cells = [f"{a[k] / MB:>10.1f}{m[k] / MB:>9.1f}{a[k] / max(1, m[k]):>9.1f}" for k in ("kept", "growth")]
         print(f"{a['N']:>5} | {cells[0]}  | {cells[1]}  | {a['seconds']:>8.2f}{m['seconds']:>8.2f}")
-    for key, label in [("kept", "kept for backward"), ("growth", "growth of peak memory"), ("seconds", "seconds a step")]:
+    for key, label in [
+        ("kept", "kept for backward"),
+        ("growth", "growth of peak memory"),
+        ("seconds", "seconds a step"),
+    ]:
         a, m = (slope(p, key) for p in out.values())
         print(f"exponent of N, {label}: ARM {a:.2f}, MAM {m:.2f}, difference {a - m:.2f}")
     return out
@@ -151,13 +158,21 @@ def time_table(sizes: list, systems: list[str]) -> list[dict]:
             rows.append({"system": label, "network": network, "width": width, "depth": depth})
             rows[-1] |= timed(model.eval(), h, T, dmu, network)
             r = rows[-1]
-            print(f"  {label}, {network} {depth} x {width}: {1e3 * r['sample']:.1f} ms drawn, {1e3 * r['log_prob']:.1f} ms scored", flush=True)
-    print(f"\nms for each configuration, in batches of {BATCHES}, one core; ratios are to the causal model of the same size")
-    print(f"{'system':>13} {'network':>12} {'depth':>6}{'width':>7} | {'draw':>9}{'ratio':>8} | {'log_prob':>9}{'ratio':>8}")
+            print(
+                f"  {label}, {network} {depth} x {width}: {1e3 * r['sample']:.1f} ms drawn, {1e3 * r['log_prob']:.1f} ms scored",
+                flush=True,
+            )
+    print(
+        f"\nms for each configuration, in batches of {BATCHES}, one core; ratios are to the causal model of the same size"
+    )
+    print(
+        f"{'system':>13} {'network':>12} {'depth':>6}{'width':>7} | {'draw':>9}{'ratio':>8} | {'log_prob':>9}{'ratio':>8}"
+    )
     for r in rows:
         same = [c for c in rows if all(c[k] == r[k] for k in ("system", "width", "depth")) and c["network"] == "causal"]
         cells = [
-            f"{1e3 * r[k]:>9.2f}" + (f"{r[k] / same[0][k]:>8.1f}" if same else f"{'':>8}") for k in ("sample", "log_prob")
+            f"{1e3 * r[k]:>9.2f}" + (f"{r[k] / same[0][k]:>8.1f}" if same else f"{'':>8}")
+            for k in ("sample", "log_prob")
         ]
         print(f"{r['system']:>13} {r['network']:>12} {r['depth']:>6}{r['width']:>7} | {cells[0]} | {cells[1]}")
     return rows
@@ -181,10 +196,14 @@ def picture(results: dict, path: str) -> None:
         for key, style, what in [("kept", "o-", "kept for backward"), ("growth", "s--", "peak growth")]:
             label = f"{name}, {what}: $N^{{{slope(points, key):.2f}}}$"
             face = COLOURS[name] if key == "kept" else "white"
-            left.loglog(N, [p[key] / MB for p in points], style, color=COLOURS[name], mfc=face, ms=5, lw=1.4, label=label)
+            left.loglog(
+                N, [p[key] / MB for p in points], style, color=COLOURS[name], mfc=face, ms=5, lw=1.4, label=label
+            )
     left.set_xticks(N, [str(n) for n in N])
     left.minorticks_off()
-    left.set(xlabel="sites N", ylabel="memory of one training step, MB", title=f"Ising, the same Transformer, batch {BATCH}")
+    left.set(
+        xlabel="sites N", ylabel="memory of one training step, MB", title=f"Ising, the same Transformer, batch {BATCH}"
+    )
     left.set_ylim(top=left.get_ylim()[1] * 12)
     left.legend(frameon=False, fontsize=9, loc="upper left")
     left.grid(alpha=0.25)

@@ -47,11 +47,21 @@ def gradient() -> None:
             p.normal_(std=0.3, generator=torch.Generator().manual_seed(p.numel()))
     order = torch.tensor([2, 0, 3, 1])
     every = torch.cartesian_prod(*[torch.arange(2)] * 4)
-    at = lambda n: (torch.full((n,), 2.4).double(), torch.tensor([[0.0, 0.3]]).double().expand(n, -1), order.expand(n, -1))  # noqa: E731
+
+    def at(n):
+        return (
+            torch.full((n,), 2.4).double(),
+            torch.tensor([[0.0, 0.3]]).double().expand(n, -1),
+            order.expand(n, -1),
+        )
+
     log_q, (T, mu, _) = net.log_prob(every, *at(16)), at(16)
     value = log_q + h.reduced_energy(every, T, mu)
-    flat = lambda loss: torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)  # noqa: E731
-                                   if g is not None])  # fmt: skip
+
+    def flat(loss):
+        grads = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
+        return torch.cat([g.flatten() for g in grads if g is not None])
+
     exact = flat((log_q.exp() * value).sum())
     # the gradient of a batch is linear in its counts: one score per state, then sums
     scores = torch.stack([flat(net.log_prob(every[i : i + 1], *at(1)).sum()) for i in range(16)]).double()
@@ -140,7 +150,9 @@ def training(name: str, folder: Path, threads: int) -> None:
         L = round(h.n_sites**0.5)
         exact = [transfer_matrix(L, t, m / 2).free_energy - m / 2 for t, m in zip(T, mu, strict=True)]
     reference = evaluate.reference_samples(h, T, mu, 500, **evaluate.GRIDS[evaluate.grid_of(h)][1])
-    rows = evaluate.evaluate(model, T, mu, n, reference=reference, phi=exact, forward=min(100, n // 2), progress=sys.stderr.isatty())
+    rows = evaluate.evaluate(
+        model, T, mu, n, reference=reference, phi=exact, forward=min(100, n // 2), progress=sys.stderr.isatty()
+    )
     print(f"\n{name} ({target})")
     evaluate.print_table(rows, h.unit)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]

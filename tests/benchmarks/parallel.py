@@ -43,7 +43,9 @@ def main() -> None:
     print("replica exchange, CuAu 4x4x8, 21 T x 9 mu, exchange every 10 sweeps:")
     for threads, taken in best.items():
         print(f"  {threads} thread(s): {attempts / taken / 1e6:.1f} M attempts/s")
-    print(f"  two threads are {best[1] / best[2]:.2f} times as fast as one; two separate processes at once {2 * best[1] / both:.2f} times")
+    print(
+        f"  two threads are {best[1] / best[2]:.2f} times as fast as one; two separate processes at once {2 * best[1] / both:.2f} times"
+    )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ def grid(name: str, n: int, n_reference: int, results: Path) -> None:
 def ordered_phases(name: str, n: int = 2000, T: float = 300.0) -> None:
     model = alloygen.load(name)
     generator = torch.Generator().manual_seed(0)
-    print(f"\n{name}: variants of the ordered phases at {T:.0f} K among {n} configurations (sublattices that hold Au: count)")
+    print(
+        f"\n{name}: variants of the ordered phases at {T:.0f} K among {n} configurations (sublattices that hold Au: count)"
+    )
     for phase, (dmu, expected) in ORDERED.items():
         ens = evaluate.draw(model, T, np.array([0.0, dmu]), n, generator)
         found = variants(model.hamiltonian.lattice, ens.occ.numpy())[phase]

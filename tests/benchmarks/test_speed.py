@@ -41,7 +41,9 @@ def test_sampling_speed(benchmark, capsys):
 
     plain = n / few / _rate(recompute, 1, 1)
     with capsys.disabled():
-        print(f"\nsampling {n} configurations of 64 sites: {cached:.2f} s with the cache, {plain:.1f} s by full passes "
-              f"(estimated from {few}), ratio {plain / cached:.1f} (two cores)")
+        print(
+            f"\nsampling {n} configurations of 64 sites: {cached:.2f} s with the cache, {plain:.1f} s by full passes "
+            f"(estimated from {few}), ratio {plain / cached:.1f} (two cores)"
+        )
     benchmark.extra_info.update(cached_s=cached, recomputed_s=plain, ratio=plain / cached)
     benchmark.pedantic(draw, rounds=1)

@@ -54,7 +54,11 @@ def observables(ens: Ensemble) -> dict:
     out = {"Phi": ens.free_energy(), "energy": ens.mean_energy(), "entropy": ens.entropy(), "heat capacity": ens.heat_capacity(),
            "susceptibility": ens.susceptibility(element), "composition": ens.composition(element)}  # fmt: skip
     square = ens.hamiltonian.unit != "eV"
-    out |= {f"two-point {r:.3g}": e for r, e in zip(*ens.two_point("manhattan" if square else "shell"), strict=True) if r > 0}
+    out |= {
+        f"two-point {r:.3g}": e
+        for r, e in zip(*ens.two_point("manhattan" if square else "shell"), strict=True)
+        if r > 0
+    }
     _, alpha = ens.warren_cowley(3)[ens.elements]
     out |= {f"Warren-Cowley {k + 1}": a for k, a in enumerate(alpha)}
     orders = ["L1_2", "L1_0"] if not square else [[0.5, 0.5, 0]]
@@ -67,7 +71,9 @@ def observables(ens: Ensemble) -> dict:
 def exact(table: Enumeration, T, mu) -> dict:
     """The same from all configurations at once: weights proportional to the law, so no sampling error."""
     h, n = table.hamiltonian, len(table)
-    every = Ensemble(h, torch.as_tensor(table.occ), torch.as_tensor(table.energy), torch.full((n,), -np.log(n)), T, mu, "exact")
+    every = Ensemble(
+        h, torch.as_tensor(table.occ), torch.as_tensor(table.energy), torch.full((n,), -np.log(n)), T, mu, "exact"
+    )
     w = every.weights
     out = {k: v for k, (v, _) in observables(every).items()}
     shrink = 1.0 - (w**2).sum()  # variances are divided by this for samples; all configurations need no such correction
@@ -122,7 +128,9 @@ def neural_scan(n: int, folder: Path):
         scan = alloygen.scan(atoms, T=T_SCAN, mu="Au", n=n, seed=0, model="cuau_4x4x4", executor=pool, checkpoint=folder / f"scan_{n}.safetensors",
                              progress=True)  # fmt: skip
     seconds = time.time() - start
-    print(f"\nneural scan: {len(scan)} conditions, {len(scan) * n} configurations, {seconds:.0f} s (less where it went on from a checkpoint)")
+    print(
+        f"\nneural scan: {len(scan)} conditions, {len(scan) * n} configurations, {seconds:.0f} s (less where it went on from a checkpoint)"
+    )
     return scan, seconds
 
 
@@ -135,22 +143,30 @@ def reference_profile(folder: Path, quick: bool):
 
 def part_free_energy(scan, quick: bool, folder: Path) -> dict:
     table, profile = scan.free_energies(T_REFERENCE), reference_profile(folder, quick)
-    print(f"\nF_mix of CuAu 4x4x4, meV/site: neural, pooled | metadynamics | difference | the paper's bins - metadynamics\n{'T':>6}  x")
+    print(
+        f"\nF_mix of CuAu 4x4x4, meV/site: neural, pooled | metadynamics | difference | the paper's bins - metadynamics\n{'T':>6}  x"
+    )
     worst, worst_bin, z = 0.0, 0.0, []
     for k, T in enumerate(profile.T):
         if T % 100:
             continue
         for n in STOICHIOMETRIC:
             at = table.sel(T=T, n=n)
-            ours, error, ref, ref_error = 1000 * np.array([at.mixing.item(), at.mixing_stderr.item(), profile.free_energy[k, n], profile.stderr[k, n]])
+            ours, error, ref, ref_error = 1000 * np.array(
+                [at.mixing.item(), at.mixing_stderr.item(), profile.free_energy[k, n], profile.stderr[k, n]]
+            )
             other = 1000 * scan.binned_free_energy(T, n / 64).value - ref
-            print(f"{T:6.0f}  {n / 64:.2f}  {ours:9.3f} +- {error:.3f} | {ref:9.3f} +- {ref_error:.3f} | {ours - ref:+.3f} | {other:+.2f}")
+            print(
+                f"{T:6.0f}  {n / 64:.2f}  {ours:9.3f} +- {error:.3f} | {ref:9.3f} +- {ref_error:.3f} | {ours - ref:+.3f} | {other:+.2f}"
+            )
             worst, worst_bin = max(worst, abs(ours - ref)), np.fmax(worst_bin, abs(other))
             z.append((ours - ref) / np.hypot(error, ref_error))
     f, reference = table.mixing.values, profile.free_energy
     known = np.isfinite(f)
     everywhere = 1000 * np.nanmax(np.abs(f - reference)[known])
-    print(f"largest difference {worst:.3f} meV/site (target 0.5), z std {np.std(z):.2f}; at every composition {everywhere:.3f}; the paper's bins {worst_bin:.2f}")
+    print(
+        f"largest difference {worst:.3f} meV/site (target 0.5), z std {np.std(z):.2f}; at every composition {everywhere:.3f}; the paper's bins {worst_bin:.2f}"
+    )
     return {"largest": worst, "everywhere": everywhere, "bins": float(worst_bin), "z_std": float(np.std(z))}
 
 
@@ -183,13 +199,17 @@ def end_of_cuau3(diagram: PhaseDiagram) -> tuple[float, float]:
 
 
 def part_transitions(scan, diagram: PhaseDiagram, quick: bool, folder: Path) -> dict:
-    print("\ntransition temperatures at fixed composition (peak of C), K: neural | canonical replica exchange | difference")
+    print(
+        "\ntransition temperatures at fixed composition (peak of C), K: neural | canonical replica exchange | difference"
+    )
     out = {}
     for n, name in STOICHIOMETRIC.items():
         row = diagram.transitions[np.isclose(diagram.transitions["x"], n / 64)].iloc[0]
         T, error = canonical_peak(n, 400 if quick else 4000, seed=n)
         apart = row["T"] - T
-        print(f"{name:>7} {row['T']:7.1f} +- {row['T_stderr']:.1f} | {T:7.1f} +- {error:.1f} | {apart:+.1f} ({abs(apart) / np.hypot(error, row['T_stderr']):.1f} sigma), {row['kind']}")
+        print(
+            f"{name:>7} {row['T']:7.1f} +- {row['T_stderr']:.1f} | {T:7.1f} +- {error:.1f} | {apart:+.1f} ({abs(apart) / np.hypot(error, row['T_stderr']):.1f} sigma), {row['kind']}"
+        )
         out[name] = {"neural": [row["T"], row["T_stderr"]], "monte_carlo": [T, error]}
     window = np.arange(380.0, 491.0, 10.0)
     ours = end_of_cuau3(PhaseDiagram(scan.free_energies(window)))
@@ -219,7 +239,12 @@ def figures(scan, diagram) -> None:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true", help="a tenth of the samples, for a look")
-    p.add_argument("--only", nargs="+", choices=("observables", "free-energy", "transitions"), default=["observables", "free-energy", "transitions"])
+    p.add_argument(
+        "--only",
+        nargs="+",
+        choices=("observables", "free-energy", "transitions"),
+        default=["observables", "free-energy", "transitions"],
+    )
     p.add_argument("-n", type=int, default=250, help="configurations at each condition of the scan")
     p.add_argument("--figures", action="store_true", help="write docs/figures/cuau_phase_diagram.png")
     args = p.parse_args()

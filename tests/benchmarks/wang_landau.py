@@ -42,7 +42,9 @@ def main() -> None:
     exact = np.array([kaufman_free_energy(L, t) for t in T])
     names = ("alloygen", "numba", "numpy")
     print(f"{', '.join(f'{n} {version(n)}' for n in names)}, Python {platform.python_version()}, {platform.machine()}")
-    print(f"Ising {L}x{L}, flatness {a.flatness}, {a.windows} window(s), {a.threads} thread(s), transitions {a.transitions}; errors in J/site")
+    print(
+        f"Ising {L}x{L}, flatness {a.flatness}, {a.windows} window(s), {a.threads} thread(s), transitions {a.transitions}; errors in J/site"
+    )
     wang_landau(h, max_attempts=1e5)  # compiles
     medians: dict[str, list[float]] = {}
     for schedule in a.schedules:

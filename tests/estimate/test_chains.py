@@ -45,7 +45,9 @@ def test_inefficiency_of_an_autoregression(phi, m):
     rng = np.random.default_rng(1)
     x = autoregression(rng, phi, m, 40_000)
     assert chains.inefficiency(x) == pytest.approx((1 + phi) / (1 - phi), rel=0.15)
-    assert chains.inefficiency(rng.permutation(x.ravel()).reshape(x.shape)) == pytest.approx(1.0, abs=0.15)  # shuffled: no memory left
+    assert chains.inefficiency(rng.permutation(x.ravel()).reshape(x.shape)) == pytest.approx(
+        1.0, abs=0.15
+    )  # shuffled: no memory left
     assert chains.effective_samples(x) == pytest.approx(x.size / chains.inefficiency(x))
     assert chains.autocorrelation_time(x) == chains.inefficiency(x) / 2
 
@@ -202,7 +204,9 @@ def test_convergence_names_the_fault():
     assert chains.convergence(rng.normal(size=60), min_effective=20, max_rhat=1.5).converged
 
 
-@pytest.mark.parametrize("bad, words", [([], "n >= 1"), (np.zeros((2, 2, 2)), "shape"), ([0.0, np.nan], "1 nan or inf")])
+@pytest.mark.parametrize(
+    "bad, words", [([], "n >= 1"), (np.zeros((2, 2, 2)), "shape"), ([0.0, np.nan], "1 nan or inf")]
+)
 def test_bad_series(bad, words):
     for f in (chains.inefficiency, chains.split_rhat, chains.equilibration, chains.mean, chains.convergence):
         with pytest.raises(AlloygenError, match=words):

@@ -47,7 +47,9 @@ def test_histogram_and_dataset():
     energy, p = dos.energy_histogram(2.5)
     assert p.sum() == pytest.approx(1) and p @ energy / 16 == pytest.approx(dos.energy_mean(2.5).value)
     phi, s, u = dos.phi(2.5), dos.entropy(2.5), dos.energy_mean(2.5)
-    assert phi.value == pytest.approx(u.value - 2.5 * s.value) and dos.log_z(2.5).value == pytest.approx(-phi.value * 16 / 2.5)
+    assert phi.value == pytest.approx(u.value - 2.5 * s.value) and dos.log_z(2.5).value == pytest.approx(
+        -phi.value * 16 / 2.5
+    )
     step = 1e-3
     slope = (dos.energy_mean(2.5 + step).value - dos.energy_mean(2.5 - step).value) / (2 * step)
     assert dos.heat_capacity(2.5).value == pytest.approx(slope, rel=1e-5)

@@ -55,10 +55,12 @@ def draws(e, beta, beta_mu, n, rng, repeat=1, bias=None):
 def composition(e, element, beta):
     """Exact F_N of every number of atoms N of an element."""
     number = np.rint(e.counts[:, element]).astype(int)
-    return np.array([
-        -logsumexp(-beta * e.energy[number == n]) / beta if (number == n).any() else np.nan
-        for n in range(number.max() + 1)
-    ])
+    return np.array(
+        [
+            -logsumexp(-beta * e.energy[number == n]) / beta if (number == n).any() else np.nan
+            for n in range(number.max() + 1)
+        ]
+    )
 
 
 def z_scores(name, energy, counts, inefficiency=None) -> dict[str, list[float]]:
@@ -93,7 +95,8 @@ def test_independent_samples_are_calibrated():
     """All systems, 15 data sets each of 400 samples a state."""
     runs = [
         z_scores(name, *draws(enumeration(name), *conditions(name), 400, np.random.default_rng(seed)))
-        for name in SYSTEMS for seed in range(15)
+        for name in SYSTEMS
+        for seed in range(15)
     ]
     for what, z in collect(runs).items():
         assert 0.8 < np.std(z) < 1.25 and abs(np.mean(z)) < 0.35, what
@@ -406,7 +409,11 @@ def test_references():
 
 def test_errors_speak():
     beta, beta_mu, energy, counts = apart(0.3)
-    for bad in ((beta[:3], beta_mu, energy, counts), (beta, beta_mu[0], energy, counts), (beta, beta_mu, energy[:2], counts)):
+    for bad in (
+        (beta[:3], beta_mu, energy, counts),
+        (beta, beta_mu[0], energy, counts),
+        (beta, beta_mu, energy[:2], counts),
+    ):
         with pytest.raises(AlloygenError, match=r"expected beta \(K,\)"):
             MBAR(*bad)
     with pytest.raises(AlloygenError, match="for state 3"):

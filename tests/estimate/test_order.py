@@ -82,7 +82,10 @@ def test_random_alloys_have_no_order():
     assert [e.value for e in found] == pytest.approx(images, abs=4 * max(e.stderr for e in found))
     a = order.structure_amplitudes(s, lattice, order.x_points(lattice))
     assert (a**2).mean(0) == pytest.approx(x * (1 - x) / 64, rel=0.1)
-    assert order.long_range_order(s, lattice, "L1_2").mean() < 0.2 and order.long_range_order(s, lattice, "L1_0").mean() < 0.2
+    assert (
+        order.long_range_order(s, lattice, "L1_2").mean() < 0.2
+        and order.long_range_order(s, lattice, "L1_0").mean() < 0.2
+    )
 
 
 def test_named_orders_of_three_unequal_amplitudes():
@@ -116,7 +119,14 @@ def test_fixed_sites_count_neither_above_nor_below():
 
 
 # ---------------------------------------------------------------------- pairs and images
-CELLS = [(1, 1, 1), (1, 2, 1), (2, 2, 2), (2, 2, 4), [[2, 0, 0], [1, 2, 0], [0, 1, 2]], [[0, 0, 1], [0, 2, 0], [3, 1, 0]]]
+CELLS = [
+    (1, 1, 1),
+    (1, 2, 1),
+    (2, 2, 2),
+    (2, 2, 4),
+    [[2, 0, 0], [1, 2, 0], [0, 1, 2]],
+    [[0, 0, 1], [0, 2, 0], [3, 1, 0]],
+]
 
 
 @pytest.mark.parametrize("matrix", CELLS, ids=str)
@@ -144,7 +154,9 @@ SLOW = {
     "cuau": cuau((2, 2, 4)),
     "skew": cuau([[2, 0, 0], [1, 2, 0], [0, 1, 2]]),
     "ising": ising(3).lattice,
-    "two sublattices": Lattice(Primitive(np.diag([1.0, 1.1, 1.3]), [[0, 0, 0], [0.5, 0.5, 0.4]], [CUAU] * 2), (2, 1, 1)),
+    "two sublattices": Lattice(
+        Primitive(np.diag([1.0, 1.1, 1.3]), [[0, 0, 0], [0.5, 0.5, 0.4]], [CUAU] * 2), (2, 1, 1)
+    ),
 }
 
 

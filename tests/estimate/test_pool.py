@@ -24,7 +24,9 @@ def log_p(beta, beta_mu):
 
 def law(c, wrong=1.15, floor=0.05):
     """What a model might believe at condition c: too hot by 15 %, and a little of everything."""
-    log_q = np.logaddexp(np.log1p(-floor) + log_p(BETA[c] / wrong, BETA_MU[c] / wrong), np.log(floor / len(enumeration(NAME))))
+    log_q = np.logaddexp(
+        np.log1p(-floor) + log_p(BETA[c] / wrong, BETA_MU[c] / wrong), np.log(floor / len(enumeration(NAME)))
+    )
     return log_q
 
 
@@ -59,7 +61,9 @@ def scores(make, seeds=range(30), shrink=1.0):
     p = np.exp(log_p(beta, beta_mu))
     exact_z = float(logsumexp(-beta * e.energy + e.counts @ beta_mu))
     omega = np.array([logsumexp(-beta * e.energy[number == k]) for k in range(10)])
-    mean = np.array([np.average(e.energy[number == k], weights=np.exp(-beta * e.energy[number == k])) for k in range(10)])
+    mean = np.array(
+        [np.average(e.energy[number == k], weights=np.exp(-beta * e.energy[number == k])) for k in range(10)]
+    )
     for seed in seeds:
         pool = make(seed)
         z, m = pool.log_z(beta, beta_mu), pool.mean(pool.energy, beta, beta_mu)
@@ -86,7 +90,9 @@ def test_the_test_sees_wrong_error_bars_and_a_wrong_likelihood():
 
     def wrong(seed):
         pool = weighted(seed)
-        return type(pool)(pool.log_g - 0.05 * pool.counts[:, 1], pool.energy, pool.counts, pool.replica, pool.share, True)
+        return type(pool)(
+            pool.log_g - 0.05 * pool.counts[:, 1], pool.energy, pool.counts, pool.replica, pool.share, True
+        )
 
     z = scores(wrong, range(10))
     assert abs(z.mean()) > 0.25 or z.std() > 1.25

@@ -53,9 +53,16 @@ def test_inefficiency_widens_the_bound():
     assert weights.eubo(LOG_W, inefficiency=4.0).stderr == pytest.approx(2 * weights.eubo(LOG_W).stderr)
 
 
-@pytest.mark.parametrize("bad, words", [
-    ([], "n >= 1"), ([[0.0]], "shape"), ([0.0, np.nan], "index 1"), ([np.inf], "index 0"), ([-np.inf], "above zero"),
-])
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        ([], "n >= 1"),
+        ([[0.0]], "shape"),
+        ([0.0, np.nan], "index 1"),
+        ([np.inf], "index 0"),
+        ([-np.inf], "above zero"),
+    ],
+)
 def test_weights_that_cannot_be_used(bad, words):
     with pytest.raises(AlloygenError, match=words):
         weights.ness(bad)

@@ -47,8 +47,16 @@ def test_rectangles_and_antiferromagnets(J):
 
 
 # F per site of the 10 x 10 torus, J = 1, kB = 1, each bond once
-@pytest.mark.parametrize("T, F", [(1.5, -2.018840394573), (2.0, -2.065459508365), (2.3, -2.133254974585),
-                                  (2.5, -2.204692515388), (3.5, -2.732921693314)])
+@pytest.mark.parametrize(
+    "T, F",
+    [
+        (1.5, -2.018840394573),
+        (2.0, -2.065459508365),
+        (2.3, -2.133254974585),
+        (2.5, -2.204692515388),
+        (3.5, -2.732921693314),
+    ],
+)
 def test_reference_numbers_at_side_10(T, F):
     assert kaufman_free_energy(10, T) == pytest.approx(F, abs=1e-11)
 

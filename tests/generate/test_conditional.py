@@ -65,7 +65,10 @@ def test_ways_to_say_what_is_fixed():
     marked = start.copy()
     marked.symbols[[k for k in range(16) if k not in (1, 6, 9)]] = "X"
     mask = np.isin(np.arange(16), [1, 6, 9])
-    made = [alloygen.sample(start, 800, {"Au": 0.0}, n=20, seed=0, fixed=f) for f in ({1: "Au", 6: "Au", 9: "Cu"}, marked, mask, [1, 6, 9])]
+    made = [
+        alloygen.sample(start, 800, {"Au": 0.0}, n=20, seed=0, fixed=f)
+        for f in ({1: "Au", 6: "Au", 9: "Cu"}, marked, mask, [1, 6, 9])
+    ]
     for ens in made:
         assert torch.equal(ens.occ, made[0].occ) and ens.info["fixed"].sum() == 3
         assert all(a.symbols[1] == "Au" and a.symbols[9] == "Cu" for a in ens.atoms)
@@ -92,8 +95,12 @@ def test_a_larger_supercell_is_out_painted_and_says_so():
     ens = alloygen.sample(large, 900, {"Au": 0.02}, n=200, seed=0)
     assert ens.method == "neural, out-painted from 2x2x4 cells" and len(ens.atoms[0]) == 24 and ens.info["windows"] >= 2
     mc = alloygen.sample(large, 900, {"Au": 0.02}, n=3000, seed=1, method="mc")
-    assert abs(ens.free_energy().value - mc.free_energy().value) < 4 * np.hypot(ens.free_energy().stderr, mc.free_energy().stderr)
-    assert abs(ens.mean_energy().value - mc.mean_energy().value) < 4.5 * np.hypot(ens.mean_energy().stderr, mc.mean_energy().stderr)
+    assert abs(ens.free_energy().value - mc.free_energy().value) < 4 * np.hypot(
+        ens.free_energy().stderr, mc.free_energy().stderr
+    )
+    assert abs(ens.mean_energy().value - mc.mean_energy().value) < 4.5 * np.hypot(
+        ens.mean_energy().stderr, mc.mean_energy().stderr
+    )
     held = alloygen.sample(large, 900, {"Au": 0.02}, n=20, seed=0, fixed=dict.fromkeys(range(0, 24, 6), "Au"))
     assert (held.occ[:, ::6] == 1).all()
 

@@ -71,7 +71,9 @@ def test_weights_give_the_exact_partition_function(name):
     w = torch.exp(-u - made.log_prob)
     exact = np.exp(-Enumeration(h).at(T, MU).phi * h.n_sites / T)
     assert abs(w.mean().item() - exact) < 4 * w.std().item() / np.sqrt(n)
-    assert abs(torch.exp(-u - 0.9 * made.log_prob).mean().item() - exact) > 4 * w.std().item() / np.sqrt(n)  # a wrong likelihood fails
+    assert abs(torch.exp(-u - 0.9 * made.log_prob).mean().item() - exact) > 4 * w.std().item() / np.sqrt(
+        n
+    )  # a wrong likelihood fails
 
 
 def test_a_target_of_the_models_own_size_is_plain_sampling():
@@ -168,7 +170,9 @@ def test_averaged_likelihoods_keep_the_weights_exact_and_even_them(name, known):
 
 
 @pytest.mark.parametrize("known", [None, [1, 0]])
-@pytest.mark.parametrize("name", ["physics of the target", "the model's own torus", "masked model", "two axes, wrapping round"])
+@pytest.mark.parametrize(
+    "name", ["physics of the target", "the model's own torus", "masked model", "two axes, wrapping round"]
+)
 def test_resampling_along_the_windows_is_unbiased(name, known):
     """Z at T = 2 over 100 islands of 40, resampled after most windows."""
     painter, cold, islands = PAINTERS[name](), 2.0, 100
@@ -178,12 +182,16 @@ def test_resampling_along_the_windows_is_unbiased(name, known):
         held[[1, 6]] = known
     u = (np.asarray(e.energy) - np.asarray(e.counts) @ MU) / cold
     target = float(logsumexp(-u[((held < 0) | (np.asarray(e.occ) == held)).all(1)]))
-    made = sequential(painter, cold, MU, 40 * islands, torch.Generator().manual_seed(0), islands, None if known is None else held)
+    made = sequential(
+        painter, cold, MU, 40 * islands, torch.Generator().manual_seed(0), islands, None if known is None else held
+    )
     w = np.exp(made.log_w - target).reshape(islands, -1).mean(1)
     assert made.resampled and abs(w.mean() - 1) < 4 * w.std(ddof=1) / np.sqrt(islands)
     z = made.log_z()
     assert abs(z.value - target) < 4 * z.stderr and z.stderr == pytest.approx(w.std(ddof=1) / w.mean() / 10)
-    assert made.phi().value == pytest.approx(-cold * z.value / h.n_sites) and made.phi().stderr == pytest.approx(cold * z.stderr / h.n_sites)
+    assert made.phi().value == pytest.approx(-cold * z.value / h.n_sites) and made.phi().stderr == pytest.approx(
+        cold * z.stderr / h.n_sites
+    )
     wrong = dataclasses.replace(made, log_w=made.log_w * 0.9).log_z()
     assert abs(wrong.value - target) > 4 * wrong.stderr  # negative control: a tenth of the cost forgotten
 
@@ -229,7 +237,10 @@ def test_islands_that_do_not_divide_are_told(islands):
 def test_windows_are_those_of_the_paper():
     square = ising(10)
     fifteen, twenty = (square.expansion.on((L, L, 1)).lattice for L in (15, 20))
-    assert windows(square.lattice, fifteen).shape == (4, 100) and windows(square.lattice, twenty).shape == (9, 100)  # stride 7
+    assert windows(square.lattice, fifteen).shape == (4, 100) and windows(square.lattice, twenty).shape == (
+        9,
+        100,
+    )  # stride 7
     small, large = (alloygen.data.cuau().on(r).lattice for r in ((4, 4, 4), (4, 4, 8)))
     assert windows(small, large).shape == (3, 64)  # stride 3, the last window wraps round
     for table in (windows(square.lattice, twenty), windows(small, large, 4)):
@@ -302,7 +313,9 @@ def test_the_chi_square_sees_moves_without_the_ratio(monkeypatch):
     """Negative control: every proposal accepted."""
     painter = Outpainter(model(shape=(2, 3)), cell(2, 3))
     e, p, occ = exact_draws(painter.target, 4000, 0)
-    monkeypatch.setattr(type(painter.target), "reduced_energy", lambda h, occ, T, mu: torch.zeros(len(occ), dtype=torch.float64))
+    monkeypatch.setattr(
+        type(painter.target), "reduced_energy", lambda h, occ, T, mu: torch.zeros(len(occ), dtype=torch.float64)
+    )
     monkeypatch.setattr(Outpainter, "window_log_prob", lambda *a: torch.full((4000,), 1e9, dtype=torch.float64))
     moves, generator = Regenerator(painter, [2, 3, 1]), torch.Generator().manual_seed(4)
     for _ in range(4):
@@ -337,7 +350,9 @@ def test_annealed_weights_are_unbiased_and_get_more_even(islands):
     found = []
     for steps in (2, 30):
         path = 1 / np.linspace(1e-9, 1 / 1.2, steps + 1)
-        made = anneal(h, occ, np.full(n, 8 * np.log(2)), path, np.tile(MU, (steps + 1, 1)), sweeps=3, seed=1, islands=islands)
+        made = anneal(
+            h, occ, np.full(n, 8 * np.log(2)), path, np.tile(MU, (steps + 1, 1)), sweeps=3, seed=1, islands=islands
+        )
         w = np.exp(made.log_w - target).reshape(100, -1).mean(1)  # groups: independent with islands too
         assert abs(w.mean() - 1) < 4 * w.std(ddof=1) / 10
         assert torch.allclose(made.energy, h.energy(made.occ))
@@ -356,7 +371,14 @@ def test_annealing_sees_lost_weights():
     """Negative control: samples moved without their weights do not give Z."""
     h, n = cell(2, 4), 4000
     target = -Enumeration(h).at(1.2, MU).phi * 8 / 1.2
-    made = anneal(h, h.random(n, torch.Generator().manual_seed(5)), np.full(n, 8 * np.log(2)), [1.2, 1.2], np.tile(MU, (2, 1)), sweeps=50)
+    made = anneal(
+        h,
+        h.random(n, torch.Generator().manual_seed(5)),
+        np.full(n, 8 * np.log(2)),
+        [1.2, 1.2],
+        np.tile(MU, (2, 1)),
+        sweeps=50,
+    )
     assert abs(np.exp(made.log_w - target).mean() - 1) > 0.5
 
 

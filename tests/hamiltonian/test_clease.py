@@ -20,14 +20,26 @@ from alloygen.lattice import Lattice
 CUAU = dict(crystalstructure="fcc", a=3.8, max_cluster_dia=[6.0, 4.5, 4.5])
 CASES = {
     "CuAu": ([["Au", "Cu"]], CUAU, [(2, 2, 2), (1, 2, 4), (2, 2, 4), (4, 4, 4), (4, 4, 8)]),
-    "ternary": ([["Au", "Cu", "Ni"]], dict(crystalstructure="fcc", a=3.8, max_cluster_dia=[5.5, 4.0, 3.0]),
-                [(3, 3, 3), (2, 2, 3)]),
-    "two sublattices": ([["Li", "Na", "K"], ["O", "F"]],
-                        dict(crystalstructure="rocksalt", a=4.2, max_cluster_dia=[4.3, 3.1]), [(3, 3, 3), (1, 2, 3)]),
-    "spectator": ([["Li", "Na"], ["O"]], dict(crystalstructure="rocksalt", a=4.2, max_cluster_dia=[5.0, 4.5]),
-                  [(3, 3, 3)]),
-    "hcp": ([["Mg", "Zn"]], dict(crystalstructure="hcp", a=3.0, c=4.9, max_cluster_dia=[5.0, 4.5]),
-            [(3, 3, 3), (2, 2, 2)]),
+    "ternary": (
+        [["Au", "Cu", "Ni"]],
+        dict(crystalstructure="fcc", a=3.8, max_cluster_dia=[5.5, 4.0, 3.0]),
+        [(3, 3, 3), (2, 2, 3)],
+    ),
+    "two sublattices": (
+        [["Li", "Na", "K"], ["O", "F"]],
+        dict(crystalstructure="rocksalt", a=4.2, max_cluster_dia=[4.3, 3.1]),
+        [(3, 3, 3), (1, 2, 3)],
+    ),
+    "spectator": (
+        [["Li", "Na"], ["O"]],
+        dict(crystalstructure="rocksalt", a=4.2, max_cluster_dia=[5.0, 4.5]),
+        [(3, 3, 3)],
+    ),
+    "hcp": (
+        [["Mg", "Zn"]],
+        dict(crystalstructure="hcp", a=3.0, c=4.9, max_cluster_dia=[5.0, 4.5]),
+        [(3, 3, 3), (2, 2, 2)],
+    ),
 }
 
 

@@ -168,8 +168,11 @@ def test_a_larger_supercell_repeats_the_energy():
 def test_shared_prefixes_do_not_hide_terms():
     """Clusters of different orders that begin alike, and one that meets itself, on a ring of three sites."""
     chain = Primitive(np.eye(3), [[0, 0, 0]], [("A", "B")])
-    members = {2: [(0, 0, 0, 0), (1, 0, 0, 0)], 3: [(0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0)],
-               4: [(0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0), (3, 0, 0, 0)]}
+    members = {
+        2: [(0, 0, 0, 0), (1, 0, 0, 0)],
+        3: [(0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0)],
+        4: [(0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0), (3, 0, 0, 0)],
+    }
     orbits = tuple(Orbit(str(n), 0.1 * n, [m], [[0] * n], [1.0]) for n, m in members.items())
     h = ClusterExpansion(chain, [[0.5, 2.0]], orbits).on((3, 1, 1))
     occ = torch.cartesian_prod(*[torch.arange(2)] * 3)

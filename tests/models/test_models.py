@@ -88,7 +88,9 @@ def many(net, T, mu, order, n, seed, known=None):
     """n samples (n, N) at one condition along one order."""
     g, b = generator(seed), 500
     known = None if known is None else known.expand(b, -1)
-    return torch.cat([net.sample(T.expand(b), mu.expand(b, -1), order.expand(b, -1), g, known)[0] for _ in range(n // b)])
+    return torch.cat(
+        [net.sample(T.expand(b), mu.expand(b, -1), order.expand(b, -1), g, known)[0] for _ in range(n // b)]
+    )
 
 
 def mixed(name, n):
@@ -105,8 +107,11 @@ def test_probabilities_of_all_states_add_up_to_one(case):
     kind, system = case
     net = build(kind, system)
     lattice = hamiltonian(system).lattice
-    drawn = [*random_orders(hamiltonian(system), 2), *orders.draw("sublattice", lattice, 1, generator(), "all"),
-             *orders.draw("raster", lattice, 1, generator(), "none")]
+    drawn = [
+        *random_orders(hamiltonian(system), 2),
+        *orders.draw("sublattice", lattice, 1, generator(), "all"),
+        *orders.draw("raster", lattice, 1, generator(), "none"),
+    ]
     laws = []
     for (T, mu), order in zip(zip(*SYSTEMS[system].conditions(), strict=True), drawn, strict=True):
         log_prob = everything(net, system, T, mu, order)
@@ -173,8 +178,9 @@ def test_only_differences_of_mu_matter(case):
     T, mu = mixed(system, 8)
     order, occ = random_orders(hamiltonian(system), 8), hamiltonian(system).random(8, generator(2))
     with torch.no_grad():
-        torch.testing.assert_close(net.log_prob(occ, T, mu + 0.37, order), net.log_prob(occ, T, mu, order),
-                                   rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            net.log_prob(occ, T, mu + 0.37, order), net.log_prob(occ, T, mu, order), rtol=0, atol=1e-4
+        )
 
 
 def test_later_sites_do_not_move_earlier_conditionals(case):
@@ -268,10 +274,14 @@ def test_the_last_step_is_the_exact_heat_bath(kind, system, trained):
     assert (last - wrong).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("make", [
-    lambda h, ranges: randomise(CausalModel(h, ranges, **SIZE)),
-    lambda h, ranges: randomise(AutoregressiveModel(h, ranges, physics=True, **SIZE)),
-], ids=["causal", "arm, physics"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda h, ranges: randomise(CausalModel(h, ranges, **SIZE)),
+        lambda h, ranges: randomise(AutoregressiveModel(h, ranges, physics=True, **SIZE)),
+    ],
+    ids=["causal", "arm, physics"],
+)
 def test_exact_wherever_all_neighbours_are_decided(make):
     """On the 4x4 checkerboard the second half is independent given the first: those steps are exact for any weights."""
     from alloygen.hamiltonian.ising import ising

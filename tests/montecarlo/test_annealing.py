@@ -19,7 +19,9 @@ def flip_gains(h, occ, mu, sites) -> np.ndarray:
     occ = torch.as_tensor(occ).long()
     e = h.site_energies(occ) - h.site_mu(torch.as_tensor(mu)[None])
     gain = e - e.gather(2, occ[..., None])
-    flip = (torch.arange(e.shape[2]) != occ[..., None]) & (torch.arange(e.shape[2]) < torch.as_tensor(h.lattice.n_species)[:, None])
+    flip = (torch.arange(e.shape[2]) != occ[..., None]) & (
+        torch.arange(e.shape[2]) < torch.as_tensor(h.lattice.n_species)[:, None]
+    )
     return np.where(flip, gain, np.inf)[:, sites]
 
 
@@ -104,7 +106,9 @@ def test_an_antiferromagnet_orders_as_a_checkerboard():
 def test_the_best_configuration_seen_is_kept(move, cuau_states):
     """Walkers that start in Cu3Au and melt still return it."""
     mu = {"Au": -0.07} if move == "flip" else None
-    a = anneal(cuau_states.hamiltonian, 1e5, 1e4, occ=cuau_states.occ[16], mu=mu, move=move, sweeps=3, steps=5, restarts=3)
+    a = anneal(
+        cuau_states.hamiltonian, 1e5, 1e4, occ=cuau_states.occ[16], mu=mu, move=move, sweeps=3, steps=5, restarts=3
+    )
     assert (a.occ == cuau_states.occ[16]).all()
 
 
@@ -119,9 +123,15 @@ def test_fixed_sites_stay(name):
 @pytest.mark.parametrize("name", ["cuau-2x2x2", "two-sublattice"])
 def test_the_seed_decides_and_threads_do_not(name):
     h = hamiltonian(name).expansion.on((2, 3, 2))
-    runs = [anneal(h, 900, 300, sweeps=1, steps=2, restarts=30, **kw).occ for kw in ({}, {}, {"threads": 4}, {"seed": 1})]
-    assert np.array_equal(runs[0], runs[1]) and np.array_equal(runs[0], runs[2]) and not np.array_equal(runs[0], runs[3])
-    runs = [anneal(h, 900, 300, occ=h.random(1, generator(1)), sweeps=1, steps=2, restarts=30, seed=k).occ for k in (0, 1)]
+    runs = [
+        anneal(h, 900, 300, sweeps=1, steps=2, restarts=30, **kw).occ for kw in ({}, {}, {"threads": 4}, {"seed": 1})
+    ]
+    assert (
+        np.array_equal(runs[0], runs[1]) and np.array_equal(runs[0], runs[2]) and not np.array_equal(runs[0], runs[3])
+    )
+    runs = [
+        anneal(h, 900, 300, occ=h.random(1, generator(1)), sweeps=1, steps=2, restarts=30, seed=k).occ for k in (0, 1)
+    ]
     assert not np.array_equal(*runs) and len(np.unique(runs[0], axis=0)) > 1
 
 
@@ -131,15 +141,25 @@ def test_the_start_is_left_alone_and_one_element_cannot_swap():
     occ[1] = 0
     before = occ.copy()
     a = anneal(h, 900, 300, occ=occ, move="swap", sweeps=5, steps=5, restarts=3)
-    assert np.array_equal(occ, before) and (a.occ[1] == 0).all() and (a.energy <= h.energy(torch.as_tensor(occ)).numpy() + 1e-12).all()
+    assert (
+        np.array_equal(occ, before)
+        and (a.occ[1] == 0).all()
+        and (a.energy <= h.energy(torch.as_tensor(occ)).numpy() + 1e-12).all()
+    )
 
 
 # ---------------------------------------------------------------------- what is refused
-@pytest.mark.parametrize("arguments, message", [
-    (dict(move="jump"), 'move="flip"'), (dict(move="swap"), "not given"),
-    (dict(move="swap", occ=[0, 1] * 4, mu=0.1), "mu=0.1"), (dict(occ=np.zeros((3, 8), dtype=int)), "one per restart"),
-    (dict(sweeps=0), "sweeps"), (dict(mu={"Ag": 1}), "Ag"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(move="jump"), 'move="flip"'),
+        (dict(move="swap"), "not given"),
+        (dict(move="swap", occ=[0, 1] * 4, mu=0.1), "mu=0.1"),
+        (dict(occ=np.zeros((3, 8), dtype=int)), "one per restart"),
+        (dict(sweeps=0), "sweeps"),
+        (dict(mu={"Ag": 1}), "Ag"),
+    ],
+)
 def test_bad_input_of_anneal(arguments, message):
     with pytest.raises(AlloygenError, match=message):
         anneal(hamiltonian("cuau-2x2x2"), 900, 100, **arguments)

@@ -29,9 +29,15 @@ def ferromagnet():
     for k in range(3):
         points = rng.choice(len(around), (3, 1))
         pairs = np.stack([rng.choice(len(around), 2, replace=False) for _ in range(4)])
-        orbits.append(Orbit(f"p{k}", 0.05 * rng.normal(), np.array(around)[points], rng.integers(2, size=(3, 1)), [1, 0.5, 2]))
-        orbits.append(Orbit(f"q{k}", -0.04 * rng.random(), np.array(around)[pairs], rng.integers(2, size=(4, 2)), rng.random(4)))
-    return ClusterExpansion(primitive, [[-0.7, 0.4, 1.1, 0.5], [0.2, 0.9, 1.5, -0.8]], tuple(orbits), name="ferromagnet")
+        orbits.append(
+            Orbit(f"p{k}", 0.05 * rng.normal(), np.array(around)[points], rng.integers(2, size=(3, 1)), [1, 0.5, 2])
+        )
+        orbits.append(
+            Orbit(f"q{k}", -0.04 * rng.random(), np.array(around)[pairs], rng.integers(2, size=(4, 2)), rng.random(4))
+        )
+    return ClusterExpansion(
+        primitive, [[-0.7, 0.4, 1.1, 0.5], [0.2, 0.9, 1.5, -0.8]], tuple(orbits), name="ferromagnet"
+    )
 
 
 @cache
@@ -78,7 +84,11 @@ def test_couplings_give_the_energy(name):
     K = np.zeros((h.n_sites, h.n_sites))
     K[np.repeat(np.arange(h.n_sites), np.diff(c.ptr)), c.site] = c.strength
     assert np.array_equal(K, K.T) and (c.strength > 0).all()
-    got = c.constant - 0.5 * np.einsum("bi,ij,bj->b", s, K, s) - s[:, h.lattice.n_species > 1] @ c.field[h.lattice.n_species > 1]
+    got = (
+        c.constant
+        - 0.5 * np.einsum("bi,ij,bj->b", s, K, s)
+        - s[:, h.lattice.n_species > 1] @ c.field[h.lattice.n_species > 1]
+    )
     assert np.abs(got - (e.energy - e.counts @ mu)).max() < 1e-12
     both = couplings(h, [mu, np.zeros(len(mu))])
     assert np.array_equal(both.field[0], c.field) and np.array_equal(both.field[1], couplings(h).field)
@@ -114,8 +124,10 @@ def exact_matrix(name, kind, warmer=1.0, turned=1.0):
             if kind == "wolff":
                 moves = [({label[i]} & set(loose), 1 / len(free)) for i in free]
             else:
-                moves = [({a for a, f in zip(loose, flip, strict=True) if f}, 0.5 ** len(loose))
-                         for flip in itertools.product((0, 1), repeat=len(loose))]
+                moves = [
+                    ({a for a, f in zip(loose, flip, strict=True) if f}, 0.5 ** len(loose))
+                    for flip in itertools.product((0, 1), repeat=len(loose))
+                ]
             for flipped, p in moves:
                 y = tuple(1 - v if i in free and label[i] in flipped else v for i, v in enumerate(x))
                 P[k, index[y]] += weight * p
@@ -179,7 +191,9 @@ def test_means_are_exact(name, kind):
 def test_10x10_ising(kind, moves):
     """With field against the transfer matrix, without against Kaufman; the field as chemical potential."""
     each = 1000
-    run = ClusterChains(ising(10), np.repeat([2.3, 2.3, 2.53], each), np.repeat([[0, 0.1], [0, 0], [0, 0.1]], each, 0), 5, kind)
+    run = ClusterChains(
+        ising(10), np.repeat([2.3, 2.3, 2.53], each), np.repeat([[0, 0.1], [0, 0], [0, 0.1]], each, 0), 5, kind
+    )
     run.step(moves)
     e, m = run.energy.reshape(3, each), (run.counts @ [-1, 1]).reshape(3, each)
     exact = transfer_matrix(10, 2.3, 0.05)

@@ -17,7 +17,9 @@ from alloygen.montecarlo.energy_bins import Plan
 from alloygen.montecarlo.wang_landau import multicanonical, multicanonical_ensembles, wang_landau
 
 RAISE = inspect.getsource(energy_walk.flips.py_func)
-RAISE = RAISE[RAISE.index("            log_g[k] += log_f\n") : RAISE.index("        _refine")]  # what follows every attempt
+RAISE = RAISE[
+    RAISE.index("            log_g[k] += log_f\n") : RAISE.index("        _refine")
+]  # what follows every attempt
 MUTANTS = {
     "as it is": (),
     "no update where a move was rejected": (
@@ -94,7 +96,10 @@ def test_multicanonical_ensembles_have_the_averages_of_their_temperature(name):
     ensembles = multicanonical_ensembles(dos, [500.0, 900.0], 8000, seed=1)
     for ens in ensembles:
         exact = Enumeration(ens.hamiltonian).at(ens.T, mu)
-        for got, truth_ in ((ens.mean_energy(), exact.energy), (ens.composition(ens.elements[1]), exact.composition[1])):
+        for got, truth_ in (
+            (ens.mean_energy(), exact.energy),
+            (ens.composition(ens.elements[1]), exact.composition[1]),
+        ):
             assert abs(got.value - truth_) < 4.5 * got.stderr
         assert abs(ens.free_energy().value - exact.phi) < 1e-3
         bare = dataclasses.replace(ens, log_w=None).mean_energy()

@@ -101,7 +101,11 @@ def test_neighbours_repair_a_bad_composition():
     g = ground_states(h, **FEW)
     table = search._Lowest(h, g.counts)
     bad = g.occ.copy()
-    bad[4] = [0, 0, 0, 0, 1, 1, 1, 1] if g.energy[4] < h.energy(torch.tensor([0] * 4 + [1] * 4))[0] - 1e-6 else [0, 1, 1, 0] * 2
+    bad[4] = (
+        [0, 0, 0, 0, 1, 1, 1, 1]
+        if g.energy[4] < h.energy(torch.tensor([0] * 4 + [1] * 4))[0] - 1e-6
+        else [0, 1, 1, 0] * 2
+    )
     table.offer(bad, h.energy(torch.as_tensor(bad)).numpy())
     assert table.energy[4] > g.energy[4] + 1e-6
     search._from_neighbours(table, g.sites)
@@ -120,10 +124,14 @@ def test_the_hull_of_cuau_has_five_phases(cuau_states):
 def test_random_configurations_do_not_find_the_hull(cuau_states):
     """Negative control: the best of many random rows at each composition."""
     h, rng = cuau_states.hamiltonian, np.random.default_rng(0)
-    occ = np.concatenate([search._starts(h, cuau_states.occ[0], cuau_states.sites, c, 200, rng) for c in cuau_states.counts])
+    occ = np.concatenate(
+        [search._starts(h, cuau_states.occ[0], cuau_states.sites, c, 200, rng) for c in cuau_states.counts]
+    )
     table = search._Lowest(h, cuau_states.counts)
     table.offer(occ, h.energy(torch.as_tensor(occ)).numpy())
-    g = GroundStates(h, cuau_states.counts, np.array(table.occ), np.array(table.energy), cuau_states.sites, cuau_states.hits)
+    g = GroundStates(
+        h, cuau_states.counts, np.array(table.occ), np.array(table.energy), cuau_states.sites, cuau_states.hits
+    )
     assert {int(n) for n in g.counts[g.on_hull, 1]} != set(CUAU_HULL)
     assert (g.energy[8:57] > cuau_states.energy[8:57] + 0.1).all()
 
@@ -143,7 +151,9 @@ def test_the_seed_decides_and_threads_do_not(name):
     some = h.counts(h.random(6, generator(0))).long().tolist()
     one, same, threads = go(seed=3), go(seed=3), go(seed=3, threads=3)
     for g in (same, threads):
-        assert np.array_equal(one.occ, g.occ) and np.array_equal(one.energy, g.energy) and np.array_equal(one.hits, g.hits)
+        assert (
+            np.array_equal(one.occ, g.occ) and np.array_equal(one.energy, g.energy) and np.array_equal(one.hits, g.hits)
+        )
 
 
 # ---------------------------------------------------------------------- what is refused

@@ -274,7 +274,13 @@ def test_a_gap_leaves_nothing_known_between_but_both_sides_anchored():
     links = join_links(n_up, n_down, up, down, np.ones((2, 5)), np.zeros(5), 1.0, 7.0)
     np.testing.assert_allclose(links.reduced, [1, 1, 1, 7, 7], atol=0.05)
     assert np.isnan(links.mismatch)
-    assert np.isnan(join_links(n_up, n_down, up, down, np.ones((2, 5)), np.zeros(5)).reduced).tolist() == [0, 0, 0, 1, 1]
+    assert np.isnan(join_links(n_up, n_down, up, down, np.ones((2, 5)), np.zeros(5)).reduced).tolist() == [
+        0,
+        0,
+        0,
+        1,
+        1,
+    ]
 
 
 def judged(links, visits=None, trips=100, flat=True):
@@ -290,7 +296,9 @@ def test_ends_or_copies_that_disagree_are_not_believed():
     assert "two ends disagree" in judged(join_links(n_up, n_down, up, down, *free, 0.0, 1.0))[1]
     up[0, :, 1] *= 1.2
     assert "walkers disagree" in judged(join_links(n_up, n_down, up, down, *free, 0.0))[1]
-    assert "never visited" in judged(join_links(n_up, n_down, up, down, *free, 0.0), visits=np.array([1, 1, 0, 1, 1]))[1]
+    assert (
+        "never visited" in judged(join_links(n_up, n_down, up, down, *free, 0.0), visits=np.array([1, 1, 0, 1, 1]))[1]
+    )
 
 
 # ---------------------------------------------------------------------- reproducible, and to be stopped and resumed
@@ -368,7 +376,9 @@ def test_several_elements_must_be_named_and_their_mu_kept():
     with pytest.raises(UnknownSpecies, match="name it"):
         metadynamics(hamiltonian("ternary"), 500.0)
     p = metadynamics(hamiltonian("ternary"), 500.0, "B", mu={"A": 0.0, "C": 0.02}, **SHORT)
-    assert p.phi(500.0, {"A": 0.1, "B": 0.4, "C": 0.12}).value == pytest.approx(p.phi(500.0, {"B": 0.3, "C": 0.02}).value)
+    assert p.phi(500.0, {"A": 0.1, "B": 0.4, "C": 0.12}).value == pytest.approx(
+        p.phi(500.0, {"B": 0.3, "C": 0.02}).value
+    )
     with pytest.raises(BadCondition, match="Only mu of B"):
         p.phi(500.0, {"B": 0.3, "C": 0.05})
     with pytest.raises(BadCondition, match="got T=510"):

@@ -13,11 +13,13 @@ from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.tempering import grid_pairs
 
-TINY = {"ising-2": lambda: ising(2, h=0.3),
-        "many-body": lambda: hamiltonian("many-body").expansion.on((1, 2, 2)),
-        "spectator": lambda: hamiltonian("spectator").expansion.on((2, 2, 1)),
-        "ternary": lambda: hamiltonian("ternary").expansion.on((2, 2, 1)),
-        "two-sublattice": lambda: hamiltonian("two-sublattice").expansion.on((2, 1, 1))}
+TINY = {
+    "ising-2": lambda: ising(2, h=0.3),
+    "many-body": lambda: hamiltonian("many-body").expansion.on((1, 2, 2)),
+    "spectator": lambda: hamiltonian("spectator").expansion.on((2, 2, 1)),
+    "ternary": lambda: hamiltonian("ternary").expansion.on((2, 2, 1)),
+    "two-sublattice": lambda: hamiltonian("two-sublattice").expansion.on((2, 1, 1)),
+}
 
 
 def rule(h, occ, T, mu) -> tuple[np.ndarray, np.ndarray]:
@@ -113,14 +115,19 @@ def test_one_attempt_of_the_kernel_is_the_rule(name, move):
         assert changing.sum() > 2
     assert judge(matrix) > 1e-4
     # negative controls: a colder rule, and one blind to mu
-    controls = [swap_rule(h, occ, T / 3)] if move == "swaps" else [rule(h, occ, T / 1.1, mu)[0], rule(h, occ, T, 0 * mu)[0]]
+    controls = (
+        [swap_rule(h, occ, T / 3)] if move == "swaps" else [rule(h, occ, T / 1.1, mu)[0], rule(h, occ, T, 0 * mu)[0]]
+    )
     for other in controls:
         assert judge(other) < 1e-6
 
 
 # ---------------------------------------------------------------------- fast paths
-LARGER = {"ising-7": lambda: ising(7, h=0.2), "cuau-4x4x4": lambda: alloygen.data.cuau().on((4, 4, 4)),
-          "cuau-3x4x5": lambda: alloygen.data.cuau().on((3, 4, 5))}
+LARGER = {
+    "ising-7": lambda: ising(7, h=0.2),
+    "cuau-4x4x4": lambda: alloygen.data.cuau().on((4, 4, 4)),
+    "cuau-3x4x5": lambda: alloygen.data.cuau().on((3, 4, 5)),
+}
 
 
 @pytest.mark.parametrize("name", [*SYSTEMS, *LARGER])
@@ -139,10 +146,14 @@ def test_the_cut_of_the_tables_does_not_change_the_chain(name):
             moves.flips(run.tables, run.walkers, 0, 3, run.beta, run.mu, 20 * h.n_sites, run.sites)
     assert np.array_equal(a.walkers.occ, b.walkers.occ) and a.walkers.accepted.min() > 0
     np.testing.assert_allclose(a.walkers.energy, b.walkers.energy, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(a.walkers.energy, h.energy(torch.as_tensor(a.walkers.occ).long()).numpy(), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        a.walkers.energy, h.energy(torch.as_tensor(a.walkers.occ).long()).numpy(), rtol=0, atol=1e-9
+    )
 
 
-@pytest.mark.parametrize("name, short", [("ising-3", True), ("spectator", True), ("cuau-2x2x2", False), ("ternary", False)])
+@pytest.mark.parametrize(
+    "name, short", [("ising-3", True), ("spectator", True), ("cuau-2x2x2", False), ("ternary", False)]
+)
 def test_tabulated_acceptances_serve_short_tables(name, short):
     T, mu = (x.numpy() for x in SYSTEMS[name].conditions())
     assert Chains(hamiltonian(name), T, mu)._short == short
@@ -200,8 +211,10 @@ def test_pairs_join_all_neighbours_of_the_grid_once(shape):
     assert all(len(np.unique(s)) == s.size for s in sets)  # disjoint within a set
     joined = {tuple(p) for s in sets for p in s.tolist()}
     index = np.arange(shape[0] * shape[1]).reshape(shape)
-    expected = {*zip(index[:-1].ravel(), index[1:].ravel(), strict=True),
-                *zip(index[:, :-1].ravel(), index[:, 1:].ravel(), strict=True)}
+    expected = {
+        *zip(index[:-1].ravel(), index[1:].ravel(), strict=True),
+        *zip(index[:, :-1].ravel(), index[:, 1:].ravel(), strict=True),
+    }
     assert joined == expected and sum(map(len, sets)) == len(expected)
 
 
@@ -213,7 +226,6 @@ def test_chains_start_where_they_are_told():
     assert np.array_equal(got, occ.numpy()) and np.array_equal(energy, h.energy(occ).numpy())
     run.step(5)
     assert torch.equal(occ, h.random(2, generator(8)))  # the caller's array is left alone
-
 
 
 def test_state_and_restore_continue_bit_for_bit():

@@ -177,7 +177,9 @@ def test_energies_are_those_of_the_hamiltonian(L, J):
     bonds = ising(L, J=J).energy(torch.as_tensor(spins)).numpy()
     assert np.array_equal(run.energy(), bonds - h * m)
     k = 700
-    assert np.isclose(run.energy()[k], ising(L, h[k], J).energy(torch.as_tensor(spins[k]))[0].item(), rtol=0, atol=1e-10)
+    assert np.isclose(
+        run.energy()[k], ising(L, h[k], J).energy(torch.as_tensor(spins[k]))[0].item(), rtol=0, atol=1e-10
+    )
 
 
 def test_bits_are_packed_and_unpacked():

@@ -309,8 +309,17 @@ def test_the_start_is_cut_by_itself():
 
 def test_observers_see_every_sample():
     h = hamiltonian("ising-3")
-    s = replica_exchange(h, [2.0, 3.0], [[0, 0.1]], n=300, burn=20, copies=2, check=False,
-                         observers={"m": lambda occ: (2.0 * occ - 1).mean(1)}, precision={"m": 0.05})
+    s = replica_exchange(
+        h,
+        [2.0, 3.0],
+        [[0, 0.1]],
+        n=300,
+        burn=20,
+        copies=2,
+        check=False,
+        observers={"m": lambda occ: (2.0 * occ - 1).mean(1)},
+        precision={"m": 0.05},
+    )
     assert s.observed["m"].shape == s.energy.shape
     np.testing.assert_allclose(s.observed["m"], (2.0 * s.occ - 1).mean(-1))
     assert s[1].mean(s[1].observed["m"]).stderr <= 0.05
@@ -335,7 +344,10 @@ def interrupted_at(n):
 @pytest.mark.parametrize("sampler", [metropolis, replica_exchange])
 @pytest.mark.parametrize("kw", [{"burn": 10}, {}, {"precision": {"Au": 0.02}}], ids=["burn", "auto", "precision"])
 def test_interrupted_and_resumed_equals_uninterrupted(sampler, kw, tmp_path):
-    path, arguments = tmp_path / "run.safetensors", ([500.0, 900.0], [[0, 0.02]] * 2 if sampler is metropolis else [[0, 0.02]])
+    path, arguments = (
+        tmp_path / "run.safetensors",
+        ([500.0, 900.0], [[0, 0.02]] * 2 if sampler is metropolis else [[0, 0.02]]),
+    )
     run = lambda observers, **more: sampler(hamiltonian("cuau-2x2x2"), *arguments, n=60, seed=3, check=False,  # noqa: E731
                                             observers=observers, **kw, **more)  # fmt: skip
     whole = run(interrupted_at(-1))
@@ -368,7 +380,9 @@ replica_exchange(ising(6, 0.1), [2.0, 2.5, 3.0], n=int(sys.argv[1]), sweeps=30, 
     process.wait()
     assert os.listdir(tmp_path) and (tmp_path / "run.safetensors").exists()
     arguments = dict(sweeps=30, burn=5, seed=4, check=False)
-    resumed = replica_exchange(ising(6, 0.1), [2.0, 2.5, 3.0], n=3000, checkpoint=tmp_path / "run.safetensors", **arguments)
+    resumed = replica_exchange(
+        ising(6, 0.1), [2.0, 2.5, 3.0], n=3000, checkpoint=tmp_path / "run.safetensors", **arguments
+    )
     whole = replica_exchange(ising(6, 0.1), [2.0, 2.5, 3.0], n=resumed.n, **arguments)
     assert np.array_equal(whole.occ, resumed.occ)
 

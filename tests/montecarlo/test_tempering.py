@@ -10,9 +10,11 @@ from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.montecarlo.tempering import ladder, mu_ladder
 
-SYSTEMS = {"ising-8": (lambda: ising(8, h=0.05), [1.8], [[0.0, 0.1]]),
-           "cuau-4x4x4": (lambda: alloygen.data.cuau().on((4, 4, 4)), [350.0, 600.0], [[0.0, 0.02]]),
-           "ternary": (lambda: hamiltonian("ternary"), [300.0], [[0.0, -0.09, -0.03]])}
+SYSTEMS = {
+    "ising-8": (lambda: ising(8, h=0.05), [1.8], [[0.0, 0.1]]),
+    "cuau-4x4x4": (lambda: alloygen.data.cuau().on((4, 4, 4)), [350.0, 600.0], [[0.0, 0.02]]),
+    "ternary": (lambda: hamiltonian("ternary"), [300.0], [[0.0, -0.09, -0.03]]),
+}
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -28,7 +30,9 @@ def test_neighbours_exchange_at_the_wanted_rate(name, acceptance):
 
 def test_a_higher_rate_takes_more_rungs():
     h = ising(10)
-    assert len(ladder(h, 1.8, acceptance=0.15)) < len(ladder(h, 1.8, acceptance=0.4)) < len(ladder(h, 1.8, acceptance=0.7))
+    assert (
+        len(ladder(h, 1.8, acceptance=0.15)) < len(ladder(h, 1.8, acceptance=0.4)) < len(ladder(h, 1.8, acceptance=0.7))
+    )
 
 
 def test_a_ladder_may_end_below_infinity():
@@ -41,14 +45,20 @@ def test_potentials_exchange_across_a_transition():
     h = alloygen.data.cuau().on((2, 2, 4))
     ends = [[0.0, -0.2], [0.0, 0.0], [0.0, 0.1]]
     mu = mu_ladder(h, 300.0, ends, acceptance=0.3)
-    assert all((np.abs(mu - e).max(1) < 1e-12).any() for e in ends) and (np.diff(mu[:, 1]) > 0).all() and (mu[:, 0] == 0).all()
+    assert (
+        all((np.abs(mu - e).max(1) < 1e-12).any() for e in ends)
+        and (np.diff(mu[:, 1]) > 0).all()
+        and (mu[:, 0] == 0).all()
+    )
     s = replica_exchange(h, [300.0], mu, n=2000, check=False)
     assert s.info["exchange_min"] > 0.12
     coarse = replica_exchange(h, [300.0], ends, n=2000, check=False)  # negative control: the ends alone do not exchange
     assert coarse.info["exchange_min"] < 0.05
 
 
-@pytest.mark.parametrize("call", [lambda h: mu_ladder(h, 2.0, [[0, 1.0]]), lambda h: mu_ladder(h, 2.0, [[0, 0], [0, 1]], acceptance=1)])
+@pytest.mark.parametrize(
+    "call", [lambda h: mu_ladder(h, 2.0, [[0, 1.0]]), lambda h: mu_ladder(h, 2.0, [[0, 0], [0, 1]], acceptance=1)]
+)
 def test_bad_input_is_said(call):
     with pytest.raises(AlloygenError, match="expected"):
         call(ising(4))

@@ -27,7 +27,9 @@ def test_every_level_of_ising(h, bins, schedule):
     assert not dos.variance.any()
     np.testing.assert_allclose(dos.log_g, np.log(states), atol=0.15)
     assert np.exp(dos.log_g).sum() == pytest.approx(2**16, rel=1e-12)
-    assert np.abs((dos.log_g - np.log(states)) / dos.log_g_stderr).max() < 9  # widened t with 3 degrees of freedom, 80 of them
+    assert (
+        np.abs((dos.log_g - np.log(states)) / dos.log_g_stderr).max() < 9
+    )  # widened t with 3 degrees of freedom, 80 of them
     assert np.median(np.abs(dos.log_g - np.log(states))) < 0.03
     assert dos.converged == ("max_attempts" not in dos.note)
 
@@ -68,8 +70,16 @@ def test_mean_energies_of_bins_are_used():
     assert set(dos.bins) == set(dos.bin(energy))
 
 
-SHARED = random_expansion(np.eye(3), PAIR, [("A", "B"), ("B", "C", "A")], 7).on((2, 2, 1))  # A and B may change sublattice
-SWAPS = {"cuau-skew": 0b1011, "ternary": 100, "two-sublattice": 107, "spectator": 7, "shared": 700}  # a state to start from
+SHARED = random_expansion(np.eye(3), PAIR, [("A", "B"), ("B", "C", "A")], 7).on(
+    (2, 2, 1)
+)  # A and B may change sublattice
+SWAPS = {
+    "cuau-skew": 0b1011,
+    "ternary": 100,
+    "two-sublattice": 107,
+    "spectator": 7,
+    "shared": 700,
+}  # a state to start from
 
 
 @pytest.mark.parametrize("name", SWAPS)
@@ -77,7 +87,9 @@ def test_swaps_against_the_states_of_one_composition(name):
     e, start = Enumeration(SHARED) if name == "shared" else enumeration(name), SWAPS[name]
     inside = (e.counts == e.counts[start]).all(1)
     assert inside.sum() > 15
-    dos = wang_landau(e.hamiltonian, move="swap", occ=e.occ[start], schedule="1/t", max_attempts=2e6, walkers=8, check=1000)
+    dos = wang_landau(
+        e.hamiltonian, move="swap", occ=e.occ[start], schedule="1/t", max_attempts=2e6, walkers=8, check=1000
+    )
     assert np.exp(dos.log_states) == pytest.approx(inside.sum())
     assert np.abs(deviations(dos, e.energy[inside], (250.0, 500.0, 2000.0))).max() < 6
     assert np.abs(deviations(dos, e.energy, (500.0,))).max() > 15  # control: all compositions
@@ -129,9 +141,14 @@ def test_fixed_sites_stay_and_the_rest_is_exact():
 
 def test_error_bars_are_calibrated():
     z = []
-    for name, T, runs in (("ising-3", (1.5, 4.0), 40), *((n, (300.0, 1500.0), 16) for n in ("cuau-2x2x2", "ternary", "spectator"))):
+    for name, T, runs in (
+        ("ising-3", (1.5, 4.0), 40),
+        *((n, (300.0, 1500.0), 16) for n in ("cuau-2x2x2", "ternary", "spectator")),
+    ):
         for seed in range(runs):
             mu = SYSTEMS[name].mu[seed % 2]
             z.append(deviations(run(name, mu, seed=seed, attempts=8e5), grand(name, mu), T, ("phi",)))
-    z = np.array(z)  # 176 values of Student's t with 7 degrees of freedom, widened; two T share a run: 1, known to 9 per cent
+    z = np.array(
+        z
+    )  # 176 values of Student's t with 7 degrees of freedom, widened; two T share a run: 1, known to 9 per cent
     assert 0.8 < z.std() < 1.25 and abs(z.mean()) < 0.6, (z.std(), z.mean())

@@ -99,12 +99,19 @@ def test_one_walker_says_that_it_knows_no_error():
 
 def test_what_cannot_be_run_is_said():
     h = ising(3)
-    for kw, match in [(dict(schedule="2/t"), "schedule='2/t'"), (dict(flatness=1.0), "flatness=1.0"),
-                      (dict(energies=(1, 0)), "energies"), (dict(move="swap"), "composition the swaps keep"),
-                      (dict(fixed=[0]), "what the fixed sites hold"), (dict(fixed=[9], occ=[0] * 9), "between 0 and 8"),
-                      (dict(width=1e-9), "widen them"), (dict(mu=[0.0]), "one finite chemical potential"),
-                      (dict(windows=0), "windows=0"), (dict(transitions=True, width=1.0), "Leave it out"),
-                      (dict(occ=torch.zeros(2, 9)), "one start")]:
+    for kw, match in [
+        (dict(schedule="2/t"), "schedule='2/t'"),
+        (dict(flatness=1.0), "flatness=1.0"),
+        (dict(energies=(1, 0)), "energies"),
+        (dict(move="swap"), "composition the swaps keep"),
+        (dict(fixed=[0]), "what the fixed sites hold"),
+        (dict(fixed=[9], occ=[0] * 9), "between 0 and 8"),
+        (dict(width=1e-9), "widen them"),
+        (dict(mu=[0.0]), "one finite chemical potential"),
+        (dict(windows=0), "windows=0"),
+        (dict(transitions=True, width=1.0), "Leave it out"),
+        (dict(occ=torch.zeros(2, 9)), "one start"),
+    ]:
         with pytest.raises(AlloygenError, match=match):
             wang_landau(h, **kw)
     with pytest.raises(BadCondition, match="leave it out"):

@@ -103,8 +103,15 @@ def test_the_cache_gives_what_the_plain_pass_gives(heads):
         assert plain.std() > 1e-2
 
 
-@pytest.mark.parametrize("ranges", [{"T": [300, 1200], "mu": [[-0.2, 0.2]]}, {"T": [2.0, 2.0], "mu": [[0.0, 0.0]]},
-                                    {"T": [300, 900], "mu": [[-0.1, 0.1], [0.05, 0.05]]}, {"T": [300, 900], "mu": []}])
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        {"T": [300, 1200], "mu": [[-0.2, 0.2]]},
+        {"T": [2.0, 2.0], "mu": [[0.0, 0.0]]},
+        {"T": [300, 900], "mu": [[-0.1, 0.1], [0.05, 0.05]]},
+        {"T": [300, 900], "mu": []},
+    ],
+)
 def test_embeddings_of_conditions_are_finite_and_tell_them_apart(ranges):
     torch.manual_seed(0)
     net = ConditionEmbedding(8, ranges)

@@ -26,8 +26,9 @@ TRIO = {
 def network(name, lattice, cutoff=1.2, outputs=2, marginal=True):
     """A network with random weights everywhere; ``cutoff`` in nearest-neighbour distances."""
     torch.manual_seed(0)
-    size = dict(width=16, depth=2, heads=2, expand=2, radial=4, cutoff=cutoff * nearest_neighbour(lattice.primitive),
-                offset=0.0)
+    size = dict(
+        width=16, depth=2, heads=2, expand=2, radial=4, cutoff=cutoff * nearest_neighbour(lattice.primitive), offset=0.0
+    )
     return awaken(build(name, lattice, RANGES, outputs, marginal, size), lattice, RANGES).eval()
 
 
@@ -125,6 +126,7 @@ def test_vectors_take_part(lattice):
 
 def test_vectors_tell_a_bent_bond_from_a_straight_one():
     """Angles are what vectors add: a square lattice and a rhombic one have the same bonds at the same lengths."""
+
     def outputs(angle, vectors):
         cell = np.array([[1, 0, 0], [np.cos(angle), np.sin(angle), 0], [0, 0, 1.0]])
         lattice = Lattice(Primitive(cell, [[0, 0, 0]], [("A", "B")], (True, True, False)), (3, 3, 1))
@@ -202,8 +204,16 @@ def test_untrained_models_are_uniform_and_their_marginals_agree():
 
 
 # ---------------------------------------------------------------------- waves along the axes
-WAVES = {"ising-3": 2, "cuau-2x2x2": 3, "cuau-1x2x4": 3, "cuau-skew": 7, "ternary": 2, "two-sublattice": 2, "spectator": 2,
-         "many-body": 3}
+WAVES = {
+    "ising-3": 2,
+    "cuau-2x2x2": 3,
+    "cuau-1x2x4": 3,
+    "cuau-skew": 7,
+    "ternary": 2,
+    "two-sublattice": 2,
+    "spectator": 2,
+    "many-body": 3,
+}
 
 
 def test_number_of_waves_along_the_axes(system):

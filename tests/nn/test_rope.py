@@ -56,8 +56,11 @@ def test_angles_are_periodic(lattice):
 
 def scores(lattice, q, k):
     cos, sin = rotations(lattice, *q.shape[-2:])
-    return torch.einsum("ihw,jhw->hij", rotate(q.expand(lattice.n_sites, -1, -1), cos, sin),
-                        rotate(k.expand(lattice.n_sites, -1, -1), cos, sin))
+    return torch.einsum(
+        "ihw,jhw->hij",
+        rotate(q.expand(lattice.n_sites, -1, -1), cos, sin),
+        rotate(k.expand(lattice.n_sites, -1, -1), cos, sin),
+    )
 
 
 def test_attention_depends_on_the_displacement_only(lattice):

@@ -145,9 +145,16 @@ def test_steps_of_known_sites_do_not_count(soft):
 
 
 # ---------------------------------------------------------------------- one pass of a masked network
-TINY = {"ising": lambda: ising(2, h=0.3), "ternary": lambda: random_expansion(FCC, [[0, 0, 0]], [("A", "B", "C")], 1).on((2, 2, 1)),
-        "two-sublattice": lambda: random_expansion(np.eye(3), PAIR, [("A", "B", "C"), ("X", "B")], 2).on((2, 1, 1))}
-CONDITION = {"ising": (4.5, (0.0, 0.7)), "ternary": (600.0, (0.0, -0.09, -0.03)), "two-sublattice": (600.0, (0.0, 0.03, -0.02, 0.05))}
+TINY = {
+    "ising": lambda: ising(2, h=0.3),
+    "ternary": lambda: random_expansion(FCC, [[0, 0, 0]], [("A", "B", "C")], 1).on((2, 2, 1)),
+    "two-sublattice": lambda: random_expansion(np.eye(3), PAIR, [("A", "B", "C"), ("X", "B")], 2).on((2, 1, 1)),
+}
+CONDITION = {
+    "ising": (4.5, (0.0, 0.7)),
+    "ternary": (600.0, (0.0, -0.09, -0.03)),
+    "two-sublattice": (600.0, (0.0, 0.03, -0.02, 0.05)),
+}
 
 
 def tiny(name):
@@ -168,7 +175,10 @@ def mean_over_depths(net, occ, T, mu, order, labels, given=None):
     """The one-pass loss (M,) averaged over every depth that can be drawn."""
     first = 0 if given is None else int(given[0].sum())
     with torch.no_grad():
-        each = [masked_likelihood(net, occ, T, mu, order, torch.full((len(occ),), d), labels, given) for d in range(first, 4)]
+        each = [
+            masked_likelihood(net, occ, T, mu, order, torch.full((len(occ),), d), labels, given)
+            for d in range(first, 4)
+        ]
     return torch.stack(each).mean(0)
 
 

@@ -50,7 +50,12 @@ class Exact:
 def rows(n, seed=0):
     """(occ, T, mu, order) of any configurations, likely or not."""
     h = hamiltonian(NAME)
-    return h.random(n, generator(seed)), torch.full((n,), T0, dtype=torch.float64), MU0.expand(n, -1), random_orders(h, n, seed)
+    return (
+        h.random(n, generator(seed)),
+        torch.full((n,), T0, dtype=torch.float64),
+        MU0.expand(n, -1),
+        random_orders(h, n, seed),
+    )
 
 
 def sample(n, seed):
@@ -134,8 +139,12 @@ def gradients(net, **term):
     return {k: p.grad for k, p in net.named_parameters()}
 
 
-SIZES = {"transformer": {}, "two trunks": {"trunks": 2}, "mlp": {"network": "mlp", "depth": 2},
-         "two mlps": {"network": "mlp", "depth": 2, "trunks": 2}}
+SIZES = {
+    "transformer": {},
+    "two trunks": {"trunks": 2},
+    "mlp": {"network": "mlp", "depth": 2},
+    "two mlps": {"network": "mlp", "depth": 2, "trunks": 2},
+}
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -222,7 +231,10 @@ def test_a_draw_is_what_it_says():
     n, h = 900, hamiltonian(NAME)
     net, condition = mam(), torch.arange(3).repeat_interleave(300)
     start, _, _, order = rows(n)
-    T, mu = torch.tensor([2.4, 2.8, 3.3]).double()[condition], torch.tensor([[0, 0.1], [0, -0.4], [0, -0.1]]).double()[condition]
+    T, mu = (
+        torch.tensor([2.4, 2.8, 3.3]).double()[condition],
+        torch.tensor([[0, 0.1], [0, -0.4], [0, -0.1]]).double()[condition],
+    )
     d = marginal.draw(net, start, T, mu, order, condition, generator(), 3)
     assert (d.occ != start).sum(1).max() == 3 and (d.occ != start).any(1).double().mean() > 0.5
     assert torch.equal(start, rows(n)[0])  # the batch that came in is left alone
@@ -244,5 +256,7 @@ def test_at_the_exact_law_nothing_is_left_to_learn():
     assert d.advantage.abs().max() < 1e-9
     got = marginal.marginal(Exact(), d.occ, T, mu, order, d.depth, d.advantage, d.anchor, 36.0)
     assert got.abs().max() < 1e-9
-    wrong = marginal.draw(Exact(blur=0.2), occ, T + 0.3, mu, order, torch.arange(2).repeat_interleave(10), generator(), 2)
+    wrong = marginal.draw(
+        Exact(blur=0.2), occ, T + 0.3, mu, order, torch.arange(2).repeat_interleave(10), generator(), 2
+    )
     assert wrong.advantage.abs().max() > 0.5  # negative control: the law of another temperature

@@ -52,7 +52,9 @@ def sampled(net, batches: int, baseline=True, shift=0.0, seed=0) -> torch.Tensor
     g, condition = generator(seed), torch.arange(len(T)).repeat_interleave(EACH)
     out = []
     for _ in range(batches):
-        d = reinforce.draw(net, T[condition], MU[condition] + shift, ORDER.expand(len(condition), -1), condition, g, None)
+        d = reinforce.draw(
+            net, T[condition], MU[condition] + shift, ORDER.expand(len(condition), -1), condition, g, None
+        )
         net.zero_grad()
         weights = d.advantage if baseline else d.value
         reinforce.reinforce(net, d.occ, d.T, d.mu, d.order, weights).mean().backward()
@@ -118,7 +120,9 @@ def test_the_floor_bounds_what_is_learned_already():
     assert reinforce.advantage(value, condition, 0.0)[learned].abs().max() > 0.5
     assert reinforce.advantage(value, condition, 1.0)[learned].abs().max() < 0.05
     wide = condition == 1  # above the floor nothing changes
-    torch.testing.assert_close(reinforce.advantage(value, condition, 1.0)[wide], reinforce.advantage(value, condition)[wide])
+    torch.testing.assert_close(
+        reinforce.advantage(value, condition, 1.0)[wide], reinforce.advantage(value, condition)[wide]
+    )
 
 
 @pytest.mark.parametrize("floor", [None, 0.0, 1.0])
@@ -144,7 +148,9 @@ def test_reduced_energy_by_hand():
     torch.testing.assert_close(got, torch.tensor([(-8 - 1.2 - 2.0) / 2, (8 - 1.0) / 2]).double())
 
 
-@pytest.mark.parametrize("make", [arm, lambda: CausalModel(H, RANGES, width=8, depth=1, heads=2)], ids=["arm", "causal"])
+@pytest.mark.parametrize(
+    "make", [arm, lambda: CausalModel(H, RANGES, width=8, depth=1, heads=2)], ids=["arm", "causal"]
+)
 def test_a_draw_is_what_it_says(make):
     net, condition = make(), torch.arange(2).repeat_interleave(8)
     order = torch.stack([torch.randperm(4, generator=generator(k)) for k in range(16)])
@@ -159,14 +165,22 @@ def test_a_draw_is_what_it_says(make):
 # ---------------------------------------------------------------------- in parts
 def test_a_batch_in_parts_has_the_same_gradient():
     """Advantages belong to the whole batch: they are made before it is cut, through the middle of conditions too."""
+
     def gradient(accumulate):
-        c = load_config({
-            "system": {"hamiltonian": "ising", "repeats": [2, 2, 1]},
-            "conditions": {"T": [4.0, 7.0], "mu": [-1.0, 1.0], "n_T": 2, "n_mu": 2},
-            "model": {"kind": "arm", "network": "mlp", "width": 8, "depth": 2},
-            "training": {"objective": "reinforce", "batch": 20, "accumulate": accumulate, "clip": 1e9,
-                         "orders": {"random": 1.0}},
-        })
+        c = load_config(
+            {
+                "system": {"hamiltonian": "ising", "repeats": [2, 2, 1]},
+                "conditions": {"T": [4.0, 7.0], "mu": [-1.0, 1.0], "n_T": 2, "n_mu": 2},
+                "model": {"kind": "arm", "network": "mlp", "width": 8, "depth": 2},
+                "training": {
+                    "objective": "reinforce",
+                    "batch": 20,
+                    "accumulate": accumulate,
+                    "clip": 1e9,
+                    "orders": {"random": 1.0},
+                },
+            }
+        )
         trainer = Trainer(c, new_model(c, H), Reinforce(c, H))
         loss = trainer.advance()
         return loss, flat(trainer.model)
