@@ -13,6 +13,7 @@ ROOT = Path(alloygen.__file__).parent
 # From the ground up; a name covers the module or the whole subpackage. Data is what ships, read by the Hamiltonians.
 ROOMS = [
     "errors",
+    "arguments",
     "units",
     "progress",
     "interrupt",

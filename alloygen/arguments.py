@@ -1,0 +1,72 @@
+"""Checks of what callers pass, each told once: expected, got, remedy. Used before any work is done.
+
+The rule of seeds, the same for every public function: ``seed=0`` unless another is given, so that the same call gives the same
+result; a whole number from 0 to 2**63 - 1; ``seed=None`` takes a fresh one from the operating system, which the result records, so
+that any run can be repeated.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+from numbers import Integral, Real
+
+from alloygen.errors import AlloygenError
+
+LARGEST_SEED = 2**63 - 1
+
+
+def whole_number(value: object, name: str, least: int = 1, most: int | None = None) -> int:
+    """``value`` as an int: a whole number (an int, a numpy integer, a float such as 1e3) of at least ``least``.
+
+    Raises AlloygenError for anything else: None, nan, infinities, fractions, booleans, text.
+
+    Examples
+    --------
+    >>> whole_number(1e3, "n")
+    1000
+    >>> whole_number(1.5, "n")
+    Traceback (most recent call last):
+    alloygen.errors.AlloygenError: expected n as a whole number of at least 1, got 1.5
+    """
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    exact = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
+    if isinstance(value, bool) or not exact or value < least or (most is not None and value > most):
+        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise AlloygenError(f"expected {name} as a whole number {limits}, got {value!r}")
+    return int(value)
+
+
+def positive(value: object, name: str, unit: str = "") -> float:
+    """``value`` as a finite float above 0.
+
+    Examples
+    --------
+    >>> positive(6, "spacing", "nats")
+    6.0
+    """
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < float("inf"):
+        raise AlloygenError(f"expected {name} as a finite number above 0{' ' + unit if unit else ''}, got {value!r}")
+    return float(value)
+
+
+def one_of(value: object, name: str, allowed: Collection) -> None:
+    """Refuse a value that is not among those allowed, which the message lists."""
+    if not any(value is a or (type(value) is type(a) and value == a) for a in allowed):
+        raise AlloygenError(f"expected {name} as one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def seed_from(seed: object) -> int:
+    """The seed of a run as an int from 0 to 2**63 - 1; a fresh one for None.
+
+    Examples
+    --------
+    >>> seed_from(7), 0 <= seed_from(None) < 2**63
+    (7, True)
+    """
+    if seed is None:
+        return secrets.randbelow(2**31)
+    return whole_number(seed, "seed", 0, LARGEST_SEED)
