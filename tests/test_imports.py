@@ -12,6 +12,7 @@ import alloygen
 ROOT = Path(alloygen.__file__).parent
 # From the ground up; a name covers the module or the whole subpackage. Data is what ships, read by the Hamiltonians.
 ROOMS = [
+    "types",
     "errors",
     "arguments",
     "units",

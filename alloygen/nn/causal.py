@@ -8,6 +8,8 @@ t depends on earlier decisions, on the order, and on nothing else, and a key-val
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -20,7 +22,14 @@ from alloygen.nn.rope import rotate, rotations
 class Block(nn.Module):
     """Pre-norm attention and feed-forward block, each norm scaled and shifted by the condition."""
 
-    def __init__(self, width: int, heads: int, expand: int, causal: bool = True, activation=F.silu):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        expand: int,
+        causal: bool = True,
+        activation: Callable[[torch.Tensor], torch.Tensor] = F.silu,
+    ):
         super().__init__()
         self.heads, self.causal, self.activation = heads, causal, activation
         self.qkv = nn.Linear(width, 3 * width)
@@ -34,7 +43,14 @@ class Block(nn.Module):
         nn.init.normal_(self.out.weight, std=0.5 * width**-0.5)
         nn.init.normal_(self.down.weight, std=0.5 * (expand * width) ** -0.5)
 
-    def forward(self, x, condition, q_angle, k_angle, cache=None):
+    def forward(
+        self,
+        x: torch.Tensor,
+        condition: torch.Tensor,
+        q_angle: tuple[torch.Tensor, torch.Tensor],
+        k_angle: tuple[torch.Tensor, torch.Tensor],
+        cache: tuple[torch.Tensor, torch.Tensor, int] | None = None,
+    ) -> torch.Tensor:
         """x (B, T, width); ``cache`` (keys, values, step) is written from ``step`` on and read up to it when sampling: one
         token, or the first T at once."""
         b, t, w = x.shape
@@ -67,6 +83,10 @@ class CausalTransformer(nn.Module):
     ranges : trained ranges of T and mu, see ConditionEmbedding
     """
 
+    cos: torch.Tensor
+    sin: torch.Tensor
+    sublattice: torch.Tensor
+
     def __init__(
         self,
         lattice: Lattice,
@@ -97,10 +117,18 @@ class CausalTransformer(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def embed_condition(self, T, mu):
+    def embed_condition(self, T: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
         return self.condition(T, mu)
 
-    def forward(self, previous_site, previous_species, site, features, condition, cache=None):
+    def forward(
+        self,
+        previous_site: torch.Tensor,
+        previous_species: torch.Tensor,
+        site: torch.Tensor,
+        features: torch.Tensor,
+        condition: torch.Tensor,
+        cache: tuple[list[tuple[torch.Tensor, torch.Tensor]], int] | None = None,
+    ) -> torch.Tensor:
         """All arguments but ``condition`` (B, width) are per step, (B, T[, n]).
 
         previous_site is -1 where nothing has been decided yet. ``cache`` comes from ``new_cache`` plus the step.
@@ -112,10 +140,10 @@ class CausalTransformer(nn.Module):
         own = torch.where(start, site, previous_site)
         q_angle = (self.cos[site], self.sin[site])
         half = self.heads // 2
-        k_angle = tuple(torch.cat([t[own][:, :, :half], t[site][:, :, half:]], dim=2) for t in (self.cos, self.sin))
+        cos, sin = (torch.cat([t[own][:, :, :half], t[site][:, :, half:]], dim=2) for t in (self.cos, self.sin))
         for i, block in enumerate(self.blocks):
             layer = None if cache is None else (*cache[0][i], cache[1])
-            x = block(x, condition, q_angle, k_angle, layer)
+            x = block(x, condition, q_angle, (cos, sin), layer)
         return self.head(self.norm(x))
 
     def new_cache(self, batch: int, steps: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -14,6 +14,10 @@ class ScaledCondition(nn.Module):
     ranges : {"T": (low, high), "mu": [(low, high) per independent element]}
     """
 
+    center: torch.Tensor
+    spread: torch.Tensor
+    mu_beta: torch.Tensor
+
     def __init__(self, ranges: dict):
         super().__init__()
         low, high = ranges["T"]

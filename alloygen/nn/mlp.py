@@ -29,7 +29,9 @@ class ResidualMLP(nn.Module):
         self.site_head = Readout(width, lattice.n_sites * outputs) if outputs else None
         self.marginal_head = Readout(width, 1) if marginal else None
 
-    def forward(self, state, T, mu):
+    def forward(
+        self, state: torch.Tensor, T: torch.Tensor, mu: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         onehot = F.one_hot(state, self.states).flatten(1).float()
         h = F.gelu(self.first(torch.cat([onehot, self.condition(T, mu)], dim=1)))
         for layer in self.hidden:

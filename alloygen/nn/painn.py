@@ -32,12 +32,21 @@ class Message(MessagePassing):
         self.phi = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 3 * width))
         self.filter = nn.Linear(radial, 3 * width)
 
-    def forward(self, x, edge_index, basis, envelope, direction):
+    def forward(
+        self,
+        x: torch.Tensor,
+        edge_index: torch.Tensor,
+        basis: torch.Tensor,
+        envelope: torch.Tensor,
+        direction: torch.Tensor,
+    ) -> torch.Tensor:
         weights = self.filter(basis) * envelope
         gates = self.phi(x[:, :, 0])
         return x + self.propagate(edge_index, x=x, gates=gates, weights=weights, direction=direction)
 
-    def message(self, x_j, gates_j, weights, direction):
+    def message(
+        self, x_j: torch.Tensor, gates_j: torch.Tensor, weights: torch.Tensor, direction: torch.Tensor
+    ) -> torch.Tensor:
         scalar, along, new = (gates_j * weights).chunk(3, dim=-1)
         vectors = x_j[:, :, 1:] * along[:, :, None] + direction[..., None] * new[:, :, None]
         return torch.cat([scalar[:, :, None], vectors], dim=2)
@@ -51,7 +60,7 @@ class Update(nn.Module):
         self.uv = nn.Linear(width, 2 * width, bias=False)
         self.psi = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 3 * width))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         u, v = self.uv(x[:, :, 1:]).chunk(2, dim=-1)
         length = (v.square().sum(2) + 1e-8).sqrt()
         d, e, f = self.psi(torch.cat([x[:, :, 0], length], dim=-1)).chunk(3, dim=-1)
@@ -67,6 +76,12 @@ class PaiNN(nn.Module):
         u = (r - offset) / (cutoff - offset)
     radial : number of radial functions
     """
+
+    edge_index: torch.Tensor
+    basis: torch.Tensor
+    envelope: torch.Tensor
+    direction: torch.Tensor
+    sublattice: torch.Tensor
 
     def __init__(
         self, lattice: Lattice, ranges: dict, outputs: int, marginal: bool, *,
@@ -88,7 +103,9 @@ class PaiNN(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.Linear(width, width), nn.SiLU(), Readout(width, outputs + marginal))
 
-    def forward(self, state, T, mu):
+    def forward(
+        self, state: torch.Tensor, T: torch.Tensor, mu: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         scalar = self.atom(self.sublattice * self.states + state) + self.condition(T, mu)[:, None]
         x = torch.cat([scalar[:, :, None], scalar.new_zeros(*scalar.shape[:2], 3, scalar.shape[2])], dim=2)
         for message, update in zip(self.messages, self.updates, strict=True):
@@ -97,7 +114,9 @@ class PaiNN(nn.Module):
         return (out[..., : self.outputs] if self.outputs else None), (out[..., -1].sum(1) if self.marginal else None)
 
 
-def lattice_edges(lattice: Lattice, cutoff: float, offset: float, radial: int):
+def lattice_edges(
+    lattice: Lattice, cutoff: float, offset: float, radial: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """(edge_index (2, E), radial basis (E, radial), cutoff function (E, 1), unit vectors (E, 3)) of the lattice graph.
 
     Raises LatticeMismatch where no sites lie within the cutoff, or where the offset does not leave room below it.

@@ -13,10 +13,10 @@ class Readout(nn.Linear):
     Log-marginals of a whole configuration are tens of nats, of which bfloat16 would keep two digits.
     """
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return F.linear(x.float(), self.weight, self.bias)

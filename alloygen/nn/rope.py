@@ -8,16 +8,17 @@ supercell fractions f, which makes the embedding exactly periodic and the networ
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from alloygen.lattice import Lattice
+from alloygen.lattice import Lattice, Primitive
 
 
 def wave_vectors(lattice: Lattice) -> np.ndarray:
     """Integer vectors m (n, 3) of the distinct nonzero wave vectors of the supercell, one of each +-k, longest waves first."""
-    dual = Lattice(type(lattice.primitive)(np.eye(3), [[0, 0, 0]], [("x",)]), lattice.matrix.T)
+    dual = Lattice(Primitive(np.eye(3), np.zeros((1, 3)), (("x",),)), lattice.matrix.T)
     reciprocal = np.linalg.inv(lattice.cell).T
     shifts = np.array(list(itertools.product((-1, 0, 1), repeat=3))) @ lattice.matrix.T
     chosen = {}
@@ -47,7 +48,9 @@ def axis_wave_vectors(lattice: Lattice) -> np.ndarray:
     return np.array([n * np.eye(3, dtype=np.int64)[a] for n, a in sorted(rows)], dtype=np.int64).reshape(-1, 3)
 
 
-def rotations(lattice: Lattice, heads: int, width: int, waves=wave_vectors) -> tuple[torch.Tensor, torch.Tensor]:
+def rotations(
+    lattice: Lattice, heads: int, width: int, waves: Callable[[Lattice], np.ndarray] = wave_vectors
+) -> tuple[torch.Tensor, torch.Tensor]:
     """cos and sin (N, heads, width // 2) of the angles of each site; wave vectors are dealt to heads in turn."""
     m = waves(lattice)
     pairs = width // 2

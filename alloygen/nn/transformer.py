@@ -21,6 +21,10 @@ class LatticeTransformer(nn.Module):
     and mu are added to the embedding of each site and scale each norm. The marginal is a sum over sites.
     """
 
+    cos: torch.Tensor
+    sin: torch.Tensor
+    sublattice: torch.Tensor
+
     def __init__(
         self,
         lattice: Lattice,
@@ -48,7 +52,9 @@ class LatticeTransformer(nn.Module):
             nn.Linear(width, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), Readout(width, outputs + marginal)
         )
 
-    def forward(self, state, T, mu):
+    def forward(
+        self, state: torch.Tensor, T: torch.Tensor, mu: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         condition = self.condition(T, mu)
         x = self.token(self.sublattice * self.states + state) + condition[:, None]
         angle = (self.cos, self.sin)

@@ -1,0 +1,20 @@
+"""Names of types that many signatures share, so that a signature stays short."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+__all__ = ["ArrayLike", "Inefficiency", "Mu", "PathLike", "Temperatures"]
+
+PathLike: TypeAlias = str | os.PathLike[str]
+# One chemical potential: by element, or a bare number for a binary; see ``conditions.chemical_potentials``.
+Mu: TypeAlias = float | Mapping[str, float]
+# One temperature or several.
+Temperatures: TypeAlias = float | Sequence[float] | np.ndarray
+# A statistical inefficiency, or a function that finds it for a series (n,).
+Inefficiency: TypeAlias = float | Callable[[np.ndarray], float]
