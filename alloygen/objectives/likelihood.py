@@ -11,12 +11,19 @@ between translates of an ordered phase.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.models.base import Model
+from alloygen.models.causal import CausalModel, Stage
+from alloygen.models.masked import MaskedLaw
 
 
-def heat_bath(hamiltonian: Hamiltonian, occ, T, mu, sites=None) -> torch.Tensor:
+def heat_bath(
+    hamiltonian: Hamiltonian, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, sites: torch.Tensor | None = None
+) -> torch.Tensor:
     """Exact conditionals (B, N, S) of every site, or of ``sites`` (B, Q), given all others: softmax(-beta (site_energies - mu))."""
     beta = 1.0 / (hamiltonian.kB * T.double())
     cost = hamiltonian.site_energies(occ, sites) - hamiltonian.site_mu(mu.double(), sites)
@@ -25,7 +32,7 @@ def heat_bath(hamiltonian: Hamiltonian, occ, T, mu, sites=None) -> torch.Tensor:
     return torch.softmax((-beta[:, None, None] * cost).masked_fill(~allowed, -torch.inf), dim=2)
 
 
-def symmetrised(labels, occ, order, moves) -> torch.Tensor:
+def symmetrised(labels: torch.Tensor, occ: torch.Tensor, order: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
     """Labels by step (B, N, S), each averaged over the symmetry images that agree with occ on the steps before it.
 
     labels : (B, N, S) by site; occ, order : (B, N); moves : (G, N) site permutations of a group, with the identity
@@ -42,7 +49,17 @@ def symmetrised(labels, occ, order, moves) -> torch.Tensor:
     return (rows.view(b, -1, n, labels.shape[2]) * before[..., None]).sum(1)
 
 
-def likelihood(model, occ, T, mu, order, labels=None, given=None, known=None, stage=None):
+def likelihood(
+    model: Model,
+    occ: torch.Tensor,
+    T: torch.Tensor,
+    mu: torch.Tensor,
+    order: torch.Tensor,
+    labels: torch.Tensor | None = None,
+    given: torch.Tensor | None = None,
+    known: torch.Tensor | None = None,
+    stage: Stage | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(loss (B,) in nats, log_prob (B,)) of occupations (B, N) along orders (B, N).
 
     labels : (B, N, S) soft targets by step; None takes the species drawn
@@ -52,7 +69,7 @@ def likelihood(model, occ, T, mu, order, labels=None, given=None, known=None, st
     logp = (
         model.log_conditionals(occ, T, mu, order)
         if stage is None
-        else model.log_conditionals(occ, T, mu, order, known, stage)
+        else cast(CausalModel, model).log_conditionals(occ, T, mu, order, known, stage)
     )
     hard = torch.gather(logp, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
     if labels is None:
@@ -64,7 +81,7 @@ def likelihood(model, occ, T, mu, order, labels=None, given=None, known=None, st
     return steps.sum(1), hard.detach().sum(1)
 
 
-def random_depth(order, generator, given=None) -> torch.Tensor:
+def random_depth(order: torch.Tensor, generator: torch.Generator, given: torch.Tensor | None = None) -> torch.Tensor:
     """A step (B,) of each order to stop at, uniform over those that are not given (given sites come first)."""
     b, n = order.shape
     first = torch.zeros(b, dtype=torch.long) if given is None else given.sum(1).cpu()
@@ -72,7 +89,16 @@ def random_depth(order, generator, given=None) -> torch.Tensor:
     return (first + (u * (n - first)).long()).clamp_max(n - 1).to(order.device)
 
 
-def masked_likelihood(model, occ, T, mu, order, depth, labels=None, given=None) -> torch.Tensor:
+def masked_likelihood(
+    model: MaskedLaw,
+    occ: torch.Tensor,
+    T: torch.Tensor,
+    mu: torch.Tensor,
+    order: torch.Tensor,
+    depth: torch.Tensor,
+    labels: torch.Tensor | None = None,
+    given: torch.Tensor | None = None,
+) -> torch.Tensor:
     """The same loss (B,) for a masked network, from one pass with the first ``depth`` (B,) sites of the order decided.
 
         1/2 N l_d + 1/2 N / (N - d) sum_{t >= d} l_t,    l_t = -sum_a h_t(a) log p(x_s(t) = a | x_s(<d))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
+from alloygen.models.masked import MarginalizationModel
 from alloygen.objectives.reinforce import advantage
 
 
@@ -33,7 +34,17 @@ class Erased:
     value: torch.Tensor  # log p_theta + beta H
 
 
-def draw(model, occ, T, mu, order, condition, generator, sites: int, floor: float | None = 0.0) -> Erased:
+def draw(
+    model: MarginalizationModel,
+    occ: torch.Tensor,
+    T: torch.Tensor,
+    mu: torch.Tensor,
+    order: torch.Tensor,
+    condition: torch.Tensor,
+    generator: torch.Generator,
+    sites: int,
+    floor: float | None = 0.0,
+) -> Erased:
     """Redraw ``sites`` random sites of each row of ``occ`` (B, N), and weigh what came by its marginal."""
     b, n = occ.shape
     random = lambda: torch.rand(b, n, generator=generator, device=generator.device).to(occ.device)  # noqa: E731
@@ -49,7 +60,14 @@ def draw(model, occ, T, mu, order, condition, generator, sites: int, floor: floa
     return Erased(occ, T, mu, order, depth, advantage(value, condition, floor), share, value)
 
 
-def consistency(model, occ, T, mu, order, depth) -> torch.Tensor:
+def consistency(
+    model: MarginalizationModel,
+    occ: torch.Tensor,
+    T: torch.Tensor,
+    mu: torch.Tensor,
+    order: torch.Tensor,
+    depth: torch.Tensor,
+) -> torch.Tensor:
     """C(x, s, d) (B,) in squared nats; ``depth`` (B,) sites are decided before. 0 for marginals of one law.
 
     The model gives ``conditionals`` and ``log_marginal``; for the exact law C vanishes for every x, s and d.
@@ -63,7 +81,17 @@ def consistency(model, occ, T, mu, order, depth) -> torch.Tensor:
     return (smaller + chosen - model.log_marginal(occ, T, mu, after)) ** 2
 
 
-def marginal(model, occ, T, mu, order, depth, advantage, anchor, weight: float) -> torch.Tensor:
+def marginal(
+    model: MarginalizationModel,
+    occ: torch.Tensor,
+    T: torch.Tensor,
+    mu: torch.Tensor,
+    order: torch.Tensor,
+    depth: torch.Tensor,
+    advantage: torch.Tensor,
+    anchor: torch.Tensor,
+    weight: float,
+) -> torch.Tensor:
     """The MAM loss (B,) of each row: A log p_theta(x) + weight [C(x, s, d) + (log p_theta(nothing))^2 / N].
 
     ``weight`` is lambda; gradients pass through all three terms of C. ``anchor`` (B,) says how often a row's empty

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
+from alloygen.models.base import Model
+
 
 def advantage(value: torch.Tensor, condition: torch.Tensor, floor: float | None = 0.0) -> torch.Tensor:
     """``value`` (B,) centred within each condition and divided by the larger of its standard deviation there and ``floor``.
@@ -50,13 +52,23 @@ class Draws:
     value: torch.Tensor  # log q + beta H
 
 
-def draw(model, T, mu, order, condition, generator, floor: float | None = 0.0) -> Draws:
+def draw(
+    model: Model,
+    T: torch.Tensor,
+    mu: torch.Tensor,
+    order: torch.Tensor,
+    condition: torch.Tensor,
+    generator: torch.Generator,
+    floor: float | None = 0.0,
+) -> Draws:
     """One batch x ~ q along ``order`` with the advantages of its conditions."""
     occ, log_prob = model.sample(T, mu, order, generator)
     value = log_prob + model.hamiltonian.reduced_energy(occ, T, mu)
     return Draws(occ, T, mu, order, advantage(value, condition, floor), value)
 
 
-def reinforce(model, occ, T, mu, order, advantage) -> torch.Tensor:
+def reinforce(
+    model: Model, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, order: torch.Tensor, advantage: torch.Tensor
+) -> torch.Tensor:
     """Surrogate (B,) whose mean has the REINFORCE gradient, through all N steps of the chain: A log q(x)."""
     return advantage * model.log_prob(occ, T, mu, order)
