@@ -16,6 +16,7 @@ import torch
 
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.types import ArrayLike
 
 LIMIT = 2**22
 _CHUNK = 2**16
@@ -124,7 +125,7 @@ class Enumeration:
         """Row numbers (B,) of occupations (B, N)."""
         return (self.hamiltonian.check(occ) * _strides(self.hamiltonian)).sum(1)
 
-    def at(self, T: float, mu=None) -> ExactState:
+    def at(self, T: float, mu: ArrayLike | None = None) -> ExactState:
         """Exact averages at temperature ``T`` and chemical potentials ``mu`` (n_elements,), zero if not given.
 
         Raises :class:`BadCondition` for T <= 0 or a ``mu`` of the wrong length.
