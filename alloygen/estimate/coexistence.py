@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alloygen.types import ArrayLike
+
 
 class Region(NamedTuple):
     """A two-phase region between rows a < b of the composition axis; slope = dF/dn of the tangent."""
@@ -21,7 +23,7 @@ class Region(NamedTuple):
     slope: float
 
 
-def lower_vertices(free_energy) -> np.ndarray:
+def lower_vertices(free_energy: ArrayLike) -> np.ndarray:
     """Rows of the lower convex hull of F against its row number; nan are skipped (Andrew's monotone chain).
 
     Examples
@@ -41,7 +43,7 @@ def lower_vertices(free_energy) -> np.ndarray:
     return np.array(kept, dtype=int)
 
 
-def regions(free_energy, min_width: int, vertices=None) -> list[Region]:
+def regions(free_energy: ArrayLike, min_width: int, vertices: np.ndarray | None = None) -> list[Region]:
     """The hull's edges of at least ``min_width`` rows, by rising composition; ``vertices`` of :func:`lower_vertices`, if at hand.
 
     Examples
@@ -54,7 +56,7 @@ def regions(free_energy, min_width: int, vertices=None) -> list[Region]:
     return [_edge(f, int(a), int(b)) for a, b in itertools.pairwise(v) if b - a >= min_width]
 
 
-def tangent_at(free_energy, middle: float, vertices=None) -> Region:
+def tangent_at(free_energy: ArrayLike, middle: float, vertices: np.ndarray | None = None) -> Region:
     """The hull's edge above a composition, a row number and not necessarily a whole one, however narrow."""
     f = np.asarray(free_energy, dtype=float)
     v = lower_vertices(f) if vertices is None else vertices

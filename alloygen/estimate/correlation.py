@@ -8,14 +8,13 @@ periodic Manhattan distance. Which pairs belong together is an array of labels, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from alloygen.errors import AlloygenError
 from alloygen.estimate import thermo
 from alloygen.estimate.result import Estimate
 from alloygen.lattice import Lattice
+from alloygen.types import ArrayLike, Inefficiency
 
 
 def manhattan_labels(lattice: Lattice) -> np.ndarray:
@@ -60,7 +59,7 @@ def shell_labels(lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
     return labels.reshape(length.shape), distances
 
 
-def pair_products(values, labels) -> np.ndarray:
+def pair_products(values: ArrayLike, labels: ArrayLike) -> np.ndarray:
     """Mean of s_i s_j over the pairs of each label, for every sample: (n, K), K = largest label + 1.
 
     Parameters
@@ -86,7 +85,13 @@ def pair_products(values, labels) -> np.ndarray:
     return np.column_stack([((values @ (labels == k)) * values).sum(1) / c for k, c in enumerate(counts)])
 
 
-def connected(values, labels, log_w=None, inefficiency: float | Callable = 1.0, quantum: float = 0.0) -> list[Estimate]:
+def connected(
+    values: ArrayLike,
+    labels: ArrayLike,
+    log_w: ArrayLike | None = None,
+    inefficiency: Inefficiency = 1.0,
+    quantum: float = 0.0,
+) -> list[Estimate]:
     """Connected two-point function C of every label, in the squared unit of ``values``.
 
         C_k = <p_k> - <m>^2,    p_k = mean of s_i s_j over the pairs of label k,    m = mean of s over the sites

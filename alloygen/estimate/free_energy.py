@@ -7,9 +7,10 @@ import numpy as np
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import as_log_weights, log_mean_exp, ness, warn_if_low
+from alloygen.types import ArrayLike
 
 
-def free_energy(log_w, kT: float, n_sites: int) -> Estimate:
+def free_energy(log_w: ArrayLike, kT: float, n_sites: int) -> Estimate:
     """Semigrand free energy per site from log-weights of independent samples x ~ q.
 
         Phi = -(kT / N) log Zhat,   Zhat = 1/n sum_i w_i,   w = exp(-beta [E - mu.N]) / q

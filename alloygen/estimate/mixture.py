@@ -8,6 +8,7 @@ The inner half of :mod:`alloygen.estimate.mbar`, which has the references and wh
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import linalg, sparse
@@ -36,7 +37,13 @@ class Mixture:
     (K, K) for errors.
     """
 
-    def __init__(self, slope, series, g, bias=None):
+    def __init__(
+        self,
+        slope: np.ndarray,
+        series: Sequence[np.ndarray],
+        g: np.ndarray,
+        bias: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    ):
         self.slope, self.bias = slope, bias
         lengths = [len(s) for s in series]
         self.n, self.share = np.array(lengths) / g, np.repeat(1.0 / g, lengths)
@@ -58,11 +65,11 @@ class Mixture:
             u += self.bias(self.x[rows, 0], self.x[rows, 1:])
         return u
 
-    def blocks(self, stride: int = 1):
+    def blocks(self, stride: int = 1) -> list[slice]:
         step = max(1, CHUNK // len(self.n)) * stride
         return [slice(a, a + step, stride) for a in range(0, len(self.x), step)]
 
-    def origin(self, rows, f=None) -> tuple[np.ndarray, np.ndarray]:
+    def origin(self, rows: slice, f: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """p (m, K), the chance that a row came from each state, and log d (m,)."""
         p = self._u(rows)
         f = self.f if f is None else f
@@ -174,14 +181,14 @@ class Mixture:
             raise AlloygenError(text)
         warnings.warn(f"{text}; free energies across are unreliable", LowSampleSize, stacklevel=user_level())
 
-    def project(self, left) -> np.ndarray:
+    def project(self, left: np.ndarray | sparse.sparray) -> np.ndarray:
         """sum_n z_n V_n (C, K) for rows z of ``left`` (C, M), dense or sparse."""
         out = np.zeros((left.shape[0], len(self.n)))
         for part in self.blocks():
             out += left[:, part] @ self.origin(part)[0]
         return out / np.sqrt(self.n)
 
-    def lift(self, q) -> np.ndarray:
+    def lift(self, q: np.ndarray) -> np.ndarray:
         """sum_k V_nk q_k (M, C) for rows q of (C, K)."""
         q = q / np.sqrt(self.n)
         return np.concatenate([self.origin(part)[0] @ q.T for part in self.blocks()])

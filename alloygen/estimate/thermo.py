@@ -8,16 +8,15 @@ the square root of a statistical inefficiency where the samples are correlated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean_exp, normalized_weights, warn_if_low
+from alloygen.types import ArrayLike, Inefficiency
 
 
-def _prepare(values, log_w, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _prepare(values: ArrayLike, log_w: ArrayLike | None, what: str) -> tuple[np.ndarray, np.ndarray]:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) == 0:
         raise AlloygenError(f"expected values of shape (n,) with n >= 1, got shape {values.shape}")
@@ -42,11 +41,13 @@ def _unseen(values: np.ndarray, quantum: float, inefficiency: float) -> float:
     return (3.0 if still else 1.0) * quantum * inefficiency / len(values)
 
 
-def _memory(inefficiency: float | Callable, influence: np.ndarray) -> float:
+def _memory(inefficiency: Inefficiency, influence: np.ndarray) -> float:
     return float(inefficiency(influence)) if callable(inefficiency) else float(inefficiency)
 
 
-def mean(values, log_w=None, inefficiency: float | Callable = 1.0, quantum: float = 0.0) -> Estimate:
+def mean(
+    values: ArrayLike, log_w: ArrayLike | None = None, inefficiency: Inefficiency = 1.0, quantum: float = 0.0
+) -> Estimate:
     """Average of ``values`` (n,) over the target law, with its standard error, in the unit of ``values``.
 
         f = sum_i W_i f_i,    stderr^2 = g n/(n-1) sum_i W_i^2 (f_i - f)^2 + (quantum g / n)^2
@@ -74,7 +75,7 @@ def mean(values, log_w=None, inefficiency: float | Callable = 1.0, quantum: floa
     return Estimate(centre, error, "" if len(w) > 1 else "one sample")
 
 
-def fluctuation(values, scale: float = 1.0, log_w=None, inefficiency: float | Callable = 1.0, quantum: float = 0.0,
+def fluctuation(values: ArrayLike, scale: float = 1.0, log_w: ArrayLike | None=None, inefficiency: Inefficiency = 1.0, quantum: float = 0.0,
                 what: str = "The fluctuation") -> Estimate:  # fmt: skip
     """A variance over the target law, scale (<f^2> - <f>^2), in ``scale`` times the squared unit of ``values`` (n,).
 
@@ -102,7 +103,13 @@ def fluctuation(values, scale: float = 1.0, log_w=None, inefficiency: float | Ca
 
 
 def heat_capacity(
-    energy, kT: float, kB: float, n_sites: int, log_w=None, inefficiency: float | Callable = 1.0, quantum: float = 0.0
+    energy: ArrayLike,
+    kT: float,
+    kB: float,
+    n_sites: int,
+    log_w: ArrayLike | None = None,
+    inefficiency: Inefficiency = 1.0,
+    quantum: float = 0.0,
 ) -> Estimate:
     """Energy fluctuation per site, (<E^2> - <E>^2) / (kB T^2 N), in energy per temperature and site.
 
@@ -123,7 +130,9 @@ def heat_capacity(
     return fluctuation(energy, kB / kT**2 / n_sites, log_w, inefficiency, quantum, "The heat capacity")
 
 
-def susceptibility(counts, kT: float, n_sites: int, log_w=None, inefficiency: float | Callable = 1.0) -> Estimate:
+def susceptibility(
+    counts: ArrayLike, kT: float, n_sites: int, log_w: ArrayLike | None = None, inefficiency: Inefficiency = 1.0
+) -> Estimate:
     """Fluctuation of a number of atoms per site, (<N_a^2> - <N_a>^2) / (kB T N), per energy.
 
     In the semigrand ensemble it is d x_a / d mu_a at fixed T and other mu, x_a = <N_a> / N, by differentiation of
@@ -146,7 +155,7 @@ def susceptibility(counts, kT: float, n_sites: int, log_w=None, inefficiency: fl
     return fluctuation(counts, 1.0 / kT / n_sites, log_w, inefficiency, quantum=1.0, what="The susceptibility")
 
 
-def entropy(u, log_w, kT: float, kB: float, n_sites: int, quantum: float = 0.0) -> Estimate:
+def entropy(u: ArrayLike, log_w: ArrayLike, kT: float, kB: float, n_sites: int, quantum: float = 0.0) -> Estimate:
     """Entropy per site from the log-weights of independent samples x ~ q, in energy per temperature.
 
         S = (<u> - Phi N) / (T N) = kB/N ( <u>/kT + log Zhat ),    u = E - mu.N,    Zhat = mean of w
@@ -186,7 +195,9 @@ def entropy(u, log_w, kT: float, kB: float, n_sites: int, quantum: float = 0.0) 
     return Estimate(value, np.sqrt(n / (n - 1) * (psi**2).sum() + (scale / n) ** 2 + (scale * unseen) ** 2))
 
 
-def histogram(values, bins, log_w=None) -> tuple[np.ndarray, np.ndarray]:
+def histogram(
+    values: ArrayLike, bins: int | ArrayLike, log_w: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Share of the samples in each bin: ``(probabilities (k,), edges (k+1,))``, the probabilities summing to one.
 
     ``bins`` is a number of bins or the edges; edges must cover all values, so that histograms over the same edges
@@ -207,7 +218,9 @@ def histogram(values, bins, log_w=None) -> tuple[np.ndarray, np.ndarray]:
     return share / share.sum(), edges
 
 
-def histogram_with_errors(values, bins, log_w=None, inefficiency: float | Callable = 1.0):
+def histogram_with_errors(
+    values: ArrayLike, bins: int | ArrayLike, log_w: ArrayLike | None = None, inefficiency: Inefficiency = 1.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Share of the target law in each bin, with errors: ``(edges (k+1,), probabilities (k,), stderr (k,))``.
 
         p_b = sum_(i in b) W_i,    stderr_b^2 = g_b n/(n-1) sum_i W_i^2 (1_b(i) - p_b)^2 + (c g_b sum_i W_i^2)^2
@@ -240,7 +253,7 @@ def histogram_with_errors(values, bins, log_w=None, inefficiency: float | Callab
     return edges, share, np.sqrt(g * variance + (steps * g * total) ** 2)
 
 
-def js_divergence(hist_p, hist_q) -> float:
+def js_divergence(hist_p: ArrayLike, hist_q: ArrayLike) -> float:
     """Jensen-Shannon divergence of two histograms over the same bins, in nats: 0 if equal, log 2 = 0.693 if disjoint.
 
         JS = 1/2 KL(p || m) + 1/2 KL(q || m),   m = (p + q) / 2      (Lin, IEEE Trans. Inf. Theory 37, 145 (1991))

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import sys
 import warnings
+from types import FrameType
 
 import numpy as np
 
 from alloygen.errors import AlloygenError, LowSampleSize
 from alloygen.estimate.result import Estimate
+from alloygen.types import ArrayLike
 
 MIN_ESS = 50.0
 MAX_SHARE = 0.2
 
 
-def as_log_weights(log_w) -> np.ndarray:
+def as_log_weights(log_w: ArrayLike) -> np.ndarray:
     """``log_w`` as float64 (n,), or an :class:`AlloygenError` where no weight can be made of it.
 
     -inf (a weight of zero) is fine as long as one weight is positive; nan and +inf are not.
@@ -43,7 +45,7 @@ def as_log_weights(log_w) -> np.ndarray:
     return log_w
 
 
-def log_mean_exp(log_w) -> float:
+def log_mean_exp(log_w: ArrayLike) -> float:
     """log( 1/n sum_i exp(log_w_i) ), free of overflow; for importance weights, the estimate of log Z.
 
     Examples
@@ -56,7 +58,7 @@ def log_mean_exp(log_w) -> float:
     return float(top + np.log(np.exp(log_w - top).mean()))
 
 
-def normalized_weights(log_w) -> np.ndarray:
+def normalized_weights(log_w: ArrayLike) -> np.ndarray:
     """w_i / sum_j w_j, float64 (n,), summing to one.
 
     Examples
@@ -69,7 +71,7 @@ def normalized_weights(log_w) -> np.ndarray:
     return w / w.sum()
 
 
-def ess(log_w) -> float:
+def ess(log_w: ArrayLike) -> float:
     """Effective sample size (sum w)^2 / sum w^2, between 1 and n.
 
     Examples
@@ -80,7 +82,7 @@ def ess(log_w) -> float:
     return float(1.0 / (normalized_weights(log_w) ** 2).sum())
 
 
-def ness(log_w) -> float:
+def ness(log_w: ArrayLike) -> float:
     """Normalised effective sample size (sum w)^2 / (n sum w^2), in (0, 1]; 1 when q = p.
 
     It is about exp(-2 KL(q||p)) when near 1. Measured on q's own draws it cannot see what q never draws: report
@@ -91,10 +93,11 @@ def ness(log_w) -> float:
     >>> ness([5.0, 5.0, 5.0])
     1.0
     """
+    log_w = as_log_weights(log_w)
     return ess(log_w) / len(log_w)
 
 
-def eubo(log_w_reference, inefficiency: float = 1.0) -> Estimate:
+def eubo(log_w_reference: ArrayLike, inefficiency: float = 1.0) -> Estimate:
     """Evidence upper bound E_p[log w] >= log Z from reference samples x ~ p, in nats (Blessing et al., ICML 2024).
 
         E_p[log w] = log Z + KL(p || q)
@@ -117,7 +120,7 @@ def eubo(log_w_reference, inefficiency: float = 1.0) -> Estimate:
     return Estimate(log_w.mean(), error, "" if n > 1 else "one sample")
 
 
-def forward_ness(log_w_reference, log_z: float | None = None) -> float:
+def forward_ness(log_w_reference: ArrayLike, log_z: float | None = None) -> float:
     """NESS of q estimated on reference samples x ~ p: Z / mean_p(w), in (0, 1].
 
     From NESS = (E_q w)^2 / E_q w^2 with E_q w = Z and E_q w^2 = Z E_p w. Samples in a mode that q misses have a huge w, so
@@ -140,13 +143,14 @@ def forward_ness(log_w_reference, log_z: float | None = None) -> float:
 
 def user_level() -> int:
     """The ``stacklevel`` of a warning that points at the first caller outside this package."""
-    frame, level = sys._getframe(1), 1
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("alloygen", "functools"):
         frame, level = frame.f_back, level + 1
     return level
 
 
-def warn_if_low(log_w, what: str) -> None:
+def warn_if_low(log_w: ArrayLike, what: str) -> None:
     """Warn :class:`~alloygen.errors.LowSampleSize` when ESS < 50 or one weight carries more than 20 % of the sum."""
     w = normalized_weights(log_w)
     size, share = 1.0 / (w**2).sum(), w.max()
