@@ -2,301 +2,234 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 import warnings
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from alloygen import shell
+from alloygen.errors import AlloygenError, BadCondition
+
+METHODS = ("auto", "neural", "mc")
+REFINE = ("smc", "blocks", "mcmc")
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="alloygen", description="Equilibrium configurations and free energies of lattice alloys."
-    )
-    p.add_argument("--version", action="version", version=_version())
-    sub = p.add_subparsers(dest="command", required=True)
+# ---------------------------------------------------------------------- what can be said
+def parser() -> shell.Parser:
+    from alloygen import __version__
 
-    def condition(q):
-        q.add_argument(
-            "structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)"
-        )
-        q.add_argument("-T", type=float, required=True, help="temperature in kelvin")
-        q.add_argument(
-            "--mu", action="append", default=[], metavar="El=eV", help="chemical potential, repeatable: --mu Au=0.02"
-        )
-        q.add_argument("-n", type=int, default=1000, help="number of configurations (default 1000)")
-        q.add_argument("--seed", type=int, default=None, help="same seed, same configurations")
-        q.add_argument("-o", "--output", help="write them here: .extxyz, .db, or a folder of POSCARs")
-        q.add_argument("--hamiltonian", help="'cuau' or the path of an expansion in alloygen's JSON format")
-        q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
-
-    q = sub.add_parser("sample", help="draw independent configurations with a trained model")
-    condition(q)
-    q.add_argument("--model", help="checkpoint, or the name of one that ships")
-    q.add_argument("--method", choices=("auto", "neural", "mc"), default="auto")
-    q.add_argument("--fix", metavar="I=El,...", help="atoms that are held at a species: --fix 0=Au,5=Cu")
-    q.add_argument(
-        "--refine",
-        choices=("smc", "blocks", "mcmc"),
-        help="anneal from a hotter condition, or move the draws afterwards",
-    )
-    q.add_argument("--effort", type=float, default=1.0, help="multiplies the steps of --refine (default 1)")
-    q.add_argument(
-        "--average", type=int, default=1, help="average likelihoods over this many paths: more even weights (default 1)"
-    )
-    _mc_parser(sub)
-    _phase_diagram_parser(sub)
-    q = sub.add_parser("train", help="train a model from a TOML configuration")
-    q.add_argument("config", help="TOML file, or the name of one that ships")
-    q.add_argument("-o", "--output", help="folder of the run (default runs/NAME); an interrupted run goes on")
-    q.add_argument("--restart", action="store_true", help="start anew instead of resuming")
-    q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
-    q = sub.add_parser("evaluate", help="measure a model over a grid of conditions")
-    q.add_argument("model", help="checkpoint, or the name of one that ships")
-    q.add_argument("--grid", help="cuau: 11 T x 9 dmu + dmu = 0.0724; ising: 21 T x 5 h; default: the model's")
-    q.add_argument("-n", type=int, default=2000, help="configurations per condition (default 2000)")
-    q.add_argument(
-        "--reference",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="replica-exchange samples per condition for the forward figures (default 1000, 0 for none)",
-    )
-    q.add_argument("--seed", type=int, default=0)
-    q.add_argument("-o", "--output", help="write the figures as JSON")
-    q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    p = shell.Parser(prog="alloygen", description="Equilibrium configurations and free energies of lattice alloys.")
+    p.add_argument("--version", action="version", version=f"alloygen {__version__}")
+    sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_sample_parser, _mc_parser, _phase_diagram_parser, _train_parser, _evaluate_parser):
+        add(sub)
     return p
 
 
-def _phase_diagram_parser(sub) -> None:
-    q = sub.add_parser("phase-diagram", help="temperature-composition diagram of a binary, with error bars")
-    q.add_argument("structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)")
-    q.add_argument(
-        "-T", nargs="+", default=["200:1200:21"], metavar="K", help="temperatures, or a range: 200:1200:21 (default)"
-    )
-    q.add_argument(
-        "--mu",
-        action="append",
-        default=[],
-        metavar="El[=a:b:n]",
-        help="element whose chemical potential is varied, over the model's range (--mu Au) or a given one (--mu Au=-0.2:0.2:9)",
-    )
-    q.add_argument("-n", type=int, default=250, help="configurations at each condition (default 250)")
-    q.add_argument("--model", help="checkpoint, or the name of one that ships")
-    q.add_argument("--method", choices=("auto", "neural", "mc"), default="auto")
-    q.add_argument("--hamiltonian", help="'cuau' or the path of an expansion in alloygen's JSON format")
-    q.add_argument(
-        "--step", type=float, default=None, help="step in T of the diagram, between the sampled T (default 10 K)"
-    )
-    q.add_argument(
-        "--jobs", type=int, default=1, help="processes that draw side by side (default 1, which uses torch's threads)"
-    )
-    q.add_argument("--checkpoint", help="file of the run; an interrupted run that finds it goes on")
-    q.add_argument("--seed", type=int, default=0, help="same seed, same diagram")
-    q.add_argument(
-        "-o", "--output", default="phase_diagram", help="write OUTPUT.png, .nc and .json (default phase_diagram)"
-    )
+def _command(sub, name: str, run: Callable[..., int], text: str) -> shell.Parser:
+    q = sub.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    q.set_defaults(run=run)
     q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    return q
+
+
+def _alloy(q, n: int, per: str) -> None:
+    """The arguments of every command that samples."""
+    q.add_argument("structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)")
+    q.add_argument("-n", type=shell.whole("-n"), default=n, help=f"configurations{per} (default {n})")
+    q.add_argument("--hamiltonian", help="'cuau', or the path of an expansion in alloygen's JSON format")
+    seed = shell.argument(shell.seed)
+    q.add_argument("--seed", type=seed, default=0, help="same seed, same configurations (default 0)")
+
+
+def _sample_parser(sub) -> None:
+    q = _command(sub, "sample", _sample, "draw configurations at one condition, with a trained model or by Monte Carlo")
+    _alloy(q, 1000, "")
+    q.add_argument("-T", required=True, help="temperature in kelvin")
+    q.add_argument(
+        "--mu", action="append", default=[], metavar="El=eV", help="chemical potential, repeatable: --mu Au=0.02"
+    )
+    q.add_argument("-o", "--output", help="write them here: .extxyz, .db, .json, or a folder of POSCARs")
+    q.add_argument("--model", help="checkpoint, or the name of one that ships")
+    q.add_argument(
+        "--method", choices=METHODS, default="auto", help="auto (default): neural where a model fits, else mc"
+    )
+    q.add_argument("--fix", metavar="I=El,...", help="atoms that are held at a species: --fix 0=Au,5=Cu")
+    q.add_argument(
+        "--refine", choices=REFINE, help="anneal from a hotter condition, or move a model's draws afterwards"
+    )
+    effort = shell.above_zero("--effort")
+    q.add_argument("--effort", type=effort, default=None, help="multiplies the steps of --refine (default 1)")
+    q.add_argument("--average", type=shell.whole("--average"), default=None,
+                   help="average a model's likelihoods over this many paths: more even weights (default 1)")  # fmt: skip
 
 
 def _mc_parser(sub) -> None:
-    q = sub.add_parser("mc", help="Monte Carlo at one or many conditions")
-    q.add_argument("structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)")
-    q.add_argument("-T", type=float, nargs="+", required=True, help="temperatures in kelvin")
-    q.add_argument(
-        "--mu",
-        action="append",
-        default=[],
-        metavar="El=eV",
-        help="chemical potential, repeatable: --mu Au=0.02, or a range of 9 values: --mu Au=-0.24:0.24:9",
-    )
-    q.add_argument("-n", type=int, default=1000, help="samples per condition (default 1000)")
-    q.add_argument(
-        "--ensemble",
-        choices=("semigrand", "canonical"),
-        default="semigrand",
-        help="flips at mu, or swaps at the composition of the structure",
-    )
+    q = _command(sub, "mc", _mc, "Monte Carlo at one or many conditions")
+    _alloy(q, 1000, " per condition")
+    q.add_argument("-T", nargs="+", required=True, metavar="K", help="temperatures in kelvin, or a range: 300:900:7")
+    q.add_argument("--mu", action="append", default=[], metavar="El=eV",
+                   help="chemical potential, repeatable: --mu Au=0.02, or a range of 9 values: --mu Au=-0.24:0.24:9")  # fmt: skip
+    q.add_argument("--ensemble", choices=("semigrand", "canonical"), default="semigrand",
+                   help="flips at mu, or swaps at the composition of the structure")  # fmt: skip
     q.add_argument("--method", choices=("replica-exchange", "metropolis"), default="replica-exchange")
-    q.add_argument("--sweeps", type=int, default=10, help="sweeps between samples (default 10)")
-    q.add_argument(
-        "--precision",
-        action="append",
-        default=[],
-        metavar="NAME=ERROR",
-        help="go on until this standard error is reached: Au=0.002 (composition), energy=1e-4 (per site)",
-    )
+    q.add_argument("--sweeps", type=shell.whole("--sweeps"), default=10, help="sweeps between samples (default 10)")
+    q.add_argument("--precision", action="append", default=[], metavar="NAME=ERROR",
+                   help="go on until this standard error is reached: Au=0.002 (composition), energy=1e-4 (per site)")  # fmt: skip
     q.add_argument("--fix", metavar="I,J,...", help="indices of atoms that keep their species")
     q.add_argument("--start", choices=("random", "atoms"), default="random", help="where the chains start")
-    q.add_argument("--seed", type=int, default=0, help="same seed, same samples")
-    q.add_argument("--threads", type=int, default=1)
+    q.add_argument("--threads", type=shell.whole("--threads", 1, 1024), default=1, help="same samples for any number")
     q.add_argument("--checkpoint", help="file of the run; an interrupted run that finds it goes on bit for bit")
-    q.add_argument("--hamiltonian", help="'cuau' or the path of an expansion in alloygen's JSON format")
-    q.add_argument("-o", "--output", help="write configurations: .extxyz, .db, or a folder of POSCARs")
+    q.add_argument("-o", "--output", help="write configurations: .extxyz, .db, .json, or a folder of POSCARs")
     q.add_argument("--table", help="write averages by condition: .csv or .nc")
-    q.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
-def _version() -> str:
-    from alloygen import __version__
-
-    return f"alloygen {__version__}"
-
-
-def _structure(text: str):
-    """Atoms from a file, or from SYMBOL:AxBxC (repeats of the fcc primitive cell)."""
-    import re
-
-    from alloygen.errors import AlloygenError
-
-    if found := re.fullmatch(r"([A-Z][a-z]?):(\d+)x(\d+)x(\d+)", text):
-        from ase.build import bulk
-
-        return bulk(found[1], "fcc", a=3.8).repeat(tuple(int(k) for k in found.groups()[1:]))
-    import ase.io
-
-    try:
-        return ase.io.read(text)
-    except Exception as error:
-        raise AlloygenError(
-            f"expected a structure file that ASE reads, or a cell such as Cu:4x4x4, got {text!r} ({error})"
-        ) from None
+def _phase_diagram_parser(sub) -> None:
+    q = _command(sub, "phase-diagram", _phase_diagram, "temperature-composition diagram of a binary, with error bars")
+    _alloy(q, 250, " at each condition")
+    q.add_argument("-T", nargs="+", default=["200:1200:21"], metavar="K",
+                   help="temperatures, or a range: 200:1200:21 (default)")  # fmt: skip
+    q.add_argument("--mu", action="append", default=[], metavar="El[=a:b:n]",
+                   help="element whose chemical potential is varied, over the model's range (--mu Au) or a given one "
+                   "(--mu Au=-0.2:0.2:9)")  # fmt: skip
+    q.add_argument("--model", help="checkpoint, or the name of one that ships")
+    q.add_argument(
+        "--method", choices=METHODS, default="auto", help="auto (default): neural where a model fits, else mc"
+    )
+    step = shell.above_zero("--step")
+    q.add_argument(
+        "--step", type=step, default=None, help="step in T of the diagram, between the sampled T (default 10 K)"
+    )
+    q.add_argument("--jobs", type=shell.whole("--jobs", 1, 1024), default=1,
+                   help="processes in which a model draws side by side (default 1); not for Monte Carlo")  # fmt: skip
+    q.add_argument("--checkpoint", help="file of the run; an interrupted run that finds it goes on")
+    q.add_argument(
+        "-o", "--output", default="phase_diagram", help="write OUTPUT.png, .nc and .json (default phase_diagram)"
+    )
 
 
-def _pairs(pairs: list[str], what: str, example: str, ranges: bool = False) -> dict | None:
-    """``NAME=number`` arguments as a dict; with ``ranges`` also ``NAME=first:last:number of values``."""
-    from alloygen.errors import BadCondition
-
-    out = {}
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        try:
-            out[name] = _values(value) if ranges and ":" in value else float(value)
-        except ValueError:
-            raise BadCondition(f"expected {what}, such as {example}, got {pair!r}") from None
-    return out or None
+def _train_parser(sub) -> None:
+    q = _command(sub, "train", _train, "train a model from a TOML configuration")
+    q.add_argument("config", help="TOML file, or the name of one that ships")
+    q.add_argument("-o", "--output", help="folder of the run (default runs/NAME); an interrupted run goes on")
+    q.add_argument("--restart", action="store_true", help="start anew instead of resuming")
 
 
-def _values(text: str) -> list[float]:
-    """``first:last:number of values``, or one number."""
-    if ":" not in text:
-        return [float(text)]
-    first, last, n = text.split(":")
-    return [float(first) + (float(last) - float(first)) * k / max(int(n) - 1, 1) for k in range(int(n))]
+def _evaluate_parser(sub) -> None:
+    q = _command(sub, "evaluate", _evaluate, "measure a model over a grid of conditions")
+    q.add_argument("model", help="checkpoint, or the name of one that ships")
+    q.add_argument("--grid", choices=("cuau", "ising"),
+                   help="published grids; cuau: 11 T x 9 dmu and dmu = 0.0724, ising: 21 T x 5 h; default: the model's own range")  # fmt: skip
+    q.add_argument(
+        "-T", nargs="+", metavar="K", help="temperatures, or a range: 300:900:7 (default: 11 over the model's range)"
+    )
+    q.add_argument("--mu", action="append", default=[], metavar="El=a:b:n",
+                   help="chemical potentials of an element, others at 0, repeatable (default: the model's range)")  # fmt: skip
+    q.add_argument("-n", type=shell.whole("-n"), default=2000, help="configurations per condition (default 2000)")
+    q.add_argument("--reference", type=shell.whole("--reference", 0), default=1000, metavar="N",
+                   help="replica-exchange samples per condition for the forward figures (default 1000, 0 for none)")  # fmt: skip
+    q.add_argument("--seed", type=shell.argument(shell.seed), default=0, help="same seed, same figures (default 0)")
+    q.add_argument("-o", "--output", help="write the figures as JSON")
 
 
-def _temperatures(words: list[str]) -> list[float]:
-    from alloygen.errors import BadCondition
-
-    try:
-        return [t for word in words for t in _values(word)]
-    except ValueError:
-        raise BadCondition(
-            f"expected -T with numbers or first:last:n, such as -T 600 or -T 200:1200:21, got {words}"
-        ) from None
-
-
-def _potentials(pairs: list[str], ranges: bool = False) -> dict | None:
-    return _pairs(pairs, "--mu ELEMENT=eV", "--mu Au=0.02", ranges)
-
-
+# ---------------------------------------------------------------------- what is done
 def _sample(args) -> int:
     from alloygen.api import sample
-    from alloygen.errors import AlloygenError
+    from alloygen.io.structures import require_target
 
-    try:
-        fixed = None if args.fix is None else {int(i): e for i, e in (pair.split("=") for pair in args.fix.split(","))}
-    except ValueError:
-        raise AlloygenError(
-            f"expected --fix with atoms and species, such as --fix 0=Au,5=Cu, got {args.fix!r}"
-        ) from None
+    if args.effort is not None and args.refine is None:
+        raise AlloygenError("expected --refine with --effort, which multiplies its steps, got none")
+    T, mu, fixed = shell.temperature(args.T), shell.potentials(args.mu), shell.held(args.fix)
+    atoms = shell.structure(args.structure)
+    if args.output is not None:
+        require_target(args.output)
+    given = {k: v for k in ("refine", "effort", "average") if (v := getattr(args, k)) is not None}
     ens = sample(
-        _structure(args.structure),
-        args.T,
-        _potentials(args.mu),
-        args.n,
-        seed=args.seed,
-        model=args.model,
-        hamiltonian=args.hamiltonian,
-        method=args.method,
-        fixed=fixed,
-        refine=args.refine,
-        effort=args.effort,
-        average=args.average,
-        progress=not args.quiet,
-    )
+        atoms, T, mu, args.n, seed=args.seed, model=args.model, hamiltonian=args.hamiltonian, method=args.method,
+        fixed=fixed, progress=not args.quiet, **given,
+    )  # fmt: skip
     print(ens)
     if "log_p_fixed" in ens.info:
-        print(f"{'log p fixed':>12} {ens.info['log_p_fixed']} (the model's, one pass)")
-    for element in ens.elements[1:]:
-        print(f"{'x_' + element:>12} {ens.composition(element)}")
-    print(f"{'E/site':>12} {ens.mean_energy()} {ens.hamiltonian.unit}")
+        print(f"{'log p fixed':>20} {ens.info['log_p_fixed']} (the model's, one pass)")
+    _print_averages(ens)
+    return 0 if args.output is None else shell.keep(ens.write, args.output, f"{len(ens)} configurations")
+
+
+def _print_averages(ens, phi: str = "Phi/site") -> None:
+    from alloygen.conditions import exchangeable
+
+    unit = ens.hamiltonian.unit
+    for element in exchangeable(ens.hamiltonian.lattice)[1:]:
+        print(f"{'x_' + element:>20} {ens.composition(element)}")
+    print(f"{'E/site':>20} {ens.mean_energy()} {unit}")
+    if ens.has_likelihood or "free_energy" in ens.info:
+        try:
+            print(f"{phi:>20} {ens.free_energy()} {unit}")
+        except AlloygenError as error:  # the configurations are there; what is missing says why
+            print(f"{phi:>20} - ({error})")
     if ens.has_likelihood:
-        print(f"{'Phi/site':>12} {ens.free_energy()} {ens.hamiltonian.unit}")
-        print(f"{'NESS':>12} {ens.ness:.4f}")
-    else:
-        print(f"{'acceptance':>12} {ens.info['acceptance']:.3f}\n{'inefficiency':>12} {ens.info['inefficiency']:.2f}")
-    if args.output:
-        ens.write(args.output)
-        print(f"wrote {len(ens)} configurations to {args.output}")
-    return 0
+        print(f"{'NESS':>20} {ens.ness:.4f}")
+    if "acceptance" in ens.info:
+        print(f"{'acceptance':>20} {ens.info['acceptance']:.3f}")
+    print(f"{'independent samples':>20} {ens.effective_samples:.0f} of {len(ens)}")
 
 
 def _mc(args) -> int:
     from alloygen.api import mc
-    from alloygen.errors import AlloygenError
-    from alloygen.io.structures import write_structures
+    from alloygen.io.structures import require_target, write_structures
+    from alloygen.scans import require_table
 
-    try:
-        fixed = None if args.fix is None else [int(k) for k in args.fix.split(",")]
-    except ValueError:
-        raise AlloygenError(f"expected --fix with indices of atoms, such as --fix 0,5,7, got {args.fix!r}") from None
+    T, mu, fixed = shell.temperatures(args.T), shell.potentials(args.mu), shell.indices(args.fix)
+    if mu and args.ensemble == "canonical":
+        raise BadCondition("expected no --mu with --ensemble canonical: swaps keep the composition, mu has no effect")
+    goal = shell.named_values(args.precision, "--precision NAME=ERROR", "--precision Au=0.002")
+    precision = shell.single(goal, "--precision")
+    atoms = shell.structure(args.structure)
+    if args.output is not None:
+        require_target(args.output)
+    if args.table is not None:
+        require_table(args.table)
+    _require_file(args.checkpoint)
     scan = mc(
-        _structure(args.structure), args.T, _potentials(args.mu, ranges=True), args.n, ensemble=args.ensemble,
-        method=args.method.replace("-", " "), hamiltonian=args.hamiltonian, start=args.start, fixed=fixed, seed=args.seed,
-        threads=args.threads, progress=not args.quiet, sweeps=args.sweeps, checkpoint=args.checkpoint,
-        precision=_pairs(args.precision, "--precision NAME=ERROR", "--precision Au=0.002"),
+        atoms, T, mu, args.n, ensemble=args.ensemble, method=args.method.replace("-", " "), hamiltonian=args.hamiltonian,
+        start=args.start, fixed=fixed, seed=args.seed, threads=args.threads, progress=not args.quiet, sweeps=args.sweeps,
+        checkpoint=args.checkpoint, precision=precision,
     )  # fmt: skip
     print(scan)
     for ens in scan:
-        mu = ", ".join(
-            f"mu_{e} {m:.6g}" for e, m in zip(ens.elements, ens.mu, strict=True) if m or args.ensemble == "semigrand"
-        )
-        print(f"T {ens.T:g}" + (f", {mu}" if mu else ""))
-        for element in ens.elements[1:]:
-            print(f"{'x_' + element:>20} {ens.composition(element)}")
-        print(f"{'E/site':>20} {ens.mean_energy()} {ens.hamiltonian.unit}")
-        if "free_energy" in ens.info:
-            print(
-                f"{'Phi/site' if args.ensemble == 'semigrand' else 'F/site':>20} {ens.free_energy()} {ens.hamiltonian.unit}"
-            )
-        print(f"{'acceptance':>20} {ens.info['acceptance']:.3f}")
-        print(f"{'independent samples':>20} {ens.effective_samples:.0f} of {len(ens)}")
+        mu = ", ".join(f"mu_{e} {m:.6g}" for e, m in zip(ens.elements, ens.mu, strict=True))
+        print(f"T {ens.T:g}" + (f", {mu}" if args.ensemble == "semigrand" else ""))
+        _print_averages(ens, "Phi/site" if args.ensemble == "semigrand" else "F/site")
     if "exchange" in scan.info:
         print(f"exchange rate {scan.info['exchange']:.2f} (least {scan.info['exchange_min']:.2f}), {scan.info['round_trips']} round "
               f"trips over {len(scan.info['ladder'])} temperatures")  # fmt: skip
-    if args.table:
-        print(f"wrote {scan.write(args.table)}")
-    if args.output:
-        write_structures((a for ens in scan for a in ens.atoms), args.output)
-        print(f"wrote {len(scan) * scan.n} configurations to {args.output}")
-    return 0
+    code = 0 if args.table is None else shell.keep(scan.write, args.table, "the table")
+    if args.output is not None:
+        frames = lambda path: write_structures((a for ens in scan for a in ens.atoms), path)  # noqa: E731
+        code |= shell.keep(frames, args.output, f"{len(scan) * scan.n} configurations")
+    return code
 
 
 def _phase_diagram(args) -> int:
-    from contextlib import nullcontext
-    from pathlib import Path
-
     from alloygen.api import scan
-    from alloygen.errors import BadCondition
 
-    if args.jobs < 1:
-        raise BadCondition(f"expected --jobs of at least 1, got {args.jobs}")
     named = [m for m in args.mu if "=" not in m]
     if len(named) > 1 or (named and len(args.mu) > 1):
         raise BadCondition(f"expected one element whose chemical potential is varied, got {args.mu}")
-    mu = named[0] if named else _potentials(args.mu, ranges=True)
+    mu, T = named[0] if named else shell.potentials(args.mu), shell.temperatures(args.T)
+    if args.method == "mc" and args.jobs > 1:
+        raise AlloygenError(
+            f"expected --jobs 1 with --method mc, whose replicas exchange in one process, got {args.jobs}"
+        )
+    atoms = shell.structure(args.structure)
+    files = [Path(f"{args.output}{suffix}") for suffix in (".png", ".nc", ".json")]
+    for path in (*files, args.checkpoint):
+        _require_file(path)
     with _pool(args.jobs) if args.jobs > 1 else nullcontext() as executor:
         samples = scan(
-            _structure(args.structure), _temperatures(args.T), mu, args.n, adaptive=None if args.method == "mc" else True, seed=args.seed, model=args.model,
+            atoms, T, mu, args.n, adaptive=None if args.method == "mc" else True, seed=args.seed, model=args.model,
             hamiltonian=args.hamiltonian, method=args.method, executor=executor, checkpoint=args.checkpoint, progress=not args.quiet,
         )  # fmt: skip
     print(samples)
@@ -311,30 +244,47 @@ def _phase_diagram(args) -> int:
     doubtful = int((~diagram.regions["reliable"]).sum())
     print(f"\n{len(diagram.regions)} two-phase regions over {len(diagram.T)} temperatures, {doubtful} of them on few effective samples (drawn "
           f"dashed); {len(diagram.unresolved)} more edges of the hull are within the noise")  # fmt: skip
-    for suffix in (".png", ".nc", ".json"):
-        print(f"wrote {diagram.write(Path(f'{args.output}{suffix}'))}")
-    return 0
+    return max(shell.keep(diagram.write, path, "the diagram") for path in files)
 
 
+def _require_file(path) -> None:
+    from alloygen.io.atomic import require_writable
+
+    if path is not None:
+        require_writable(path)
+
+
+@contextmanager
 def _pool(jobs: int):
-    """Processes with one torch thread each."""
+    """Processes with one torch thread each, which leave Ctrl-C to the one that started them."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    import signal
+
     import torch
 
-    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _train(args) -> int:
-    from pathlib import Path
-
     from alloygen import training
     from alloygen.config import load_config
     from alloygen.data import configurations
+    from alloygen.io.atomic import require_writable
 
     config = load_config(configurations().get(args.config, args.config))
     folder = Path(args.output or Path("runs") / config.name)
+    require_writable(folder, folder=True)
     try:
         path = training.train(config, folder, resume=not args.restart, progress=not args.quiet)
     except training.TrainingInterrupted as stop:
@@ -350,6 +300,7 @@ def _evaluate(args) -> int:
     from alloygen import evaluate
     from alloygen.api import load
 
+    _require_file(args.output)
     model = load(args.model)
     grid = args.grid or evaluate.grid_of(model.hamiltonian)
     T, mu = evaluate.named_grid(grid)
@@ -361,38 +312,35 @@ def _evaluate(args) -> int:
         )  # fmt: skip
     rows = evaluate.evaluate(model, T, mu, args.n, reference=reference, seed=args.seed, progress=not args.quiet)
     evaluate.print_table(rows, model.hamiltonian.unit)
-    if args.output:
-        evaluate.write_json(
-            args.output,
-            rows,
-            model=args.model,
-            grid=grid,
-            n=args.n,
-            reference=args.reference,
-            seed=args.seed,
-            fingerprint=model.hamiltonian.fingerprint,
-        )
-        print(f"wrote {args.output}")
-    return 0
+    if args.output is None:
+        return 0
+    facts = dict(model=args.model, grid=grid, n=args.n, reference=args.reference, seed=args.seed)
+    facts["fingerprint"] = model.hamiltonian.fingerprint
+    return shell.keep(lambda path: evaluate.write_json(path, rows, **facts), args.output, "the figures")
 
 
-def main(argv=None) -> int:
-    """Entry point; bad input prints one message and returns 2."""
-    from alloygen.errors import AlloygenError
-
-    args = parser().parse_args(argv)
-    run = {"sample": _sample, "mc": _mc, "phase-diagram": _phase_diagram, "train": _train, "evaluate": _evaluate}[
-        args.command
-    ]
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+def main(argv: list[str] | None = None) -> int:
+    """Entry point. Returns 0; 2 after bad input, told in one message; 1 where the system failed; 130 after Ctrl-C."""
     try:
-        return run(args)
-    except AlloygenError as error:
-        print(f"alloygen {args.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        args = parser().parse_args(argv)
+    except SystemExit as stop:  # --help and --version, or words that cannot be read
+        return int(stop.code or 0)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        try:
+            return args.run(args)
+        except AlloygenError as error:
+            print(f"alloygen {args.command}: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        except BrokenPipeError:  # the reader of the output, such as head, has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except OSError as error:
+            print(f"alloygen {args.command}: {error}", file=sys.stderr)
+            return 1
 
 
 if __name__ == "__main__":

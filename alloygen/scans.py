@@ -21,6 +21,7 @@ from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.io.atomic import atomic_path, require_writable
 from alloygen.phase import PhaseDiagram
 
 
@@ -427,11 +428,8 @@ class Scan(Sequence):
 
     def write(self, path) -> Path:
         """Write the table as netCDF (.nc) or CSV (.csv), whole or not at all; returns the path."""
-        from alloygen.io.atomic import atomic_path
-
         path = Path(path)
-        if path.suffix not in (".nc", ".csv"):
-            raise AlloygenError(f"expected a path that ends in .nc or .csv, got {str(path)!r}")
+        require_table(path)
         with atomic_path(path) as part:
             if path.suffix == ".csv":
                 self.to_pandas().to_csv(part, index=False)
@@ -442,3 +440,10 @@ class Scan(Sequence):
     def __repr__(self) -> str:
         T = f"{self.T.min():g} to {self.T.max():g}"
         return f"Scan({self.method!r}, {len(self)} conditions, T {T}, n={self.n}, {self.hamiltonian.lattice!r})"
+
+
+def require_table(path) -> None:
+    """Find out before any work whether :meth:`Scan.write` can write at ``path``: suffix and permission."""
+    if Path(path).suffix not in (".nc", ".csv"):
+        raise AlloygenError(f"expected a path that ends in .nc or .csv, got {str(path)!r}")
+    require_writable(path)

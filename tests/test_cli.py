@@ -1,13 +1,137 @@
 """The command line: output, files, exit codes."""
 
 import json
+import re
 
 import ase.io
+import numpy as np
 import pytest
+from ase.build import bulk
 
+import alloygen
 from alloygen.cli import main
+from alloygen.exact.enumeration import Enumeration
+
+NUMBER = r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
 
 
+def shown(text, name) -> list[float]:
+    """The numbers that stand behind ``name`` at the start of a line."""
+    return [float(x) for x in re.findall(rf"^\s*{re.escape(name)} {NUMBER}", text, re.MULTILINE)]
+
+
+def refused(arguments, capsys) -> str:
+    """The one line that a refused command prints."""
+    assert main(arguments) == 2
+    out = capsys.readouterr()
+    assert out.out == "" and out.err.count("\n") == 1 and "Traceback" not in out.err
+    return out.err
+
+
+# ---------------------------------------------------------------------- every command with every method
+READERS = {
+    "c.extxyz": lambda path: ase.io.read(path, ":"),
+    "c.xyz": lambda path: ase.io.read(path, ":"),
+    "c.db": lambda path: ase.io.read(path, ":"),
+    "c.json": lambda path: ase.io.read(path, ":"),
+    "c": lambda path: [ase.io.read(f, format="vasp") for f in sorted(path.glob("POSCAR_*"))],
+}
+NEURAL, MC = ["Cu:2x2x4", "--method", "neural"], ["Cu:2x2x2", "--method", "mc"]
+WAYS = {
+    "a model": (NEURAL, 16, "'neural'"),
+    "a model by its name": (["Cu:2x2x4", "--model", "cuau_2x2x4"], 16, "'neural'"),
+    "the model that fits": (["Cu:2x2x4"], 16, "'neural'"),
+    "averaged": ([*NEURAL, "--average", "2"], 16, "'neural'"),
+    "moved by single flips": ([*NEURAL, "--refine", "mcmc"], 16, "mcmc"),
+    "moved by blocks": ([*NEURAL, "--refine", "blocks", "--effort", "0.5"], 16, "blocks"),
+    "annealed": ([*NEURAL, "--refine", "smc", "--effort", "0.5"], 16, "smc"),
+    "out-painted": (["Cu:2x2x8"], 32, "out-painted"),
+    "Monte Carlo for want of a model": (["Cu:2x2x3"], 12, "'mc'"),
+    "Monte Carlo": (MC, 8, "'mc'"),
+    "Monte Carlo of a named Hamiltonian": ([*MC, "--hamiltonian", "cuau"], 8, "'mc'"),
+}
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["free", "held"])
+@pytest.mark.parametrize("way", WAYS)
+def test_sample_in_every_way(way, held, tmp_path, capsys):
+    arguments, n_sites, method = WAYS[way]
+    fix = ["--fix", "0=Au,-1=Cu"] if held else []
+    out = tmp_path / "c.extxyz"
+    assert main(["sample", *arguments, "-T", "900", "--mu", "Au=0.02", "-n", "24", "-q", "-o", str(out), *fix]) == 0
+    text = capsys.readouterr().out
+    assert method in text and "n=24" in text and f"wrote 24 configurations to {out}" in text
+    frames = ase.io.read(out, ":")
+    assert len(frames) == 24 and {len(f) for f in frames} == {n_sites}
+    x = np.mean([f.symbols.count("Au") for f in frames]) / n_sites
+    assert abs(shown(text, "x_Au")[0] - x) < 0.15  # that of the file, up to weights
+    assert -0.05 < shown(text, "E/site")[0] < 0.03 and -0.1 < shown(text, "Phi/site")[0] < 0
+    assert 0 < shown(text, "independent samples")[0] <= 24
+    assert not held or {(f.symbols[0], f.symbols[-1]) for f in frames} == {("Au", "Cu")}
+
+
+@pytest.mark.parametrize("arguments", [NEURAL, MC], ids=["neural", "mc"])
+@pytest.mark.parametrize("name", READERS)
+def test_sample_writes_every_format(name, arguments, tmp_path):
+    assert (
+        main(["sample", *arguments, "-T", "900", "--mu", "Au=0.02", "-n", "5", "-q", "-o", str(tmp_path / name)]) == 0
+    )
+    frames = READERS[name](tmp_path / name)
+    assert len(frames) == 5 and set("".join(str(f.symbols) for f in frames)) <= set("AuC0123456789")
+
+
+def test_figures_of_the_fallback_are_exact_within_their_errors(capsys):
+    """A cell that no model fits is sampled by Monte Carlo, with its free energy and its error bars."""
+    exact = Enumeration(alloygen.data.cuau().on((2, 2, 3))).at(900, np.array([0.0, 0.02]))
+    assert main(["sample", "Cu:2x2x3", "-T", "900", "--mu", "Au=0.02", "-n", "800", "--seed", "1", "-q"]) == 0
+    text = capsys.readouterr().out
+    for name, truth in (("x_Au", exact.composition[1]), ("E/site", exact.energy), ("Phi/site", exact.phi)):
+        value, decimals, digits = re.search(rf"{re.escape(name)} (-?\d+\.(\d+))\((\d+)\)", text).groups()
+        value, error = float(value), int(digits) * 10.0 ** -len(decimals)
+        assert abs(value - truth) < 5 * error < 0.1 * abs(truth)
+    assert 0 < shown(text, "acceptance")[0] < 1
+
+
+ENSEMBLES = {"semigrand": ["--mu", "Au=0.02"], "canonical": ["--ensemble", "canonical"]}
+CHAINS = ["replica-exchange", "metropolis"]
+
+
+@pytest.mark.parametrize("more", [[], ["--fix", "0,5"], ["--start", "atoms"], ["--precision", "energy=0.01", "--threads", "2"]],
+                         ids=["plain", "fix", "start", "precision"])  # fmt: skip
+@pytest.mark.parametrize("method", CHAINS)
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
+def test_mc_in_every_way(ensemble, method, more, tmp_path, capsys):
+    atoms = bulk("Cu", a=3.8).repeat((2, 2, 2))
+    atoms.symbols[:3] = "Au"
+    ase.io.write(tmp_path / "start.extxyz", atoms)
+    table, out = tmp_path / "t.csv", tmp_path / "c.extxyz"
+    assert main(["mc", str(tmp_path / "start.extxyz"), "-T", "900:1100:2", *ENSEMBLES[ensemble], "--method", method, "-n", "40",
+                 "--sweeps", "2", "--table", str(table), "-o", str(out), "-q", *more]) == 0  # fmt: skip
+    text = capsys.readouterr().out
+    assert shown(text, "T") == [900, 1100] and len(shown(text, "acceptance")) == 2
+    assert all(-0.05 < e < 0 for e in shown(text, "E/site"))
+    phi = shown(text, "Phi/site" if ensemble == "semigrand" else "F/site")
+    assert len(phi) == (2 if method == "replica-exchange" else 0) and all(-0.1 < p < 0 for p in phi)
+    assert ensemble == "semigrand" or shown(text, "x_Au") == [0.375, 0.375]
+    header, *rows = table.read_text().splitlines()
+    assert len(rows) == 2 and "x_Au" in header
+    frames = ase.io.read(out, ":")
+    assert len(frames) >= 80 and {f.info["T"] for f in frames} == {900, 1100}
+    if "--fix" in more:
+        assert {(f.symbols[0], f.symbols[5]) for f in frames} == {("Au", "Cu")}
+
+
+def test_mc_writes_a_netcdf_table(tmp_path, capsys):
+    import xarray as xr
+
+    table = tmp_path / "t.nc"
+    assert main(["mc", "Cu:2x2x2", "-T", "900", "--mu", "Au=-0.1:0.1:3", "-n", "40", "--table", str(table), "-q"]) == 0
+    with xr.open_dataset(table) as data:
+        assert data.sizes["condition"] == 3 and data["mu_Au"].values.tolist() == pytest.approx([-0.1, 0, 0.1])
+        assert data["x_Au"].values.tolist() == pytest.approx(shown(capsys.readouterr().out, "x_Au"), abs=1e-3)
+
+
+# ---------------------------------------------------------------------- more of each command
 def test_sample_prints_and_writes(tmp_path, capsys):
     out = tmp_path / "c.extxyz"
     assert (
@@ -70,7 +194,7 @@ def test_canonical_mc_with_fixed_atoms(tmp_path, capsys):
         (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0:1"], "ELEMENT=eV"),
         (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--fix", "a"], "indices of atoms"),
         (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--precision", "Zn=0.1"], "precision"),
-        (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--ensemble", "canonical"], "two elements"),
+        (["mc", "Cu:2x2x4", "-T", "600", "--hamiltonian", "cuau", "--ensemble", "canonical"], "two elements"),
         (["sample", "no_such_file.cif", "-T", "600", "--mu", "Au=0"], "ASE reads"),
         (["sample", "Cu:2x2x4", "-T", "600"], "mu="),
         (["train", "no_such.toml"], "no file"),
@@ -186,7 +310,7 @@ def test_phase_diagram_writes_picture_netcdf_and_json(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arguments, says", [
-    (["--mu", "Au", "--mu", "Cu"], "one element"), (["--mu", "Au", "-T", "hot"], "-T with numbers"), (["--mu", "Au", "--jobs", "0"], "--jobs"),
+    (["--mu", "Au", "--mu", "Cu"], "one element"), (["--mu", "Au", "-T", "hot"], "-T with temperatures"), (["--mu", "Au", "--jobs", "0"], "--jobs"),
     (["--mu", "Zn"], "Zn"), ([], "Name the second element"), (["--mu", "Au", "--method", "mc"], "numbers for mu"),
 ])  # fmt: skip
 def test_phase_diagram_tells_what_it_expected(arguments, says, tmp_path, capsys):

@@ -50,6 +50,7 @@ ROOMS = [
     "evaluate",
     "resolve",
     "api",
+    "shell",
     "cli",
 ]
 # Looked up by name inside a function, so that a name can stand for what ships.

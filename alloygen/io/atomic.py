@@ -39,6 +39,34 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def require_writable(path: str | os.PathLike, folder: bool = False) -> None:
+    """Find out before long work whether a file (or a ``folder``) can be written at ``path``; nothing is left behind.
+
+    Raises :class:`AlloygenError` for a folder where a file is meant, and for a place where the system lets nobody write.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> require_writable(Path(tempfile.mkdtemp()) / "new" / "result.txt")
+    >>> require_writable(tempfile.gettempdir())  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    alloygen.errors.AlloygenError: expected the path of a file, got the folder ...
+    """
+    path = Path(os.path.realpath(path))
+    try:
+        if path.is_dir() and not folder:
+            raise AlloygenError(f"expected the path of a file, got the folder {path}; add a file name")
+        inside = path / "part" if folder else path  # a run lives inside its folder, a file lies beside what it replaces
+        there = next(p for p in inside.parents if p.exists())
+        trial = there / temporary_name(path).name
+        os.close(os.open(trial, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        trial.unlink()
+    except OSError as error:
+        raise AlloygenError(
+            f"expected a path that can be written, got {path} ({error.strerror}); choose another place"
+        ) from None
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Write a file completely or not at all.

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import numbers
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from alloygen.errors import AlloygenError
-from alloygen.io.atomic import atomic_folder, atomic_path
+from alloygen.io.atomic import atomic_folder, atomic_path, require_writable
 
 SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".db": "db", ".json": "json", "": "poscar"}
 FORMATS = ("extxyz", "poscar", "db", "json")
@@ -81,6 +82,25 @@ def write_structures(atoms_list: Iterable, path, format: str | None = None) -> P
         with atomic_path(path) as part:
             _write_extxyz(atoms_list, part) if kind == "extxyz" else _write_db(atoms_list, part, kind)
     return path
+
+
+def require_target(path, format: str | None = None) -> None:
+    """Find out before any work whether :func:`write_structures` can write at ``path``: suffix, folder, permission.
+
+    Raises :class:`AlloygenError` as that function would after the work.
+
+    Examples
+    --------
+    >>> require_target("configs.cif")
+    Traceback (most recent call last):
+    alloygen.errors.AlloygenError: expected a path with one of the suffixes .extxyz (extxyz), .xyz (extxyz), .db (db), .json (json), \
+no suffix (poscar), got 'configs.cif'; or pass format=
+    """
+    if format_of(path, format) == "poscar":
+        _check_folder(Path(path))
+        require_writable(Path(os.path.realpath(path)).parent, folder=True)
+    else:
+        require_writable(path)
 
 
 def _numbers(atoms) -> dict[str, float]:
