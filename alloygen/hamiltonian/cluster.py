@@ -12,6 +12,7 @@ a sum that telescopes to E(x) for every order s.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,10 @@ from alloygen.errors import AlloygenError
 from alloygen.hamiltonian import kernels
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.lattice import Lattice
+from alloygen.types import ArrayLike
+
+if TYPE_CHECKING:
+    from alloygen.hamiltonian.flips import FlipTables
 
 
 class Hamiltonian:
@@ -40,7 +45,7 @@ class Hamiltonian:
         self.expansion = expansion
         self.lattice = lattice
         self._build()
-        self._device_tables: dict[torch.device, dict[str, torch.Tensor]] = {}
+        self._device_tables: dict[torch.device, dict] = {}
 
     # ------------------------------------------------------------------ facts
     @property
@@ -117,14 +122,14 @@ class Hamiltonian:
         return np.array(rows, dtype=np.int64).reshape(self.n_sites, count)
 
     @cached_property
-    def flip_tables(self):
+    def flip_tables(self) -> FlipTables:
         """Tables of single-flip energy changes for the Monte Carlo kernels; see ``hamiltonian.flips``."""
         from alloygen.hamiltonian.flips import build_flip_tables
 
         return build_flip_tables(self)
 
     # ------------------------------------------------------------------ occupations
-    def check(self, occ) -> torch.Tensor:
+    def check(self, occ: torch.Tensor | ArrayLike) -> torch.Tensor:
         """Occupations as an int64 tensor (B, N), or an error that says what is wrong with them."""
         occ = torch.as_tensor(occ)
         if occ.ndim == 1:
@@ -172,7 +177,7 @@ class Hamiltonian:
             return torch.from_numpy(out)
         return self.energy_torch(occ)
 
-    def reduced_energy(self, occ: torch.Tensor, T, mu) -> torch.Tensor:
+    def reduced_energy(self, occ: torch.Tensor, T: float | torch.Tensor, mu: torch.Tensor | ArrayLike) -> torch.Tensor:
         """u = (E - mu.N) / kT (B,), float64, at T (a number or (B,)) and mu (n_elements,) or (B, n_elements): p(x) = exp(-u) / Z."""
         mu = torch.as_tensor(mu, dtype=torch.float64, device=occ.device)
         return (self.energy(occ) - (self.counts(occ) * mu).sum(1)) / (self.kB * T)
@@ -230,7 +235,9 @@ class Hamiltonian:
         steps = torch.arange(self.n_sites, device=occ.device).repeat(len(occ), 1)
         return self.fields(occ, rank, order, steps)
 
-    def fields(self, occ, rank, sites, threshold) -> torch.Tensor:
+    def fields(
+        self, occ: torch.Tensor, rank: torch.Tensor, sites: torch.Tensor, threshold: torch.Tensor
+    ) -> torch.Tensor:
         """Channel fields g (B, Q, K) on ``sites`` (B, Q), counting only terms whose other members j are known.
 
         The inner loop of models: arguments are int64 tensors that the caller vouches for (see ``check``).
@@ -239,8 +246,12 @@ class Hamiltonian:
         """
         if occ.device.type == "cpu":
             out = np.zeros((*sites.shape, self.n_channels))
+            x, r, s, t = (y.contiguous().numpy() for y in (occ, rank, sites, threshold))
             kernels.fields(
-                *(x.contiguous().numpy() for x in (occ, rank, sites, threshold)),
+                x,
+                r,
+                s,
+                t,
                 self.term_ptr,
                 self.term_coef,
                 self.term_channel,
@@ -252,7 +263,9 @@ class Hamiltonian:
             return torch.from_numpy(out)
         return self.fields_torch(occ, rank, sites, threshold)
 
-    def fields_torch(self, occ, rank, sites, threshold, chunk: int = 32) -> torch.Tensor:
+    def fields_torch(
+        self, occ: torch.Tensor, rank: torch.Tensor, sites: torch.Tensor, threshold: torch.Tensor, chunk: int = 32
+    ) -> torch.Tensor:
         """``fields`` in plain torch. Sites with fewer terms are padded with terms of zero coefficient."""
         t = self._tables(occ.device)
         f = len(self.functions)
@@ -299,7 +312,7 @@ class Hamiltonian:
             "coef": pad(self.term_coef, 0.0),
             "channel": pad(self.term_channel, 0),
         }
-        tables = {k: torch.as_tensor(v, device=device) for k, v in t.items()}
+        tables: dict = {k: torch.as_tensor(v, device=device) for k, v in t.items()}
         tables["clusters"] = [
             (torch.as_tensor(f, device=device), torch.as_tensor(c, device=device)) for f, c in self.clusters
         ]

@@ -14,12 +14,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alloygen.errors import AlloygenError
 from alloygen.lattice import Lattice, Primitive
+from alloygen.types import ArrayLike
 from alloygen.units import KB_EV_PER_K
+
+if TYPE_CHECKING:
+    from alloygen.hamiltonian.cluster import Hamiltonian
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +93,7 @@ class ClusterExpansion:
     def elements(self) -> tuple[str, ...]:
         return self.primitive.elements
 
-    def on(self, lattice):
+    def on(self, lattice: Lattice | ArrayLike) -> Hamiltonian:
         """The Hamiltonian on a supercell, given as a Lattice, three repeats or an integer matrix."""
         from alloygen.hamiltonian.cluster import Hamiltonian
 

@@ -15,10 +15,14 @@ number of each species is enough. Tables are exact; nothing is rounded.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from alloygen.hamiltonian.cluster import Hamiltonian
+
 
 MAX_STATES = 2**13
 MAX_COUNTS = 2**12
@@ -67,7 +71,7 @@ class _Group:
     values: np.ndarray
 
 
-def build_flip_tables(h, max_states: int = MAX_STATES) -> FlipTables:
+def build_flip_tables(h: Hamiltonian, max_states: int = MAX_STATES) -> FlipTables:
     """The tables of a Hamiltonian on its supercell."""
     lattice, width = h.lattice, max(h.n_species - 1, 1)
     sites = [_Neighbours(h, b) for b in range(lattice.n_sublattices)]
@@ -105,7 +109,7 @@ def build_flip_tables(h, max_states: int = MAX_STATES) -> FlipTables:
 class _Neighbours:
     """The terms of one site of a sublattice, its neighbours numbered as columns."""
 
-    def __init__(self, h, b: int):
+    def __init__(self, h: Hamiltonian, b: int):
         lattice = h.lattice
         i = int(np.flatnonzero(lattice.sublattice == b)[0])
         n_functions = len(h.functions)
@@ -145,7 +149,7 @@ def _cover(many: set[frozenset], n_species: list[int], max_states: int) -> list[
     while left:
         cover = set(left[0])
         while True:
-            gains = {}
+            gains: dict[frozenset[int], tuple[float, list[int]]] = {}
             for cluster in left:
                 new = cluster - cover
                 if new and states(cover | new) <= max_states:
@@ -153,7 +157,8 @@ def _cover(many: set[frozenset], n_species: list[int], max_states: int) -> list[
                     gains[frozenset(new)] = (sum(c <= grown for c in left) / len(new), [-c for c in sorted(new)])
             if not gains:
                 break
-            cover |= max(gains, key=gains.get)
+            best = max(gains, key=gains.__getitem__)
+            cover |= best
         covers.append(cover)
         left = [c for c in left if not c <= cover]
     return covers
@@ -218,7 +223,7 @@ def _product(a: _Group, b: _Group) -> _Group:
     return _Group(a.columns + b.columns, np.concatenate([pad(a.steps), len(a.values) * pad(b.steps)]), values)
 
 
-def _pack(groups, k_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pack(groups: list[list[_Group]], k_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(word, shift, mask) of each group: bit fields put into 64-bit words one after another."""
     word, shift, mask = (np.zeros((len(groups), k_max), dtype=np.int64) for _ in range(3))
     for b, found in enumerate(groups):
@@ -232,12 +237,13 @@ def _pack(groups, k_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return word, shift, mask
 
 
-def _inverse(h, sites, groups, word, shift) -> tuple[np.ndarray, np.ndarray]:
+def _inverse(
+    h: Hamiltonian, sites: list[_Neighbours], groups: list[list[_Group]], word: np.ndarray, shift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(target, own): for each site, the words of others that it enters and what its species adds there."""
     lattice, n_words = h.lattice, int(word.max()) + 1
-    entries = [
-        {} for _ in sites
-    ]  # by sublattice of the entering site: {(offset to the owner, its sublattice, word): steps}
+    # by sublattice of the entering site: {(offset to the owner, its sublattice, word): steps}
+    entries: list[dict[tuple[int, ...], np.ndarray]] = [{} for _ in sites]
     for b, (site, found) in enumerate(zip(sites, groups, strict=True)):
         for k, group in enumerate(found):
             for c, steps in zip(group.columns, group.steps, strict=True):
@@ -247,9 +253,9 @@ def _inverse(h, sites, groups, word, shift) -> tuple[np.ndarray, np.ndarray]:
     m_max = max(len(e) for e in entries)
     target = np.zeros((lattice.n_sites, m_max), dtype=np.uint32)
     own = np.zeros((len(sites), h.n_species, m_max), dtype=np.int64)
-    for b, found in enumerate(entries):
+    for b, entered in enumerate(entries):
         here = np.flatnonzero(lattice.sublattice == b)
-        for m, ((*offset, owner, w), steps) in enumerate(found.items()):
+        for m, ((*offset, owner, w), steps) in enumerate(entered.items()):
             target[here, m] = lattice.index(lattice.offsets[here] + offset, np.full(len(here), owner)) * n_words + w
             own[b, :, m] = steps
     return target, own
@@ -257,7 +263,7 @@ def _inverse(h, sites, groups, word, shift) -> tuple[np.ndarray, np.ndarray]:
 
 # ---------------------------------------------------------------------- the three things a kernel does with them
 @njit(cache=True, nogil=True)
-def fill_states(tables, occ, states):
+def fill_states(tables: FlipTables, occ: np.ndarray, states: np.ndarray) -> None:
     """``states`` (N * W,) int64 from the occupations (N,) of one configuration."""
     states[:] = 0
     for i in range(len(occ)):
@@ -267,7 +273,7 @@ def fill_states(tables, occ, states):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def flip_energy(tables, states, n_words, i, old, new):
+def flip_energy(tables: FlipTables, states: np.ndarray, n_words: int, i: int, old: int, new: int) -> float:
     """Energy change when site i goes from species old to new."""
     b, width = tables.sublattice[i], tables.step.shape[1] - 1
     delta = 0.0
@@ -287,7 +293,7 @@ def flip_energy(tables, states, n_words, i, old, new):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def set_species(tables, occ, states, i, new):
+def set_species(tables: FlipTables, occ: np.ndarray, states: np.ndarray, i: int, new: int) -> None:
     """Put species new on site i and bring its neighbours' words up to date."""
     target, step = tables.target[i], tables.step[tables.sublattice[i], occ[i], new]
     for m in range(len(step)):

@@ -17,12 +17,12 @@ from alloygen.lattice import Primitive
 
 def ising_expansion(h: float = 0.0, J: float = 1.0) -> ClusterExpansion:
     """The model on the primitive cell; ``on((L, L, 1))`` makes the lattice."""
-    primitive = Primitive(np.eye(3), [[0, 0, 0]], [("-", "+")], (True, True, False))
-    bonds = [[(0, 0, 0, 0), (1, 0, 0, 0)], [(0, 0, 0, 0), (0, 1, 0, 0)]]
-    orbits = [Orbit("bond", -J, bonds, [[0, 0], [0, 0]], [1.0, 1.0])]
+    primitive = Primitive(np.eye(3), np.zeros((1, 3)), (("-", "+"),), (True, True, False))
+    bonds = np.array([[(0, 0, 0, 0), (1, 0, 0, 0)], [(0, 0, 0, 0), (0, 1, 0, 0)]])
+    orbits = [Orbit("bond", -J, bonds, np.zeros((2, 2)), np.ones(2))]
     if h:
-        orbits.insert(0, Orbit("field", -h, [[(0, 0, 0, 0)]], [[0]], [1.0]))
-    return ClusterExpansion(primitive, [[-1.0, 1.0]], tuple(orbits), kB=1.0, unit="J", name="Ising")
+        orbits.insert(0, Orbit("field", -h, np.zeros((1, 1, 4)), np.zeros((1, 1)), np.ones(1)))
+    return ClusterExpansion(primitive, np.array([[-1.0, 1.0]]), tuple(orbits), kB=1.0, unit="J", name="Ising")
 
 
 def ising(L: int, h: float = 0.0, J: float = 1.0) -> Hamiltonian:

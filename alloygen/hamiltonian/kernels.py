@@ -9,7 +9,9 @@ _BLOCK = 64
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def add_energies(rows, site_functions, factors, coef, out):
+def add_energies(
+    rows: np.ndarray, site_functions: np.ndarray, factors: np.ndarray, coef: np.ndarray, out: np.ndarray
+) -> None:
     """out[b] += sum_c coef_c prod_m phi(x_m); ``rows`` is (N, B), so the inner loop runs over configurations (SIMD)."""
     n, n_functions, _ = site_functions.shape
     batch = rows.shape[1]
@@ -56,7 +58,19 @@ def add_energies(rows, site_functions, factors, coef, out):
 
 
 @njit(cache=True, nogil=True)
-def fields(occ, rank, sites, threshold, ptr, coef, channel, others, n_others, site_functions, out):
+def fields(
+    occ: np.ndarray,
+    rank: np.ndarray,
+    sites: np.ndarray,
+    threshold: np.ndarray,
+    ptr: np.ndarray,
+    coef: np.ndarray,
+    channel: np.ndarray,
+    others: np.ndarray,
+    n_others: np.ndarray,
+    site_functions: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """out[b, q, k]: channel fields on sites[b, q] from terms whose other members all have rank < threshold[b, q]."""
     n_functions = site_functions.shape[1]
     phi = np.empty(site_functions.shape[0] * n_functions)

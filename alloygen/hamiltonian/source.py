@@ -7,9 +7,10 @@ import os
 
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.types import PathLike
 
 
-def expansion_from(spec) -> ClusterExpansion:
+def expansion_from(spec: ClusterExpansion | PathLike) -> ClusterExpansion:
     """A ClusterExpansion from itself, "cuau", "ising", or the path of a file in alloygen's JSON format."""
     if isinstance(spec, ClusterExpansion):
         return spec

@@ -81,7 +81,15 @@ def build_tables(expansion: ClusterExpansion, lattice: Lattice) -> Tables:
     return _assemble(constant, functions, _merge(found, len(functions.values)), lattice)
 
 
-def _reduce(k, sites, fs, coef, functions, lattice, found) -> float:
+def _reduce(
+    k: int,
+    sites: np.ndarray,
+    fs: np.ndarray,
+    coef: np.ndarray,
+    functions: _Functions,
+    lattice: Lattice,
+    found: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
+) -> float:
     """Put clusters that are fine into ``found`` by array, and the self-meeting or constant ones one by one."""
     ordered = np.sort(sites, axis=1)
     odd = (ordered[:, 1:] == ordered[:, :-1]).any(1)
@@ -90,13 +98,14 @@ def _reduce(k, sites, fs, coef, functions, lattice, found) -> float:
             if functions.constant(f, b) is not None:
                 odd |= ((fs == f) & (lattice.sublattice[sites] == b)).any(1)
     found.append((k, sites[~odd], fs[~odd], coef[~odd]))
-    constant, small = 0.0, {}
+    constant = 0.0
+    small: dict[int, list[tuple[list[tuple[int, int]], float]]] = {}  # by number of members
     for s, f, c in zip(sites[odd], fs[odd], coef[odd], strict=True):
-        members = {}
+        met: dict[int, list[int]] = {}
         for i, g in zip(s, f, strict=True):
-            members.setdefault(int(i), []).append(int(g))
+            met.setdefault(int(i), []).append(int(g))
         kept = []
-        for i, ids in sorted(members.items()):
+        for i, ids in sorted(met.items()):
             g = functions.product(tuple(ids))
             value = functions.constant(g, lattice.sublattice[i])
             if value is None:
@@ -132,19 +141,19 @@ def _merge(found, n_functions) -> dict[int, tuple[np.ndarray, np.ndarray, np.nda
 def _assemble(constant, functions, merged, lattice) -> Tables:
     n_functions = len(functions.values)
     width = max([n - 1 for n in merged], default=0)
-    site, own, orbit, coef, others, count = [], [], [], [], [], []
+    sites, owns, orbits, coef, others, count = [], [], [], [], [], []
     for n, (factors, k, c) in merged.items():
         for m in range(n):
-            site.append(factors[:, m] // n_functions)
-            own.append(factors[:, m] % n_functions)
-            orbit.append(k)
+            sites.append(factors[:, m] // n_functions)
+            owns.append(factors[:, m] % n_functions)
+            orbits.append(k)
             coef.append(c)
             rest = -np.ones((len(c), max(width, 1)), dtype=np.int64)
             rest[:, : n - 1] = np.delete(factors, m, axis=1)
             others.append(rest)
             count.append(np.full(len(c), n - 1))
     join = lambda x, d: np.concatenate(x) if x else np.zeros(0, d)  # noqa: E731
-    site, own, orbit = join(site, np.int64), join(own, np.int64), join(orbit, np.int64)
+    site, own, orbit = (join(x, np.int64) for x in (sites, owns, orbits))
     channels, channel = np.unique(np.column_stack([orbit, own]), axis=0, return_inverse=True)
     sort = np.lexsort((np.arange(len(site)), channel.ravel(), site))
     ptr = np.searchsorted(site[sort], np.arange(lattice.n_sites + 1))
