@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 
 from alloygen.errors import AlloygenError, LatticeMismatch
+from alloygen.types import ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ class Lattice:
     (16, (16, 16), 12)
     """
 
-    def __init__(self, primitive: Primitive, matrix):
+    def __init__(self, primitive: Primitive, matrix: ArrayLike):
         matrix = np.asarray(matrix)
         if matrix.shape == (3,):
             matrix = np.diag(matrix)
@@ -126,7 +127,7 @@ class Lattice:
         return grid[((scaled >= 0) & (scaled < self._volume)).all(1)]
 
     def _keys(self, offsets: np.ndarray) -> np.ndarray:
-        return (np.asarray(offsets, dtype=np.int64) @ self._adjugate) % self._volume
+        return (offsets @ self._adjugate) % self._volume
 
     def _encode(self, keys: np.ndarray) -> np.ndarray:
         return (keys[..., 0] * self._volume + keys[..., 1]) * self._volume + keys[..., 2]
@@ -160,9 +161,9 @@ class Lattice:
             table[b, : len(names)] = [self.elements.index(s) for s in names]
         return table
 
-    def index(self, offsets, sublattice) -> np.ndarray:
+    def index(self, offsets: ArrayLike, sublattice: ArrayLike) -> np.ndarray:
         """Site numbers of cells ``offsets`` (..., 3) on ``sublattice`` (...), images folded back."""
-        codes = self._encode(self._keys(offsets))
+        codes = self._encode(self._keys(np.asarray(offsets, dtype=np.int64)))
         cell = self._order[np.searchsorted(self._sorted, codes)]
         return cell * self.n_sublattices + np.asarray(sublattice)
 
@@ -196,7 +197,9 @@ class Lattice:
 
         kinds = {names: k for k, names in enumerate(dict.fromkeys(self.species))}
         numbers = [kinds[s] + 1 for s in self.species]
-        symmetry = spglib.get_symmetry((self.primitive.cell, self.primitive.basis, numbers), symprec=1e-5)
+        symmetry = spglib.get_symmetry(
+            (self.primitive.cell.tolist(), self.primitive.basis.tolist(), numbers), symprec=1e-5
+        )
         if symmetry is None:
             return np.arange(self.n_sites)[None]
         found = []
@@ -306,7 +309,11 @@ class Lattice:
             return None
         if np.array_equal(self.matrix, other.matrix):
             return np.arange(self.n_sites)
-        cell = (self.primitive.cell, self.primitive.basis, [1 + self.species.index(s) for s in self.species])
+        cell = (
+            self.primitive.cell.tolist(),
+            self.primitive.basis.tolist(),
+            [1 + self.species.index(s) for s in self.species],
+        )
         symmetry = spglib.get_symmetry(cell, symprec=1e-5)
         trivial = [(np.eye(3, dtype=int), np.zeros(3))]
         operations = zip(symmetry["rotations"], symmetry["translations"], strict=True) if symmetry else []

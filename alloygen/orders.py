@@ -40,8 +40,8 @@ def draw(
         sublattice_order(lattice) if family == "sublattice" else np.arange(lattice.n_sites), device=device
     )
     order = base.expand(n, -1)
-    for moves in symmetry_moves(lattice, images):
-        moves = torch.as_tensor(moves, device=device)
+    for group in symmetry_moves(lattice, images):
+        moves = torch.as_tensor(group, device=device)
         pick = torch.randint(len(moves), (n,), generator=generator, device=device)
         order = torch.gather(moves[pick], 1, order)
     return order.contiguous()

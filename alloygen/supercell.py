@@ -17,6 +17,7 @@ import numpy as np
 
 from alloygen.errors import LatticeMismatch
 from alloygen.lattice import Lattice, Primitive
+from alloygen.types import ArrayLike
 
 EXACT = 1e-3  # stretch that counts as none
 STRAIN = 0.05  # stretch of a relaxed cell that is still the same crystal
@@ -135,7 +136,8 @@ def _rotated(own, given, n_cells, limit) -> list[np.ndarray]:
 def _reduce(rows: np.ndarray) -> np.ndarray:
     """Shortest vectors of the lattice of ``rows`` (d, 3), shortest first."""
     missing = np.linalg.svd(rows)[2][len(rows) :]
-    one = Primitive(np.vstack([rows, missing]), [[0, 0, 0]], [("x",)], [k < len(rows) for k in range(3)])
+    periodic = (len(rows) > 0, len(rows) > 1, len(rows) > 2)
+    one = Primitive(np.vstack([rows, missing]), np.zeros((1, 3)), (("x",),), periodic)
     short = Lattice(one, (1, 1, 1)).shortest_vectors[: len(rows)]
     return short[np.argsort(np.linalg.norm(short, axis=1), kind="stable")]
 
@@ -245,7 +247,7 @@ def _require_count(own, given, n_cells, n_basis) -> None:
             )
 
 
-def no_supercell(primitive: Primitive, cell, n_cells: int) -> LatticeMismatch:
+def no_supercell(primitive: Primitive, cell: ArrayLike, n_cells: int) -> LatticeMismatch:
     """The error for atoms that do not form the model's crystal, with both cells."""
     n_basis = len(primitive.basis)
     return LatticeMismatch(
