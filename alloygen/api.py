@@ -305,6 +305,10 @@ def _named(path) -> Path:
             f"expected the path of a checkpoint or a name that ships ({', '.join(checkpoints())}), got {os.fspath(path)!r}, "
             "where there is no file."
         )
+    if os.path.isdir(path):
+        raise CheckpointError(
+            f"expected the file of a checkpoint, got the folder {os.fspath(path)!r}; a run's model is model.safetensors in its folder"
+        )
     return Path(path)
 
 

@@ -88,7 +88,7 @@ def test_figures_of_the_fallback_are_exact_within_their_errors(capsys):
     for name, truth in (("x_Au", exact.composition[1]), ("E/site", exact.energy), ("Phi/site", exact.phi)):
         value, decimals, digits = re.search(rf"{re.escape(name)} (-?\d+\.(\d+))\((\d+)\)", text).groups()
         value, error = float(value), int(digits) * 10.0 ** -len(decimals)
-        assert abs(value - truth) < 5 * error < 0.1 * abs(truth)
+        assert abs(value - truth) < 5 * error < 0.5 * abs(truth)
     assert 0 < shown(text, "acceptance")[0] < 1
 
 
@@ -129,6 +129,131 @@ def test_mc_writes_a_netcdf_table(tmp_path, capsys):
     with xr.open_dataset(table) as data:
         assert data.sizes["condition"] == 3 and data["mu_Au"].values.tolist() == pytest.approx([-0.1, 0, 0.1])
         assert data["x_Au"].values.tolist() == pytest.approx(shown(capsys.readouterr().out, "x_Au"), abs=1e-3)
+
+
+# ---------------------------------------------------------------------- refused before any work
+SAMPLE = ["sample", "Cu:2x2x4", "-T", "600", "--mu", "Au=0.02", "-q"]
+REFUSED = {
+    "a symbol that is none": (["sample", "Zz:2x2x2", "-T", "600", "--mu", "Au=0"], "expected a chemical symbol.*'Zz'"),
+    "a cell of no sites": (["sample", "Cu:0x2x2", "-T", "600", "--mu", "Au=0"], "sites of 'Cu:0x2x2'.*got 0"),
+    "a cell beyond memory": (["sample", "Cu:99999x99999x99", "-T", "600", "--mu", "Au=0"], "from 1 to"),
+    "a folder as structure": (["sample", ".", "-T", "600", "--mu", "Au=0"], "expected a structure"),
+    "T of nan": (["sample", "Cu:2x2x4", "-T", "nan", "--mu", "Au=0"], "expected -T .*finite"),
+    "T of inf": (["mc", "Cu:2x2x4", "-T", "inf", "--mu", "Au=0"], "expected -T .*finite"),
+    "T of 0": (["mc", "Cu:2x2x4", "-T", "0", "--mu", "Au=0"], "expected -T .*above 0"),
+    "no T in a range": (["mc", "Cu:2x2x4", "-T", "300:600:0", "--mu", "Au=0"], "number of values"),
+    "half a T in a range": (["mc", "Cu:2x2x4", "-T", "300:600:2.5", "--mu", "Au=0"], "number of values"),
+    "one T from here to there": (["mc", "Cu:2x2x4", "-T", "300:600:1", "--mu", "Au=0"], "at least 2 values"),
+    "T without end": (["mc", "Cu:2x2x4", "-T", "300:600:1e9", "--mu", "Au=0"], "number of values"),
+    "several T of one sample": (["sample", "Cu:2x2x4", "-T", "300:600:3", "--mu", "Au=0"], "one temperature"),
+    "mu of nan": (["sample", "Cu:2x2x4", "-T", "600", "--mu", "Au=nan"], "--mu ELEMENT=eV.*'Au=nan'"),
+    "mu of nothing": (["sample", "Cu:2x2x4", "-T", "600", "--mu", "=0.1"], "--mu ELEMENT=eV"),
+    "mu twice": ([*SAMPLE, "--mu", "Au=0.1"], "once for Au"),
+    "two ranges of mu": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0:1:2", "--mu", "Cu=0:1:2"], "one element at most"),
+    "mu with swaps": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--ensemble", "canonical"], "no --mu"),
+    **{f"n of {n}": ([*SAMPLE, "-n", n], "-n: expected -n as a whole number of at least 1") for n in ("0", "-1", "1.5", "nan", "inf", "x", "")},
+    **{f"seed of {n}": ([*SAMPLE, "--seed", n], "expected seed as a whole number") for n in ("-1", "1.5", "None", str(2**64))},
+    **{f"effort of {n}": ([*SAMPLE, "--refine", "smc", "--effort", n], "--effort as a finite number") for n in ("0", "nan", "x")},
+    "effort of nothing": ([*SAMPLE, "--effort", "2"], "expected --refine"),
+    "no paths": ([*SAMPLE, "--average", "0"], "--average"),
+    "no threads": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--threads", "0"], "--threads"),
+    "no sweeps": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--sweeps", "0"], "--sweeps"),
+    "precision of nan": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--precision", "Au=nan"], "--precision"),
+    "precision of 0": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--precision", "Au=0"], "precision"),
+    "a range of precisions": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--precision", "Au=1:2:3"], "one number"),
+    "an atom held twice": ([*SAMPLE, "--fix", "0=Au,0=Cu"], "--fix 0=Au,5=Cu"),
+    "an atom that is not there": ([*SAMPLE, "--fix", "99=Au"], "from 0 to 15"),
+    "a refinement of Monte Carlo": ([*SAMPLE, "--method", "mc", "--refine", "smc"], "refine"),
+    "a method that is none": ([*SAMPLE, "--method", "magic"], "magic"),
+    "an option that is none": ([*SAMPLE, "--stride", "2"], "--stride"),
+    "no command": ([], "COMMAND"),
+    "a folder as model": ([*SAMPLE, "--model", "."], "folder"),
+    "a model that is not there": ([*SAMPLE, "--model", "nowhere"], "no file"),
+    "jobs of Monte Carlo": (["phase-diagram", "Cu:2x2x4", "--mu", "Au=-0.1:0.1:3", "--method", "mc", "--jobs", "2"], "--jobs 1"),
+    "a step of 0": (["phase-diagram", "Cu:2x2x4", "--mu", "Au", "--step", "0"], "--step"),
+    "references below 0": (["evaluate", "cuau_2x2x4", "--reference", "-1"], "--reference"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_word_that_cannot_be_meant_is_one_line_before_any_work(case, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments, says = REFUSED[case]
+    assert re.search(says, refused(arguments, capsys))
+    assert not list(tmp_path.iterdir())
+
+
+MC_RUN = ["mc", "Cu:2x2x2", "-T", "900", "--mu", "Au=0", "-n", "10", "-q"]
+DIAGRAM = ["phase-diagram", "Cu:2x2x4", "--mu", "Au", "-q"]
+
+
+@pytest.mark.parametrize("option, path", [
+    ("-o", "c.cif"), ("-o", "file/c.extxyz"), ("-o", "folder.extxyz"), ("-o", "file"), ("-o", "others"), ("-o", "/proc/c.extxyz"),
+    ("-o", "/proc/new/c.db"), ("-o", "/proc/new"), ("-o", "c" * 250 + ".extxyz"), ("-o", ""), ("--table", "t.txt"), ("--table", "t"),
+    ("--table", "folder.csv"), ("--table", "file/t.csv"), ("--table", "/proc/t.csv"), ("--checkpoint", "file/run"),
+    ("--checkpoint", "others"), ("--checkpoint", "/proc/run.safetensors"),
+])  # fmt: skip
+def test_a_place_that_cannot_be_written_is_told_before_any_work(option, path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    for folder in ("folder.extxyz", "folder.csv", "others"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "note.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(alloygen.api, "mc", lambda *a, **k: pytest.fail("it began to work"))
+    monkeypatch.setattr(alloygen.api, "sample", lambda *a, **k: pytest.fail("it began to work"))
+    monkeypatch.setattr(alloygen.api, "scan", lambda *a, **k: pytest.fail("it began to work"))
+    for command in [MC_RUN] + ([SAMPLE] if option == "-o" else []) + ([DIAGRAM] if option == "--checkpoint" else []):
+        assert "expected" in refused([*command, option, path], capsys)
+    if "/" in path:
+        assert "expected" in refused([*DIAGRAM, "-o", path], capsys)
+        assert "expected" in refused(["evaluate", "cuau_2x2x4", "-o", path, "-q"], capsys)
+        assert "expected" in refused(["train", "cuau_2x2x4", "-o", path, "-q"], capsys)
+    assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_result_that_cannot_be_written_after_all_lies_elsewhere(tmp_path, monkeypatch, capsys):
+    """The disk is full, or the folder goes away, while the command works."""
+    from alloygen.io import structures
+
+    write, asked = structures.write_structures, tmp_path / "full" / "c.extxyz"
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+
+    def full(frames, path, *rest):
+        if path.parent.name == "full":
+            raise OSError(28, "No space left on device")
+        return write(frames, path, *rest)
+
+    monkeypatch.setattr(structures, "write_structures", full)
+    monkeypatch.setattr(alloygen.ensemble, "write_structures", full)
+    for command in (SAMPLE, MC_RUN):
+        assert main([*command, "-n", "10", "-o", str(asked)]) == 1
+        out = capsys.readouterr()
+        assert "Phi/site" in out.out and "No space left" in out.err and "instead" in out.err
+        (kept,) = (tmp_path / "cwd").iterdir()
+        assert str(kept) in out.err and len(ase.io.read(kept, ":")) == 10
+        kept.unlink()
+
+
+@pytest.mark.parametrize("error, code, says", [
+    (KeyboardInterrupt(), 130, "interrupted"), (OSError(5, "Input/output error"), 1, "Input/output error"),
+])  # fmt: skip
+def test_what_stops_a_command_leaves_no_traceback(error, code, says, monkeypatch, capsys):
+    def stop(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(alloygen.api, "sample", stop)
+    assert main(SAMPLE) == code
+    out = capsys.readouterr()
+    assert says in out.err and "Traceback" not in out.err and not out.out
+
+
+@pytest.mark.parametrize("command", ["", "sample", "mc", "phase-diagram", "train", "evaluate"])
+def test_help_names_every_option(command, capsys):
+    assert main([*([command] if command else []), "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "usage: alloygen" in out and (command or "phase-diagram") in out
 
 
 # ---------------------------------------------------------------------- more of each command
