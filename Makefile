@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 
-.PHONY: demo test lint benchmark benchmark-mc benchmark-models benchmark-thermodynamics benchmark-any-order clean
+.PHONY: demo test lint wheel benchmark benchmark-mc benchmark-models benchmark-thermodynamics benchmark-any-order clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python tutorials/demo.py
@@ -14,6 +14,12 @@ test: $(VENV)/.installed-test
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/type_errors.py
+
+# sdist and wheel; the wheel installed and tried outside of the checkout
+wheel: $(VENV)/.installed-test
+	$(BIN)/python .ci/wheel.py
 
 # figures of the README: Monte Carlo beside its rivals, then neural sampling and the shipped models (one hour on two quiet cores)
 benchmark: benchmark-mc $(VENV)/.installed-test
@@ -48,7 +54,7 @@ benchmark-any-order: $(VENV)/.installed-test
 	$(BIN)/python tests/benchmarks/any_order.py
 	$(BIN)/python tests/benchmarks/any_order_figures.py
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
