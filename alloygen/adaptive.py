@@ -21,15 +21,14 @@ from time import monotonic
 import numpy as np
 import torch
 
-from alloygen.errors import AlloygenError, CheckpointError
+from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
-from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.interrupt import interrupt_flag
+from alloygen.io.resume import digest, identity, read_run, write_run
 from alloygen.models.draw import draw, trained_family
 from alloygen.progress import tqdm
 from alloygen.scans import Scan
 
-FORMAT, VERSION = "alloygen scan", 1
 MIN_STEP = 1e-3  # of kT: conditions nearer than this are one
 
 
@@ -79,8 +78,7 @@ class NeuralScan:
     def run(self, T, mu) -> Scan:
         """The scan of conditions T (C,), mu (C, n_elements), and of those that refining adds."""
         self.family = self.family or trained_family(self.model)
-        if self.checkpoint is not None and Path(self.checkpoint).exists():
-            self._load()
+        self._load()
         keys = list(dict.fromkeys(_key(t, m) for t, m in zip(T, mu, strict=True)))
         if len(keys) > self.max_conditions:
             raise AlloygenError(
@@ -169,35 +167,26 @@ class NeuralScan:
         }
         return Scan(self.model.hamiltonian, where[:, 0], where[:, 1:], occ, energy, 0, "neural", log_prob, info=info)
 
-    def _settings(self) -> dict:
-        h: Hamiltonian = self.model.hamiltonian
-        weights = sum(float(p.detach().double().abs().sum()) for p in self.model.parameters())
-        return {"n": self.n, "order": self.family, "seed": self.seed, "batch": self.batch, "fingerprint": h.fingerprint,
-                "lattice": h.lattice.to_dict()["matrix"], "model": f"{weights:.10e}"}  # fmt: skip
+    def _identity(self) -> dict:
+        model = self.model
+        weights = {k: digest(v) for k, v in model.state_dict().items()}
+        law = {"kind": model.kind, "options": model.config(), "weights": digest(np.array(sorted(weights.items())))}
+        return identity(
+            "scan", model.hamiltonian, model=law, n=self.n, order=self.family, seed=self.seed, batch=self.batch
+        )
 
     def _save(self) -> None:
         if self.checkpoint is None or not self.done:
             return
-        from alloygen.io.checkpoint import write_tensors
-
         keys = sorted(self.done)
         occ, energy, log_prob = (np.stack(x) for x in zip(*(self.done[k] for k in keys), strict=True))
         arrays = {"conditions": np.array(keys), "occ": occ, "energy": energy, "log_prob": log_prob}
-        meta = {"format": FORMAT, "version": VERSION, "settings": self._settings()}
-        write_tensors(self.checkpoint, {k: torch.from_numpy(v) for k, v in arrays.items()}, meta)
+        write_run(self.checkpoint, arrays, self._identity())
 
     def _load(self) -> None:
-        from alloygen.io.checkpoint import read_tensors
-
-        tensors, meta = read_tensors(self.checkpoint)
-        ours, theirs = self._settings(), meta.get("settings", {})
-        differ = [f"{k} {theirs.get(k)!r} there, {v!r} here" for k, v in ours.items() if theirs.get(k) != v]
-        if meta.get("format") != FORMAT or differ:
-            raise CheckpointError(
-                f"{self.checkpoint}: expected the checkpoint of this scan, got one that differs: {'; '.join(differ) or 'no scan'}. "
-                "Give the same arguments, or another checkpoint path."
-            )
-        arrays = {k: v.numpy() for k, v in tensors.items()}
+        if self.checkpoint is None or (found := read_run(self.checkpoint, self._identity())) is None:
+            return
+        arrays = {k: v.numpy() for k, v in found[0].items()}
         for key, *rest in zip(arrays["conditions"], arrays["occ"], arrays["energy"], arrays["log_prob"], strict=True):
             self.done[tuple(key.tolist())] = tuple(rest)
 

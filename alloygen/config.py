@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -147,13 +146,13 @@ class Config:
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)
 
-    @property
-    def fingerprint(self) -> str:
-        """Text that is equal for runs that may resume one another."""
+    def facts(self) -> dict:
+        """What is equal for runs that may resume one another: every setting but a few of the machine, as "section.key"."""
         d = self.to_dict()
         for key in ("threads", "device", "checkpoint_minutes"):
             d["training"].pop(key)
-        return json.dumps(d, sort_keys=True)
+        sections = {f"{s}.{k}": v for s, part in d.items() if s != "name" for k, v in part.items()}
+        return {"name": self.name, **sections}
 
 
 _SECTIONS = {

@@ -40,6 +40,10 @@ class Task(ABC):
         """(T (C,), mu (C, n_elements)) to validate at."""
 
     @abstractmethod
+    def facts(self) -> dict:
+        """What fixes the batches beside the configuration: the data, where there are any."""
+
+    @abstractmethod
     def state(self) -> dict:
         """Tensors that the next step needs, by name."""
 
@@ -76,6 +80,10 @@ class Likelihood(Task):
 
     def validation(self):
         return self.dataset.T, self.dataset.mu
+
+    def facts(self):
+        parts = {"data": self.dataset, "grown data": self.grown}
+        return {k: [d.T, d.mu, d.occ] for k, d in parts.items() if d is not None}
 
     def state(self):
         return {}
@@ -116,6 +124,9 @@ class _Walking(Task):
         low, high = torch.tensor(self.ranges["mu"], dtype=torch.float64).reshape(-1, 2).T
         mu = torch.nn.functional.pad(low + share * (high - low), (1, 0))
         return T.repeat_interleave(3), mu.repeat(4, 1)
+
+    def facts(self):
+        return {}
 
     def state(self):
         return {"T": self.walk.T, "mu": self.walk.mu}

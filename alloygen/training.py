@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from alloygen.config import Config, load_config
-from alloygen.errors import AlloygenError, CheckpointError
+from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.interrupt import interrupt_flag
-from alloygen.io.checkpoint import VERSION, read_tensors, save_model, write_tensors
+from alloygen.io.checkpoint import save_model
+from alloygen.io.resume import identity, read_run, write_run
 from alloygen.models import MODELS
 from alloygen.models.draw import trained_orders
 from alloygen.tasks import Task, make_task, ranges_of
@@ -53,6 +54,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(t.seed)
         self.step = 0
         self.seconds = 0.0  # spent on steps, over all sessions of the run
+        self.identity = identity("training state", model.hamiltonian, **config.facts(), **task.facts())
 
     def rate(self) -> float:
         """Learning rate: linear warm-up, then a cosine to zero at the last step or at the end of the time budget."""
@@ -148,25 +150,16 @@ class Trainer:
             tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in s.items()}
         tensors |= {f"task.{k}": v for k, v in self.task.state().items()}
         tensors["generator"] = self.generator.get_state()
-        write_tensors(
-            path,
-            tensors,
-            {
-                "format": "alloygen training state",
-                "version": VERSION,
-                "step": self.step,
-                "seconds": self.seconds,
-                "config": self.config.fingerprint,
-            },
-        )
+        write_run(path, tensors, self.identity, {"step": self.step, "seconds": self.seconds})
 
     def load(self, path: Path) -> None:
-        tensors, meta = read_tensors(path)
-        if meta.get("config") != self.config.fingerprint:
-            raise CheckpointError(
-                f"expected a training state of this configuration in {path}, got one of another configuration. "
-                "Choose another output folder, or start anew with resume=False (--restart)."
-            )
+        """Go on from the state in ``path``, where there is one."""
+        found = read_run(
+            path, self.identity, "Choose another output folder, or start anew with resume=False (--restart)."
+        )
+        if found is None:
+            return
+        tensors, progress = found
         part = lambda p: {k[len(p) :]: v for k, v in tensors.items() if k.startswith(p)}  # noqa: E731
         self.model.load_state_dict(part("model."))
         self.average = {k: v.to(self.config.training.device) for k, v in part("average.").items()}
@@ -179,7 +172,7 @@ class Trainer:
         self.optimizer.load_state_dict(full)
         self.task.load(part("task."))
         self.generator.set_state(tensors["generator"])
-        self.step, self.seconds = meta["step"], meta.get("seconds", 0.0)
+        self.step, self.seconds = progress["step"], progress["seconds"]
 
 
 def _parts(drawn: dict, n: int):

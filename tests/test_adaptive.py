@@ -5,6 +5,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk
 
 import alloygen
@@ -18,6 +19,7 @@ from alloygen.errors import (
     OutsideTrainedRange,
     UnknownSpecies,
 )
+from alloygen.io.checkpoint import load_model
 
 ATOMS = bulk("Cu", a=3.8).repeat((2, 2, 4))
 GRID = dict(T=[500, 900], mu={"Au": [-0.1, 0.02, 0.1]}, n=40, seed=3)
@@ -109,9 +111,21 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, change):
     one = dict(T=900, mu={"Au": 0.0}, n=40, seed=3)
     alloygen.scan(ATOMS, **one, checkpoint=path)
     before = path.read_bytes()
-    with pytest.raises(CheckpointError, match=f"{next(iter(change))} .* there"):
+    with pytest.raises(CheckpointError, match=f"{next(iter(change))}: expected"):
         alloygen.scan(ATOMS, **{**one, **change}, checkpoint=path)
     assert path.read_bytes() == before
+
+
+def test_a_checkpoint_is_known_by_the_weights_of_its_model(tmp_path):
+    """Weights of the same size in another place, or with another sign, are another model."""
+    path, run = tmp_path / "scan.safetensors", dict(T=900, mu={"Au": 0.0}, n=4)
+    model, other = (load_model(alloygen.data.checkpoints()["cuau_2x2x4"]) for _ in range(2))
+    with torch.no_grad():
+        weight = max(other.parameters(), key=torch.numel)
+        weight.copy_(-weight.flip(0))
+    alloygen.scan(ATOMS, **run, model=model, checkpoint=path)
+    with pytest.raises(CheckpointError, match="model: expected"):
+        alloygen.scan(ATOMS, **run, model=other, checkpoint=path)
 
 
 @pytest.mark.parametrize("change, error, says", [

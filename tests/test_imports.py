@@ -33,6 +33,7 @@ ROOMS = [
     "objectives",
     "estimate",
     "io.checkpoint",
+    "io.resume",
     "hull",
     "canonical",
     "plot",

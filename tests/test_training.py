@@ -20,7 +20,7 @@ from alloygen.generate.outpaint import Outpainter
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.ising import ising
 from alloygen.hamiltonian.source import expansion_from
-from alloygen.io.checkpoint import load_model, read_tensors
+from alloygen.io.checkpoint import load_model, read_tensors, write_tensors
 from alloygen.models.causal import CausalModel
 from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.likelihood import heat_bath, likelihood
@@ -272,7 +272,7 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(whole, tmp_path, monkeypatch):
         with pytest.raises(TrainingInterrupted, match=r"saved at step 7 of 30.*resumes it"):
             train(config(), tmp_path, progress=False)
     assert signal.getsignal(signal.SIGINT) is before
-    assert read_tensors(tmp_path / "state.safetensors")[1]["step"] == 7
+    assert read_tensors(tmp_path / "state.safetensors")[1]["progress"]["step"] == 7
     assert same_weights(train(config(), tmp_path, progress=False), whole)
 
 
@@ -290,15 +290,25 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
 def test_state_of_another_configuration_is_refused(tmp_path):
     with pytest.raises(TrainingInterrupted):
         train(config(), tmp_path, progress=False, stop_at=2)
-    with pytest.raises(CheckpointError, match=r"another configuration.*resume=False"):
+    with pytest.raises(CheckpointError, match=r"training.lr: expected 0.001, got .*resume=False"):
         train(config(lr=1e-3), tmp_path, progress=False)
     with pytest.raises(TrainingInterrupted, match="saved at step 1 of 30"):
         train(config(lr=1e-3), tmp_path, progress=False, resume=False, stop_at=1)
 
 
+def test_a_run_on_other_data_is_refused(tmp_path):
+    """The configuration is the same, the samples are not: what was learned from the others does not go on."""
+    with pytest.raises(TrainingInterrupted):
+        train(config(), tmp_path, progress=False, stop_at=2)
+    tensors, meta = read_tensors(tmp_path / "data.safetensors")
+    write_tensors(tmp_path / "data.safetensors", {**tensors, "occ": 1 - tensors["occ"]}, meta)
+    with pytest.raises(CheckpointError, match="data: expected"):
+        train(config(), tmp_path, progress=False)
+
+
 def test_a_file_that_is_no_state_is_refused(whole, tmp_path):
     (tmp_path / "state.safetensors").write_bytes(whole.read_bytes())
-    with pytest.raises(CheckpointError, match="expected a training state"):
+    with pytest.raises(CheckpointError, match="alloygen training state"):
         train(config(), tmp_path, progress=False)
 
 

@@ -11,25 +11,22 @@ ordered phases of a cold lattice are left through the hot ones.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 
 from alloygen.conditions import temperature
-from alloygen.errors import AlloygenError, CheckpointError, NotConverged
+from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.profile import CompositionProfile, join_links, judge, series_error
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.interrupt import interrupt_flag
+from alloygen.io.resume import identity, read_run, write_run
 from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.flat_walk import DONE, FlatWalk
 from alloygen.progress import tqdm
 
-FORMAT, VERSION = "alloygen metadynamics", 1
 SAVE_EVERY = 60.0  # seconds
 
 
@@ -102,8 +99,9 @@ def metadynamics(hamiltonian: Hamiltonian, T, element: str | None = None, *, mu=
 
 def _carry_out(run: FlatWalk, threads: int, progress: bool, checkpoint) -> None:
     """Advance to the end, writing the state now and then. Ctrl-C stops between two slices, where the state is whole."""
-    if checkpoint is not None:
-        _resume(run, checkpoint)
+    found = read_run(checkpoint, own := identity("metadynamics", run.problem.h, **run.settings))
+    if found is not None:
+        run.restore({k: v.numpy() for k, v in found[0].items()})
     saved, pool = time.monotonic(), ThreadPoolExecutor(threads) if threads > 1 else None
     bar = tqdm(total=run.n_blocks, desc="metadynamics", unit="block", disable=not progress)
     try:
@@ -113,50 +111,16 @@ def _carry_out(run: FlatWalk, threads: int, progress: bool, checkpoint) -> None:
                 bar.set_postfix_str(run.where(), refresh=False)
                 bar.update(run.blocks_done - bar.n)
                 if checkpoint is not None and time.monotonic() - saved > SAVE_EVERY:
-                    _write(run, checkpoint)
+                    write_run(checkpoint, run.state(), own)
                     saved = time.monotonic()
     finally:
         bar.close()
         if pool:
             pool.shutdown()
     if checkpoint is not None:
-        _write(run, checkpoint)
+        write_run(checkpoint, run.state(), own)
     if stop.is_set():
         raise KeyboardInterrupt
-
-
-# ---------------------------------------------------------------------- checkpoints
-def _metadata(run: FlatWalk) -> dict:
-    h = run.problem.h
-    return {"format": FORMAT, "version": VERSION, "fingerprint": h.fingerprint, "lattice": h.lattice.to_dict(),
-            "settings": run.settings}  # fmt: skip
-
-
-def _write(run: FlatWalk, path) -> None:
-    from alloygen.io.checkpoint import write_tensors
-
-    plain = {k: torch.from_numpy(v.view(np.int64) if v.dtype == np.uint64 else v) for k, v in run.state().items()}
-    write_tensors(path, plain, _metadata(run))
-
-
-def _resume(run: FlatWalk, path) -> None:
-    """Go on from a file, if there is one, that was written by a run with the same arguments."""
-    from alloygen.io.checkpoint import read_tensors
-
-    if not os.path.exists(path):
-        return
-    tensors, found = read_tensors(path)
-    own = json.loads(json.dumps(_metadata(run)))
-    flat = lambda d: {k: v for k, v in d.items() if k != "settings"} | dict(d.get("settings", {}))  # noqa: E731
-    expected, got = flat(own), flat(found)
-    differ = [k for k in expected if expected[k] != got.get(k)]
-    if differ:
-        lines = "; ".join(f"{k}: expected {expected[k]}, got {got.get(k)}" for k in differ)
-        raise CheckpointError(
-            f"expected the state of this run in {os.fspath(path)!r}, got that of another ({lines}). Give the same arguments, "
-            "or another checkpoint path to start anew."
-        )
-    run.restore({k: v.numpy() for k, v in tensors.items()})
 
 
 # ---------------------------------------------------------------------- results

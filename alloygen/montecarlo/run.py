@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alloygen.errors import AlloygenError, CheckpointError, NotConverged
+from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.chains import equilibration, mean
 from alloygen.estimate.weights import user_level
 from alloygen.interrupt import interrupt_flag
+from alloygen.io.resume import identity, read_run, write_run
 from alloygen.scans import Scan
 
-FORMAT = "alloygen monte carlo"
 FIRST, MAX_DROPS = 20, 6  # rounds before the first sample, and how often the start may be cut, with burn=None
 LARGEST = 4e9  # bytes of samples
 
@@ -93,8 +93,9 @@ class _Sampler:
             raise AlloygenError(
                 f"expected precision of {sorted(known)}, got {unknown}; name an element, 'energy' or an observer"
             )
-        if run.checkpoint is not None and Path(run.checkpoint).exists():
-            self._load()
+        self.identity = self._identity()
+        if (found := read_run(run.checkpoint, self.identity)) is not None:
+            self._restore(*found)
 
     # ------------------------------------------------------------------ the loop
     def go(self) -> None:
@@ -243,40 +244,36 @@ class _Sampler:
         )  # fmt: skip
 
     # ------------------------------------------------------------------ checkpoints
-    def _settings(self) -> dict:
-        ch = self.chains
-        return {
-            "format": FORMAT, "version": 1, "sampler": self.title, "fingerprint": ch.hamiltonian.fingerprint,
-            "sites": ch.hamiltonian.n_sites, "matrix": ch.hamiltonian.lattice.matrix.tolist(), "T": [float(t) for t in ch.T],
-            "mu": ch.mu.tolist(), "move": ch.move, "changing_sites": ch.sites.tolist(), "copies": self.copies, "seed": self.seed, "sweeps": self.run.sweeps, "burn": self.run.burn,
-            "observers": sorted(self.run.observers),
-        }  # fmt: skip
+    def _identity(self) -> dict:
+        """All that fixes the samples but how many there are: n and max_n are left out, so that a run may go on."""
+        ch, run = self.chains, self.run
+        start = next(v for k, v in ch.state().items() if k.endswith("occ"))
+        return identity(
+            "Monte Carlo", ch.hamiltonian, sampler=self.title, move=ch.move, T=ch.T, mu=ch.mu, copies=self.copies,
+            seed=self.seed, sweeps=run.sweeps, burn=run.burn, precision=run.precision, observers=sorted(run.observers),
+            atoms=self._atoms(start) if ch.move == "swap" else None, held=self._atoms(start, ch.sites), start=start,
+            changing_sites=ch.sites, exchanged_pairs=[np.asarray(p) for p in getattr(ch, "pairs", [])],
+        )  # fmt: skip
+
+    def _atoms(self, occ, but=()) -> dict:
+        """Atoms by element of the first start, on sites of several species other than ``but``: words for what digests hide."""
+        lattice = self.chains.hamiltonian.lattice
+        sites = np.setdiff1d(np.flatnonzero(lattice.n_species > 1), but)
+        index = lattice.element_index[lattice.sublattice[sites], occ[0, sites].astype(int)]
+        return {lattice.elements[e]: int((index == e).sum()) for e in np.unique(index)}
 
     def _save(self) -> None:
         if self.run.checkpoint is None:
             return
-        from alloygen.io.checkpoint import write_tensors
-
         arrays = {f"chains.{k}": v for k, v in self.chains.state().items()}
         if self.occ:
             arrays |= {"occ": np.stack(self.occ), "energy": np.stack(self.energy)}
             arrays |= {f"observed.{k}": np.stack(v) for k, v in self.observed.items()}
         progress = {"burned": self.burned, "drops": self.drops, "wanted": self.wanted, "pending": self.pending}
-        tensors = {k: torch.from_numpy(v.view(np.int64) if v.dtype == np.uint64 else v) for k, v in arrays.items()}
-        write_tensors(self.run.checkpoint, tensors, {**self._settings(), "progress": progress})
+        write_run(self.run.checkpoint, arrays, self.identity, progress)
         self.saved = time.monotonic()
 
-    def _load(self) -> None:
-        from alloygen.io.checkpoint import read_tensors
-
-        tensors, meta = read_tensors(self.run.checkpoint)
-        progress = meta.pop("progress", {})
-        ours = self._settings()
-        differ = sorted(k for k in ours | meta if ours.get(k) != meta.get(k))
-        if differ:
-            both = "; ".join(f"{k}: {meta.get(k)!r} in the file, {ours.get(k)!r} asked for" for k in differ[:4])
-            raise CheckpointError(f"{self.run.checkpoint}: expected the checkpoint of this run, got one that differs: {both}. "
-                                  "Give the same arguments, or another checkpoint path.")  # fmt: skip
+    def _restore(self, tensors: dict, progress: dict) -> None:
         arrays = {k: v.numpy() for k, v in tensors.items()}
         state = {k.removeprefix("chains."): v for k, v in arrays.items() if k.startswith("chains.")}
         self.chains.restore({k: v.view(np.uint64) if k.endswith("rng") else v for k, v in state.items()})

@@ -23,7 +23,6 @@ and log g is the weighted least-squares solution of the logarithms of these equa
 from __future__ import annotations
 
 import math
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,11 +31,11 @@ import numpy as np
 import torch
 
 from alloygen.ensemble import Ensemble
-from alloygen.errors import AlloygenError, BadCondition, CheckpointError
+from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.density import DensityOfStates, average, from_transitions, join_windows, log_arrangements
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.interrupt import interrupt_flag
-from alloygen.io.checkpoint import read_tensors, write_tensors
+from alloygen.io.resume import identity, read_run, write_run
 from alloygen.montecarlo.chains import free_sites
 from alloygen.montecarlo.energy_bins import Plan, fill, level_jumps, new_walks, with_mu
 from alloygen.montecarlo.energy_scout import scout, starts, windows_of
@@ -44,7 +43,6 @@ from alloygen.montecarlo.energy_walk import LATE, SETTLED, Rules, Walks
 from alloygen.montecarlo.rng import seeds
 from alloygen.progress import tqdm
 
-FORMAT, VERSION = "alloygen wang-landau", 1
 MOVES, SCHEDULES = ("flip", "swap"), ("halving", "1/t")
 EVERY = 60.0  # seconds between checkpoints
 
@@ -104,12 +102,10 @@ def wang_landau(hamiltonian: Hamiltonian, *, mu=None, move: str = "flip", width:
     w = new_walks(plan, begin, log_f, seeds(seed, 3 + rows)[3:], np.repeat(bounds, walkers, 0))
     if energies is None and windows == 1:
         w.log_g[:, known] = 0.0
-    given = dict(mu=mu.tolist(), sites=sites.tolist(), occ=None if start is None else start.tolist())
-    metadata = {"format": FORMAT, "version": VERSION, "fingerprint": hamiltonian.fingerprint,
-                "lattice": hamiltonian.lattice.to_dict(), "settings": _plain(settings | given)}  # fmt: skip
-    if checkpoint is not None and os.path.exists(checkpoint):
-        _restore(plan, w, checkpoint, metadata)
-    _run(plan, w, threads, checkpoint, metadata, progress)
+    run = identity("Wang-Landau", hamiltonian, **settings, mu=mu, changing_sites=sites, start=start)
+    if (found := read_run(checkpoint, run)) is not None:
+        _restore(plan, w, found[0])
+    _run(plan, w, threads, checkpoint, run, progress)
     return _density(plan, w, walkers, begin[0], energies is None)
 
 
@@ -192,15 +188,6 @@ def _check_settings(s: dict) -> None:
         )
 
 
-def _plain(x):
-    """Settings as JSON gives them back."""
-    if isinstance(x, dict):
-        return {k: _plain(v) for k, v in x.items()}
-    if isinstance(x, (list, tuple, np.ndarray)):
-        return [_plain(v) for v in x]
-    return x.item() if isinstance(x, np.generic) else x
-
-
 def _mu(h: Hamiltonian, mu, move: str) -> np.ndarray:
     out = np.zeros(len(h.elements)) if mu is None else np.asarray(mu, dtype=float)
     if out.shape != (len(h.elements),) or not np.isfinite(out).all():
@@ -222,15 +209,15 @@ def _start(h: Hamiltonian, occ, move: str) -> np.ndarray | None:
 
 
 # ---------------------------------------------------------------------- the run
-def _run(plan: Plan, w: Walks, threads: int, checkpoint, metadata: dict, progress: bool) -> None:
+def _run(plan: Plan, w: Walks, threads: int, checkpoint, run: dict, progress: bool) -> None:
     """Move all walks to their end. Ctrl-C stops them between two calls of the kernel, where every state is whole."""
     try:
         with interrupt_flag() as stop:
-            _move(plan, w, threads, stop, progress, lambda: _save(w, checkpoint, metadata))
+            _move(plan, w, threads, stop, progress, lambda: _save(w, checkpoint, run))
     except Exception:
-        _save(w, checkpoint, metadata)
+        _save(w, checkpoint, run)
         raise
-    _save(w, checkpoint, metadata)
+    _save(w, checkpoint, run)
     if stop.is_set():
         raise KeyboardInterrupt
 
@@ -255,23 +242,13 @@ def _move(plan: Plan, w: Walks, threads: int, stop, progress: bool, save) -> Non
                 saved = time.monotonic()
 
 
-def _save(w: Walks, path, metadata: dict) -> None:
+def _save(w: Walks, path, run: dict) -> None:
     if path is not None:
-        arrays = {k: v for k, v in w._asdict().items() if k != "states"} | {"rng": w.rng.view(np.int64)}
-        write_tensors(path, {k: torch.from_numpy(v) for k, v in arrays.items()}, metadata)
+        write_run(path, {k: v for k, v in w._asdict().items() if k != "states"}, run)
 
 
-def _restore(plan: Plan, w: Walks, path, metadata: dict) -> None:
-    """Put the state of a file into ``w``, or a CheckpointError that says which run it belongs to."""
-    tensors, found = read_tensors(path)
-    flat = lambda m: {k: v for k, v in m.items() if k != "settings"} | m.get("settings", {})  # noqa: E731
-    own, other = flat(_plain(metadata)), flat(found)
-    for key in own:
-        if own[key] != other.get(key):
-            raise CheckpointError(
-                f"expected a checkpoint of this run, with {key} = {own[key]!r}, got {key} = {other.get(key)!r} in "
-                f"{os.fspath(path)!r}. Use the same settings, or another file."
-            )
+def _restore(plan: Plan, w: Walks, tensors: dict) -> None:
+    """Put the state of a file into ``w``."""
     for name in w._fields:
         if name != "states":
             array = tensors[name].numpy()

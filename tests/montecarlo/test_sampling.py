@@ -1,6 +1,7 @@
 """Metropolis and replica exchange against enumeration, with controls that must fail the same checks."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -391,16 +392,60 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
     path = tmp_path / "run.safetensors"
     run = lambda T, **kw: metropolis(hamiltonian("cuau-2x2x2"), [T], n=8, burn=2, check=False, checkpoint=path, **kw)  # noqa: E731
     first = run(500.0)
-    with pytest.raises(CheckpointError, match=r"T: \[500.0\] in the file, \[600.0\] asked for"):
+    with pytest.raises(CheckpointError, match=r"T: expected \[600.0\], got \[500.0\]"):
         run(600.0)
     with pytest.raises(CheckpointError, match="seed"):
         run(500.0, seed=9)
     with pytest.raises(CheckpointError, match="changing_sites"):
         run(500.0, occ=[0] * 8, fixed=[1])
-    with pytest.raises(CheckpointError, match="move: 'flip' in the file, 'swap' asked for"):
+    with pytest.raises(CheckpointError, match="move: expected 'swap', got 'flip'"):
         run(500.0, occ=[0] * 4 + [1] * 4, move="swap")
     longer = metropolis(hamiltonian("cuau-2x2x2"), [500.0], n=40, burn=2, check=False, checkpoint=path)
     assert longer.n == 40 and np.array_equal(longer.occ[0].reshape(4, 10, -1)[:, :2], first.occ[0].reshape(4, 2, -1))
+
+
+@pytest.mark.parametrize("says, change", [
+    ("atoms: expected {'Cu': 4, 'Au': 4}, got {'Cu': 5, 'Au': 3}", dict(occ=[1] * 4 + [0] * 4)),
+    ("start", dict(occ=[0] * 5 + [1] * 3)),
+    ("hamiltonian", dict(hamiltonian=lambda: hamiltonian("many-body"))),
+    ("copies", dict(copies=2)), ("sweeps", dict(sweeps=3)), ("observers", dict(observers={"one": len})), ("seed", dict(seed=1)),
+    ("T: expected", dict(T=[500.0, 800.0])), ("precision", dict(precision={"energy": 1.0})), ("burn", dict(burn=3)),
+    ("changing_sites", dict(fixed=[0])),
+])  # fmt: skip
+def test_a_checkpoint_is_known_by_all_that_fixes_its_samples(says, change, tmp_path):
+    """Canonical: the conditions of two compositions are the same, and so are those of two starts."""
+    one = dict(hamiltonian=lambda: hamiltonian("cuau-2x2x2"), T=[500.0, 700.0], occ=[1] * 3 + [0] * 5, move="swap")
+    run = lambda hamiltonian, **kw: metropolis(hamiltonian(), n=8, check=False, checkpoint=tmp_path / "a", **kw)  # noqa: E731
+    first = run(**{"burn": 2, **one})
+    before = (tmp_path / "a").read_bytes()
+    with pytest.raises(CheckpointError, match=re.escape(says)):
+        run(**{"burn": 2, **one, **change})
+    assert (tmp_path / "a").read_bytes() == before and np.array_equal(run(**{"burn": 2, **one}).occ, first.occ)
+
+
+def test_a_checkpoint_is_known_by_the_species_that_it_holds(tmp_path):
+    run = lambda occ, **kw: metropolis(  # noqa: E731
+        hamiltonian("cuau-2x2x2"),
+        [900.0],
+        n=8,
+        burn=2,
+        occ=occ,
+        fixed=[0],
+        check=False,
+        checkpoint=tmp_path / "a",
+        **kw,
+    )
+    run([1] + [0] * 7)
+    with pytest.raises(CheckpointError, match=re.escape("held: expected {'Cu': 1}, got {'Au': 1}")):
+        run([0] * 8)
+
+
+def test_chains_that_exchange_are_another_run(tmp_path):
+    h, T = hamiltonian("cuau-2x2x2"), [500.0, 600.0]
+    kw = dict(n=8, burn=2, copies=1, check=False, checkpoint=tmp_path / "a")
+    replica_exchange(h, T, np.zeros((2, 2)), **kw)
+    with pytest.raises(CheckpointError, match="exchanged_pairs"):
+        metropolis(h, np.repeat(T, 2), np.zeros((4, 2)), **kw)
 
 
 # ---------------------------------------------------------------------- bookkeeping

@@ -73,11 +73,11 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path, monkeypatch, schedule, tr
     assert same(whole, wang_landau(ising(4, h=0.15), checkpoint=path, **kw))  # finished: read, not run
     longer = kw | dict(max_attempts=800_000)
     assert same(wang_landau(ising(4, h=0.15), **longer), wang_landau(ising(4, h=0.15), checkpoint=path, **longer))
-    with pytest.raises(CheckpointError, match="seed = 6, got seed = 5"):
+    with pytest.raises(CheckpointError, match="seed: expected 6, got 5"):
         wang_landau(ising(4, h=0.15), checkpoint=path, **(kw | dict(seed=6)))
-    with pytest.raises(CheckpointError, match="fingerprint"):
+    with pytest.raises(CheckpointError, match="hamiltonian: expected"):
         wang_landau(ising(4, h=0.16), checkpoint=path, **kw)
-    with pytest.raises(CheckpointError, match="lattice"):
+    with pytest.raises(CheckpointError, match="supercell: expected"):
         wang_landau(ising(5, h=0.15), checkpoint=path, **kw)
 
 

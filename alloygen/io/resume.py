@@ -1,0 +1,113 @@
+"""Runs that go on: what fixes a run, and the one file that holds it. Every resumable run reads and writes through here.
+
+A run is known by everything that fixes its law and its stream of random numbers: Hamiltonian, supercell, conditions, start, held
+sites, seed and settings. How long it goes on is not part of it. Arrays count by a digest of their contents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from alloygen.errors import CheckpointError
+from alloygen.io.checkpoint import read_tensors, write_tensors
+
+VERSION = 1
+SHOWN = 12  # numbers of an array that are written out; longer ones are a digest
+REMEDY = "Give the same arguments to go on with that run, or another path to start anew."
+
+
+def digest(array) -> str:
+    """Kind, shape and SHA-256 (16 hex digits) of the contents of an array or tensor.
+
+    Examples
+    --------
+    >>> digest(np.zeros((2, 3), dtype=np.int8))
+    'int8 (2, 3) b0f66adc83641586'
+    """
+    a = np.ascontiguousarray(array.detach().cpu().numpy() if hasattr(array, "detach") else array)
+    return f"{a.dtype} {a.shape} {hashlib.sha256(a.tobytes()).hexdigest()[:16]}"
+
+
+def identity(kind: str, hamiltonian=None, **facts) -> dict:
+    """What fixes a run, as plain values that JSON keeps: its kind, the Hamiltonian on its supercell, and ``facts`` by name.
+
+    Facts may be numbers, text, None, arrays or tensors (by their contents), and lists and dicts of these.
+
+    Examples
+    --------
+    >>> from alloygen.hamiltonian.ising import ising
+    >>> identity("a run", ising(3), seed=1, start=np.zeros(9))["start"]
+    [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    """
+    out = {"format": f"alloygen {kind}", "version": VERSION}
+    if hamiltonian is not None:
+        lattice = hamiltonian.lattice
+        out |= {"hamiltonian": hamiltonian.fingerprint, "supercell": lattice.matrix.tolist(), "sites": lattice.n_sites}
+    return out | {k: _plain(v) for k, v in facts.items()}
+
+
+def _plain(value):
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) or hasattr(value, "detach"):
+        return value.tolist() if np.prod(value.shape) <= SHOWN else digest(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def require_same_run(path, expected: dict, got: dict, remedy: str = REMEDY) -> None:
+    """CheckpointError that names what differs between this run and the one of a file; a missing fact differs as well.
+
+    Examples
+    --------
+    >>> require_same_run("run.st", {"seed": 1, "n": 3}, {"seed": 2, "n": 3})
+    Traceback (most recent call last):
+    alloygen.errors.CheckpointError: expected the checkpoint of this run, got that of another in 'run.st': seed: expected 1, got 2. \
+Give the same arguments to go on with that run, or another path to start anew.
+    """
+    differ = [k for k in expected | got if k not in expected or k not in got or expected[k] != got[k]]
+    if differ:
+        lines = [f"{k}: expected {_short(expected.get(k))}, got {_short(got.get(k))}" for k in differ[:4]]
+        more = f"; and {len(differ) - 4} more" if len(differ) > 4 else ""
+        raise CheckpointError(
+            f"expected the checkpoint of this run, got that of another in {os.fspath(path)!r}: {'; '.join(lines)}{more}. {remedy}"
+        )
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:80]} ... {text[-30:]}"
+
+
+def write_run(path, arrays: dict, run: dict, progress: dict | None = None) -> None:
+    """Write the state of a run, numpy arrays or tensors by name, with its identity and how far it has come."""
+    import torch
+
+    def tensor(v):
+        if isinstance(v, np.ndarray):
+            return torch.from_numpy(v.view(np.int64) if v.dtype == np.uint64 else v)
+        return v
+
+    meta = {"format": run["format"], "version": run["version"], "run": run, "progress": progress or {}}
+    write_tensors(path, {k: tensor(v) for k, v in arrays.items()}, meta)
+
+
+def read_run(path, run: dict, remedy: str = REMEDY) -> tuple[dict, dict] | None:
+    """(tensors by name, progress) of the file of this run, or None where there is no file yet.
+
+    Unsigned 64-bit integers come back as signed ones: view them. Raises CheckpointError for a damaged file and for one of
+    another run, before anything else is done.
+    """
+    if path is None or not Path(path).exists():
+        return None
+    tensors, meta = read_tensors(path)
+    require_same_run(path, run, meta.get("run", {"format": meta["format"]}), remedy)
+    return tensors, meta["progress"]
