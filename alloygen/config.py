@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from alloygen.arguments import LARGEST_SEED
 from alloygen.errors import ConfigError
 from alloygen.nn.masked import NETWORKS
 from alloygen.orders import FAMILIES, IMAGES
@@ -134,7 +136,7 @@ class TrainingConfig:
 
 @dataclass
 class Config:
-    """Everything that makes one model."""
+    """Everything that makes one model. ``name`` is that of its folder in ``runs/``: letters, digits, spaces and ``_ . + -``."""
 
     name: str
     system: SystemConfig
@@ -174,13 +176,9 @@ def load_config(source) -> Config:
     if isinstance(source, Config):
         return source
     if isinstance(source, (str, os.PathLike)):
-        if not os.path.exists(source):
-            raise ConfigError(f"expected a TOML configuration, found no file at {os.fspath(source)!r}")
-        with open(source, "rb") as f:
-            try:
-                source = tomllib.load(f)
-            except tomllib.TOMLDecodeError as error:
-                raise ConfigError(f"expected a TOML configuration in {f.name!r}, got a syntax error: {error}") from None
+        source = _read(source)
+    if not isinstance(source, dict):
+        raise ConfigError(f"expected a configuration as the path of a TOML file or a dict, got {source!r}")
     unknown = sorted(set(source) - {*_SECTIONS, "name"})
     if unknown:
         raise ConfigError(f"expected the sections name, {', '.join(_SECTIONS)}, got also {unknown}")
@@ -188,9 +186,19 @@ def load_config(source) -> Config:
         if not isinstance(source.get(key, {}), dict):
             raise ConfigError(f"expected a section [{key}], got {key} = {source[key]!r}")
     parts = {k: _section(k, cls, source.get(k, {})) for k, cls in _SECTIONS.items()}
-    config = Config(name=str(source.get("name", "model")), **parts)
+    config = Config(name=source.get("name", "model"), **parts)
     _check(config)
     return config
+
+
+def _read(path: str | os.PathLike) -> dict:
+    if not os.path.isfile(path):
+        raise ConfigError(f"expected a TOML configuration, found no file at {os.fspath(path)!r}")
+    with open(path, "rb") as f:
+        try:
+            return tomllib.load(f)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"expected a TOML configuration in {f.name!r}, got a syntax error: {error}") from None
 
 
 def _section(name: str, cls, values: dict):
@@ -210,7 +218,8 @@ def _check_type(key: str, default, value) -> None:
     kinds = {float: (int, float), int: (int,)}.get(kind, (kind,))
     if default is None and value is None:
         return
-    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+    finite = not isinstance(value, float) or np.isfinite(value)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool) or not finite:
         raise ConfigError(f"{key}: expected {kind.__name__}, such as {default!r}, got {value!r}")
 
 
@@ -220,22 +229,42 @@ def _check(c: Config) -> None:
     if objective not in OBJECTIVES:
         raise ConfigError(f"training.objective: expected one of {tuple(OBJECTIVES)}, got {objective!r}")
     where = _data_rules(c.data) if objective == "likelihood" else _walk_rules(c)
-    rules = [*_system_rules(c.system), *where, *_model_rules(c), *_training_rules(c.training), *_grown_rules(c)]
+    rules = [
+        _name_rule(c.name),
+        *_system_rules(c.system),
+        *where,
+        *_model_rules(c),
+        *_training_rules(c.training),
+        *_grown_rules(c),
+    ]
     for ok, key, expected, got in rules:
         if not ok:
             raise ConfigError(f"{key}: expected {expected}, got {got!r}")
 
 
+def _name_rule(name) -> tuple:
+    """The run lives in ``runs/name``, and nowhere else."""
+    fits = isinstance(name, str) and re.fullmatch(r"\w[\w.+ -]{0,99}", name)
+    return (
+        bool(fits),
+        "name",
+        'up to 100 letters, digits, spaces and _ . + -, a letter, digit or _ first, such as "cuau"',
+        name,
+    )
+
+
 def _system_rules(s: SystemConfig) -> list:
-    repeats = np.asarray(s.repeats, dtype=object)
-    fits = repeats.shape in ((3,), (3, 3)) and all(isinstance(n, int) for n in repeats.flat)
-    return [(fits, "system.repeats", "three whole numbers, or a 3x3 matrix of them", s.repeats)]
+    ints = lambda row: isinstance(row, list) and len(row) == 3 and all(type(n) is int for n in row)  # noqa: E731
+    matrix = len(s.repeats) == 3 and all(map(ints, s.repeats))
+    fits = matrix or (ints(s.repeats) and min(s.repeats) >= 1)
+    return [(fits, "system.repeats", "three whole numbers of at least 1, or a 3x3 matrix of whole numbers", s.repeats)]
 
 
 def _data_rules(d: DataConfig) -> list:
     return [
         (len(expand(d.T)) > 0 and (expand(d.T) > 0).all(), "data.T", "temperatures above 0", d.T),
         (len(expand(d.mu)) > 0, "data.mu", "a list of chemical potentials", d.mu),
+        (0 <= d.seed <= LARGEST_SEED, "data.seed", f"a whole number from 0 to {LARGEST_SEED}", d.seed),
         (d.samples >= 1 and d.sweeps >= 1 and d.burn >= 0, "data", "samples >= 1, sweeps >= 1, burn >= 0", d),
     ]
 
@@ -291,9 +320,10 @@ def _model_rules(c: Config) -> list:
 
 
 def _training_rules(t: TrainingConfig) -> list:
-    families = len(t.orders) > 0 and set(t.orders) <= set(FAMILIES) and sum(t.orders.values()) > 0
-    families = families and min(t.orders.values()) >= 0
+    weights = list(t.orders.values())
+    families = set(t.orders) <= set(FAMILIES) and all(_is_number(w) and w >= 0 for w in weights) and sum(weights) > 0
     return [
+        (0 <= t.seed <= LARGEST_SEED, "training.seed", f"a whole number from 0 to {LARGEST_SEED}", t.seed),
         (t.steps >= 1 and t.batch >= 1, "training", "steps >= 1 and batch >= 1", (t.steps, t.batch)),
         (t.minutes >= 0, "training.minutes", "a number of at least 0", t.minutes),
         (1 <= t.accumulate <= t.batch, "training.accumulate", f"between 1 and the batch of {t.batch}", t.accumulate),

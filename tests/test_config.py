@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import alloygen
 import alloygen.data
 from alloygen.config import Config, expand, load_config
 from alloygen.errors import AlloygenError, ConfigError
@@ -122,6 +123,16 @@ WRONG = {
     "a word for a temperature": (changed("data", T=["hot"]), "expected finite numbers"),
     "nan for mu": (changed("data", mu=[float("nan")]), "expected finite numbers"),
     "two repeats": (changed("system", repeats=[2, 2]), "system.repeats: expected three whole numbers"),
+    "no repeats": (changed("system", repeats=[0, 2, 2]), "system.repeats: expected three whole numbers of at least 1"),
+    "repeats that are true": (changed("system", repeats=[True, 2, 2]), "system.repeats: expected three whole numbers"),
+    "half a matrix of repeats": (changed("system", repeats=[[1, 0, 0], [0, 1, 0]]), "system.repeats"),
+    "a learning rate of inf": (changed("training", lr=float("inf")), "training.lr: expected float"),
+    "a time budget of nan": (changed("training", minutes=float("nan")), "training.minutes: expected float"),
+    "a seed below 0": (changed("training", seed=-1), "training.seed: expected a whole number from 0"),
+    "a seed beyond 63 bits": (changed("data", seed=2**63), "data.seed: expected a whole number from 0"),
+    "a word for the weight of an order": (changed("training", orders={"raster": "x"}), "training.orders"),
+    "a list for all": ([1], "expected a configuration as the path"),
+    "nothing for all": (None, "expected a configuration as the path"),
     "never validated": (changed("training", validate_every=0), "training.validate_every: expected at least 1"),
     "a section that is a number": ({**GOOD, "data": 3}, r"expected a section \[data\]"),
     "unknown section": ({**GOOD, "modle": {}}, r"got also \['modle'\]"),
@@ -218,9 +229,32 @@ def test_mistakes_are_named(mistake):
     assert isinstance(caught.value, AlloygenError)
 
 
+@pytest.mark.parametrize("name", [
+    "", ".", "..", "../x", "../../../x", "/tmp/x", "a/b", "a\\b", ".hidden", "a\nb", "a\0b", "a" * 101, "~", "C:x", 3, None, ["a"],
+])  # fmt: skip
+def test_a_name_that_leads_out_of_the_folder_of_runs(name, tmp_path, monkeypatch):
+    """The run lives in runs/NAME: a configuration from somebody else may not choose another place."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    with pytest.raises(ConfigError, match=r"^name: expected up to 100 letters, digits"):
+        load_config({**GOOD, "name": name})
+    with pytest.raises(ConfigError, match=r"^name: "):
+        alloygen.train({**GOOD, "name": name}, progress=False)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["a", "Cu-Au 2x2x4 old", "modèle_1.2", "é", "_x", "a" * 100])
+def test_names_that_are_good(name):
+    assert load_config({**GOOD, "name": name}).name == name
+
+
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(ConfigError, match="found no file"):
-        load_config(tmp_path / "nowhere.toml")
+    for nowhere in (tmp_path / "nowhere.toml", tmp_path):
+        with pytest.raises(ConfigError, match="found no file"):
+            load_config(nowhere)
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
+    with pytest.raises(ConfigError, match="syntax error"):
+        load_config(tmp_path / "latin.toml")
     broken = tmp_path / "broken.toml"
     broken.write_text("[data\nT = 3")
     with pytest.raises(ConfigError, match="syntax error"):
