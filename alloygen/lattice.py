@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from alloygen.errors import AlloygenError, LatticeMismatch
+from alloygen.errors import AlloygenError
 from alloygen.types import ArrayLike
 
 
@@ -333,12 +333,6 @@ class Lattice:
             and np.allclose(a.cell, scale * b.cell, atol=1e-4)
             and np.allclose(a.basis, b.basis, atol=1e-4)
         )
-
-    def require_same(self, other: Lattice, what: str) -> None:
-        if not self.same_as(other):
-            raise LatticeMismatch(
-                f"{what}: expected {self!r}, got {other!r}. Use the same primitive cell and supercell."
-            )
 
     def to_dict(self) -> dict:
         return {"primitive": self.primitive.to_dict(), "matrix": self.matrix.tolist()}

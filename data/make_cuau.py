@@ -2,14 +2,16 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from clease.settings import CEBulk, Concentration
 
-from alloygen.hamiltonian.clease import atoms_species_order, from_clease
+from alloygen.hamiltonian.clease import from_clease
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
+from alloygen.lattice import Primitive
 
 # Damewood, Schwalbe-Koda, Gomez-Bombarelli, npj Comput. Mater. 8, 61 (2022); eV per site
 ECI = {
@@ -43,6 +45,14 @@ def merged(orbit: Orbit) -> Orbit:
     return Orbit(orbit.name, orbit.eci, np.array(members), np.array(functions), weights)
 
 
+def copper_first(expansion: ClusterExpansion) -> ClusterExpansion:
+    """The same with the species listed as ("Cu", "Au"): a bare number for mu is then mu_Au - mu_Cu."""
+    p = expansion.primitive
+    columns = [p.elements.index(e) for e in ("Cu", "Au")]
+    primitive = Primitive(p.cell, p.basis, [("Cu", "Au")], p.pbc)
+    return replace(expansion, primitive=primitive, functions=expansion.functions[:, columns])
+
+
 def raw() -> ClusterExpansion:
     """The expansion as published: raw cluster-expansion energies."""
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +60,7 @@ def raw() -> ClusterExpansion:
             Concentration([["Au", "Cu"]]), "fcc", a=3.8, db_name=f"{folder}/db.db", max_cluster_dia=[6.0, 4.5, 4.5]
         )
         expansion = from_clease(settings, ECI, name="CuAu", citation=CITATION)
-    expansion = atoms_species_order(expansion, ("Cu", "Au"))
+    expansion = copper_first(expansion)
     orbits = tuple(merged(o) if o.order else o for o in expansion.orbits)
     return ClusterExpansion(expansion.primitive, expansion.functions, orbits, name="CuAu", citation=CITATION)
 

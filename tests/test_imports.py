@@ -128,6 +128,37 @@ def test_the_check_sees_a_climb(line):
     assert climbs("nn.causal", line, modules())
 
 
+def circles(imports: dict[str, set[str]]) -> list[tuple[str, ...]]:
+    """Groups of modules that lead back to themselves: each module with those that it reaches and that reach it."""
+
+    def reached(name: str) -> set[str]:
+        found, left = set(), [name]
+        while left:
+            for target in imports.get(left.pop(), set()) - found:
+                found.add(target)
+                left.append(target)
+        return found
+
+    after = {name: reached(name) for name in imports}
+    return sorted({tuple(sorted({n} | {t for t in after[n] if n in after[t]})) for n in imports if n in after[n]})
+
+
+def test_no_module_leads_back_to_itself():
+    """Imports for annotations and inside functions count too."""
+    known = modules()
+    graph = {name: imported(path.read_text(), name, set(known)) & set(known) for name, path in known.items()}
+    for name, target in UPWARD:
+        graph[name] -= {target}
+    assert circles(graph) == []
+
+
+def test_the_check_sees_a_circle():
+    """Negative control, with one that only annotations close."""
+    source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from alloygen.hull import Hull"
+    graph = {"hull": {"lattice"}, "lattice": imported(source, "lattice", {"hull"}), "plot": {"hull"}}
+    assert circles(graph) == [("hull", "lattice")]
+
+
 def test_importing_alloygen_is_light():
     """A command line that only prints its help should not wait for torch."""
     heavy = ["torch", "clease", "pymatgen", "matplotlib", "torch_geometric", "numba", "xarray", "ase", "spglib"]

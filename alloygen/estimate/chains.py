@@ -85,19 +85,6 @@ def inefficiency(series) -> float:
     return float(max(1.0, (freedom * g + (m - 1) * between) / (freedom + m - 1)))
 
 
-def autocorrelation_time(series) -> float:
-    """Integrated autocorrelation time tau = g / 2 in samples (not sweeps), with g of :func:`inefficiency`.
-
-    A first-order autoregression with rho_k = phi^k has tau = (1 + phi) / (1 - phi) / 2; independent samples have 1/2.
-
-    Examples
-    --------
-    >>> autocorrelation_time(np.ones(10))
-    0.5
-    """
-    return inefficiency(series) / 2
-
-
 def effective_samples(series) -> float:
     """Independent samples that a series is worth: all samples of all chains, divided by g of :func:`inefficiency`.
 

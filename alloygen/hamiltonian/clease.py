@@ -14,7 +14,7 @@ from itertools import permutations
 
 import numpy as np
 
-from alloygen.errors import AlloygenError, LatticeMismatch
+from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.lattice import Primitive
 from alloygen.units import KB_EV_PER_K
@@ -133,26 +133,3 @@ def _equivalent(dec: tuple[int, ...], equiv_sites) -> list[tuple[int, ...]]:
                     new[a] = known[b]
                 found.add(tuple(new))
     return sorted(found)
-
-
-def atoms_species_order(expansion: ClusterExpansion, species) -> ClusterExpansion:
-    """The same expansion with the species of every sublattice listed in the order of ``species``.
-
-    The order decides what a bare number for mu means (last species minus the first).
-    """
-    p = expansion.primitive
-    order = tuple(species)
-    if sorted(order) != sorted(p.elements):
-        raise LatticeMismatch(f"expected an order of the elements {p.elements}, got {order}")
-    new = Primitive(p.cell, p.basis, tuple(tuple(sorted(s, key=order.index)) for s in p.species), p.pbc)
-    columns = [p.elements.index(e) for e in new.elements]
-    return ClusterExpansion(
-        new,
-        expansion.functions[:, columns],
-        expansion.orbits,
-        expansion.kB,
-        expansion.unit,
-        expansion.name,
-        expansion.citation,
-        expansion.notes,
-    )

@@ -12,19 +12,17 @@ a sum that telescopes to E(x) for every order s.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian import kernels
-from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.hamiltonian.figures import Expansion
+from alloygen.hamiltonian.flips import FlipTables, build_flip_tables
+from alloygen.hamiltonian.tables import build_tables
 from alloygen.lattice import Lattice
 from alloygen.types import ArrayLike
-
-if TYPE_CHECKING:
-    from alloygen.hamiltonian.flips import FlipTables
 
 
 class Hamiltonian:
@@ -41,7 +39,7 @@ class Hamiltonian:
     0.0
     """
 
-    def __init__(self, expansion: ClusterExpansion, lattice: Lattice):
+    def __init__(self, expansion: Expansion, lattice: Lattice):
         self.expansion = expansion
         self.lattice = lattice
         self._build()
@@ -80,9 +78,7 @@ class Hamiltonian:
 
     # ------------------------------------------------------------------ tables
     def _build(self) -> None:
-        from alloygen.hamiltonian.tables import build_tables
-
-        t = build_tables(self.expansion, self.lattice)
+        t = build_tables(self.expansion.functions, self.expansion.orbits, self.lattice)
         self.constant = t.constant
         self.functions = t.functions  # (F, n_sublattices, S): site functions by species index
         self.clusters = t.clusters  # list of (factors (C, n), coefficients (C,))
@@ -124,8 +120,6 @@ class Hamiltonian:
     @cached_property
     def flip_tables(self) -> FlipTables:
         """Tables of single-flip energy changes for the Monte Carlo kernels; see ``hamiltonian.flips``."""
-        from alloygen.hamiltonian.flips import build_flip_tables
-
         return build_flip_tables(self)
 
     # ------------------------------------------------------------------ occupations

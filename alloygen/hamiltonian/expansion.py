@@ -14,44 +14,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alloygen.errors import AlloygenError
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.figures import Orbit
 from alloygen.lattice import Lattice, Primitive
 from alloygen.types import ArrayLike
 from alloygen.units import KB_EV_PER_K
-
-if TYPE_CHECKING:
-    from alloygen.hamiltonian.cluster import Hamiltonian
-
-
-@dataclass(frozen=True, eq=False)
-class Orbit:
-    """Symmetry-equivalent clusters that share one ECI.
-
-    members : int array (M, n, 4), rows (ix, iy, iz, sublattice) of the n members of M clusters
-    functions : int array (M, n), index into ``ClusterExpansion.functions``
-    weights : float array (M,)
-    """
-
-    name: str
-    eci: float
-    members: np.ndarray
-    functions: np.ndarray
-    weights: np.ndarray
-
-    def __post_init__(self):
-        weights = np.asarray(self.weights, dtype=float).reshape(-1)
-        functions = np.asarray(self.functions, dtype=np.int64).reshape(len(weights), -1)
-        members = np.asarray(self.members, dtype=np.int64).reshape(len(weights), functions.shape[1], 4)
-        for name, value in (("members", members), ("functions", functions), ("weights", weights)):
-            object.__setattr__(self, name, value)
-
-    @property
-    def order(self) -> int:
-        return self.functions.shape[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +66,6 @@ class ClusterExpansion:
 
     def on(self, lattice: Lattice | ArrayLike) -> Hamiltonian:
         """The Hamiltonian on a supercell, given as a Lattice, three repeats or an integer matrix."""
-        from alloygen.hamiltonian.cluster import Hamiltonian
-
         return Hamiltonian(self, lattice if isinstance(lattice, Lattice) else Lattice(self.primitive, lattice))
 
     @property

@@ -15,14 +15,12 @@ number of each species is enough. Tables are exact; nothing is rounded.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
 
-if TYPE_CHECKING:
-    from alloygen.hamiltonian.cluster import Hamiltonian
-
+from alloygen.lattice import Lattice
 
 MAX_STATES = 2**13
 MAX_COUNTS = 2**12
@@ -62,6 +60,25 @@ class FlipTables(NamedTuple):
         return int(self.word.max()) + 1
 
 
+class Terms(Protocol):
+    """The side of a :class:`~alloygen.hamiltonian.cluster.Hamiltonian` that the tables are built from."""
+
+    lattice: Lattice
+    functions: np.ndarray
+    site_functions: np.ndarray
+    channel_function: np.ndarray
+    term_ptr: np.ndarray
+    term_coef: np.ndarray
+    term_channel: np.ndarray
+    term_others: np.ndarray
+    term_n: np.ndarray
+
+    @property
+    def elements(self) -> tuple[str, ...]: ...
+    @property
+    def n_species(self) -> int: ...
+
+
 @dataclass
 class _Group:
     """Columns (neighbours of the site), what each adds to the state by species (n, S), and the values (states, S - 1)."""
@@ -71,7 +88,7 @@ class _Group:
     values: np.ndarray
 
 
-def build_flip_tables(h: Hamiltonian, max_states: int = MAX_STATES) -> FlipTables:
+def build_flip_tables(h: Terms, max_states: int = MAX_STATES) -> FlipTables:
     """The tables of a Hamiltonian on its supercell."""
     lattice, width = h.lattice, max(h.n_species - 1, 1)
     sites = [_Neighbours(h, b) for b in range(lattice.n_sublattices)]
@@ -109,7 +126,7 @@ def build_flip_tables(h: Hamiltonian, max_states: int = MAX_STATES) -> FlipTable
 class _Neighbours:
     """The terms of one site of a sublattice, its neighbours numbered as columns."""
 
-    def __init__(self, h: Hamiltonian, b: int):
+    def __init__(self, h: Terms, b: int):
         lattice = h.lattice
         i = int(np.flatnonzero(lattice.sublattice == b)[0])
         n_functions = len(h.functions)
@@ -238,7 +255,7 @@ def _pack(groups: list[list[_Group]], k_max: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _inverse(
-    h: Hamiltonian, sites: list[_Neighbours], groups: list[list[_Group]], word: np.ndarray, shift: np.ndarray
+    h: Terms, sites: list[_Neighbours], groups: list[list[_Group]], word: np.ndarray, shift: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(target, own): for each site, the words of others that it enters and what its species adds there."""
     lattice, n_words = h.lattice, int(word.max()) + 1

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alloygen.hamiltonian.expansion import ClusterExpansion
-from alloygen.lattice import Lattice
+from alloygen.hamiltonian.figures import Orbit
+from alloygen.lattice import Lattice, Primitive
 
 
 @dataclass
@@ -32,14 +32,13 @@ class Tables:
 class _Functions:
     """The site functions by sublattice and species, growing when products of them are needed."""
 
-    def __init__(self, expansion: ClusterExpansion):
-        p = expansion.primitive
+    def __init__(self, p: Primitive, functions: np.ndarray):
         width = max(map(len, p.species))
         self.valid = np.zeros((len(p.species), width), dtype=bool)
-        base = np.zeros((len(expansion.functions), len(p.species), width))
+        base = np.zeros((len(functions), len(p.species), width))
         for b, names in enumerate(p.species):
             index = [p.elements.index(s) for s in names]
-            base[:, b, : len(names)] = expansion.functions[:, index]
+            base[:, b, : len(names)] = functions[:, index]
             self.valid[b, : len(names)] = True
         self.values = list(base)
         self.products: dict[tuple[int, ...], int] = {}
@@ -63,12 +62,13 @@ class _Functions:
         return float(v[0]) if np.ptp(v) < 1e-13 else None
 
 
-def build_tables(expansion: ClusterExpansion, lattice: Lattice) -> Tables:
-    functions = _Functions(expansion)
+def build_tables(values: np.ndarray, orbits: tuple[Orbit, ...], lattice: Lattice) -> Tables:
+    """The tables of orbits on a lattice; values (n_functions, n_elements) are those of the site functions."""
+    functions = _Functions(lattice.primitive, values)
     constant = 0.0
     found: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []  # orbit, sites (C,n), functions (C,n), coef
     cells = lattice.offsets[:: lattice.n_sublattices]
-    for k, orbit in enumerate(expansion.orbits):
+    for k, orbit in enumerate(orbits):
         if orbit.order == 0:
             constant += orbit.eci * orbit.weights.sum() * len(cells)
             continue
