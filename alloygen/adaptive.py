@@ -21,6 +21,7 @@ from time import monotonic
 import numpy as np
 import torch
 
+from alloygen.conditions import relative
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
 from alloygen.interrupt import interrupt_flag
@@ -139,7 +140,7 @@ class NeuralScan:
         numbers = {k: self._mean_counts(k) for k in keys}
         found = []
         for T in sorted({k[0] for k in keys}):
-            row = sorted(k for k in keys if k[0] == T)
+            row = sorted((k for k in keys if k[0] == T), key=lambda k: tuple(relative(np.array(k[1:]), h.lattice)))
             beta = 1.0 / (h.kB * T)
             for a, b in itertools.pairwise(row):
                 step = np.array(b[1:]) - np.array(a[1:])

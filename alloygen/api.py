@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alloygen.conditions import chemical_potentials, exchangeable, temperature
+from alloygen.conditions import chemical_potentials, exchangeable, references, relative, temperature
 from alloygen.convert import AtomsMap, match
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError, LatticeMismatch, OutsideTrainedRange
@@ -91,7 +91,8 @@ def sample(
     atoms : ase.Atoms, any supercell of a known lattice at any lattice constant (a lattice model knows no length). Its
         elements and those in mu say which alloy is meant. It is never changed.
     T : temperature in kelvin
-    mu : {"Au": 0.02} means mu_Au - mu_Cu = 0.02 eV; a bare number is accepted for a binary
+    mu : {"Au": 0.02} means mu_Au = 0.02 eV and 0 for the elements that are not named; Phi belongs to the mu that is given. For a binary
+        a bare number is accepted: mu of the last species of the expansion's list, the first has 0. See :mod:`alloygen.conditions`
     n : number of independent configurations
     seed : same seed, same configurations
     model : a model, the path of a checkpoint, or a name that ships; None picks the one that fits
@@ -128,7 +129,7 @@ def sample(
     if refine not in REFINE or not effort > 0:
         raise AlloygenError(f"expected refine of {REFINE} and effort above 0, got {refine!r} and {effort!r}")
     model, target, atoms_map = _resolve(atoms, mu, model, hamiltonian, method)
-    potentials = chemical_potentials(mu, target.lattice)
+    potentials = chemical_potentials(mu, target)
     known = None if fixed is None else _known(atoms_map, fixed, target.lattice)
     if model is None or method == "mc":
         if refine is not None:
@@ -159,8 +160,9 @@ def mc(
     Parameters
     ----------
     atoms : ase.Atoms, any supercell of a known lattice; never changed
-    T : temperature in kelvin, or a sequence
-    mu : as in :func:`sample`, or a sequence, or {"Au": [..]}; every T is combined with every mu. Without effect on swaps
+    T : temperature in kelvin, or several
+    mu : as in :func:`sample`, or a sequence, or {"Au": [..]}; every T is combined with every mu, both sorted and each value once
+        (:func:`alloygen.conditions.axes`). Without effect on swaps
     n : samples per condition
     ensemble : "semigrand" (flips at T and mu) or "canonical" (swaps at the composition of the atoms; mu has no effect)
     method : "replica exchange" (over T and mu, on a ladder of temperatures up to infinity that is chosen automatically,
@@ -181,7 +183,7 @@ def mc(
     >>> abs(scan.at(500).free_energy().value - -0.048) < 0.005
     True
     """
-    from alloygen.conditions import grid
+    from alloygen.conditions import axes, mu_list
     from alloygen.montecarlo.sampling import metropolis
 
     for name, value, known in (
@@ -191,6 +193,7 @@ def mc(
     ):
         if value not in known:
             raise AlloygenError(f"expected {name} of {known}, got {value!r}")
+    mu = mu_list(mu)
     h, atoms_map = supercell(atoms, mu, hamiltonian)
     swap = ensemble == "canonical"
     run |= {"threads": threads, "progress": progress, "move": "swap" if swap else "flip"}
@@ -198,11 +201,11 @@ def mc(
         run["fixed"] = atoms_map.site[np.asarray(fixed)]
     if start == "atoms" or swap or fixed is not None:
         run["occ"] = atoms_map.occ_from()
-    all_T, all_mu = grid(T, dict.fromkeys(h.elements, 0.0) if swap else mu, h.lattice)
+    rungs, mus = axes(T, {} if swap else mu, h)
     if method == "metropolis":
+        all_T, all_mu = np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))
         return replace(metropolis(h, all_T, all_mu, n, seed=seed, **run), atoms_map=atoms_map)
-    temperatures = np.unique(all_T)
-    return _with_ladder(h, temperatures, all_mu[: len(all_mu) // len(temperatures)], n, seed, run, atoms_map)
+    return _with_ladder(h, rungs, mus, n, seed, run, atoms_map)
 
 
 def scan(
@@ -253,7 +256,7 @@ def scan(
     (6, 'neural')
     """
     from alloygen.adaptive import NeuralScan
-    from alloygen.conditions import grid
+    from alloygen.conditions import axes, mu_list
 
     if isinstance(n, bool) or int(n) != n or n < 1:
         raise AlloygenError(f"expected n, the configurations at each condition, as an integer of at least 1, got {n!r}")
@@ -263,24 +266,21 @@ def scan(
         raise AlloygenError(f"expected spacing, the largest J between neighbours in nats, above 0, got {spacing!r}")
     whole = mu is None or isinstance(mu, str)
     adaptive = whole if adaptive is None else adaptive
-    named = {} if mu is None else {mu: 0.0} if whole else mu
+    named = {} if mu is None else {mu: 0.0} if whole else (mu := mu_list(mu))
     model, target, atoms_map = _resolve(atoms, named, model, hamiltonian, method, larger=False)
     mu = _whole_range(model, target) if whole else mu
-    all_T, all_mu = grid(T, mu, target.lattice)
+    rungs, mus = axes(T, mu, target)
     if model is None or method == "mc":
-        rungs = np.unique(all_T)
-        all_mu = all_mu[: len(all_mu) // len(np.atleast_1d(np.asarray(T, dtype=float)))]
         run = {"progress": progress, "checkpoint": checkpoint}
         if adaptive:
             from alloygen.montecarlo.tempering import mu_ladder
 
-            all_mu = mu_ladder(target, rungs[0], all_mu, seed=seed)
-        return _with_ladder(target, rungs, all_mu, int(n), seed, run, atoms_map, keep=True)
-    for t, m in {(all_T.min(), tuple(all_mu.min(0))), (all_T.max(), tuple(all_mu.max(0)))}:
-        _warn_outside(model, t, np.array(m))
+            mus = mu_ladder(target, rungs[0], mus, seed=seed)
+        return _with_ladder(target, rungs, mus, int(n), seed, run, atoms_map, keep=True)
+    _warn_outside(model, rungs, mus)
     run = NeuralScan(model, int(n), order, seed, batch, executor, spacing if adaptive else None, max_conditions, checkpoint,
                      progress=progress)  # fmt: skip
-    return replace(run.run(all_T, all_mu), atoms_map=atoms_map)
+    return replace(run.run(np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))), atoms_map=atoms_map)
 
 
 def _whole_range(model: Model | None, target: Hamiltonian):
@@ -467,13 +467,18 @@ def _neural(model: Model, target, atoms_map, T, mu, n, seed, known, how: _Drawin
     )
 
 
-def _warn_outside(model: Model, T: float, mu: np.ndarray) -> None:
-    low, high = model.ranges["T"]
-    outside = [] if low <= T <= high else [f"T = {T:g} is outside {low:g} to {high:g}"]
-    relative = (mu - mu[0])[1:]
-    for name, value, (a, b) in zip(model.hamiltonian.elements[1:], relative, model.ranges["mu"], strict=True):
-        if not a - 1e-9 <= value <= b + 1e-9:
-            outside.append(f"mu_{name} - mu_{model.hamiltonian.elements[0]} = {value:g} is outside {a:g} to {b:g}")
+def _warn_outside(model: Model, T, mu: np.ndarray) -> None:
+    """Warn where a temperature or a row of mu (..., n_elements) lies outside what the model was trained on."""
+    lattice, (low, high) = model.hamiltonian.lattice, model.ranges["T"]
+    outside = [
+        f"T = {t:g} is outside {low:g} to {high:g}" for t in np.unique([np.min(T), np.max(T)]) if not low <= t <= high
+    ]
+    differences = np.atleast_2d(relative(mu, lattice))[:, 1:].T
+    of, names = references(lattice)[1:], lattice.elements
+    for k, values, (a, b) in zip(range(1, len(names)), differences, model.ranges["mu"], strict=True):
+        for value in np.unique([values.min(), values.max()]):
+            if not a - 1e-9 <= value <= b + 1e-9:
+                outside.append(f"mu_{names[k]} - mu_{names[of[k - 1]]} = {value:g} is outside {a:g} to {b:g}")
     if outside:
         warnings.warn(
             f"the model was trained on another range: {'; '.join(outside)}. Weights stay exact, but look at the NESS, or "

@@ -1,23 +1,32 @@
 """Conditions of a run: temperatures, chemical potentials, grids of them, and the field notation.
 
-The semigrand-canonical law is p(x) = exp(-beta [E(x) - sum_k mu_k N_k(x)]) / Z. Chemical potentials are in eV per atom
-(in J for Ising), keyed by element, and only their differences matter: ``{"Au": 0.05}`` means mu_Au - mu_Cu = 0.05 eV,
-because an element that is not named is the reference at 0. A larger mu of an element means more of it. Temperatures
-are in kelvin (in J / kB for Ising).
+The semigrand-canonical law is p(x) = exp(-beta [E(x) - sum_k mu_k N_k(x)]) / Z, the sum over ALL elements. Chemical
+potentials are in eV per atom (in J for Ising), keyed by element. One rule everywhere: what is given is kept, and an element
+that is not named has mu = 0, so ``{"Au": 0.05}`` means mu_Au = 0.05 eV and mu_Cu = 0. A larger mu of an element means more of
+it. The configurations depend on differences alone; Phi = -kB T log Z / N belongs to the mu that was given, and a constant c
+on all of them lowers it by c. Temperatures are in kelvin (in J / kB for Ising).
 
 Everywhere below, ``lattice`` is anything with ``.species`` and ``.elements``: a Primitive, a Lattice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
 
 from alloygen.errors import BadCondition, UnknownSpecies
 
-HOW_MU = 'Write it by element, in eV per atom, for example mu={"Au": 0.05} for mu_Au - mu_Cu = 0.05 eV'
+HOW_MU = 'Write it by element, in eV per atom, for example mu={"Au": 0.05}; an element that is not named has mu = 0'
+
+
+@dataclass(frozen=True)
+class Field:
+    """Fields that multiply the site functions of an expansion: ((number of the function, field), ...). See ``mu_from_field``."""
+
+    values: tuple[tuple[int, float], ...]
 
 
 def temperature(T) -> float:
@@ -52,20 +61,49 @@ def exchangeable(lattice) -> tuple[str, ...]:
     return tuple(e for e in lattice.elements if e in free)
 
 
-def chemical_potentials(mu, lattice) -> np.ndarray:
-    """Chemical potentials as a vector (n_elements,) in order of ``lattice.elements``, eV per atom.
+def references(lattice) -> np.ndarray:
+    """(n_elements,) the number of the element from which each one's mu can be counted without a change of the law.
 
-    The vector is shifted so that the first exchangeable element has 0; elements that occur only on sublattices with a
-    single species have 0, whatever was given for them.
+    Elements that can take each other's places, directly or through others, share the first of them; every site holds one atom, so
+    adding a constant to the mu of all that share one changes no probability. An element on single-species sublattices is its own.
+
+    Examples
+    --------
+    >>> from alloygen.lattice import Primitive
+    >>> references(Primitive(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [("O",), ("Mg", "Ni")])).tolist()
+    [0, 1, 1]
+    """
+    out = np.arange(len(lattice.elements))
+    for names in lattice.species:
+        together = [out[lattice.elements.index(e)] for e in names]
+        out[np.isin(out, together)] = min(together)
+    return out
+
+
+def relative(mu, lattice):
+    """Chemical potentials (..., n_elements), an array or tensor, as differences that fix the law: each less its reference's.
+
+    See :func:`references`; the first element has 0.
+
+    Examples
+    --------
+    >>> from alloygen.lattice import Primitive
+    >>> relative(np.array([0.5, 0.25]), Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")]))
+    array([ 0.  , -0.25])
+    """
+    return mu - mu[..., references(lattice)]
+
+
+def chemical_potentials(mu, lattice) -> np.ndarray:
+    """Chemical potentials as a vector (n_elements,) in order of ``lattice.elements``, eV per atom, as they are given.
 
     Parameters
     ----------
-    mu : dict by element, which may leave one exchangeable element out (the reference at 0); or a bare number, for a
-        binary alone: the LAST species of the sublattice's list minus the first
-    lattice : Primitive or Lattice
+    mu : dict by element, 0 for those not named; or a bare number, for two exchangeable elements alone: mu of the LAST species of
+        the sublattice's list, that is its mu minus that of the first, which has 0; or a field, see :func:`mu_from_field`
+    lattice : Primitive or Lattice; for a field a ClusterExpansion or a Hamiltonian, whose site functions it multiplies
 
-    Raises BadCondition when mu is missing, not finite, or leaves out more than one element, and UnknownSpecies for an
-    element that the lattice does not hold.
+    Raises BadCondition when mu is missing or not finite, and UnknownSpecies for an element that the lattice does not hold.
 
     Examples
     --------
@@ -74,15 +112,21 @@ def chemical_potentials(mu, lattice) -> np.ndarray:
     >>> chemical_potentials({"Au": 0.05}, cuau)
     array([0.  , 0.05])
     >>> chemical_potentials({"Cu": 0.05}, cuau)
-    array([ 0.  , -0.05])
+    array([0.05, 0.  ])
     >>> chemical_potentials(0.05, cuau)
     array([0.  , 0.05])
     """
+    source = lattice
+    lattice = getattr(source, "lattice", getattr(source, "primitive", source))
     free = exchangeable(lattice)
     if mu is None:
         if not free:
             return np.zeros(len(lattice.elements))
-        raise BadCondition(f"expected chemical potentials for {_join(free)}, got mu=None. {HOW_MU}.")
+        raise BadCondition(
+            f"expected chemical potentials for {_join(free)}, got mu=None. {HOW_MU} (mu={{}}: all of them)."
+        )
+    if isinstance(mu, Field):
+        return _from_field(mu, source)
     by_element = dict(mu) if isinstance(mu, Mapping) else _from_number(mu, lattice, free)
     unknown = [e for e in by_element if e not in lattice.elements]
     if unknown:
@@ -90,13 +134,7 @@ def chemical_potentials(mu, lattice) -> np.ndarray:
             f"expected chemical potentials of elements among {_join(lattice.elements)}, got mu of {_join(unknown)}. "
             "Drop it, or use a Hamiltonian that knows the element."
         )
-    missing = [e for e in free if e not in by_element]
-    if len(missing) > 1:
-        raise BadCondition(
-            f"expected mu for all but at most one of {_join(free)} (the one left out is the reference at 0), "
-            f"got {mu!r}, where {_join(missing)} are missing. Name them, with 0 if you mean 0."
-        )
-    return _vector(by_element, lattice.elements, free)
+    return _vector(by_element, lattice.elements)
 
 
 def _from_number(mu, lattice, free: tuple[str, ...]) -> dict[str, float]:
@@ -116,10 +154,14 @@ def _from_number(mu, lattice, free: tuple[str, ...]) -> dict[str, float]:
             f"number means the last species minus the first, got mu={mu!r}. {HOW_MU}."
         )
     first, last = pairs.pop()
-    return {first: 0.0, last: value}
+    if not np.isfinite(value):
+        raise BadCondition(
+            f"expected mu as one finite number, mu_{last} - mu_{first} in eV per atom, got {mu!r}. {HOW_MU}."
+        )
+    return {last: value}
 
 
-def _vector(by_element: Mapping, elements: tuple[str, ...], free: tuple[str, ...]) -> np.ndarray:
+def _vector(by_element: Mapping, elements: tuple[str, ...]) -> np.ndarray:
     out = np.zeros(len(elements))
     for element, given in by_element.items():
         value = _number(given)
@@ -128,51 +170,126 @@ def _vector(by_element: Mapping, elements: tuple[str, ...], free: tuple[str, ...
                 f"expected mu of {element} as one finite number in eV per atom, got {given!r}. "
                 "Give a number; for many values at once use a scan or conditions.grid."
             )
-        if element in free:
-            out[elements.index(element)] = value
-    index = [elements.index(e) for e in free]
-    if index:
-        out[index] -= out[index[0]]
+        out[elements.index(element)] = value
     return out
 
 
-def mu_from_field(field):
-    """Chemical-potential difference of a binary from a field that multiplies spins: dmu = 2 field.
+def mu_from_field(field, expansion=None):
+    """Chemical potentials from fields that multiply the site functions, as in CLEASE: chem_pot={"c1_0": m}.
 
-    The field notation (``chem_pot={"c1_0": m}`` in CLEASE, h in Ising) adds -m sum_i sigma_i to the energy with
-    sigma = +1 for one species and -1 for the other; exchanging the one for the other changes sum sigma by 2, so
-    mu(+1) - mu(-1) = 2 m. Numbers or arrays, eV.
+    A field takes m N c1_k from the energy, c1_k = <phi_k> the mean of a site function over the sites that can change, and N all
+    sites. That is sum_e mu_e N_e with
+
+        mu_e = sum_k m_k phi_k(e) N / (sites that can change),
+
+    so sign and size follow the expansion's own functions: for spins of +-1 mu(+1) - mu(-1) = 2 m, whichever element is +1 and in
+    whatever order the elements are listed.
+
+    Parameters
+    ----------
+    field : m of the first site function (c1_0; h for Ising), or a dict {"c1_0": m, "c1_1": ...}; a sequence of numbers gives a list
+    expansion : ClusterExpansion or Hamiltonian; with it the result is a dict by element, without it a :class:`Field`, which is
+        accepted wherever mu is and takes the functions of the Hamiltonian at hand
+
+    Raises BadCondition for what is no finite number, and names other than c1_0, c1_1, ...
 
     Examples
     --------
-    >>> mu_from_field(0.12)
-    0.24
+    >>> from alloygen.hamiltonian.ising import ising
+    >>> mu_from_field(0.25, ising(4))
+    {'-': -0.25, '+': 0.25}
+    >>> [mu["+"] for mu in mu_from_field([-0.5, 0.5], ising(4))]
+    [-0.5, 0.5]
     """
-    return 2 * field
+    if _is_sequence(field):
+        return [mu_from_field(m, expansion) for m in _items(field)]
+    named = field if isinstance(field, Mapping) else {"c1_0": field}
+    values = []
+    for name, given in named.items():
+        k, m = str(name).removeprefix("c1_"), _number(given)
+        if not (str(name).startswith("c1_") and k.isdecimal()) or m is None or not np.isfinite(m):
+            raise BadCondition(
+                f"expected a field as one finite number, or as a dict of point clusters such as {{'c1_0': 0.05}}, got {name!r}: {given!r}"
+            )
+        values.append((int(k), m))
+    record = Field(tuple(values))
+    if expansion is None:
+        return record
+    return dict(zip(expansion.elements, _from_field(record, expansion).tolist(), strict=True))
 
 
-def field_from_mu(mu):
-    """Field that multiplies spins of +-1, from mu(+1) - mu(-1): field = mu / 2; see ``mu_from_field``.
+def _from_field(field: Field, source) -> np.ndarray:
+    expansion = getattr(source, "expansion", source)
+    functions = getattr(expansion, "functions", None)
+    if functions is None:
+        raise BadCondition(
+            f"expected a Hamiltonian or a ClusterExpansion, whose site functions a field multiplies, got a {type(source).__name__}. Write mu by "
+            "element: mu_from_field(field, expansion)."
+        )
+    missing = [k for k, _ in field.values if k >= len(functions)]
+    if missing:
+        raise BadCondition(
+            f"expected fields of the {len(functions)} site functions of {expansion.name!r}, c1_0 to c1_{len(functions) - 1}, "
+            f"got one of c1_{missing[0]}"
+        )
+    changing = sum(len(names) > 1 for names in expansion.primitive.species)
+    share = len(expansion.primitive.species) / max(changing, 1)
+    return share * sum((m * functions[k] for k, m in field.values), np.zeros(len(expansion.elements)))
+
+
+def temperatures(T) -> np.ndarray:
+    """Temperatures (nT,), rising, each once: from one number or any iterable of numbers.
+
+    Raises BadCondition for none at all and what :func:`temperature` raises.
 
     Examples
     --------
-    >>> field_from_mu(0.24)
-    0.12
+    >>> temperatures([900, 700, 900])
+    array([700., 900.])
     """
-    return mu / 2
+    found = np.array([temperature(t) for t in (_items(T) if _is_sequence(T) else [T])])
+    if not len(found):
+        raise BadCondition(f"expected at least one temperature, got T={T!r}. Give a number or a sequence of them.")
+    found.sort()
+    return found[np.append(True, np.diff(found) > 1e-9 * found[1:])]
+
+
+def axes(T, mu, lattice) -> tuple[np.ndarray, np.ndarray]:
+    """The axes of a grid of conditions, ``(T (nT,), mu (nM, n_elements))``: both rising, each value once.
+
+    Values that are given twice (to 1e-9) are one. mu rises in its differences from the first element, as :func:`relative` gives
+    them, so that neighbours in the list are neighbours in the law.
+
+    Parameters
+    ----------
+    T : a number or an iterable of them, kelvin
+    mu : what ``chemical_potentials`` takes, or an iterable of such; or a dict in which one value is a sequence
+    lattice : as in ``chemical_potentials``
+
+    Raises BadCondition for an empty iterable or a dict with several sequences, and what ``temperature`` and
+    ``chemical_potentials`` raise.
+
+    Examples
+    --------
+    >>> from alloygen.lattice import Primitive
+    >>> T, mu = axes([600, 300, 600], {"Au": [0.1, -0.1, 0.1]}, Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")]))
+    >>> T, mu[:, 1]
+    (array([300., 600.]), array([-0.1,  0.1]))
+    """
+    found = temperatures(T)
+    rows = [chemical_potentials(m, lattice) for m in mu_list(mu)]
+    if not rows:
+        raise BadCondition(f"expected at least one mu, got mu={mu!r}. Give numbers or sequences of them.")
+    rows = np.stack(rows)
+    bare = getattr(lattice, "lattice", getattr(lattice, "primitive", lattice))
+    known = np.round(np.column_stack([relative(rows, bare), rows]), 9)
+    return found, rows[np.unique(known, axis=0, return_index=True)[1]]
 
 
 def grid(T, mu, lattice) -> tuple[np.ndarray, np.ndarray]:
     """Every temperature with every chemical potential: ``(T (C,), mu (C, n_elements))``, T slow and mu fast.
 
-    Parameters
-    ----------
-    T : a number or a sequence of them, kelvin
-    mu : what ``chemical_potentials`` takes, or a sequence of such; or a dict in which one value is a sequence
-    lattice : Primitive or Lattice
-
-    Raises BadCondition for an empty sequence or a dict with several sequences, and what ``temperature`` and
-    ``chemical_potentials`` raise.
+    The axes, the arguments and the errors are those of :func:`axes`.
 
     Examples
     --------
@@ -182,14 +299,8 @@ def grid(T, mu, lattice) -> tuple[np.ndarray, np.ndarray]:
     >>> T, mu[:, 1]
     (array([300., 300., 600., 600.]), array([-0.1,  0.1, -0.1,  0.1]))
     """
-    temperatures = np.array([temperature(t) for t in (_items(T) if _is_sequence(T) else [T])])
-    mus = np.stack([chemical_potentials(m, lattice) for m in _mu_list(mu)]) if not _empty(mu) else np.zeros((0, 0))
-    if not len(temperatures) or not len(mus):
-        raise BadCondition(
-            f"expected at least one temperature and one mu, got T={T!r} and mu={mu!r}. "
-            "Give numbers or sequences of them."
-        )
-    return np.repeat(temperatures, len(mus)), np.tile(mus, (len(temperatures), 1))
+    found, rows = axes(T, mu, lattice)
+    return np.repeat(found, len(rows)), np.tile(rows, (len(found), 1))
 
 
 def cuau_grid() -> tuple[np.ndarray, np.ndarray]:
@@ -220,7 +331,7 @@ def ising_grid() -> tuple[np.ndarray, np.ndarray]:
     >>> T.shape, mu[:5].tolist()
     ((105,), [-0.8, -0.4, 0.0, 0.4, 0.8])
     """
-    mu = mu_from_field(np.array([-0.4, -0.2, 0.0, 0.2, 0.4]))
+    mu = 2 * np.array([-0.4, -0.2, 0.0, 0.2, 0.4])
     T = np.linspace(1.5, 3.5, 21).round(6)
     return np.repeat(T, len(mu)), np.tile(mu, len(T))
 
@@ -245,12 +356,14 @@ def _items(x) -> list:
     return list(x)
 
 
-def _empty(mu) -> bool:
-    return _is_sequence(mu) and hasattr(mu, "__len__") and len(mu) == 0
+def mu_list(mu) -> list:
+    """The chemical potentials of a grid, one entry each: of an iterable, or of a dict in which one value is a sequence.
 
-
-def _mu_list(mu) -> list:
-    """The chemical potentials of a grid, one entry each."""
+    Examples
+    --------
+    >>> mu_list({"Au": [0.0, 0.1]})
+    [{'Au': 0.0}, {'Au': 0.1}]
+    """
     if _is_sequence(mu):
         return _items(mu)
     if not isinstance(mu, Mapping):
@@ -269,5 +382,5 @@ def _mu_list(mu) -> list:
     return [{**mu, varied[0]: v} for v in values]
 
 
-def _join(names) -> str:
+def _join(names: Iterable[str]) -> str:
     return ", ".join(map(str, names))

@@ -199,13 +199,11 @@ def ness_map(data, ax=None):
         raise AlloygenError("expected a scan of samples with a likelihood, got one without NESS; Monte Carlo has none")
     ax = _axes(ax, 5.6, 4.0)
     scale, unit = _unit(data.attrs["unit"])
-    name = _varied(data)
-    shown = ax.scatter(
-        scale * data[name], data["T"], c=data["ness"], vmin=0, vmax=1, s=26, marker="s", cmap="viridis", lw=0
-    )
+    mu, name = _varied(data)
+    shown = ax.scatter(scale * mu, data["T"], c=data["ness"], vmin=0, vmax=1, s=26, marker="s", cmap="viridis", lw=0)
     ax.figure.colorbar(shown, ax=ax, label="NESS")
     ax.set(
-        xlabel=f"$\\mu_\\mathrm{{{name.removeprefix('mu_')}}}$ ({unit})",
+        xlabel=f"{name} ({unit})",
         ylabel="T (K)" if data.attrs["unit"] == "eV" else "T",
     )
     return ax
@@ -306,20 +304,31 @@ def _pretty(name: str) -> str:
     return re.sub(r"(?<=[a-z])(\d)", r"$_\1$", name.replace("L1_2", "L1$_2$").replace("L1_0", "L1$_0$"))
 
 
-def _varied(data) -> str:
-    names = [k for k in data.coords if k.startswith("mu_") and np.ptp(data[k].values) > 0]
-    if len(names) != 1:
-        raise AlloygenError(f"expected a scan in which one chemical potential varies, got {names or 'none'}")
-    return names[0]
+def _differences(data) -> list:
+    """(values, label) of each difference of chemical potentials that varies over a scan."""
+    names = [k.removeprefix("mu_") for k in data.coords if k.startswith("mu_")]
+    out = []
+    for name, of in zip(names, data.attrs["mu_reference"].split(), strict=True):
+        values = np.round(data[f"mu_{name}"].values - data[f"mu_{of}"].values, 9)
+        if np.ptp(values) > 0:
+            out.append((values, f"$\\mu_\\mathrm{{{name}}} - \\mu_\\mathrm{{{of}}}$"))
+    return out
+
+
+def _varied(data) -> tuple[np.ndarray, str]:
+    found = _differences(data)
+    if len(found) != 1:
+        raise AlloygenError(
+            f"expected a scan in which one difference of chemical potentials varies, got {[label for _, label in found] or 'none'}"
+        )
+    return found[0]
 
 
 def _by_mu(data):
-    names = [k for k in data.coords if k.startswith("mu_") and np.ptp(data[k].values) > 0]
-    if not names:
+    found = _differences(data)
+    if not found:
         yield None, data
         return
-    for value in np.unique(data[names[0]].values):
-        yield (
-            f"{names[0].replace('_', ' ')} = {value:g}",
-            data.isel(condition=np.flatnonzero(data[names[0]].values == value)),
-        )
+    values, label = found[0]
+    for value in np.unique(values):
+        yield f"{label} = {value:g}", data.isel(condition=np.flatnonzero(values == value))

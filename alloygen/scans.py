@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from alloygen.canonical import at_composition, binary, free_energies
-from alloygen.conditions import exchangeable
+from alloygen.conditions import exchangeable, references
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
 from alloygen.estimate.chains import Convergence, convergence
@@ -146,12 +146,11 @@ class Scan(Sequence):
 
         here = np.isclose(self.T, temperature(T))
         if mu is not None:
-            relative = self.mu - self.mu[:, :1]
-            wanted = chemical_potentials(mu, self.hamiltonian.lattice)
-            here &= np.isclose(relative, wanted - wanted[0], atol=1e-9).all(1)
+            here &= np.isclose(self.mu, chemical_potentials(mu, self.hamiltonian), atol=1e-9).all(1)
         if here.sum() != 1:
             raise BadCondition(
-                f"expected one of the {len(self)} conditions of the scan, T={T!r} and mu={mu!r} fit {int(here.sum())} of them"
+                f"expected one of the {len(self)} conditions of the scan, T={T!r} and mu={mu!r} fit {int(here.sum())} of them. "
+                "Give mu as in the scan, 0 for elements that are not named: Phi belongs to it"
             )
         return self[int(np.flatnonzero(here)[0])]
 
@@ -280,7 +279,7 @@ class Scan(Sequence):
     ) -> Estimate:
         """F at a composition by the bins of Du et al. (arXiv:2603.14695), for comparison with :meth:`free_energy_at`.
 
-            f_i = Phi + mu x_i,     F(x) = sum_i W_i f_i / sum_i W_i   over the samples at T with |x_i - x| < width / 2,
+            f_i = Phi + sum_k mu_k N_k / N,     F(x) = sum_i W_i f_i / sum_i W_i   over the samples at T with |x_i - x| < width / 2,
 
         W the importance weights, normalised at each condition. It is the Legendre transform of Phi and not F: it leaves out
         kT log p(x) / N, so that it depends on which mu were sampled. ``width`` is one step of the composition if not given.
@@ -294,14 +293,8 @@ class Scan(Sequence):
             share = (ens.counts[:, b.index].numpy() - b.held) / b.free
             inside = np.abs(share - x) < 0.5 * width
             if inside.any():
-                phi, mu = ens.free_energy(), ens.mu[b.index] - ens.mu[self.hamiltonian.elements.index(b.other)]
-                parts.append(
-                    (
-                        ens.weights[inside],
-                        phi.value + mu * share[inside] * b.free / self.hamiltonian.n_sites,
-                        phi.stderr,
-                    )
-                )
+                phi, field = ens.free_energy(), ens.counts.numpy()[inside] @ ens.mu / self.hamiltonian.n_sites
+                parts.append((ens.weights[inside], phi.value + field, phi.stderr))
         if not parts:
             raise BadCondition(
                 f"expected samples at T = {T:g} with x within {width:.3g} of {x:g}, got none; sample more mu, or widen the bin"
@@ -414,7 +407,8 @@ class Scan(Sequence):
         attributes = {
             "method": self.method, "n": self.n, "chains": self.chains, "n_sites": h.n_sites, "unit": h.unit, "kB": h.kB,
             "fingerprint": h.fingerprint, "hamiltonian": h.expansion.name,
-            "energy_reference": _energy_reference(h), "convention": "energies and phi per site; mu in energy per atom, differences from the first element count", **self._origin,
+            "energy_reference": _energy_reference(h), "convention": "energies and phi per site; mu in energy per atom, 0 for elements that were not named; phi belongs to it",
+            "mu_reference": " ".join(h.elements[k] for k in references(h.lattice)), **self._origin,
         }  # fmt: skip
         per_T, per_mu = f"{h.unit}/K" if h.unit == "eV" else "kB", f"1/{h.unit}"
         units = {"energy": h.unit, "phi": h.unit, "heat_capacity": per_T, "entropy": per_T}
@@ -438,8 +432,9 @@ class Scan(Sequence):
         return path
 
     def __repr__(self) -> str:
-        T = f"{self.T.min():g} to {self.T.max():g}"
-        return f"Scan({self.method!r}, {len(self)} conditions, T {T}, n={self.n}, {self.hamiltonian.lattice!r})"
+        span = lambda x: f"{x.min():g}" + (f" to {x.max():g}" if x.min() != x.max() else "")  # noqa: E731
+        mu = ", ".join(f"mu_{e} {span(m)}" for e, m in zip(self.hamiltonian.elements, self.mu.T, strict=True))
+        return f"Scan({self.method!r}, {len(self)} conditions, T {span(self.T)}, {mu}, n={self.n}, {self.hamiltonian.lattice!r})"
 
 
 def require_table(path) -> None:

@@ -6,18 +6,27 @@ import sys
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from small_systems import FCC, PAIR, random_expansion, randomise
 
+import alloygen
 from alloygen.conditions import (
+    Field,
+    axes,
     chemical_potentials,
     cuau_grid,
     exchangeable,
-    field_from_mu,
     grid,
     mu_from_field,
+    references,
+    relative,
     temperature,
+    temperatures,
 )
 from alloygen.errors import BadCondition, UnknownSpecies
+from alloygen.exact.enumeration import Enumeration
 from alloygen.lattice import Lattice, Primitive
+from alloygen.models.causal import CausalModel
 
 CUAU = Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")])
 AUCU = Primitive(np.eye(3), [[0, 0, 0]], [("Au", "Cu")])
@@ -42,22 +51,44 @@ def test_temperature_refuses(T):
     "mu, primitive, expected",
     [
         ({"Au": 0.05}, CUAU, [0, 0.05]),
-        ({"Cu": -0.05}, CUAU, [0, 0.05]),
-        ({"Cu": 1.0, "Au": 1.05}, CUAU, [0, 0.05]),
+        ({"Cu": -0.05}, CUAU, [-0.05, 0]),
+        ({"Cu": 1.0, "Au": 1.05}, CUAU, [1.0, 1.05]),
+        ({}, CUAU, [0, 0]),
         (0.05, CUAU, [0, 0.05]),
         (0.05, AUCU, [0, 0.05]),  # Au first: Cu is the last
-        ({"Au": 0.05}, AUCU, [0, -0.05]),
+        ({"Au": 0.05}, AUCU, [0.05, 0]),
         ({"Au": 0.1, "Ag": -0.2}, TERNARY, [0, 0.1, -0.2]),
-        ({"Cu": 0.1, "Ag": -0.2}, TERNARY, [0, -0.1, -0.3]),
+        ({"Cu": 0.1, "Ag": -0.2}, TERNARY, [0.1, 0, -0.2]),
+        ({"Ag": 0.3}, TERNARY, [0, 0, 0.3]),
         ({"Ni": 0.3}, OXIDE, [0, 0, 0.3]),  # elements are O, Mg, Ni
         (0.3, OXIDE, [0, 0, 0.3]),
-        ({"Ni": 0.3, "O": 5.0}, OXIDE, [0, 0, 0.3]),
+        ({"Ni": 0.3, "O": 5.0}, OXIDE, [5.0, 0, 0.3]),
         ({"Mg": 0.0, "Ni": 0.3, "F": 0.1}, TWO_SETS, [0, 0.3, 0, 0.1]),
+        ({"Ni": 0.3}, TWO_SETS, [0, 0.3, 0, 0]),
     ],
 )
-def test_chemical_potentials_keep_differences(mu, primitive, expected):
+def test_chemical_potentials_are_kept_and_0_where_not_named(mu, primitive, expected):
     for where in (primitive, Lattice(primitive, (2, 1, 1))):
-        np.testing.assert_allclose(chemical_potentials(mu, where), expected, atol=1e-14)
+        np.testing.assert_array_equal(chemical_potentials(mu, where), expected)
+
+
+@pytest.mark.parametrize(
+    "primitive, expected",
+    [(CUAU, [0, 0]), (TERNARY, [0, 0, 0]), (OXIDE, [0, 1, 1]), (BOTH_ORDERS, [0, 0]), (TWO_SETS, [0, 0, 2, 2])],
+)
+def test_references_join_what_can_change_places(primitive, expected):
+    assert references(primitive).tolist() == expected
+    chain = Primitive(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]], [("A", "B"), ("C", "D"), ("B", "C")])
+    assert references(chain).tolist() == [0, 0, 0, 0]  # A and D through B and C
+
+
+def test_relative_mu_knows_no_shift_of_what_is_conserved():
+    mu = np.array([0.25, 0.5, -0.125, 1.0])  # Mg, Ni, O, F
+    np.testing.assert_array_equal(relative(mu, TWO_SETS), [0, 0.25, 0, 1.125])
+    np.testing.assert_array_equal(
+        relative(torch.from_numpy(mu + np.array([2, 2, -4, -4]))[None], TWO_SETS), [[0, 0.25, 0, 1.125]]
+    )
+    np.testing.assert_array_equal(relative(np.array([3.0, 0.5, 0.75]), OXIDE), [0, 0, 0.25])  # the spectator's own
 
 
 def test_nothing_exchangeable_needs_no_mu():
@@ -70,14 +101,17 @@ def test_nothing_exchangeable_needs_no_mu():
     "mu, primitive, error, words",
     [
         (None, CUAU, BadCondition, r"got mu=None.*mu=\{\"Au\": 0.05\}"),
-        ({}, CUAU, BadCondition, "Cu, Au are missing"),
-        ({"Au": 0.1}, TERNARY, BadCondition, "Cu, Ag are missing.*with 0 if you mean 0"),
-        ({"Ni": 0.1}, TWO_SETS, BadCondition, "Mg, O, F are missing"),
         (0.1, TERNARY, BadCondition, "a bare number is for two exchangeable elements and here are 3"),
         (0.1, BOTH_ORDERS, BadCondition, "different orders"),
         ({"Pt": 0.1}, CUAU, UnknownSpecies, "among Cu, Au, got mu of Pt.*Drop it"),
         ({"Au": float("nan")}, CUAU, BadCondition, "mu of Au as one finite number.*got nan"),
-        (float("inf"), CUAU, BadCondition, "finite number.*got inf"),
+        (float("inf"), AUCU, BadCondition, "finite number, mu_Cu - mu_Au .*got inf"),
+        (
+            Field(((0, 0.1),)),
+            CUAU,
+            BadCondition,
+            r"Hamiltonian or a ClusterExpansion.*mu_from_field\(field, expansion\)",
+        ),
         ({"Au": "a"}, CUAU, BadCondition, "mu of Au as one finite number.*got 'a'"),
         ({"Au": True}, CUAU, BadCondition, "got True"),
         ("Au", CUAU, BadCondition, "dict by element or one number, got 'Au'"),
@@ -89,24 +123,49 @@ def test_chemical_potentials_refuse(mu, primitive, error, words):
         chemical_potentials(mu, primitive)
 
 
-def test_field_is_half_of_mu():
-    """E - field * sum(sigma) and E - mu N_Au differ by a constant when mu = 2 field."""
-    assert mu_from_field(0.12) == 0.24 and field_from_mu(0.24) == 0.12
-    sigma = np.array([1, 1, -1, 1, -1])
-    flipped = np.array([1, 1, 1, 1, -1])
-    gain_field = 0.07 * (flipped.sum() - sigma.sum())
-    gain_mu = mu_from_field(0.07) * ((flipped == 1).sum() - (sigma == 1).sum())
-    assert gain_field == pytest.approx(gain_mu)
-    np.testing.assert_allclose(field_from_mu(mu_from_field(np.linspace(-1, 1, 5))), np.linspace(-1, 1, 5))
+@pytest.mark.parametrize("field", [None, "a", float("nan"), True, {"c2_0": 0.1}, {"c1_0": None}, {"Au": 0.1}])
+def test_fields_refuse(field):
+    with pytest.raises(BadCondition, match="a field as one finite number, or as a dict of point clusters"):
+        mu_from_field(field)
 
 
 @pytest.mark.parametrize(
-    "mu", [{"Au": [-0.1, 0.1]}, {"Au": np.array([-0.1, 0.1])}, [-0.1, 0.1], (({"Au": -0.1}), 0.1), {"Cu": [0.1, -0.1]}]
+    "T, expected",
+    [
+        (300, [300]),
+        ([900, 700, 900], [700, 900]),
+        ((t for t in (500, 400)), [400, 500]),
+        (np.concatenate([np.arange(300, 601, 100), np.arange(600, 299, -150)]), [300, 400, 450, 500, 600]),
+        ([0.1 + 0.2, 0.3], [0.3]),
+    ],
+)
+def test_temperatures_rise_and_each_comes_once(T, expected):
+    np.testing.assert_allclose(temperatures(T), expected)
+
+
+@pytest.mark.parametrize("T", [None, [], "hot", ["600"], [600, float("nan")], {}, [[600]], np.zeros((2, 2)), iter(())])
+def test_temperatures_refuse(T):
+    with pytest.raises(BadCondition):
+        temperatures(T)
+
+
+@pytest.mark.parametrize(
+    "mu", [{"Au": [-0.1, 0.1]}, {"Au": np.array([-0.1, 0.1])}, [-0.1, 0.1], (({"Au": -0.1}), 0.1), [0.1, -0.1, 0.1]]
 )
 def test_grid_is_an_outer_product_with_T_slow(mu):
     T, m = grid(range(300, 601, 300), mu, CUAU)
     np.testing.assert_array_equal(T, [300, 300, 600, 600])
     np.testing.assert_allclose(m, [[0, -0.1], [0, 0.1]] * 2)
+
+
+def test_axes_rise_in_the_differences_and_merge_what_is_given_twice():
+    T, m = axes((t for t in [900, 700, 900]), ({"Au": v} for v in [0.1, 0.3 - 0.2, -0.2]), CUAU)
+    assert T.tolist() == [700, 900]
+    np.testing.assert_allclose(m, [[0, -0.2], [0, 0.1]])
+    _, m = axes(700, {"Cu": [0.1, -0.1, 0.1]}, CUAU)
+    np.testing.assert_allclose(m, [[0.1, 0], [-0.1, 0]])  # mu_Au - mu_Cu rises
+    _, m = axes(700, [{"Cu": 0.4, "Au": 0.2}, {"Au": -0.2}, {"Cu": 0.4, "Au": 0.2}], CUAU)
+    np.testing.assert_allclose(m, [[0, -0.2], [0.4, 0.2]])  # one law, two Phi: both stay
 
 
 def test_grid_of_scalars_is_one_condition():
@@ -123,8 +182,8 @@ def test_grid_varies_one_element_and_keeps_the_others():
 @pytest.mark.parametrize(
     "T, mu, words",
     [
-        ([], 0.1, "at least one temperature and one mu"),
-        (300, [], "at least one temperature and one mu"),
+        ([], 0.1, "at least one temperature"),
+        (300, [], "at least one mu"),
         (300, {"Au": []}, "at least one mu of Au"),
         (300, {"Au": [1, 2], "Cu": [1, 2]}, "one element at most has a sequence.*list of dicts"),
         ([300, -1], 0.1, "above 0"),
@@ -151,3 +210,123 @@ def test_importing_conditions_brings_no_heavy_library():
     code = f"import sys, alloygen.conditions; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------------- Phi belongs to the mu that is given
+ALLOYS = {
+    "binary": (FCC, [[0, 0, 0]], [("Cu", "Au")], (2, 2, 2)),
+    "adsorbate": (np.eye(3), [[0, 0, 0]], [("X", "O")], (3, 3, 1)),
+    "ternary": (FCC, [[0, 0, 0]], [("Ni", "Co", "Cr")], (2, 3, 1)),
+    "two sublattices": (np.eye(3), PAIR, [("Mg", "Ni"), ("O", "F")], (2, 2, 1)),
+    "spectator": (np.eye(3), PAIR, [("O",), ("Mg", "Ni")], (2, 2, 2)),
+}
+GIVEN = [
+    ("binary", {"Au": 0.05}),
+    ("binary", {"Cu": 0.2}),
+    ("binary", {"Cu": 0.4, "Au": 0.2}),
+    ("binary", 0.05),
+    ("adsorbate", {"O": -0.3}),
+    ("adsorbate", {"X": 0.3}),
+    ("ternary", {"Co": 0.05}),
+    ("ternary", {"Ni": 0.1, "Co": 0.05}),
+    ("ternary", {"Ni": 0.1, "Co": 0.05, "Cr": -0.03}),
+    ("two sublattices", {"Ni": 0.1}),
+    ("two sublattices", {"Mg": 0.1, "Ni": 0.15, "O": 0.2, "F": 0.24}),
+    ("spectator", {"Ni": 0.05, "O": 0.7}),
+    ("spectator", {"Mg": 0.05}),
+]
+
+
+def alloy(name):
+    """(expansion, Atoms) of a random Hamiltonian, not symmetric in any species."""
+    cell, basis, species, repeats = ALLOYS[name]
+    expansion = random_expansion(cell, basis, species, 7, size=0.01)
+    cell = 3.0 * np.asarray(cell)
+    atoms = Atoms([names[0] for names in species], scaled_positions=basis, cell=cell, pbc=True).repeat(repeats)
+    return expansion, atoms
+
+
+def vector(mu, elements) -> np.ndarray:
+    return np.array([mu.get(e, 0.0) for e in elements]) if isinstance(mu, dict) else np.array([0.0, mu])
+
+
+@pytest.mark.parametrize("name, mu", GIVEN)
+def test_phi_is_that_of_the_mu_given(name, mu):
+    expansion, atoms = alloy(name)
+    h, T = expansion.on(ALLOYS[name][3]), 900.0
+    given = vector(mu, h.elements)
+    truth = Enumeration(h).at(T, given)
+    scan = alloygen.mc(atoms, T, mu, n=1500, hamiltonian=expansion, check=False)
+    width = [0.3] * (len(h.elements) - 1)
+    net = randomise(
+        CausalModel(h, {"T": [500.0, 1200.0], "mu": [[-w, w] for w in width]}, width=16, depth=1, heads=2), scale=0.05
+    )
+    drawn = alloygen.sample(atoms, T, mu, n=1500, model=net)
+    row = scan.to_pandas().iloc[0]
+    assert scan.at(T, mu).mu.tolist() == drawn.mu.tolist() == given.tolist()
+    assert [row[f"mu_{e}"] for e in h.elements] == given.tolist()
+    for ens in (scan[0], drawn):
+        phi = ens.free_energy()
+        assert abs(phi.value - truth.phi) < 5 * phi.stderr + 1e-6 and phi.stderr < 2e-3
+        entropy = ens.entropy()
+        assert abs(entropy.value - (truth.energy - given @ truth.composition - truth.phi) / T) < 5 * entropy.stderr
+    assert abs(row["phi"] - truth.phi) < 5 * row["phi_stderr"]
+    assert {f"mu_{e}" for e in h.elements} <= set(scan[0].atoms[0].info)
+
+
+@pytest.mark.parametrize("mu, exact", [({"Cu": 0.2}, -0.20086), ({"Cu": 0.4, "Au": 0.2}, -0.40086)])
+def test_phi_of_the_shipped_model_is_that_of_the_mu_given(mu, exact):
+    atoms = Atoms("Au", cell=3.8 * FCC, pbc=True).repeat((2, 2, 4))
+    for method in ("neural", "mc"):
+        phi = alloygen.sample(atoms, 600, mu, n=800, seed=0, method=method).free_energy()
+        assert abs(phi.value - exact) < 5 * phi.stderr + 1e-5 and phi.stderr < 2e-3
+
+
+def test_free_energies_at_a_composition_know_no_shift_of_mu():
+    """F = Phi + sum mu_k x_k, from neural and Monte Carlo scans in any gauge, against enumeration."""
+    expansion, atoms = alloy("spectator")
+    h, T = expansion.on((2, 2, 2)), 900.0
+    e = Enumeration(h)
+    n = e.counts[:, h.elements.index("Ni")].astype(int)
+    exact = [-h.kB * T * np.logaddexp.reduce(-e.energy[n == k] / (h.kB * T)) / h.n_sites for k in range(9)]
+    net = randomise(
+        CausalModel(h, {"T": [500.0, 1200.0], "mu": [[-0.3, 0.3]] * 2}, width=16, depth=1, heads=2), scale=0.05
+    )
+    for mu in ({"Ni": [-0.1, 0.0, 0.1]}, {"Mg": [-0.1, 0.0, 0.1], "Ni": 0.05, "O": 0.4}):
+        for how in ({"model": net}, {"hamiltonian": expansion, "method": "mc"}):
+            scan = alloygen.scan(atoms, [T], mu, n=1000, adaptive=False, **how)
+            table = scan.free_energies([T])
+            z = (table.free_energy[0].values - exact)[1:-1] / table.free_energy_stderr[0].values[1:-1]
+            assert np.abs(z).max() < 5
+            binned = scan.binned_free_energy(T, 0.5)  # leaves out kT log p(x) / N <= 0
+            assert binned.value == pytest.approx(exact[4], abs=h.kB * T * np.log(9 * 9) / h.n_sites)
+            ens = scan.at(T, {k: v[0] if isinstance(v, list) else v for k, v in mu.items()})
+            x = ens.counts.numpy().T @ ens.weights / h.n_sites
+            assert ens.free_energy().value + ens.mu @ x == pytest.approx(
+                float(ens.mean_energy().value - T * ens.entropy().value), abs=1e-6
+            )
+    with pytest.raises(BadCondition, match=r"0 of them\. Give mu as in the scan"):
+        scan.at(T, {"Mg": 0.1})  # the same law as {"Mg": 0.15, "Ni": 0.05, "O": 0.4}, with another Phi
+
+
+def test_a_shift_of_mu_moves_phi_and_nothing_else():
+    atoms = Atoms("Cu", cell=3.8 * FCC, pbc=True).repeat((2, 2, 4))
+    a = alloygen.sample(atoms, 600, {"Au": 0.02}, n=200, seed=3)
+    b = alloygen.sample(atoms, 600, {"Cu": 0.25, "Au": 0.27}, n=200, seed=3)
+    assert torch.equal(a.occ, b.occ)
+    np.testing.assert_allclose(a.log_prob, b.log_prob, atol=1e-4)
+    assert a.free_energy().value - b.free_energy().value == pytest.approx(0.25, abs=1e-6)
+    assert "'Cu': 0.25, 'Au': 0.27" in repr(b)
+
+
+def test_a_plot_says_which_difference_is_drawn():
+    import matplotlib.pyplot as plt
+
+    from alloygen import plot
+
+    atoms = Atoms("Au", cell=3.8 * FCC, pbc=True).repeat((2, 2, 4))
+    data = alloygen.scan(atoms, [600, 700], {"Cu": [-0.1, 0.0, 0.1]}, n=60).to_xarray()
+    for ax, label in ((plot.ness_map(data), "x"), (plot.heat_capacity(data), "legend")):
+        text = ax.get_xlabel() if label == "x" else ax.get_legend().get_texts()[0].get_text()
+        assert r"\mu_\mathrm{Au} - \mu_\mathrm{Cu}" in text
+    plt.close("all")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from scipy import stats
 from scipy.special import logsumexp
 
-from alloygen.conditions import chemical_potentials, exchangeable, temperature
+from alloygen.conditions import chemical_potentials, references, temperature
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate import chains
 from alloygen.estimate.result import Estimate
@@ -159,9 +160,10 @@ class CompositionProfile:
     mismatch: np.ndarray
     mismatch_stderr: np.ndarray
     influence: np.ndarray
-    mu: np.ndarray  # (n_elements,) of the other elements, the first exchangeable one of them at 0
+    mu: (
+        np.ndarray
+    )  # (n_elements,) of the other elements, the first of those that can change places with each other at 0
     n_fixed: int  # atoms of the element on sites that do not change
-    n_atoms: int  # atoms of all exchangeable elements, anywhere
     largest: int  # the largest N that the sites allow
     absolute: bool
     info: dict = field(default_factory=dict)
@@ -192,7 +194,7 @@ class CompositionProfile:
     def phi(self, T: float, mu=None) -> Estimate:
         """Phi(T, mu) = -kT log sum_N exp(-[F(N) - mu N] / kT) per site, the semigrand potential.
 
-        T is one of the profile's; mu as everywhere, ``{"Au": 0.05}`` or a number for last less first species. Raises
+        T is one of the profile's; mu as everywhere, and Phi belongs to it. Raises
         AlloygenError for relative profiles, BadCondition for another T or another mu of the elements not counted.
         """
         if not self.absolute:
@@ -200,9 +202,9 @@ class CompositionProfile:
                 "expected an absolute profile, got one relative to its minimum: Phi needs an end of the range that is a "
                 f"unique configuration. {self._window_note or 'Free energies of such lattices need T = infinity or a model.'}"
             )
-        c, p, log_sum, reference, known = self._weights(T, mu)
+        c, p, log_sum, shift, known = self._weights(T, mu)
         kT = self.hamiltonian.kB * self.T[c]
-        value = (-kT * log_sum - reference * self.n_atoms) / self.hamiltonian.n_sites
+        value = (-kT * log_sum - shift) / self.hamiltonian.n_sites
         return Estimate(value, series_error(self.influence[c][..., known] @ p), self._note(c))
 
     def composition(self, T: float, mu=None) -> Estimate:
@@ -223,30 +225,35 @@ class CompositionProfile:
         return out[0], out[1]
 
     def _weights(self, T, mu):
-        """(index of T, p(N) of known bins, log of their sum, mu of the reference element, which bins are known)."""
+        """(index of T, p(N) of known bins, log of their sum, the part of mu.N that is constant, which bins are known)."""
         T = temperature(T)
         c = int(np.argmin(np.abs(self.T - T)))
         if abs(self.T[c] - T) > 1e-6 * T:
             raise BadCondition(f"expected one of {self.T.tolist()}, got T={T:g}. Run metadynamics at this temperature.")
-        lattice = self.hamiltonian.lattice
-        vector = chemical_potentials(mu, lattice)
-        own, others = self._elements()
-        reference = vector[others[0]]
-        if np.abs(vector[others] - reference - self.mu[others]).max() > 1e-12:
-            raise BadCondition(
-                f"expected mu of {[lattice.elements[k] for k in others]} as in the run, {self.mu[others].tolist()} up to a "
-                f"constant, got {vector[others].tolist()}. Only mu of {self.element} can change afterwards."
-            )
+        tilt, shift = self._moved(chemical_potentials(mu, self.hamiltonian))
         known = np.isfinite(self.free_energy[c])
         F = self.free_energy[c][known] * self.hamiltonian.n_sites
-        a = -(F - (vector[own] - reference) * (self.N[known] + self.n_fixed)) / (self.hamiltonian.kB * self.T[c])
+        a = -(F - tilt * (self.N[known] + self.n_fixed)) / (self.hamiltonian.kB * self.T[c])
         log_sum = float(logsumexp(a))
-        return c, np.exp(a - log_sum), log_sum, reference, known
+        return c, np.exp(a - log_sum), log_sum, shift, known
 
-    def _elements(self) -> tuple[int, list[int]]:
-        elements = self.hamiltonian.lattice.elements
-        own = elements.index(self.element)
-        return own, [elements.index(e) for e in exchangeable(self.hamiltonian.lattice) if elements.index(e) != own]
+    def _moved(self, mu: np.ndarray) -> tuple[float, float]:
+        """mu.N less that of the run as tilt * N(own) + shift: elements that can change places hold a fixed number of atoms together."""
+        h, of = self.hamiltonian, references(self.hamiltonian.lattice)
+        own = h.elements.index(self.element)
+        atoms = h.counts(torch.zeros(1, h.n_sites, dtype=torch.long)).numpy()[0]
+        moved, shift = mu - self.mu, 0.0
+        for c in set(of):
+            others = [k for k in np.flatnonzero(of == c) if k != own]
+            if np.ptp(moved[others]) > 1e-12:
+                raise BadCondition(
+                    f"expected mu of {[h.elements[k] for k in others]} as in the run, {self.mu[others].tolist()} up to a "
+                    f"constant, got {mu[others].tolist()}. Only mu of {self.element} can change afterwards."
+                )
+            shift += moved[others[0]] * atoms[of == c].sum()
+            if c == of[own]:
+                tilt = moved[own] - moved[others[0]]
+        return float(tilt), float(shift)
 
     @property
     def _window_note(self) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from alloygen.conditions import relative
 from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Model
@@ -148,7 +149,7 @@ class CausalModel(Model):
 
     def _condition(self, T, mu):
         beta = 1.0 / (self.hamiltonian.kB * T.double())
-        embedded = self.network.embed_condition(T, (mu - mu[:, :1])[:, 1:])
+        embedded = self.network.embed_condition(T, relative(mu, self.hamiltonian.lattice)[:, 1:])
         return beta, self.hamiltonian.site_mu(mu.double()), embedded
 
     def _tokens(self, stage, occ, order):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from alloygen.conditions import relative
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Model
@@ -97,7 +98,7 @@ class MaskedLaw(Model):
 
         occ (B, N) is read where ``decided`` (B, N bool) only; the rows of decided sites mean nothing.
         """
-        logits = self.trunks[0](self._state(occ, decided), T, (mu - mu[:, :1])[:, 1:])[0]
+        logits = self.trunks[0](self._state(occ, decided), T, relative(mu, self.hamiltonian.lattice)[:, 1:])[0]
         return self._law(logits, occ, T, mu, decided)
 
     # ------------------------------------------------------------------ the law
@@ -201,13 +202,15 @@ class MarginalizationModel(MaskedLaw):
 
         log p_theta(x_S) = network(x_S, T, mu) - sum_{i in S} log(number of species of i).
         """
-        return self._relative(self.trunks[-1](self._state(occ, decided), T, (mu - mu[:, :1])[:, 1:])[1], decided)
+        return self._relative(
+            self.trunks[-1](self._state(occ, decided), T, relative(mu, self.hamiltonian.lattice)[:, 1:])[1], decided
+        )
 
     def both(self, occ, T, mu, decided) -> tuple[torch.Tensor, torch.Tensor]:
         """(``conditionals`` (B, N, S), ``log_marginal`` (B,)) of the same decided sites, one pass of each trunk."""
         if len(self.trunks) == 2:
             return self.conditionals(occ, T, mu, decided), self.log_marginal(occ, T, mu, decided)
-        sites, marginal = self.trunks[0](self._state(occ, decided), T, (mu - mu[:, :1])[:, 1:])
+        sites, marginal = self.trunks[0](self._state(occ, decided), T, relative(mu, self.hamiltonian.lattice)[:, 1:])
         return self._law(sites, occ, T, mu, decided), self._relative(marginal, decided)
 
     def _relative(self, marginal, decided):

@@ -166,7 +166,7 @@ def anneal(hamiltonian: Hamiltonian, T_start, T_end, *, mu=None, occ=None, move:
     start = h.random(restarts, torch.Generator().manual_seed(seed)) if occ is None else h.check(occ)
     if len(start) not in (1, restarts):
         raise AlloygenError(f"expected one start, or one per restart ({restarts}), got {len(start)}")
-    mu = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, h.lattice)
+    mu = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, h)
     start = np.repeat(start.numpy(), restarts // len(start), 0)
     with tqdm(total=steps, disable=not progress) as bar:
         cool = Cooler(h, schedule(h, T_start, T_end, steps), int(sweeps), sites, int(threads), bar)

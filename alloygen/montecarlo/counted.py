@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.special import gammaln
 
-from alloygen.conditions import chemical_potentials, exchangeable, temperature
+from alloygen.conditions import chemical_potentials, exchangeable, references, temperature
 from alloygen.errors import AlloygenError, UnknownSpecies
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import free_sites
@@ -36,10 +36,14 @@ class Counted:
             raise AlloygenError(
                 f"expected sites that can take {element}, got none among those that may change; free some"
             )
-        given = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, lattice)
+        given = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, h)
         self.mu = np.zeros(len(h.elements))
-        self.mu[self.others] = given[self.others] - given[self.others[0]]
-        self.tilt = given[self.element] - given[self.others[0]]
+        of = references(lattice)
+        for c in set(of[self.others]):  # the first of the others that can change places with each has 0
+            others = [k for k in self.others if of[k] == c]
+            self.mu[others] = given[others] - given[others[0]]
+            if c == of[self.element]:
+                self.tilt = given[self.element] - given[others[0]]
         self.low, self.high = self._window(window)
         self.n_fixed = int(self.counts(self.with_number(0))[self.element])
         self.left, self.right = self._ends()

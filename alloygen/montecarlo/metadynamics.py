@@ -148,7 +148,6 @@ def _profile(run: FlatWalk, asked: np.ndarray) -> CompositionProfile:
     scale = h.kB * asked / h.n_sites
     tried, swapped = run.tally.sum(0).transpose(1, 0, 2)
     rates = (swapped / np.maximum(tried, 1)).T.ravel()[: max(len(run.T) - 1, 0)]
-    counts = p.counts(p.with_number(0))
     poor = [(T, note) for T, note, ok in zip(asked, notes, good, strict=True) if not ok]
     if poor:
         text = f"metadynamics: {len(poor)} of {len(asked)} temperatures have not converged, T = {poor[0][0]:g}: {poor[0][1]}"
@@ -156,6 +155,6 @@ def _profile(run: FlatWalk, asked: np.ndarray) -> CompositionProfile:
     return CompositionProfile(
         h, asked, p.name, np.arange(p.low, p.high + 1), len(p.sites), np.array(F), np.array(errors), np.array(visits),
         np.array(good), list(notes), np.array(miss) * scale, np.array(miss_error) * scale, np.array(influence), p.mu,
-        p.n_fixed, int(counts[[p.element, *p.others]].sum()), len(p.hosts), p.left is not None or p.right is not None,
+        p.n_fixed, len(p.hosts), p.left is not None or p.right is not None,
         {**run.settings, "exchange": rates.tolist(), "round_trips": trips},
     )  # fmt: skip
