@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from alloygen import orders
-from alloygen.config import Config, expand
+from alloygen.config import Config, TrainingConfig, expand
 from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import repeats, windows
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -44,7 +44,14 @@ class Dataset:
     one, so that frozen ground states, which are learned at once, do not fill the batches.
     """
 
-    def __init__(self, hamiltonian: Hamiltonian, T, mu, occ, floor: float):
+    def __init__(
+        self,
+        hamiltonian: Hamiltonian,
+        T: np.ndarray | torch.Tensor,
+        mu: np.ndarray | torch.Tensor,
+        occ: np.ndarray | torch.Tensor,
+        floor: float,
+    ):
         self.hamiltonian = hamiltonian
         self.T, self.mu = torch.as_tensor(T), torch.as_tensor(mu)
         self.occ = torch.as_tensor(occ)  # (C, n, N) int8
@@ -72,7 +79,7 @@ class Dataset:
         entropy = torch.stack(out)
         return entropy / entropy.max().clamp_min(1e-12)
 
-    def _images(self, n: int, generator: torch.Generator):
+    def _images(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(occ (n, N), T (n,), mu (n, n_elements)): samples of random conditions, moved by random symmetries."""
         c = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         k = torch.randint(self.occ.shape[1], (n,), generator=generator)
@@ -82,7 +89,7 @@ class Dataset:
             occ = torch.empty_like(occ).scatter_(1, moves[pick], occ)
         return occ, self.T[c], self.mu[c]
 
-    def batch(self, config, generator: torch.Generator) -> Batch:
+    def batch(self, config: TrainingConfig, generator: torch.Generator) -> Batch:
         n, given = config.batch, None
         occ, T, mu = self._images(n, generator)
         order = draw_orders(self.hamiltonian.lattice, config, n, generator)
@@ -131,7 +138,15 @@ class GrownDataset(Dataset):
     """Samples of a larger cell, whose windows are learned: each as it stands when the windows before it are decided, at any stride from
     half of the model's cell. Nothing beyond is invented: edges are open, and what lies outside is what the law has there."""
 
-    def __init__(self, source: Lattice, hamiltonian: Hamiltonian, T, mu, occ, floor: float):
+    def __init__(
+        self,
+        source: Lattice,
+        hamiltonian: Hamiltonian,
+        T: np.ndarray | torch.Tensor,
+        mu: np.ndarray | torch.Tensor,
+        occ: np.ndarray | torch.Tensor,
+        floor: float,
+    ):
         super().__init__(hamiltonian, T, mu, occ, floor)
         self.source, sites, decided = source, [], []
         have, want = repeats(source), repeats(hamiltonian.lattice)
@@ -145,7 +160,7 @@ class GrownDataset(Dataset):
                 before[window] = True
         self.sites, self.decided = torch.as_tensor(np.array(sites)), torch.as_tensor(np.array(decided))
 
-    def batch(self, config, generator: torch.Generator) -> Batch:
+    def batch(self, config: TrainingConfig, generator: torch.Generator) -> Batch:
         n = config.batch
         occ, T, mu = self._images(n, generator)
         pick = torch.randint(len(self.sites), (n,), generator=generator)
@@ -156,7 +171,7 @@ class GrownDataset(Dataset):
         return Batch(occ, T, mu, order, labels, decided, torch.where(decided, occ, -1))
 
 
-def draw_orders(lattice, config, n: int, generator: torch.Generator) -> torch.Tensor:
+def draw_orders(lattice: Lattice, config: TrainingConfig, n: int, generator: torch.Generator) -> torch.Tensor:
     """n orders (n, N) of the families that ``config.orders`` weighs, moved by the images that it names."""
     families = sorted(config.orders)
     weights = torch.tensor([float(config.orders[f]) for f in families])
@@ -171,9 +186,8 @@ def draw_orders(lattice, config, n: int, generator: torch.Generator) -> torch.Te
 
 def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> Dataset:
     """Replica-exchange samples of the configured grid; kept in ``path`` and read back when they fit."""
-    return Dataset(
-        hamiltonian, *_samples(hamiltonian, config, config.data.samples, path, progress), config.training.floor
-    )
+    T, mu, occ = _samples(hamiltonian, config, config.data.samples, path, progress)
+    return Dataset(hamiltonian, T, mu, occ, config.training.floor)
 
 
 def make_grown_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> GrownDataset:
@@ -181,10 +195,11 @@ def make_grown_data(hamiltonian: Hamiltonian, config: Config, path: Path, progre
     d, source = config.data, hamiltonian.lattice
     large = hamiltonian.expansion.on(tuple(int(a * b) for a, b in zip(repeats(source), d.grown, strict=True)))
     samples = max(1, d.samples * source.n_sites // large.n_sites)
-    return GrownDataset(source, large, *_samples(large, config, samples, path, progress), config.training.floor)
+    T, mu, occ = _samples(large, config, samples, path, progress)
+    return GrownDataset(source, large, T, mu, occ, config.training.floor)
 
 
-def _samples(hamiltonian: Hamiltonian, config: Config, samples: int, path: Path, progress: bool):
+def _samples(hamiltonian: Hamiltonian, config: Config, samples: int, path: Path, progress: bool) -> tuple:
     """(T (C,), mu (C, n_elements), occ (C, samples, N)) of the grid, from ``path`` where it holds them."""
     from alloygen.montecarlo.sampling import replica_exchange
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -15,7 +16,9 @@ from alloygen.config import Config, expand, mu_ranges
 from alloygen.dataset import Dataset, GrownDataset, draw_orders, make_data, make_grown_data
 from alloygen.errors import ConfigError
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.models.masked import MaskedLaw
+from alloygen.models.base import Model
+from alloygen.models.causal import CausalModel, Stage
+from alloygen.models.masked import MarginalizationModel, MaskedLaw
 from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.likelihood import likelihood, masked_likelihood, random_depth
 from alloygen.objectives.walk import ConditionWalk
@@ -24,15 +27,15 @@ from alloygen.objectives.walk import ConditionWalk
 class Task(ABC):
     """Base of every task; concrete classes are final."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.report: dict = {}  # figures of the last step, for the log
 
     @abstractmethod
-    def draw(self, model, generator: torch.Generator) -> dict:
+    def draw(self, model: Model, generator: torch.Generator) -> dict:
         """A batch as tensors by name, among them occ (B, N), T (B,) and mu (B, n_elements)."""
 
     @abstractmethod
-    def rows(self, model, **part) -> torch.Tensor:
+    def rows(self, model: Model, **part: torch.Tensor) -> torch.Tensor:
         """Losses (b,) in nats of rows of the batch."""
 
     @abstractmethod
@@ -57,9 +60,10 @@ class Likelihood(Task):
 
     def __init__(self, config: Config, dataset: Dataset, grown: GrownDataset | None = None):
         super().__init__()
-        self.config, self.dataset, self.grown, self.stage = config.training, dataset, grown, None
+        self.config, self.dataset, self.grown = config.training, dataset, grown
+        self.stage: Stage | None = None
 
-    def draw(self, model, generator):
+    def draw(self, model: Model, generator: torch.Generator) -> dict:
         source = self.dataset
         if self.grown is not None and float(torch.rand((), generator=generator)) < self.config.grown:
             source = self.grown
@@ -69,26 +73,26 @@ class Likelihood(Task):
             drawn["depth"] = random_depth(batch.order, generator, batch.given)
         return {k: v.to(self.config.device) for k, v in drawn.items() if v is not None}
 
-    def rows(self, model, **part):
+    def rows(self, model: Model, **part: torch.Tensor) -> torch.Tensor:
         if "depth" in part:
-            return masked_likelihood(model, **part)
-        if "known" not in part:
-            return likelihood(model, **part)[0]
+            return masked_likelihood(cast(MaskedLaw, model), **part)
+        if self.grown is None or "known" not in part:
+            return likelihood(model, **part, stage=None)[0]
         if self.stage is None:
-            self.stage = model.stage(self.grown.hamiltonian)
+            self.stage = cast(CausalModel, model).stage(self.grown.hamiltonian)
         return likelihood(model, **part, stage=self.stage)[0]
 
-    def validation(self):
+    def validation(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.dataset.T, self.dataset.mu
 
-    def facts(self):
+    def facts(self) -> dict:
         parts = {"data": self.dataset, "grown data": self.grown}
         return {k: [d.T, d.mu, d.occ] for k, d in parts.items() if d is not None}
 
-    def state(self):
+    def state(self) -> dict:
         return {}
 
-    def load(self, state):
+    def load(self, state: dict) -> None:
         pass  # the generator of the loop says which batch comes next
 
 
@@ -107,7 +111,7 @@ class _Walking(Task):
         self.walk = ConditionWalk(self.ranges, c.n_T, c.n_mu, c.step_T, c.step_mu, generator)
         self.generator = generator
 
-    def _conditions(self, generator):
+    def _conditions(self, generator: torch.Generator) -> list[torch.Tensor]:
         """(T, mu, condition, order) of the next batch on the device, after a step of the walk."""
         self.walk.move(generator)
         parts = [*self.walk.batch(self.config.batch)]
@@ -118,33 +122,34 @@ class _Walking(Task):
         spread = value.view(self.walk.n, -1).std(1)
         self.report = {"spread": float(spread.mean()), "spread_max": float(spread.max())}
 
-    def validation(self):
-        T = torch.linspace(*map(float, self.ranges["T"]), 4, dtype=torch.float64)
+    def validation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        coldest, hottest = map(float, self.ranges["T"])
+        T = torch.linspace(coldest, hottest, 4, dtype=torch.float64)
         share = torch.linspace(0, 1, 3, dtype=torch.float64)[:, None]
         low, high = torch.tensor(self.ranges["mu"], dtype=torch.float64).reshape(-1, 2).T
         mu = torch.nn.functional.pad(low + share * (high - low), (1, 0))
         return T.repeat_interleave(3), mu.repeat(4, 1)
 
-    def facts(self):
+    def facts(self) -> dict:
         return {}
 
-    def state(self):
+    def state(self) -> dict:
         return {"T": self.walk.T, "mu": self.walk.mu}
 
-    def load(self, state):
+    def load(self, state: dict) -> None:
         self.walk.T, self.walk.mu = state["T"], state["mu"]
 
 
 class Reinforce(_Walking):
     """Reverse KL through the whole chain; ``spread`` in the log is the standard deviation of log q + beta H (nats)."""
 
-    def draw(self, model, generator):
+    def draw(self, model: Model, generator: torch.Generator) -> dict:
         T, mu, condition, order = self._conditions(generator)
         drawn = reinforce.draw(model, T, mu, order, condition, generator, self.config.advantage_floor)
         self._note(drawn.value)
         return {k: v for k, v in vars(drawn).items() if k != "value"}
 
-    def rows(self, model, **part):
+    def rows(self, model: Model, **part: torch.Tensor) -> torch.Tensor:
         return reinforce.reinforce(model, **part)
 
 
@@ -155,22 +160,32 @@ class Marginal(_Walking):
         super().__init__(config, hamiltonian)
         self.occ = hamiltonian.random(self.config.batch, self.generator).to(self.config.device)
 
-    def draw(self, model, generator):
+    def draw(self, model: Model, generator: torch.Generator) -> dict:
         T, mu, condition, order = self._conditions(generator)
         drawn = marginal.draw(
-            model, self.occ, T, mu, order, condition, generator, self.config.gibbs, self.config.advantage_floor
+            cast(MarginalizationModel, model),
+            self.occ,
+            T,
+            mu,
+            order,
+            condition,
+            generator,
+            self.config.gibbs,
+            self.config.advantage_floor,
         )
         self.occ = drawn.occ
         self._note(drawn.value)
         return {k: v for k, v in vars(drawn).items() if k != "value"}
 
-    def rows(self, model, **part):
-        return marginal.marginal(model, **part, weight=self.config.consistency * self.hamiltonian.n_sites)
+    def rows(self, model: Model, **part: torch.Tensor) -> torch.Tensor:
+        return marginal.marginal(
+            cast(MarginalizationModel, model), **part, weight=self.config.consistency * self.hamiltonian.n_sites
+        )
 
-    def state(self):
+    def state(self) -> dict:
         return {**super().state(), "occ": self.occ}
 
-    def load(self, state):
+    def load(self, state: dict) -> None:
         super().load(state)
         self.occ = state["occ"].to(self.config.device)
 
@@ -180,8 +195,8 @@ def ranges_of(config: Config) -> dict:
     if config.training.objective == "likelihood":
         T, mu = expand(config.data.T), expand(config.data.mu)
         return {"T": [float(T.min()), float(T.max())], "mu": [[float(mu.min()), float(mu.max())]]}
-    mu = [[float(x) for x in pair] for pair in mu_ranges(config.conditions.mu)]
-    return {"T": [float(x) for x in config.conditions.T], "mu": mu}
+    pairs = [[float(x) for x in pair] for pair in mu_ranges(config.conditions.mu)]
+    return {"T": [float(x) for x in config.conditions.T], "mu": pairs}
 
 
 def make_task(config: Config, hamiltonian: Hamiltonian, path: Path, progress: bool) -> Task:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,20 +19,23 @@ import torch
 
 from alloygen.config import Config, load_config
 from alloygen.errors import AlloygenError
+from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.interrupt import interrupt_flag
 from alloygen.io.checkpoint import save_model
 from alloygen.io.resume import identity, read_run, write_run
 from alloygen.models import MODELS
+from alloygen.models.base import Model
 from alloygen.models.draw import trained_orders
 from alloygen.tasks import Task, make_task, ranges_of
+from alloygen.types import PathLike
 
 
 class TrainingInterrupted(Exception):
     """The run was interrupted; everything is saved and the same call resumes it."""
 
 
-def new_model(config: Config, hamiltonian):
+def new_model(config: Config, hamiltonian: Hamiltonian) -> Model:
     """An untrained model of a configuration, from its seed."""
     kind = MODELS[config.model.kind]
     torch.manual_seed(config.training.seed)
@@ -43,7 +47,7 @@ def new_model(config: Config, hamiltonian):
 class Trainer:
     """State and step of a run; ``train`` drives it."""
 
-    def __init__(self, config: Config, model, task: Task):
+    def __init__(self, config: Config, model: Model, task: Task):
         t = config.training
         self.config, self.model, self.task = config, model, task
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -103,7 +107,7 @@ class Trainer:
         self.seconds += time.monotonic() - started
         return loss
 
-    def _require_finite(self, rows, part: dict) -> None:
+    def _require_finite(self, rows: torch.Tensor, part: dict) -> None:
         bad = (~torch.isfinite(rows)).nonzero().flatten()
         if len(bad):
             self._stop("a finite loss", rows[bad[0]].item(), part, int(bad[0]))
@@ -117,7 +121,7 @@ class Trainer:
         )
 
     @contextmanager
-    def averaged(self):
+    def averaged(self) -> Iterator[Model]:
         """The model with its averaged weights, for validation and for keeping."""
         live = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
@@ -175,14 +179,16 @@ class Trainer:
         self.step, self.seconds = progress["step"], progress["seconds"]
 
 
-def _parts(drawn: dict, n: int):
+def _parts(drawn: dict, n: int) -> Iterator[dict]:
     """A batch in ``n`` parts of rows, None where there is nothing."""
     size = max(1, -(-len(drawn["occ"]) // n))
     for start in range(0, len(drawn["occ"]), size):
         yield {k: None if v is None else v[start : start + size] for k, v in drawn.items()}
 
 
-def log_weights(model, T, mu, generator, order=None) -> torch.Tensor:
+def log_weights(
+    model: Model, T: torch.Tensor, mu: torch.Tensor, generator: torch.Generator, order: torch.Tensor | None = None
+) -> torch.Tensor:
     """Draw from the model and return log w = -beta (E - mu.N) - log q, (B,)."""
     h = model.hamiltonian
     if order is None:
@@ -191,7 +197,14 @@ def log_weights(model, T, mu, generator, order=None) -> torch.Tensor:
     return -h.reduced_energy(occ.cpu(), T, mu) - log_prob.cpu()
 
 
-def train(config, folder, *, resume: bool = True, progress: bool = True, stop_at: int | None = None) -> Path:
+def train(
+    config: Config | dict | PathLike,
+    folder: PathLike,
+    *,
+    resume: bool = True,
+    progress: bool = True,
+    stop_at: int | None = None,
+) -> Path:
     """Train a model and return the path of its checkpoint.
 
     Parameters

@@ -23,6 +23,7 @@ class Model(nn.Module, ABC):
     hamiltonian: Hamiltonian
     ranges: dict
     kind: str
+    metadata: dict  # what is known of its training and of its checkpoint; not there on a fresh model
     options: tuple[str, ...]  # the keyword arguments that ``config`` returns
 
     @abstractmethod
