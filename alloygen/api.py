@@ -13,10 +13,17 @@ import torch
 from alloygen.conditions import chemical_potentials, exchangeable, references, relative, temperature
 from alloygen.convert import AtomsMap, match
 from alloygen.ensemble import Ensemble
-from alloygen.errors import AlloygenError, BadCondition, CheckpointError, LatticeMismatch, OutsideTrainedRange
+from alloygen.errors import (
+    AlloygenError,
+    BadCondition,
+    CheckpointError,
+    LatticeMismatch,
+    OutsideTrainedRange,
+    UnusableModel,
+)
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
-from alloygen.io.checkpoint import load_model
+from alloygen.io.checkpoint import load_model, read_metadata, require_model
 from alloygen.models.base import Model
 from alloygen.models.draw import draw, trained_family
 from alloygen.resolve import expansion_of, require_elements, supercell
@@ -25,7 +32,7 @@ from alloygen.scans import Scan
 METHODS = ("auto", "neural", "mc")
 REFINE = (None, "smc", "blocks", "mcmc")
 ENSEMBLES, MC_METHODS, STARTS = ("semigrand", "canonical"), ("replica exchange", "metropolis"), ("random", "atoms")
-_loaded: dict[tuple[str, float], Model] = {}
+_loaded: dict[tuple[str, int, int], Model] = {}
 
 
 def load(path, hamiltonian=None) -> Model:
@@ -40,7 +47,8 @@ def load(path, hamiltonian=None) -> Model:
     16
     """
     path = _named(path)
-    key = (str(path), path.stat().st_mtime if path.exists() else 0.0)
+    state = path.stat()
+    key = (str(path.absolute()), state.st_mtime_ns, state.st_size)
     if key not in _loaded:
         _loaded[key] = load_model(path)
     model = _loaded[key]
@@ -330,13 +338,7 @@ def _resolve(atoms, mu, model, hamiltonian, method, larger: bool = True) -> tupl
     require_elements(atoms, mu, expansion)
     found = match(atoms, expansion.primitive)
     if method != "mc":
-        from alloygen.data import checkpoints
-
-        candidates = [
-            m
-            for m in (load(str(path)) for path in checkpoints().values())
-            if m.hamiltonian.fingerprint == expansion.fingerprint
-        ]
+        candidates = _candidates(expansion)
         for candidate in candidates:
             row = _site_row(candidate, found)
             if row is not None:
@@ -345,11 +347,33 @@ def _resolve(atoms, mu, model, hamiltonian, method, larger: bool = True) -> tupl
         if smaller:
             return max(smaller, key=lambda m: m.hamiltonian.n_sites), expansion.on(found.lattice), found
     if method == "neural":
+        from alloygen.data import checkpoints
+
         raise LatticeMismatch(
             f"expected a supercell that a model was trained for ({', '.join(checkpoints())}), got {found.lattice!r}. "
             'Train one with `alloygen train`, give model=, or use method="mc".'
         )
     return None, expansion.on(found.lattice), found
+
+
+def _candidates(expansion: ClusterExpansion) -> list[Model]:
+    """The models at hand of an expansion, chosen by the headers of their files; what cannot be used is passed over and named."""
+    from alloygen.data import checkpoints
+
+    found, passed = [], []
+    for path in map(str, checkpoints().values()):
+        try:
+            meta = read_metadata(path)
+            require_model(meta, path)
+            if meta.get("fingerprint") == expansion.fingerprint:
+                found.append(load(path))
+        except CheckpointError as error:
+            passed.append(str(error))
+    if passed:
+        warnings.warn(
+            f"{len(passed)} files among the models are passed over: {' | '.join(passed)}", UnusableModel, stacklevel=5
+        )
+    return found
 
 
 def _require_hamiltonian(model: Model, expansion: ClusterExpansion) -> None:

@@ -373,6 +373,8 @@ def expand(values) -> np.ndarray:
             if set(v) != {"from", "to", "step"} or not all(map(_is_number, v.values())) or v["step"] <= 0:
                 raise ConfigError(f"expected numbers or tables with from, to and step > 0, got {v!r}")
             n = round((v["to"] - v["from"]) / v["step"])
+            if n > 100_000:
+                raise ConfigError(f"expected a table of at most 100000 numbers, got {n} in {v!r}; take a larger step")
             out += [v["from"] + k * v["step"] for k in range(n + 1)]
         elif _is_number(v):
             out.append(float(v))

@@ -35,3 +35,7 @@ class LowSampleSize(UserWarning):
 
 class NotConverged(UserWarning):
     """A Monte Carlo run that has not forgotten its start, or has not reached the precision asked for."""
+
+
+class UnusableModel(UserWarning):
+    """A file among the models that cannot be used and is passed over."""

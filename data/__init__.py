@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from functools import lru_cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
+
+from alloygen.errors import UnusableModel
 
 
 @lru_cache(maxsize=1)
@@ -46,15 +50,33 @@ def cuau_reference():
         return data.load()
 
 
-def checkpoints() -> dict:
-    """Files of the trained models that ship, and of those in the folder ``$ALLOYGEN_MODELS``, by name."""
+def checkpoints() -> dict[str, Traversable]:
+    """Files of the trained models that ship, and of those in the folder ``$ALLOYGEN_MODELS``, by name.
+
+    What the files of that folder hold is not looked at. A name that ships means the model that ships; a file of the folder with
+    this name, and a folder that is not there, are told by an UnusableModel warning.
+    """
     found = {p.name: p for p in files(__package__).iterdir() if p.name.endswith(".safetensors")}
-    if folder := os.environ.get("ALLOYGEN_MODELS"):
-        found |= {p.name: p for p in Path(folder).glob("*.safetensors")}
+    own, complaints = _own_checkpoints()
+    complaints += [f"{own[name]} has the name of a model that ships: rename it" for name in own if name in found]
+    if complaints:
+        warnings.warn(f"ALLOYGEN_MODELS: {'; '.join(complaints)}", UnusableModel, stacklevel=2)
+    found = own | found
     return {name.removesuffix(".safetensors"): found[name] for name in sorted(found)}
 
 
-def configurations() -> dict:
+def _own_checkpoints() -> tuple[dict[str, Path], list[str]]:
+    """The safetensors files of ``$ALLOYGEN_MODELS`` by file name, and what is wrong with the folder."""
+    if not (folder := os.environ.get("ALLOYGEN_MODELS")):
+        return {}, []
+    try:
+        paths = sorted(Path(folder).expanduser().iterdir())
+    except OSError as error:
+        return {}, [f"expected a folder of models, got {folder!r} ({error.strerror}); the models that ship are used"]
+    return {p.name: p for p in paths if p.suffix == ".safetensors" and not p.is_dir()}, []
+
+
+def configurations() -> dict[str, Traversable]:
     """Files of the training configurations that made them, by name.
 
     "paper/..." are the models of Du et al. (arXiv:2603.14695) at their own sizes, "small/..." such models for two cores.

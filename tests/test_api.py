@@ -9,6 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from safetensors.torch import save_file
 
 import alloygen
 from alloygen.errors import (
@@ -18,6 +19,7 @@ from alloygen.errors import (
     LatticeMismatch,
     OutsideTrainedRange,
     UnknownSpecies,
+    UnusableModel,
 )
 from alloygen.exact.enumeration import Enumeration
 
@@ -165,6 +167,110 @@ def test_import_is_light():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+# ---------------------------------------------------------------------- a folder of models
+def _ternary_model(path):
+    from small_systems import SYSTEMS, hamiltonian
+
+    from alloygen.io.checkpoint import save_model
+    from alloygen.models.causal import CausalModel
+
+    save_model(path, CausalModel(hamiltonian("many-body"), SYSTEMS["many-body"].ranges(), width=8, depth=1, heads=2))
+
+
+STRANGE = {
+    "tensors of another program": lambda path: save_file({"a": torch.zeros(2)}, path),
+    "no safetensors": lambda path: path.write_text("hello"),
+    "nothing": lambda path: path.write_bytes(b""),
+    "a link to nowhere": lambda path: path.symlink_to(path.parent / "nowhere"),
+    "half a model": lambda path: path.write_bytes(_shipped().read_bytes()[:100_000]),
+    "a newer file": lambda path: _rewritten(path, version=99),
+    "an unknown kind": lambda path: _rewritten(path, kind="diffusion"),
+    "a model changed by hand": lambda path: _rewritten(path, ranges=None),
+    "a Monte Carlo run": lambda path: alloygen.mc(SMALL, 900, {"Au": 0.0}, 10, method="metropolis", checkpoint=path, check=False),
+    "training data": lambda path: _rewritten(path, format="alloygen training data"),
+}  # fmt: skip
+
+
+def _shipped():
+    return alloygen.data.checkpoints()["cuau_2x2x4"]
+
+
+def _rewritten(path, **metadata):
+    from alloygen.io.checkpoint import read_tensors, write_tensors
+
+    tensors, meta = read_tensors(_shipped())
+    write_tensors(path, tensors, {**meta, **metadata})
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_file_that_is_no_model_is_passed_over_and_named(what, tmp_path, monkeypatch):
+    path = tmp_path / "strange.safetensors"
+    STRANGE[what](path)
+    monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
+    with pytest.warns(UnusableModel, match=r"1 files among the models are passed over: .*strange\.safetensors") as told:
+        ens = alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2)
+    assert ens.info["model"] == "cuau_2x2x4" and sum(w.category is UnusableModel for w in told) == 1
+    with pytest.raises(CheckpointError):
+        alloygen.load(path)
+
+
+def test_what_else_lies_in_the_folder_of_models_is_no_matter(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("mine")
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "run").mkdir()
+    _ternary_model(tmp_path / "other.safetensors")
+    monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnusableModel)
+        assert alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2).info["model"] == "cuau_2x2x4"
+    assert (
+        alloygen.load("other").hamiltonian.n_sites == alloygen.load(tmp_path / "other.safetensors").hamiltonian.n_sites
+    )
+
+
+def test_a_model_of_the_folder_is_found_by_its_hamiltonian(tmp_path, monkeypatch):
+    from alloygen.io.checkpoint import save_model
+    from alloygen.models.causal import CausalModel
+
+    h = alloygen.data.cuau().on((2, 2, 1))
+    ranges = {"T": [200, 1300], "mu": [[-0.3, 0.3]]}
+    save_model(
+        tmp_path / "mine.safetensors",
+        CausalModel(h, ranges, width=8, depth=1, heads=2),
+        name="mine",
+        orders={"raster": 1},
+    )
+    monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
+    ens = alloygen.sample(bulk("Cu", a=3.8).repeat((2, 2, 1)), T=600, mu={"Au": 0.02}, n=2)
+    assert ens.method == "neural" and ens.info["model"] == "mine"
+
+
+def test_a_name_that_ships_means_the_model_that_ships(tmp_path, monkeypatch):
+    (tmp_path / "cuau_2x2x4.safetensors").write_text("broken")
+    monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
+    with pytest.warns(UnusableModel, match="cuau_2x2x4.safetensors has the name of a model that ships: rename it"):
+        assert alloygen.load("cuau_2x2x4").hamiltonian.n_sites == 16
+
+
+@pytest.mark.parametrize("kind", ["nowhere", "a file"])
+def test_a_folder_of_models_that_is_not_there_is_told(kind, tmp_path, monkeypatch):
+    path = tmp_path / "models"
+    if kind == "a file":
+        path.write_text("x")
+    monkeypatch.setenv("ALLOYGEN_MODELS", str(path))
+    with pytest.warns(UnusableModel, match=r"expected a folder of models, got '.*models'"):
+        assert alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2).method == "neural"
+
+
+def test_a_folder_given_as_model(tmp_path):
+    for call in (
+        lambda: alloygen.load(tmp_path),
+        lambda: alloygen.sample(SMALL, 600, {"Au": 0}, 2, model=str(tmp_path)),
+    ):
+        with pytest.raises(CheckpointError, match=r"got the folder .*model\.safetensors"):
+            call()
 
 
 # ---------------------------------------------------------------------- alloygen.mc

@@ -143,6 +143,7 @@ WRONG = {
     "no samples": (changed("data", samples=0), "samples >= 1"),
     "no sweeps": (changed("data", sweeps=0), "sweeps >= 1"),
     "a table without a step": (changed("data", T=[{"from": 1, "to": 2}]), "from, to and step > 0"),
+    "a table without end": (changed("data", T=[{"from": 1, "to": 1e9, "step": 1e-3}]), "at most 100000 numbers"),
     "a table with a negative step": (changed("data", T=[{"from": 1, "to": 2, "step": -1}]), "step > 0"),
     "an unknown model": (
         changed("model", kind="diffusion"),

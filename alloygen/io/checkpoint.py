@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
 
 from alloygen.errors import CheckpointError
 from alloygen.io.atomic import atomic_path
@@ -27,29 +32,44 @@ def write_tensors(path, tensors: dict, metadata: dict) -> None:
 
 def read_tensors(path, device: str = "cpu") -> tuple[dict, dict]:
     """(tensors, metadata) of a file, or a CheckpointError that says what is wrong with it."""
+    with _opened(path, device) as (f, metadata):
+        return {k: f.get_tensor(k) for k in f.keys()}, metadata
+
+
+def read_metadata(path) -> dict:
+    """The metadata of a file alone, which cost no more than its header; the same errors as :func:`read_tensors`."""
+    with _opened(path) as (_, metadata):
+        return metadata
+
+
+@contextmanager
+def _opened(path, device: str = "cpu") -> Iterator[tuple[Any, dict]]:
     from safetensors import SafetensorError, safe_open
 
-    if not os.path.exists(path):
-        raise CheckpointError(f"expected a checkpoint, found no file at {os.fspath(path)!r}")
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        got = "a folder" if os.path.isdir(path) else "no file"
+        raise CheckpointError(f"expected a checkpoint, found {got} at {path!r}")
     try:
-        with safe_open(os.fspath(path), framework="pt", device=device) as f:
+        with safe_open(path, framework="pt", device=device) as f:
             metadata = json.loads((f.metadata() or {}).get("alloygen", "{}"))
-            tensors = {k: f.get_tensor(k) for k in f.keys()}
+            _require_ours(metadata, path)
+            yield f, metadata
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(
-            f"expected a whole safetensors checkpoint at {os.fspath(path)!r}, got a damaged or truncated file ({error}). "
+            f"expected a whole safetensors checkpoint at {path!r}, got a damaged or truncated file ({error}). "
             "Copy it again or train it anew."
         ) from None
-    if metadata.get("format") is None:
+
+
+def _require_ours(metadata, path: str) -> None:
+    if not isinstance(metadata, dict) or metadata.get("format") is None:
+        raise CheckpointError(f"expected a checkpoint written by alloygen, {path!r} carries no alloygen metadata")
+    version = metadata.get("version", 0)
+    if not isinstance(version, int) or version > VERSION:
         raise CheckpointError(
-            f"expected a checkpoint written by alloygen, {os.fspath(path)!r} carries no alloygen metadata"
+            f"expected a checkpoint of format version {VERSION} or older, got version {version} in {path!r}. Update alloygen."
         )
-    if metadata.get("version", 0) > VERSION:
-        raise CheckpointError(
-            f"expected a checkpoint of format version {VERSION} or older, got version {metadata['version']} in "
-            f"{os.fspath(path)!r}. Update alloygen."
-        )
-    return tensors, metadata
 
 
 def model_metadata(model, extra: dict | None = None) -> dict:
@@ -81,15 +101,33 @@ def load_model(path, hamiltonian=None, device: str = "cpu"):
     path : checkpoint file
     hamiltonian : Hamiltonian or ClusterExpansion that the checkpoint must have been made for (None: the one inside)
     """
+    tensors, meta = read_tensors(path, device)
+    require_model(meta, path)
+    try:
+        return _built(tensors, meta, path, hamiltonian).to(device).eval()
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:  # changed by hand
+        raise CheckpointError(
+            f"{path}: expected the metadata of a model, got some that make none ({type(error).__name__}: {error}). Use the original."
+        ) from error
+
+
+def require_model(meta: dict, path) -> None:
+    """Refuse the metadata of what is no model: a Monte Carlo run, training data, a training state, a kind that is not known."""
+    from alloygen.models import MODELS
+
+    if meta["format"] != FORMAT or meta.get("kind") not in list(MODELS):
+        raise CheckpointError(
+            f"expected a model of a kind in {sorted(MODELS)}, got {meta['format']!r} of kind {meta.get('kind')!r} in {path}"
+        )
+
+
+def _built(tensors: dict, meta: dict, path, hamiltonian):
     from alloygen.hamiltonian.expansion import ClusterExpansion
     from alloygen.lattice import Lattice
     from alloygen.models import MODELS
 
-    tensors, meta = read_tensors(path, device)
-    if meta["format"] != FORMAT or meta.get("kind") not in MODELS:
-        raise CheckpointError(
-            f"expected a model of a kind in {sorted(MODELS)}, got {meta['format']!r} of kind {meta.get('kind')!r} in {path}"
-        )
     expansion = ClusterExpansion.from_dict(meta["hamiltonian"])
     if expansion.fingerprint != meta["fingerprint"]:
         raise CheckpointError(
@@ -101,6 +139,11 @@ def load_model(path, hamiltonian=None, device: str = "cpu"):
             f"expected a checkpoint of the Hamiltonian {hamiltonian.fingerprint}, got one of {expansion.fingerprint} "
             f"({expansion.name}) in {path}. Train one with `alloygen train`, or use the expansion of the checkpoint."
         )
+    shapes = [np.shape(np.asarray(meta["ranges"][key], dtype=float)) for key in ("T", "mu")]
+    if shapes != [(2,), (len(expansion.elements) - 1, 2)]:
+        raise CheckpointError(
+            f"{path}: expected the trained ranges of T and of each mu, got {meta['ranges']}. Use the original."
+        )
     model = MODELS[meta["kind"]](expansion.on(Lattice.from_dict(meta["lattice"])), meta["ranges"], **meta["model"])
     own, given = ({k: tuple(v.shape) for k, v in part.items()} for part in (model.state_dict(), tensors))
     differ = sorted(k for k in own.keys() | given.keys() if own.get(k) != given.get(k))
@@ -108,6 +151,9 @@ def load_model(path, hamiltonian=None, device: str = "cpu"):
         raise CheckpointError(
             f"{path}: expected the tensors of the model, these differ in name or shape: {differ[:5]}. Use the original."
         )
+    broken = sorted(k for k, v in tensors.items() if not bool(v.isfinite().all()))
+    if broken:
+        raise CheckpointError(f"{path}: expected finite numbers, got others in {broken[:5]}. Use the original.")
     model.load_state_dict(tensors)
     model.metadata = meta
-    return model.to(device).eval()
+    return model

@@ -10,7 +10,7 @@ from small_systems import SYSTEMS, generator, hamiltonian, random_orders, random
 
 from alloygen.errors import CheckpointError
 from alloygen.io import checkpoint
-from alloygen.io.checkpoint import load_model, read_tensors, save_model, write_tensors
+from alloygen.io.checkpoint import load_model, read_metadata, read_tensors, save_model, write_tensors
 from alloygen.models.causal import CausalModel
 
 
@@ -127,6 +127,43 @@ def test_tensors_that_do_not_fit(path):
     write_tensors(path, tensors, meta)
     with pytest.raises(CheckpointError, match=name):
         load_model(path)
+
+
+@pytest.mark.parametrize("metadata", [
+    {"hamiltonian": None}, {"hamiltonian": {}}, {"lattice": {}}, {"lattice": 3}, {"model": None}, {"model": {"width": "x"}},
+    {"model": {"colour": 3}}, {"ranges": {}}, {"ranges": {"T": [200, 1200], "mu": []}}, {"ranges": {"T": 3, "mu": [[0, 1]]}},
+    {"version": "new"}, {"version": None}, {"kind": ["causal"]},
+])  # fmt: skip
+def test_metadata_that_make_no_model(path, metadata):
+    rewrite(path, **metadata)
+    with pytest.raises(CheckpointError, match=r"m\.safetensors"):
+        load_model(path)
+
+
+def test_metadata_that_are_no_table(path):
+    tensors, _ = read_tensors(path)
+    safetensors.torch.save_file(tensors, path, metadata={"alloygen": "[1]"})
+    with pytest.raises(CheckpointError, match="no alloygen metadata"):
+        load_model(path)
+
+
+def test_weights_that_are_no_numbers(path):
+    tensors, meta = read_tensors(path)
+    name = sorted(tensors)[0]
+    tensors[name].view(-1)[0] = float("nan")
+    write_tensors(path, tensors, meta)
+    with pytest.raises(CheckpointError, match=f"expected finite numbers, got others in .*{name}"):
+        load_model(path)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    for read in (load_model, read_tensors, read_metadata):
+        with pytest.raises(CheckpointError, match="found a folder"):
+            read(tmp_path)
+
+
+def test_metadata_alone(path):
+    assert read_metadata(path) == read_tensors(path)[1]
 
 
 def test_tensors_of_another_shape(path):
