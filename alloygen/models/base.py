@@ -27,10 +27,19 @@ class Model(nn.Module, ABC):
     options: tuple[str, ...]  # the keyword arguments that ``config`` returns
 
     @abstractmethod
-    def log_conditionals(self, occ, T, mu, order) -> torch.Tensor:
+    def log_conditionals(
+        self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, order: torch.Tensor
+    ) -> torch.Tensor:
         """log p(x_s(t) = a | x_s(<t)) of every candidate species at every step, (B, N, S) float64."""
 
-    def log_prob(self, occ, T, mu, order, known=None) -> torch.Tensor:
+    def log_prob(
+        self,
+        occ: torch.Tensor,
+        T: torch.Tensor,
+        mu: torch.Tensor,
+        order: torch.Tensor,
+        known: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Exact log-likelihood (B,) of occupations along ``order``; the steps of known sites do not count."""
         steps = torch.gather(self.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[
             ..., 0
@@ -40,7 +49,14 @@ class Model(nn.Module, ABC):
         return steps.sum(1)
 
     @abstractmethod
-    def sample(self, T, mu, order, generator, known=None) -> tuple[torch.Tensor, torch.Tensor]: ...
+    def sample(
+        self,
+        T: torch.Tensor,
+        mu: torch.Tensor,
+        order: torch.Tensor,
+        generator: torch.Generator,
+        known: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
 
     @abstractmethod
     def config(self) -> dict:

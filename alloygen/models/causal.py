@@ -117,9 +117,10 @@ class CausalModel(Model):
             own.channel_function, hamiltonian.channel_function
         )
 
-    def _make_stage(self, h: Hamiltonian, environment, torus) -> Stage:
+    def _make_stage(self, h: Hamiltonian, environment: torch.Tensor, torus: torch.Tensor) -> Stage:
         allowed = h.lattice.element_index[h.lattice.sublattice] >= 0
-        return Stage(h, environment, *(torch.as_tensor(x, device=self.device) for x in (h.interacting, allowed)), torus)
+        near, species = (torch.as_tensor(x, device=self.device) for x in (h.interacting, allowed))
+        return Stage(h, environment, near, species, torus)
 
     # ------------------------------------------------------------------ pieces shared by log_prob and sample
     def _inputs(self, stage, occ, rank, site, step, beta):
@@ -159,7 +160,15 @@ class CausalModel(Model):
         return torch.where(previous >= 0, stage.torus[previous.clamp_min(0)], -1), species, stage.torus[order]
 
     # ------------------------------------------------------------------ the law
-    def log_conditionals(self, occ, T, mu, order, known=None, stage: Stage | None = None) -> torch.Tensor:
+    def log_conditionals(
+        self,
+        occ: torch.Tensor,
+        T: torch.Tensor,
+        mu: torch.Tensor,
+        order: torch.Tensor,
+        known: torch.Tensor | None = None,
+        stage: Stage | None = None,
+    ) -> torch.Tensor:
         """log p(x_s(t) = a | x_s(<t)) of every candidate species at every step, (B, M, S), in one pass.
 
         ``order`` (B, M) may hold a part of the sites of a ``stage``; of the others those count that are ``known``.
@@ -172,14 +181,30 @@ class CausalModel(Model):
         output = self.network(*self._tokens(stage, occ, order), features, condition)
         return self._logits(stage, output, fields, order, rank, step, beta, site_mu)
 
-    def log_prob(self, occ, T, mu, order, known=None, stage: Stage | None = None) -> torch.Tensor:
+    def log_prob(
+        self,
+        occ: torch.Tensor,
+        T: torch.Tensor,
+        mu: torch.Tensor,
+        order: torch.Tensor,
+        known: torch.Tensor | None = None,
+        stage: Stage | None = None,
+    ) -> torch.Tensor:
         """Exact log-likelihood (B,) along ``order``, of the sites that are not known, given those that are."""
         logp = self.log_conditionals(occ, T, mu, order, known, stage)
         steps = torch.gather(logp, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
         return (steps if known is None else steps.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)).sum(1)
 
     @torch.no_grad()
-    def sample(self, T, mu, order, generator, known=None, stage: Stage | None = None):
+    def sample(
+        self,
+        T: torch.Tensor,
+        mu: torch.Tensor,
+        order: torch.Tensor,
+        generator: torch.Generator,
+        known: torch.Tensor | None = None,
+        stage: Stage | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw (occ (B, N), log_prob (B,)) along ``order`` with a key-value cache: one token a step, known sites in front in one pass.
 
         On a ``stage`` the order (B, M) holds the sites of a window, known ones (B, N) or not; sites outside it are returned as they are known.

@@ -7,6 +7,7 @@ import torch
 from alloygen import orders
 from alloygen.models.base import Model
 from alloygen.progress import tqdm
+from alloygen.types import ArrayLike
 
 
 def trained_family(model: Model) -> str:
@@ -25,7 +26,7 @@ def trained_orders(model: Model, n: int, generator: torch.Generator, family: str
 def draw(
     model: Model,
     T: float,
-    mu,
+    mu: torch.Tensor | ArrayLike,
     n: int,
     generator: torch.Generator,
     *,

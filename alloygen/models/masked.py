@@ -12,6 +12,8 @@ log p_theta(x_S) of any subset S of sites in one pass. It is not normalised, so 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -93,7 +95,7 @@ class MaskedLaw(Model):
         energy = h.species_energies(h.fields(occ, (~decided).long(), sites, torch.ones_like(sites)), sites)
         return -(energy - h.site_mu(mu.double())) / (h.kB * T.double())[:, None, None]
 
-    def conditionals(self, occ, T, mu, decided) -> torch.Tensor:
+    def conditionals(self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, decided: torch.Tensor) -> torch.Tensor:
         """log p(x_i = a | x_decided) of every site i and species a, (B, N, S) float64, in one pass.
 
         occ (B, N) is read where ``decided`` (B, N bool) only; the rows of decided sites mean nothing.
@@ -102,23 +104,32 @@ class MaskedLaw(Model):
         return self._law(logits, occ, T, mu, decided)
 
     # ------------------------------------------------------------------ the law
-    def log_conditionals(self, occ, T, mu, order) -> torch.Tensor:
+    def log_conditionals(
+        self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, order: torch.Tensor
+    ) -> torch.Tensor:
         """log p(x_s(t) = a | x_s(<t)) of every candidate species at every step, (B, N, S): N passes."""
         b, n = order.shape
         rank = torch.argsort(order, dim=1)
-        kept = n if torch.is_grad_enabled() else max(1, ROWS // (b * self.trunks[0].load))
+        kept = n if torch.is_grad_enabled() else max(1, ROWS // (b * cast(int, self.trunks[0].load)))
         out = []
         for steps in torch.arange(n, device=order.device).split(kept):
             k = len(steps)
             decided = (rank[:, None] < steps[:, None]).flatten(0, 1)
-            rows = [x.repeat_interleave(k, dim=0) for x in (occ, T, mu)]
-            logp = self.conditionals(*rows, decided).view(b, k, n, -1)
+            x, t, m = (part.repeat_interleave(k, dim=0) for part in (occ, T, mu))
+            logp = self.conditionals(x, t, m, decided).view(b, k, n, -1)
             site = order[:, steps][:, :, None, None].expand(-1, -1, 1, logp.shape[3])
             out.append(torch.gather(logp, 2, site)[:, :, 0])
         return torch.cat(out, dim=1)
 
     @torch.no_grad()
-    def sample(self, T, mu, order, generator, known=None):
+    def sample(
+        self,
+        T: torch.Tensor,
+        mu: torch.Tensor,
+        order: torch.Tensor,
+        generator: torch.Generator,
+        known: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw (occ (B, N), log_prob (B,)) along ``order``: one pass a step."""
         occ = torch.zeros_like(order)
         decided = torch.zeros_like(order, dtype=torch.bool)
@@ -146,7 +157,9 @@ class MaskedLaw(Model):
         return choice, torch.gather(logp, 1, choice)[:, 0]
 
     @torch.no_grad()
-    def regenerate(self, occ, T, mu, sites, generator) -> torch.Tensor:
+    def regenerate(
+        self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, sites: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
         """Erase ``sites`` (B, k) of occupations (B, N) and redraw them one after another: block Gibbs on p_phi."""
         occ = occ.clone()
         decided = torch.ones_like(occ, dtype=torch.bool).scatter_(1, sites, False)
@@ -197,7 +210,7 @@ class MarginalizationModel(MaskedLaw):
         self.register_buffer("log_species", torch.as_tensor(lattice.n_species).double().log(), persistent=False)
         return nn.ModuleList([make(s, True)] if trunks == 1 else [make(s, False), make(0, True)])
 
-    def log_marginal(self, occ, T, mu, decided) -> torch.Tensor:
+    def log_marginal(self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, decided: torch.Tensor) -> torch.Tensor:
         """log p_theta(x_decided) (B,), one pass, NOT normalised. It is learned relative to the uniform law,
 
         log p_theta(x_S) = network(x_S, T, mu) - sum_{i in S} log(number of species of i).
@@ -206,7 +219,9 @@ class MarginalizationModel(MaskedLaw):
             self.trunks[-1](self._state(occ, decided), T, relative(mu, self.hamiltonian.lattice)[:, 1:])[1], decided
         )
 
-    def both(self, occ, T, mu, decided) -> tuple[torch.Tensor, torch.Tensor]:
+    def both(
+        self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, decided: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(``conditionals`` (B, N, S), ``log_marginal`` (B,)) of the same decided sites, one pass of each trunk."""
         if len(self.trunks) == 2:
             return self.conditionals(occ, T, mu, decided), self.log_marginal(occ, T, mu, decided)
