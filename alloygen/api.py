@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from alloygen.conditions import chemical_potentials, exchangeable, references, relative, temperature
-from alloygen.convert import AtomsMap, match
+from alloygen.convert import AtomsMap, atoms_from
 from alloygen.ensemble import Ensemble
 from alloygen.errors import (
     AlloygenError,
     BadCondition,
     CheckpointError,
     LatticeMismatch,
+    NoModel,
     OutsideTrainedRange,
     UnusableModel,
 )
@@ -26,7 +27,7 @@ from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.io.checkpoint import load_model, read_metadata, require_model
 from alloygen.models.base import Model
 from alloygen.models.draw import draw, trained_family
-from alloygen.resolve import expansion_of, require_elements, supercell
+from alloygen.resolve import TOL, expansion_of, laid, require_elements, supercell
 from alloygen.scans import Scan
 
 METHODS = ("auto", "neural", "mc")
@@ -88,6 +89,7 @@ def sample(
     effort: float = 1.0,
     stride=None,
     average: int = 1,
+    tol: float = TOL,
     progress: bool = False,
 ) -> Ensemble:
     """Draw equilibrium configurations of an alloy at temperature T and chemical potentials mu.
@@ -96,8 +98,8 @@ def sample(
 
     Parameters
     ----------
-    atoms : ase.Atoms, any supercell of a known lattice at any lattice constant (a lattice model knows no length). Its
-        elements and those in mu say which alloy is meant. It is never changed.
+    atoms : ase.Atoms, a pymatgen Structure or the path of a structure file: any supercell of a known lattice at any lattice constant (a
+        lattice model knows no length). Its elements and those in mu say which alloy is meant. It is never changed.
     T : temperature in kelvin
     mu : {"Au": 0.02} means mu_Au = 0.02 eV and 0 for the elements that are not named; Phi belongs to the mu that is given. For a binary
         a bare number is accepted: mu of the last species of the expansion's list, the first has 0. See :mod:`alloygen.conditions`
@@ -106,16 +108,18 @@ def sample(
     model : a model, the path of a checkpoint, or a name that ships; None picks the one that fits
     hamiltonian : a ClusterExpansion, for Monte Carlo of an alloy that no shipped expansion describes; Atoms that carry
         a Clease calculator need none
-    method : "neural", "mc" (replica-exchange Monte Carlo), or "auto": neural where a model fits, else mc
+    method : "neural", "mc" (replica-exchange Monte Carlo), or "auto": neural where a model fits, else mc with a NoModel
+        warning that says which supercells have models
     order : order family of the model ("sublattice", "raster", "random"); None takes the one it was trained on
     batch : configurations drawn at once
-    fixed : sites that are held: {atom index: symbol}, Atoms in the same order with "X" where free, or indices or a mask of ``atoms``, which keep
-        their symbols. The rest is drawn from p(x_rest | x_fixed); ``ens.info["log_p_fixed"]`` is the model's log p(x_fixed), and
+    fixed : sites that are held: {atom index: symbol}, indices or a mask of ``atoms``, which keep their symbols, or Atoms in the same order
+        with "X" where free (where X is a species it is a held vacancy, and all Atoms are held). The rest is drawn from p(x_rest | x_fixed); ``ens.info["log_p_fixed"]`` is the model's log p(x_fixed), and
         :func:`alloygen.generate.conditional.constraint` the exact one
     refine : what follows the draws (:mod:`alloygen.generate.refine`): "smc" draws hotter and anneals down with exact weights, "blocks" redraws
         blocks by Metropolis-Hastings, "mcmc" makes single flips; weights of the last two stay those of the draws. ``effort``
         multiplies the steps
     stride : steps between windows where the supercell is larger than the model's and is out-painted (:mod:`alloygen.generate.outpaint`)
+    tol : how far atoms may be off their sites, as a fraction of the nearest-neighbour distance (:func:`alloygen.convert.match`)
     average : weigh each draw by its likelihood averaged over this many paths, orders and translates: more even weights for more time
 
     A supercell larger than every model's is out-painted, window by window; ``ens.method`` says so. Returns an
@@ -136,7 +140,7 @@ def sample(
         raise AlloygenError(f"expected method to be one of {METHODS}, got {method!r}")
     if refine not in REFINE or not effort > 0:
         raise AlloygenError(f"expected refine of {REFINE} and effort above 0, got {refine!r} and {effort!r}")
-    model, target, atoms_map = _resolve(atoms, mu, model, hamiltonian, method)
+    model, target, atoms_map = _resolve(atoms, mu, model, hamiltonian, method, tol=tol)
     potentials = chemical_potentials(mu, target)
     known = None if fixed is None else _known(atoms_map, fixed, target.lattice)
     if model is None or method == "mc":
@@ -160,6 +164,7 @@ def mc(
     fixed=None,
     seed: int = 0,
     threads: int = 1,
+    tol: float = TOL,
     progress: bool = False,
     **run,
 ) -> Scan:
@@ -167,7 +172,7 @@ def mc(
 
     Parameters
     ----------
-    atoms : ase.Atoms, any supercell of a known lattice; never changed
+    atoms : ase.Atoms, a Structure or a path, as in :func:`sample`; never changed
     T : temperature in kelvin, or several
     mu : as in :func:`sample`, or a sequence, or {"Au": [..]}; every T is combined with every mu, both sorted and each value once
         (:func:`alloygen.conditions.axes`). Without effect on swaps
@@ -176,6 +181,7 @@ def mc(
     method : "replica exchange" (over T and mu, on a ladder of temperatures up to infinity that is chosen automatically,
         so that free energies are absolute) or "metropolis" (independent chains at each condition)
     hamiltonian : a ClusterExpansion, its name or file, as in :func:`sample`
+    tol : as in :func:`sample`
     start : "random", or "atoms" to start from their species
     fixed : indices of atoms that keep their species (with start="atoms" or swaps)
     seed, threads, progress : same seed, same samples, for any number of threads
@@ -202,7 +208,7 @@ def mc(
         if value not in known:
             raise AlloygenError(f"expected {name} of {known}, got {value!r}")
     mu = mu_list(mu)
-    h, atoms_map = supercell(atoms, mu, hamiltonian)
+    h, atoms_map = supercell(atoms, mu, hamiltonian, tol)
     swap = ensemble == "canonical"
     run |= {"threads": threads, "progress": progress, "move": "swap" if swap else "flip"}
     if fixed is not None:
@@ -233,13 +239,14 @@ def scan(
     batch: int = 512,
     executor=None,
     checkpoint=None,
+    tol: float = TOL,
     progress: bool = False,
 ) -> Scan:
     """Sample an alloy over temperatures and chemical potentials, with more of them where the composition jumps.
 
     Parameters
     ----------
-    atoms : ase.Atoms, as in :func:`sample`
+    atoms : ase.Atoms, a Structure or a path, as in :func:`sample`
     T : temperatures in kelvin
     mu : {"Au": [...]}, a sequence of dicts, or "Au" (or None, where the atoms hold both elements) for the whole range that the
         model was trained on
@@ -248,7 +255,7 @@ def scan(
         :mod:`alloygen.adaptive`); default: only where mu has no numbers. Monte Carlo refines by exchange rates instead
     max_conditions : where refining stops
     seed : same seed, same configurations, with any executor
-    model, hamiltonian, method, order, batch : as in :func:`sample`
+    model, hamiltonian, method, order, batch, tol : as in :func:`sample`
     executor : a ``concurrent.futures.Executor`` (processes, threads, Dask, MPI) that draws the conditions side by side
     checkpoint : file that keeps finished conditions; a run that finds it goes on from there
 
@@ -275,7 +282,7 @@ def scan(
     whole = mu is None or isinstance(mu, str)
     adaptive = whole if adaptive is None else adaptive
     named = {} if mu is None else {mu: 0.0} if whole else (mu := mu_list(mu))
-    model, target, atoms_map = _resolve(atoms, named, model, hamiltonian, method, larger=False)
+    model, target, atoms_map = _resolve(atoms, named, model, hamiltonian, method, larger=False, tol=tol)
     mu = _whole_range(model, target) if whole else mu
     rungs, mus = axes(T, mu, target)
     if model is None or method == "mc":
@@ -320,39 +327,49 @@ def _named(path) -> Path:
     return Path(path)
 
 
-def _resolve(atoms, mu, model, hamiltonian, method, larger: bool = True) -> tuple[Model | None, Hamiltonian, AtomsMap]:
+def _resolve(
+    atoms, mu, model, hamiltonian, method, larger: bool = True, tol: float = TOL
+) -> tuple[Model | None, Hamiltonian, AtomsMap]:
     """The model (None for Monte Carlo), the Hamiltonian on the supercell, and the map to the caller's Atoms.
 
     ``larger``: a model of a smaller supercell will do, to out-paint.
     """
+    atoms = atoms_from(atoms)
     if model is not None:
         model = model if isinstance(model, Model) else load(model)
+        expansion = model.hamiltonian.expansion
         if hamiltonian is not None:
             _require_hamiltonian(model, expansion_of(atoms, mu, hamiltonian))
-        require_elements(atoms, mu, model.hamiltonian.expansion)
-        found = match(atoms, model.hamiltonian.lattice.primitive)
+        require_elements(atoms, mu, expansion)
+        found = laid(atoms, expansion, tol)
         if larger and _site_row(model, found) is None and _outpaints(model, found):
-            return model, model.hamiltonian.expansion.on(found.lattice), found
-        return model, model.hamiltonian, _fit(atoms, model, mu)
+            return model, expansion.on(found.lattice), found
+        return model, model.hamiltonian, _fit(found, model)
     expansion = expansion_of(atoms, mu, hamiltonian)
     require_elements(atoms, mu, expansion)
-    found = match(atoms, expansion.primitive)
-    if method != "mc":
-        candidates = _candidates(expansion)
-        for candidate in candidates:
-            row = _site_row(candidate, found)
-            if row is not None:
-                return candidate, candidate.hamiltonian, found.renumbered(candidate.hamiltonian.lattice, row)
-        smaller = [m for m in candidates if _outpaints(m, found)] if larger else []
-        if smaller:
-            return max(smaller, key=lambda m: m.hamiltonian.n_sites), expansion.on(found.lattice), found
+    found = laid(atoms, expansion, tol)
+    if method == "mc":
+        return None, expansion.on(found.lattice), found
+    models = _candidates(expansion)
+    for candidate in models:
+        row = _site_row(candidate, found)
+        if row is not None:
+            return candidate, candidate.hamiltonian, found.renumbered(candidate.hamiltonian.lattice, row)
+    smaller = [m for m in models if _outpaints(m, found)] if larger else []
+    if smaller:
+        return max(smaller, key=lambda m: m.hamiltonian.n_sites), expansion.on(found.lattice), found
     if method == "neural":
-        from alloygen.data import checkpoints
-
         raise LatticeMismatch(
-            f"expected a supercell that a model was trained for ({', '.join(checkpoints())}), got {found.lattice!r}. "
+            f"expected a supercell that a model was trained for, got {found.lattice!r}: {_what_there_is(models, found)}. "
             'Train one with `alloygen train`, give model=, or use method="mc".'
         )
+    other = "Choose such a supercell, train" if models else "Train"
+    warnings.warn(
+        f"Monte Carlo samples {found.lattice!r}, and its samples are correlated: {_what_there_is(models, found)}. {other} a model for this one "
+        'with `alloygen train`, or pass method="mc" to say that Monte Carlo is meant.',
+        NoModel,
+        stacklevel=3,
+    )
     return None, expansion.on(found.lattice), found
 
 
@@ -376,6 +393,22 @@ def _candidates(expansion: ClusterExpansion) -> list[Model]:
     return found
 
 
+def _what_there_is(models: list[Model], found: AtomsMap) -> str:
+    """Which supercells the models are for, those of as many sites first."""
+    if not models:
+        return "no model is known for this Hamiltonian"
+    lattices = sorted((m.hamiltonian.lattice for m in models), key=lambda a: (a.n_sites != len(found.site), a.n_sites))
+    cells = {
+        "x".join(map(str, a.matrix.diagonal())) + f" primitive cells ({a.n_sites} sites)"
+        if np.array_equal(a.matrix, np.diag(a.matrix.diagonal()))
+        else f"{a.matrix.tolist()} ({a.n_sites} sites)": a.n_sites
+        for a in lattices
+    }
+    same = [name for name, n in cells.items() if n == len(found.site)]
+    shape = f"; {' and '.join(same)} has as many sites in another shape" if same else ""
+    return f"no model fits this supercell. There are models of {', '.join(cells)}{shape}"
+
+
 def _require_hamiltonian(model: Model, expansion: ClusterExpansion) -> None:
     got = model.hamiltonian.expansion
     if got.fingerprint != expansion.fingerprint:
@@ -385,16 +418,14 @@ def _require_hamiltonian(model: Model, expansion: ClusterExpansion) -> None:
         )
 
 
-def _fit(atoms, model: Model, mu) -> AtomsMap:
+def _fit(found: AtomsMap, model: Model) -> AtomsMap:
     """The caller's Atoms on the sites of the model's supercell."""
     lattice = model.hamiltonian.lattice
-    require_elements(atoms, mu, model.hamiltonian.expansion)
-    found = match(atoms, lattice.primitive)
     row = _site_row(model, found)
     if row is None:
         raise LatticeMismatch(
             f"expected a supercell of {lattice!r} with cell\n{np.array2string(lattice.cell, precision=4)}\n"
-            f"got {found.lattice!r} with cell\n{np.array2string(np.array(atoms.cell), precision=4)}\n"
+            f"got {found.lattice!r} with cell\n{np.array2string(np.array(found.atoms.cell), precision=4)}\n"
             "Use the model's supercell, a model for this one, or leave model out for Monte Carlo."
         )
     return found.renumbered(lattice, row)
@@ -414,8 +445,10 @@ def _outpaints(model: Model, found: AtomsMap) -> bool:
 def _known(atoms_map: AtomsMap, fixed, lattice) -> np.ndarray:
     known = atoms_map.known_from(fixed)
     if not ((known < 0) & (lattice.n_species > 1)).any():
+        mark = "; 'X' is a species here and marks no free atom" if "X" in lattice.elements else ""
         raise AlloygenError(
-            f"expected at least one exchangeable site that is free, got all {len(known)} fixed; free some of them"
+            f"expected at least one exchangeable site that is free, got all {len(known)} fixed{mark}; leave some out of fixed, given as "
+            "{index: symbol}, indices or a mask"
         )
     return known
 

@@ -7,22 +7,40 @@ knows no length: any lattice constant matches, and what the atoms had is kept.
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alloygen.errors import LatticeMismatch, UnknownSpecies
+from alloygen.arguments import positive
+from alloygen.errors import LatticeMismatch, StrainTaken, UnknownSpecies
+from alloygen.io.structures import read_structure
 from alloygen.lattice import Lattice, Primitive
-from alloygen.supercell import Found, find_matrices, no_supercell
+from alloygen.supercell import Found, find_matrices, no_supercell, turned, vacancies
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
     from torch_geometric.data import Data
 
-__all__ = ["AtomsMap", "elements_of", "from_pymatgen", "match", "primitive_from_atoms", "to_data", "to_pymatgen"]
+    from alloygen.types import PathLike
+
+__all__ = [
+    "AtomsMap",
+    "atoms_from",
+    "elements_of",
+    "from_pymatgen",
+    "match",
+    "primitive_from_atoms",
+    "to_data",
+    "to_pymatgen",
+]
+
+
+OF_THE_SITE = {"numbers", "positions", "tags"}  # arrays of Atoms that stay when species are exchanged
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +51,9 @@ class AtomsMap:
     site : int array (N,), the lattice site of each atom
     scale : length of the caller's crystal in units of the primitive cell's own length
     displacement : float array (N,), distance of each atom from its site in angstrom, after the best rigid shift
+    strain : largest principal stretch of the cell, minus 1, beyond the scale
+    rivals : other ways to lay the Atoms onto the lattice that fit as well, within noise. By symmetry they mostly mean the same
+        system; an expansion tells (:func:`alloygen.resolve.require_one_law`)
 
     Examples
     --------
@@ -50,6 +71,8 @@ class AtomsMap:
     site: np.ndarray
     scale: float
     displacement: np.ndarray
+    strain: float = 0.0
+    rivals: tuple[Rival, ...] = ()
 
     @property
     def atoms(self) -> Atoms:
@@ -76,11 +99,12 @@ class AtomsMap:
         occ[self.site] = index
         return occ
 
-    def known_from(self, fixed) -> np.ndarray:
+    def known_from(self, fixed: Mapping | Atoms | Sequence | np.ndarray) -> np.ndarray:
         """Species (N,) int64 of the sites that are to be held, -1 where free.
 
-        fixed : {atom index: symbol}; or Atoms in the same order, whose atoms of symbol "X" are free; or indices or a mask of the matched
-            atoms, which keep their symbols
+        fixed : {atom index: symbol}; or indices or a mask of the matched atoms, which keep their symbols; or Atoms in the same order.
+            Atoms of symbol "X" are free where X is no species of the alloy. Where it is one (a vacancy), "X" holds a vacancy
+            and all Atoms are held: give a dict, indices or a mask there to leave some free
 
         Raises LatticeMismatch for atoms that do not exist, UnknownSpecies for a species that a site does not allow.
 
@@ -92,43 +116,55 @@ class AtomsMap:
         >>> m.known_from({2: "Au"}).tolist(), m.known_from([0, 1]).tolist()
         ([-1, -1, 1, -1], [0, 0, -1, -1])
         """
-        n = len(self.site)
-        if isinstance(fixed, Mapping):
-            at, symbols = _indices(list(fixed), n), [str(s) for s in fixed.values()]
-        elif hasattr(fixed, "get_chemical_symbols"):
-            if len(fixed) != n:
-                raise LatticeMismatch(f"expected fixed Atoms with the {n} atoms that were matched, got {len(fixed)}")
-            names = np.array(fixed.get_chemical_symbols())
-            at = np.flatnonzero(names != "X")
-            symbols = names[at].tolist()
-        else:
-            mask = np.asarray(fixed)
-            if mask.dtype == bool and mask.shape != (n,):
-                raise LatticeMismatch(f"expected a mask of the {n} atoms, got shape {mask.shape}")
-            at = np.flatnonzero(mask) if mask.dtype == bool else _indices(mask.ravel().tolist(), n)
-            symbols = np.array(self._atoms.get_chemical_symbols())[at].tolist()
-        known = np.full(n, -1, dtype=np.int64)
+        at, symbols = self._held(fixed)
+        known = np.full(len(self.site), -1, dtype=np.int64)
         if len(at):
             names, code = np.unique(symbols, return_inverse=True)
             sites = self.site[at]
             index = _species_index(self.lattice, names)[self.lattice.sublattice[sites], code]
             for k in np.flatnonzero(index < 0)[:1]:
                 allowed = "/".join(self.lattice.species[self.lattice.sublattice[sites[k]]])
+                vacancy = (
+                    " ('X' is a vacancy in this alloy, not a mark)"
+                    if symbols[k] == "X" in self.lattice.elements
+                    else ""
+                )
                 raise UnknownSpecies(
-                    f"expected one of {allowed} to be held at atom {at[k]}, got {symbols[k]!r}; change the symbol or leave it free"
+                    f"expected one of {allowed} to be held at atom {at[k]}, got {symbols[k]!r}{vacancy}; change the symbol, "
+                    "or leave the atom free by fixed={index: symbol} or a mask"
                 )
             known[sites] = index
         return known
 
+    def _held(self, fixed) -> tuple[np.ndarray, list[str]]:
+        """Indices of the atoms that are held, and their symbols."""
+        n = len(self.site)
+        own = np.array(self._atoms.get_chemical_symbols())
+        if isinstance(fixed, Mapping):
+            return _indices(list(fixed), n), [str(s) for s in fixed.values()]
+        if hasattr(fixed, "get_chemical_symbols"):
+            if len(fixed) != n:
+                raise LatticeMismatch(f"expected fixed Atoms with the {n} atoms that were matched, got {len(fixed)}")
+            names = np.array(fixed.get_chemical_symbols())
+            at = np.arange(n) if "X" in self.lattice.elements else np.flatnonzero(names != "X")
+            return at, names[at].tolist()
+        mask = np.asarray(fixed)
+        if mask.dtype == bool and mask.shape != (n,):
+            raise LatticeMismatch(f"expected a mask of the {n} atoms, got shape {mask.shape}")
+        at = np.flatnonzero(mask) if mask.dtype == bool else _indices(mask.ravel().tolist(), n)
+        return at, own[at].tolist()
+
     def renumbered(self, lattice: Lattice, row: np.ndarray) -> AtomsMap:
         """The same Atoms on the sites of ``lattice``; ``row`` (N,) is the new site of each site of ``self.lattice``."""
-        return replace(self, lattice=lattice, site=np.asarray(row)[self.site])
+        return replace(self, lattice=lattice, site=np.asarray(row)[self.site], rivals=())
 
     def to_atoms(self, occ) -> Atoms:
         """New Atoms with the species of occupations ``occ`` (N,), in the caller's site order, cell and positions.
 
-        Per-atom arrays such as tags come along; the calculator, ``info`` and masses, which belong to the caller's own
-        configuration, don't. Raises LatticeMismatch for a wrong shape or species index.
+        What belongs to the site comes along: tags and constraints. What belongs to a species or to the caller's own configuration
+        does not: the calculator, ``info`` and every other per-atom array (oxidation states, moments, charges, masses, momenta,
+        labels), since nothing tells which of them an exchanged atom would keep. The order of the atoms is the caller's, so labels
+        of sites can be read there. Raises LatticeMismatch for a wrong shape or species index.
 
         Examples
         --------
@@ -152,7 +188,8 @@ class AtomsMap:
         numbers = self._numbers[self.lattice.sublattice, occ.astype(np.int64)]
         new = self._atoms.copy()
         new.info = {}
-        new.arrays.pop("masses", None)
+        for name in set(new.arrays) - OF_THE_SITE:
+            del new.arrays[name]
         new.numbers[:] = numbers[self.site]
         return new
 
@@ -178,20 +215,50 @@ def _indices(given: list, n: int) -> np.ndarray:
     return np.array([int(i) % n for i in given], dtype=np.int64)
 
 
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """Another way to lay the same Atoms onto the lattice.
+
+    matrix : int array (3, 3), the supercell's rows in primitive vectors, laid this way
+    rotation, shift : a site at x in the first way, in primitive vectors, is at ``x @ rotation + shift`` in this one
+    strain : as that of AtomsMap
+    displacement : root mean square distance of the atoms from their sites in angstrom
+    """
+
+    matrix: np.ndarray
+    rotation: np.ndarray
+    shift: np.ndarray
+    strain: float
+    displacement: float
+
+
 SAMPLE = 64  # atoms that stand for all while orientations are compared
+NOISE = 1.1  # misfits that differ by less than this factor cannot be told apart
+SHARP = 1e-4  # misfit of a cell that is written with a few digits
+STRAIN_TOLD = 0.02  # strain that is taken, but not without a word
 
 
 # ---------------------------------------------------------------------- Atoms onto a lattice
-def match(atoms: Atoms, primitive: Primitive, tol: float = 0.15, check_species: bool = False) -> AtomsMap:
+def match(
+    atoms: Atoms | Structure | PathLike, primitive: Primitive, tol: float = 0.15, check_species: bool = False
+) -> AtomsMap:
     """Find the supercell of ``primitive`` that ``atoms`` make, and which atom sits on which site.
 
-    The crystal may be scaled, strained by up to 5 %, rotated, shifted rigidly, wrapped, and its atoms listed in any
-    order. The caller's orientation is tried first, then rotations: supercell matrices H whose metric H G H^T is that
-    of the caller's cell, with G the primitive cell's metric. ``bulk(...).repeat((n, m, l))`` keeps its numbering.
+    The crystal may be scaled, strained by up to 5 %, rotated, shifted rigidly, wrapped, and its atoms listed in any order. Supercell
+    matrices H are searched whose metric H G H^T is that of the caller's cell, with G the primitive cell's metric. Among all
+    orientations and shifts that put the atoms on sites, the one is taken that has the fewest atoms on sublattices that refuse them,
+    and then the least misfit
+
+        misfit^2 = sum_k (ln lambda_k)^2 + mean |u|^2 / d^2
+
+    with the principal stretches lambda of the cell (the scale taken out), the displacements u and the nearest-neighbour distance d.
+    Of fits that are equal within noise, an unstrained cell that is laid as the primitive cell is says itself what it means; for any
+    other ``rivals`` of the result keeps those that were not taken.
+    ``bulk(...).repeat((n, m, l))`` keeps its numbering.
 
     Parameters
     ----------
-    atoms : ase.Atoms; not changed
+    atoms : ase.Atoms, a pymatgen Structure or the path of a structure file (:func:`atoms_from`); not changed
     primitive : Primitive, with the sublattices and their species
     tol : distance that an atom may be off its site, as a fraction of the nearest-neighbour distance; within it relaxed
         structures match too
@@ -199,7 +266,7 @@ def match(atoms: Atoms, primitive: Primitive, tol: float = 0.15, check_species: 
         sublattices apart in any case; they are placeholders otherwise.
 
     Raises LatticeMismatch for a cell that is no supercell, a wrong number of atoms, atoms off their sites, two atoms
-    on one site, or a direction that should be periodic and is not.
+    on one site, or a direction that should be periodic and is not. Warns with StrainTaken above 2 % of strain.
 
     Examples
     --------
@@ -208,18 +275,24 @@ def match(atoms: Atoms, primitive: Primitive, tol: float = 0.15, check_species: 
     >>> match(bulk("Cu", cubic=True).repeat(2), alloygen.data.cuau().primitive).lattice.n_sites
     32
     """
+    tol = positive(tol, "tol, a fraction of the nearest-neighbour distance,")
+    atoms = atoms_from(atoms)
     _require_periodic(atoms, primitive)
     _require_count(len(atoms), primitive)
-    best = _best_fit(atoms, primitive, tol * nearest_neighbour(primitive))
+    neighbour = nearest_neighbour(primitive)
+    best, *others = _best_fits(atoms, primitive, tol * neighbour, neighbour)
     if (best.distance > best.limit).mean() > 0.25:
         raise no_supercell(primitive, atoms.cell, len(atoms) // len(primitive.basis))
     _require_on_sites(best)
     lattice = Lattice(primitive, best.found.canonical)
     site = lattice.index(best.offsets, best.sublattice)
     _require_one_each(site, lattice)
+    _warn_strained(best.found)
     private = atoms.copy()
     private.calc = None
-    result = AtomsMap(private, lattice, site, best.found.scale, best.distance * best.found.scale)
+    rivals = tuple(_rival(best, other, neighbour) for other in others)
+    scale = best.found.scale
+    result = AtomsMap(private, lattice, site, scale, best.distance * scale, best.found.strain, rivals)
     if check_species:
         result.occ_from()
     return result
@@ -227,71 +300,143 @@ def match(atoms: Atoms, primitive: Primitive, tol: float = 0.15, check_species: 
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Atoms assigned to sites under one supercell matrix and one rigid shift; lengths in the primitive cell's unit."""
+    """Atoms assigned to sites under one supercell matrix and one rigid shift; lengths in the primitive cell's unit.
+
+    badness : atoms off their sites, atoms on a sublattice that refuses them
+    strain : sum of the squared logarithms of the stretches
+    spread : mean square distance from the sites over the square of the nearest-neighbour distance
+    literal : the cell and the shift are those of the primitive cell itself
+    """
 
     found: Found
-    offsets: np.ndarray
-    sublattice: np.ndarray
-    distance: np.ndarray
+    shift: np.ndarray
+    offsets: np.ndarray | None
+    sublattice: np.ndarray | None
+    distance: np.ndarray | None
     limit: float
     badness: tuple[int, int]
+    strain: float
+    spread: float
+    literal: bool
+
+    @property
+    def misfit(self) -> float:
+        return self.strain + self.spread
+
+    def light(self) -> _Fit:
+        """Without what is known of each atom."""
+        return replace(self, offsets=None, sublattice=None, distance=None)
+
+    def rivals(self, other: _Fit) -> bool:
+        """Whether ``other``, of no less misfit, cannot be told from this fit. What both share (a displacement that is the
+        same either way) is no noise."""
+        if other.badness != self.badness:
+            return False
+        noise = SHARP**2
+        for mine, its in ((self.strain, other.strain), (self.spread, other.spread)):
+            if abs(its - mine) > 1e-6 * mine:
+                noise += (NOISE**2 - 1) * mine
+        return other.misfit - self.misfit <= noise
 
 
-def _best_fit(atoms, primitive: Primitive, limit: float) -> _Fit:
-    """The assignment with the fewest atoms off their sites, then the fewest on a sublattice that refuses them.
+def _rival(best: _Fit, other: _Fit, neighbour: float) -> Rival:
+    rotation = np.linalg.solve(best.found.matrix, other.found.matrix.astype(float))
+    rms = np.sqrt(other.spread) * neighbour * other.found.scale
+    return Rival(other.found.matrix, rotation, best.shift @ rotation - other.shift, other.found.strain, float(rms))
 
-    Large cells coincide with the lattice in many orientations, so a sample of atoms decides which matrices are worth
-    all of them.
+
+def _best_fits(atoms, primitive: Primitive, limit: float, neighbour: float) -> list[_Fit]:
+    """The fit to take, and those that cannot be told from it.
+
+    One fit with all atoms on sites gives every other by turning the lattice of sites. Large cells coincide with it in many
+    orientations, so a sample of atoms decides which matrices are worth all of them.
     """
     symbols, code = np.unique(atoms.get_chemical_symbols(), return_inverse=True)
     positions = atoms.get_positions()
+    job = _Job(primitive, _species_index(primitive, symbols) >= 0, code, limit, neighbour)
     sample = np.sort(np.random.default_rng(0).permutation(len(atoms))[:SAMPLE])
-    lowest = (0, np.count_nonzero(~np.isin(symbols, primitive.elements)[code]))
+    first = _first_fit(job, positions, sample, np.array(atoms.cell), len(atoms) // len(primitive.basis))
+    if first.badness[0] or (first.literal and first.misfit <= SHARP**2 and first.badness[1] == job.refused):
+        return [first]
+    ways = [(found, found.fractions(positions[sample])) for found in turned(primitive, first.found, 2 * limit)]
+    trials = [fit for found, fractions in ways for fit in job.fits(fractions, found, sample)]
+    least = min(fit.badness for fit in trials)
+    whole = lambda fit: job.fit(fit.found.fractions(positions), fit.found, fit.shift)  # noqa: E731
+    fits = [first.light(), *(whole(fit).light() for fit in trials if fit.badness == least)]
+    best = min(fits, key=lambda fit: (fit.badness, fit.misfit))
+    equal = [fit for fit in fits[1:] if best.rivals(fit)] or [best]
+    equal.sort(key=lambda fit: (not fit.literal, fit.misfit > best.misfit * (1 + 1e-6) + SHARP**2))
+    return [whole(equal[0]), *([] if equal[0].literal else equal[1:])]
+
+
+def _first_fit(job: _Job, positions, sample, cell, n_cells: int) -> _Fit:
+    """The first fit with every atom on a site, or the one with the fewest off."""
     best, promise = None, None
-    for found in find_matrices(primitive, np.array(atoms.cell), len(atoms) // len(primitive.basis)):
-        if best is not None and found.loose and not best.found.loose and best.badness[0] == 0:
-            break
+    for found in find_matrices(job.primitive, cell, n_cells):
         fractions = found.fractions(positions)
-        trial = _fit(fractions[sample], found, primitive, symbols, code[sample], limit)
-        if best is not None and trial.badness >= promise:
+        trial = min(job.fits(fractions[sample], found, sample), key=lambda fit: fit.badness)
+        if best is not None and trial.badness[0] >= promise:
             continue
-        fit = _fit(fractions, found, primitive, symbols, code, limit)
+        fit = min(job.fits(fractions, found), key=lambda fit: fit.badness)
         if best is None or fit.badness < best.badness:
-            best, promise = fit, trial.badness
-        if best.badness == lowest:
+            best, promise = fit, trial.badness[0]
+        if best.badness[0] == 0:
             break
     return best
 
 
-def _fit(fractions, found, primitive, symbols, code, limit) -> _Fit:
-    """The best assignment over rigid shifts that put a reference atom onto each sublattice in turn."""
-    allowed = _species_index(primitive, symbols) >= 0
-    periodic = np.array(primitive.pbc)
-    starts = []
-    for j in dict.fromkeys((0, len(fractions) // 2, len(fractions) - 1)):
-        shifts = fractions[j] - primitive.basis
-        starts.append(shifts - np.where(periodic, np.rint(shifts - 1e-9), 0.0))
-    starts = np.concatenate(starts)
-    starts = starts[np.argsort(np.linalg.norm(starts @ primitive.cell, axis=1).round(6), kind="stable")]
-    lowest = (0, int((~allowed.any(0))[code].sum()))
-    best, tried = None, np.zeros((0, 3))
-    for shift in starts:
-        apart = shift - tried
-        apart -= np.where(periodic, np.rint(apart), 0.0)
-        if (np.linalg.norm(apart @ found.metric_cell, axis=1) <= limit).any():
-            continue
-        for _ in range(2):  # the reference atom may be displaced itself: centre on the median and assign again
-            offsets, sub, rest = _assign(fractions, primitive, found.metric_cell, shift)
-            shift = shift + np.median(rest, axis=0)
-        tried = np.vstack([tried, shift])
-        offsets, sub, rest = _assign(fractions, primitive, found.metric_cell, shift)
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What all fits of one call share. allowed : bool (n_sublattices, n_symbols); code : (N,) symbol of each atom."""
+
+    primitive: Primitive
+    allowed: np.ndarray
+    code: np.ndarray
+    limit: float
+    neighbour: float
+
+    @property
+    def refused(self) -> int:
+        """Atoms that no sublattice takes."""
+        return int((~self.allowed.any(0))[self.code].sum())
+
+    def fits(self, fractions, found: Found, rows=slice(None)) -> list[_Fit]:
+        """The fits of the atoms ``rows`` over rigid shifts that put a reference atom onto each sublattice in turn."""
+        primitive = self.primitive
+        periodic = np.array(primitive.pbc)
+        starts = []
+        for j in dict.fromkeys((0, len(fractions) // 2, len(fractions) - 1)):
+            shifts = fractions[j] - primitive.basis
+            starts.append(shifts - np.where(periodic, np.rint(shifts - 1e-9), 0.0))
+        starts = np.concatenate(starts)
+        starts = starts[np.argsort(np.linalg.norm(starts @ primitive.cell, axis=1).round(6), kind="stable")]
+        out, tried = [], np.zeros((0, 3))
+        for shift in starts:
+            apart = shift - tried
+            apart -= np.where(periodic, np.rint(apart), 0.0)
+            if (np.linalg.norm(apart @ found.metric_cell, axis=1) <= self.limit).any():
+                continue
+            for _ in range(2):  # the reference atom may be displaced itself: centre on the median and assign again
+                rest = _assign(fractions, primitive, found.metric_cell, shift)[2]
+                shift = shift + np.median(rest, axis=0)
+            tried = np.vstack([tried, shift])
+            out.append(self.fit(fractions, found, shift, rows))
+        return out
+
+    def fit(self, fractions, found: Found, shift, rows=slice(None)) -> _Fit:
+        """The atoms on the sites nearest to them, shifted so that the median is on its site."""
+        rest = _assign(fractions, self.primitive, found.metric_cell, shift)[2]
+        shift = shift + np.median(rest, axis=0)
+        offsets, sublattice, rest = _assign(fractions, self.primitive, found.metric_cell, shift)
         distance = np.linalg.norm(rest @ found.metric_cell, axis=1)
-        badness = (int((distance > limit).sum()), int((~allowed[sub, code]).sum()))
-        if best is None or badness < best.badness:
-            best = _Fit(found, offsets, sub, distance, limit, badness)
-        if best.badness == lowest:
-            break
-    return best
+        wrong = int((~self.allowed[sublattice, self.code[rows]]).sum())
+        spread = np.linalg.norm((rest - rest.mean(0)) @ found.metric_cell, axis=1) / self.neighbour
+        away = np.where(self.primitive.pbc, shift - np.rint(shift), 0.0)
+        literal = found.literal and np.linalg.norm(away @ found.metric_cell) <= self.limit
+        return _Fit(
+            found, shift, offsets, sublattice, distance, self.limit, (int((distance > self.limit).sum()), wrong),
+            float((found.stretches**2).sum()), float((spread**2).mean()), bool(literal),
+        )  # fmt: skip
 
 
 def _assign(fractions, primitive, metric_cell, shift):
@@ -322,6 +467,56 @@ def nearest_neighbour(primitive: Primitive) -> float:
 
 
 # ---------------------------------------------------------------------- what match refuses
+def atoms_from(given: Atoms | Structure | PathLike) -> Atoms:
+    """ase.Atoms from what stands for them: Atoms as they are, a pymatgen Structure, or the path of a structure file.
+
+    Of a file with several images the last is taken, as ``ase.io.read`` does. Every public function that takes Atoms takes these.
+
+    Raises LatticeMismatch for anything else, for no atoms, for positions or a cell that are not finite and for sites that are
+    occupied in part; AlloygenError for a file that cannot be read.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> atoms_from(to_pymatgen(bulk("Cu", a=3.6))).get_chemical_formula()
+    'Cu'
+    >>> atoms_from(None)
+    Traceback (most recent call last):
+    alloygen.errors.LatticeMismatch: expected atoms as ase.Atoms, a pymatgen Structure or the path of a structure file, got None
+    """
+    if isinstance(given, (str, os.PathLike)):
+        atoms = read_structure(given)
+    elif hasattr(given, "get_chemical_symbols"):
+        atoms = given
+    elif hasattr(given, "is_ordered") and hasattr(given, "lattice"):
+        atoms = from_pymatgen(given)
+    else:
+        several = ": pass one of them" if isinstance(given, Sequence) and len(given) else ""
+        what = f"a {type(given).__name__} of {len(given)}" if several else repr(given)
+        raise LatticeMismatch(
+            f"expected atoms as ase.Atoms, a pymatgen Structure or the path of a structure file, got {what}{several}"
+        )
+    if not len(atoms):
+        raise LatticeMismatch("expected one atom on each site, got a wrong number of atoms: 0")
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(1))
+    if len(bad) or not np.isfinite(np.array(atoms.cell)).all():
+        where = (
+            f"the positions of atoms {bad[:8].tolist()}" if len(bad) else f"the cell {np.array(atoms.cell).tolist()}"
+        )
+        raise LatticeMismatch(f"expected finite numbers, got nan or inf in {where}. Check where the Atoms came from")
+    return atoms
+
+
+def _warn_strained(found: Found) -> None:
+    if found.strain > STRAIN_TOLD:
+        warnings.warn(
+            f"the cell is strained by {100 * found.strain:.1f} % against the lattice, scaled to its volume, and was taken as a "
+            "relaxed cell. A lattice model knows no strain: energies are those of the lattice. Check that it is the right crystal.",
+            StrainTaken,
+            stacklevel=3,
+        )
+
+
 def _require_periodic(atoms, primitive: Primitive) -> None:
     open_axes = [a for a in range(3) if primitive.pbc[a] and not atoms.pbc[a]]
     if open_axes:
@@ -336,7 +531,7 @@ def _require_count(n: int, primitive: Primitive) -> None:
     if n == 0 or n % n_basis:
         raise LatticeMismatch(
             f"expected a multiple of {n_basis} atoms (the sites of the primitive cell), got a wrong number of atoms: "
-            f"{n}. Every site needs an atom; put 'X' where a vacancy is."
+            f"{n}. Every site needs an atom; {vacancies(primitive)}."
         )
 
 
@@ -360,7 +555,7 @@ def _require_one_each(site: np.ndarray, lattice: Lattice) -> None:
         raise LatticeMismatch(
             f"expected one atom on each of {lattice.n_sites} sites, got several atoms on one site: atoms {pairs} "
             f"({int((count == 0).sum())} sites are empty). "
-            "Remove the doubles and fill the empty sites ('X' for a vacancy)."
+            f"Remove the doubles and fill the empty sites; {vacancies(lattice.primitive)}."
         )
 
 
@@ -388,12 +583,12 @@ def _species_index(lattice, symbols) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------- primitive cells and elements
-def primitive_from_atoms(atoms: Atoms, species) -> Primitive:
+def primitive_from_atoms(atoms: Atoms | Structure | PathLike, species: Sequence | Mapping) -> Primitive:
     """A Primitive from the Atoms of a primitive cell.
 
     Parameters
     ----------
-    atoms : ase.Atoms, one atom per sublattice
+    atoms : ase.Atoms (or what :func:`atoms_from` takes), one atom per sublattice
     species : one list of symbols for all sites, a list of such lists (one per site), or a dict from the symbol that
         stands in ``atoms`` to its list (a symbol that is not named stays as it is)
 
@@ -405,6 +600,7 @@ def primitive_from_atoms(atoms: Atoms, species) -> Primitive:
     >>> primitive_from_atoms(bulk("MgO", "rocksalt", a=4.2), {"Mg": ["Mg", "Ni"]}).species
     (('Mg', 'Ni'), ('O',))
     """
+    atoms = atoms_from(atoms)
     symbols = atoms.get_chemical_symbols()
     if isinstance(species, Mapping):
         unknown = [s for s in species if s not in symbols]

@@ -39,3 +39,11 @@ class NotConverged(UserWarning):
 
 class UnusableModel(UserWarning):
     """A file among the models that cannot be used and is passed over."""
+
+
+class StrainTaken(UserWarning):
+    """A cell that is noticeably strained against the lattice, and was taken as a relaxed one."""
+
+
+class NoModel(UserWarning):
+    """Monte Carlo in place of a model, because none fits the supercell or the Hamiltonian."""

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from alloygen.convert import AtomsMap, elements_of, match
-from alloygen.errors import UnknownSpecies
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from alloygen.convert import AtomsMap, Rival, atoms_from, elements_of, match
+from alloygen.errors import LatticeMismatch, UnknownSpecies
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.lattice import Lattice, Primitive
+from alloygen.supercell import hermite
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+    from alloygen.types import PathLike
+
+TOL = 0.15  # how far atoms may be off their sites, in nearest-neighbour distances
 
 
-def supercell(atoms, mu=None, hamiltonian=None) -> tuple[Hamiltonian, AtomsMap]:
+def supercell(
+    atoms: Atoms | Structure | PathLike,
+    mu: object = None,
+    hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None = None,
+    tol: float = TOL,
+) -> tuple[Hamiltonian, AtomsMap]:
     """The Hamiltonian on the supercell that the Atoms make, and the map between its sites and the atoms.
 
     ``hamiltonian`` is a ClusterExpansion, its name or file; without one it is what the Atoms carry (a Clease calculator)
-    or the expansion that ships for the elements in atoms and mu.
+    or the expansion that ships for the elements in atoms and mu. ``tol`` is that of :func:`alloygen.convert.match`.
 
     Examples
     --------
@@ -21,12 +41,120 @@ def supercell(atoms, mu=None, hamiltonian=None) -> tuple[Hamiltonian, AtomsMap]:
     >>> h.n_sites, h.expansion.name
     (16, 'CuAu (formation energies)')
     """
+    atoms = atoms_from(atoms)
     expansion = expansion_of(atoms, mu, hamiltonian)
     require_elements(atoms, mu, expansion)
-    found = match(atoms, expansion.primitive)
+    found = laid(atoms, expansion, tol)
     return expansion.on(found.lattice), found
 
 
+def laid(atoms: Atoms, expansion: ClusterExpansion, tol: float = TOL) -> AtomsMap:
+    """The Atoms on the lattice of the expansion, in the one way that its energies allow.
+
+    Raises LatticeMismatch where they can be laid in several that fit as well, within noise, and have different energies.
+    """
+    found = match(atoms, expansion.primitive, tol)
+    require_one_law(found, expansion)
+    return found
+
+
+# ---------------------------------------------------------------------- one way to lay them
+def require_one_law(found: AtomsMap, expansion: ClusterExpansion) -> None:
+    """Refuse Atoms that fit onto the lattice in several ways, equally well within noise, that the expansion tells apart.
+
+    Ways that are related by a symmetry of the expansion, or give the same energies on this supercell, mean the same system.
+    """
+    clusters = _clusters(expansion)
+    for rival in found.rivals:
+        if _is_symmetry(clusters, expansion.primitive, rival):
+            continue
+        energies = _both_energies(found, rival, expansion)
+        if energies is None or not np.allclose(*energies, atol=1e-9 * len(found.site), rtol=1e-9):
+            raise _two_ways(found, rival, expansion, energies)
+
+
+def _clusters(expansion: ClusterExpansion) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Members (M, n, 4), functions (M, n) and coefficients (M,) of all clusters of one order, for each order that there is."""
+    out = []
+    for order in sorted({o.order for o in expansion.orbits} - {0}):
+        group = [o for o in expansion.orbits if o.order == order]
+        members, functions = (np.concatenate([getattr(o, name) for o in group]) for name in ("members", "functions"))
+        out.append((members, functions, np.concatenate([o.eci * o.weights for o in group])))
+    return out
+
+
+def _is_symmetry(clusters, primitive: Primitive, rival: Rival) -> bool:
+    """Whether the expansion is the same after the operation that leads to ``rival``, whatever the supercell."""
+    own = np.arange(len(primitive.basis))
+    image = _moved(primitive, np.zeros((len(own), 3)), own, rival)[1]
+    if any(primitive.species[a] != primitive.species[b] for a, b in zip(own, image, strict=True)):
+        return False
+    for members, functions, coefficients in clusters:
+        offsets, sublattice = _moved(primitive, members[..., :3], members[..., 3], rival)
+        moved = np.concatenate([offsets, sublattice[..., None]], axis=-1)
+        names = np.concatenate([_names(members, functions), _names(moved, functions)])
+        same = np.unique(names, return_inverse=True)[1]
+        left = np.bincount(same, np.concatenate([coefficients, -coefficients]))
+        if np.abs(left).max(initial=0.0) > 1e-9:
+            return False
+    return True
+
+
+def _names(members, functions) -> np.ndarray:
+    """A number (M,) for each cluster, equal where members and functions are, in any order and any cell."""
+    rows = np.concatenate([members, functions[..., None]], axis=-1)
+    rows = np.take_along_axis(rows, np.lexsort(np.moveaxis(rows, -1, 0)[::-1])[..., None], axis=1)
+    rows[..., :3] -= rows[:, :1, :3].copy()
+    rows = rows.reshape(len(rows), -1)
+    return rows @ np.random.default_rng(0).integers(1, 2**62, rows.shape[1])
+
+
+def _moved(primitive: Primitive, offsets, sublattice, rival: Rival) -> tuple[np.ndarray, np.ndarray]:
+    """Cells and sublattices that the sites fall on by the operation of ``rival``."""
+    rest = ((offsets + primitive.basis[sublattice]) @ rival.rotation + rival.shift)[..., None, :] - primitive.basis
+    cells = np.where(primitive.pbc, np.rint(rest), 0.0)
+    sub = (((rest - cells) @ primitive.cell) ** 2).sum(-1).argmin(-1)
+    return np.take_along_axis(cells, sub[..., None, None], -2)[..., 0, :].astype(np.int64), sub
+
+
+def _both_energies(found: AtomsMap, rival: Rival, expansion: ClusterExpansion):
+    """Energies (k,) of the same random Atoms laid both ways, or None where a species is not allowed there."""
+    here = found.lattice
+    same = np.array_equal(hermite(here.matrix), hermite(rival.matrix))
+    there = here if same else Lattice(expansion.primitive, rival.matrix)
+    h = expansion.on(here)
+    occ = h.random(4, torch.Generator().manual_seed(0)).numpy()
+    site = there.index(*_moved(expansion.primitive, here.offsets, here.sublattice, rival))
+    if len(set(site.tolist())) < len(site):
+        return None
+    table = -np.ones((there.n_sublattices, len(expansion.elements)), dtype=np.int64)
+    for b, names in enumerate(there.species):
+        table[b, [expansion.elements.index(e) for e in names]] = np.arange(len(names))
+    moved = np.empty_like(occ)
+    moved[:, site] = table[there.sublattice[site], here.element_index[here.sublattice, occ]]
+    if (moved < 0).any():
+        return None
+    other = h if same else expansion.on(there)
+    return h.energy(torch.as_tensor(occ)).numpy(), other.energy(torch.as_tensor(moved)).numpy()
+
+
+def _two_ways(found: AtomsMap, rival: Rival, expansion, energies) -> LatticeMismatch:
+    rms = float(np.sqrt((found.displacement**2).mean()))
+    shift = np.round(rival.shift - np.where(expansion.primitive.pbc, np.floor(rival.shift + 1e-6), 0.0), 3)
+    told = "species that the sites do not hold"
+    if energies is not None:
+        a, b = (float(e[0]) / len(found.site) for e in energies)
+        told = f"{b:.6f} against {a:.6f} {expansion.unit}/site for the same atoms"
+    return LatticeMismatch(
+        f"expected Atoms that lie on the lattice of {expansion.name!r} in one way, got two that fit alike, within noise, and have different "
+        f"energies: supercell {found.lattice.matrix.tolist()} with a strain of {100 * found.strain:.2f} % and displacements of {rms:.3f} A, "
+        f"and {rival.matrix.tolist()}, shifted by {(shift + 0.0).tolist()} primitive vectors, with {100 * rival.strain:.2f} % and "
+        f"{rival.displacement:.3f} A: {told}. Pass the unrelaxed Atoms, repeats of the primitive cell "
+        f"{np.round(expansion.primitive.cell, 4).tolist()} in its own orientation."
+    )
+
+
+# ---------------------------------------------------------------------- which alloy
 def expansion_of(atoms, mu, hamiltonian) -> ClusterExpansion:
     """The expansion that the caller names, that the Atoms carry, or that ships for these elements."""
     if isinstance(hamiltonian, Hamiltonian):

@@ -34,14 +34,27 @@ class Found:
     canonical : the same superlattice as a diagonal matrix where there is one, else ``matrix``
     scale : caller's length per length of the primitive cell
     metric_cell : float array (3, 3), the caller's primitive vectors divided by the scale
-    loose : found only by allowing strain
+    stretches : float array (d,), logarithms of the principal stretches from the ideal supercell to the caller's, in the d
+        periodic directions; their sum is 0, since the scale is taken out
+    literal : the caller's primitive vectors are those of the primitive cell, up to the scale: neither rotated nor strained
     """
 
     matrix: np.ndarray
     canonical: np.ndarray
     scale: float
     metric_cell: np.ndarray
-    loose: bool
+    stretches: np.ndarray
+    literal: bool
+
+    @property
+    def strain(self) -> float:
+        """Largest principal stretch, minus 1."""
+        return float(np.abs(np.expm1(self.stretches)).max(initial=0.0))
+
+    @property
+    def loose(self) -> bool:
+        """Found only by allowing strain."""
+        return self.strain > EXACT
 
     def fractions(self, positions: np.ndarray) -> np.ndarray:
         """Positions (N, 3) in units of the caller's primitive vectors."""
@@ -75,11 +88,58 @@ def find_matrices(primitive: Primitive, cell: np.ndarray, n_cells: int) -> Itera
             for rows in search(own, given / scale, n_cells, limit):
                 if rows.tobytes() not in seen:
                     seen.add(rows.tobytes())
-                    yield _found(primitive, axes, rows, given, scale, limit > EXACT)
+                    yield _found(primitive, rows, given, scale)
         if not seen:
-            _require_count(own, given, n_cells, len(primitive.basis))
+            _require_count(primitive, own, given, n_cells)
     if not seen:
         raise no_supercell(primitive, cell, n_cells)
+
+
+def turned(primitive: Primitive, found: Found, limit: float) -> list[Found]:
+    """Every way to lay the cell of ``found`` onto the same sites with the primitive cell turned, ``found`` itself first.
+
+    The operations are those of the lattice of sites up to strain (a cube and a slightly tetragonal cell have the same 48), whatever
+    species the sites hold: which of them fits best, and whether energies tell them apart, is for the caller to find out. Sites
+    that make a finer lattice, to ``limit`` (in the primitive cell's unit), turn as that lattice does.
+
+    Examples
+    --------
+    >>> tetragonal = Primitive(np.diag([1.0, 1.0, 1.03]), [[0, 0, 0]], [("Ti", "Al")])
+    >>> first = next(find_matrices(tetragonal, np.diag([2.0, 2.0, 2.0]), 8))
+    >>> len(turned(tetragonal, first, 0.3))
+    48
+    """
+    axes = np.flatnonzero(primitive.pbc)
+    if not len(axes):
+        return [found]
+    part = np.ix_(axes, axes)
+    fine = _site_lattice(primitive, limit)[part]
+    own, rows = primitive.cell[axes], found.matrix[part]
+    given = rows @ found.metric_cell[axes]
+    vectors = fine @ own
+    out = {rows.tobytes(): found}
+    for turn in _rotated(vectors, vectors, 1, 2.2 * STRAIN):
+        back = rows @ np.linalg.inv(np.linalg.solve(fine, turn @ fine))
+        matrix = np.rint(back).astype(np.int64)
+        if np.abs(back - matrix).max() < 1e-6 and matrix.tobytes() not in out:
+            other = _found(primitive, matrix, given * found.scale, found.scale)
+            if other.strain <= STRAIN:
+                out[matrix.tobytes()] = other
+    return list(out.values())
+
+
+def _site_lattice(primitive: Primitive, limit: float) -> np.ndarray:
+    """Vectors (3, 3), in primitive vectors, of the finest lattice whose translations keep the set of sites, to ``limit``."""
+    periodic = np.array(primitive.pbc)
+    found = [np.zeros(3)]
+    for shift in primitive.basis[1:] - primitive.basis[0]:
+        rest = (primitive.basis + shift)[:, None] - primitive.basis
+        rest -= np.where(periodic, np.rint(rest), 0.0)
+        apart = np.linalg.norm(rest @ primitive.cell, axis=-1)
+        if apart.min(1).max() <= limit and len(set(apart.argmin(1).tolist())) == len(apart):
+            found.append(np.where(periodic, shift, 0.0))
+    n = len(found)
+    return hermite(np.vstack([n * np.eye(3), np.rint(n * np.array(found))]))[:3] / n
 
 
 def hermite(matrix: np.ndarray) -> np.ndarray:
@@ -91,8 +151,7 @@ def hermite(matrix: np.ndarray) -> np.ndarray:
     [[2, 2], [0, 4]]
     """
     h = np.array(matrix, dtype=np.int64)
-    n = len(h)
-    for k in range(n):
+    for k in range(h.shape[1]):
         while np.count_nonzero(h[k:, k]) > 1 or h[k, k] == 0:
             nonzero = k + np.flatnonzero(h[k:, k])
             pivot = nonzero[np.abs(h[nonzero, k]).argmin()]
@@ -129,8 +188,8 @@ def _rotated(own, given, n_cells, limit) -> list[np.ndarray]:
     back = np.rint(given @ np.linalg.pinv(reduced))  # the caller's rows in terms of the reduced ones
     matrices = np.unique((back @ matrices).astype(np.int64), axis=0)
     volumes = np.abs(np.rint(np.linalg.det(matrices)))
-    matrices = [m for m in matrices[volumes == n_cells] if _strain(own, m, given) <= limit]
-    return sorted(matrices, key=_plainness)[:MAX_FOUND]
+    matrices = matrices[volumes == n_cells]
+    return sorted(matrices[_strain(own, matrices, given) <= limit], key=_plainness)[:MAX_FOUND]
 
 
 def _reduce(rows: np.ndarray) -> np.ndarray:
@@ -194,21 +253,25 @@ def _plainness(rows: np.ndarray) -> tuple:
 
 
 # ---------------------------------------------------------------------- helpers
-def _found(primitive, axes, rows, given, scale, loose) -> Found:
+def _found(primitive, rows, given, scale) -> Found:
+    axes = np.flatnonzero(primitive.pbc)
     matrix = np.eye(3, dtype=np.int64)
     matrix[np.ix_(axes, axes)] = rows
     normal = hermite(matrix)
     canonical = normal if np.count_nonzero(normal - np.diag(np.diag(normal))) == 0 else matrix
     metric_cell = primitive.cell.copy()
+    stretches = np.zeros(0)
     if len(axes):
         metric_cell[axes] = np.linalg.solve(rows, given) / scale
+        stretches = _stretches(primitive.cell[axes], rows, given / scale)
+    literal = np.abs(metric_cell - primitive.cell)[axes].max(initial=0.0) <= EXACT * np.abs(primitive.cell).max()
     if len(axes) == 2:  # a layer: carry the open direction along, its part in the plane and its part along the normal
         (a,) = set(range(3)) - set(axes.tolist())
         old, new = primitive.cell[axes], metric_cell[axes]
         part = np.linalg.lstsq(old.T, primitive.cell[a], rcond=None)[0]
         height = (primitive.cell[a] - part @ old) @ _normal(old)
         metric_cell[a] = part @ new + height * _normal(new)
-    return Found(matrix, canonical, float(scale), metric_cell, loose)
+    return Found(matrix, canonical, float(scale), metric_cell, stretches, bool(literal))
 
 
 def _normal(pair: np.ndarray) -> np.ndarray:
@@ -225,25 +288,34 @@ def _volume(rows: np.ndarray) -> int:
     return abs(round(np.linalg.det(rows)))
 
 
-def _strain(own, rows, given) -> float:
-    """Largest stretch, minus 1, that takes the ideal supercell ``rows @ own`` to ``given``, rotation left out."""
-    if not len(own):
-        return 0.0
-    effective = np.linalg.solve(rows, given)
+def _stretches(own, rows, given) -> np.ndarray:
+    """Logarithms (..., d) of the stretches that take the ideal supercells ``rows @ own`` to ``given``, rotation left out."""
+    effective = np.linalg.solve(rows, np.broadcast_to(given, (*rows.shape[:-1], 3)))
     root = np.linalg.inv(np.linalg.cholesky(own @ own.T))
-    stretch = np.sqrt(np.linalg.eigvalsh(root @ (effective @ effective.T) @ root.T))
-    return float(np.abs(stretch - 1).max())
+    squares = np.linalg.eigvalsh(root @ (effective @ effective.swapaxes(-1, -2)) @ root.T)
+    return 0.5 * np.log(np.maximum(squares, 1e-300))
 
 
-def _require_count(own, given, n_cells, n_basis) -> None:
+def _strain(own, rows, given) -> np.ndarray:
+    """Largest stretch, minus 1, of each of ``rows`` (..., d, d)."""
+    return np.abs(np.expm1(_stretches(own, rows, given))).max(-1) if len(own) else np.zeros(rows.shape[:-2])
+
+
+def vacancies(primitive: Primitive) -> str:
+    """What to do about a vacancy: whether the alloy has the species X."""
+    return "put 'X' where a vacancy is" if "X" in primitive.elements else "this alloy has no vacancies (no species 'X')"
+
+
+def _require_count(primitive, own, given, n_cells) -> None:
     """LatticeMismatch when the cell would be an exact supercell with another number of atoms."""
+    n_basis = len(primitive.basis)
     nearby = sorted(range(max(1, int(0.8 * n_cells) - 1), int(1.25 * n_cells) + 2), key=lambda m: abs(m - n_cells))
     for m in nearby[1:4001] if len(own) else []:
         scale = (_measure(given) / (m * _measure(own))) ** (1 / len(own))
         if _direct(own, given / scale, m, EXACT):
             raise LatticeMismatch(
                 f"expected {m * n_basis} atoms, one per site in a cell of {m} primitive cells, got a wrong number of "
-                f"atoms: {n_cells * n_basis}. Every site needs one atom; put 'X' where a vacancy is."
+                f"atoms: {n_cells * n_basis}. Every site needs one atom; {vacancies(primitive)}."
             )
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from alloygen.errors import (
     BadCondition,
     CheckpointError,
     LatticeMismatch,
+    NoModel,
     OutsideTrainedRange,
     UnknownSpecies,
     UnusableModel,
@@ -85,12 +87,76 @@ def test_a_turned_cell_is_the_same_system_only_if_the_expansion_says_so():
 
 def test_a_supercell_without_a_model_is_sampled_by_monte_carlo():
     conventional = bulk("Cu", cubic=True).repeat((2, 1, 1))
-    ens = alloygen.sample(conventional, T=900, mu={"Au": 0.0}, n=50, seed=0)
+    with pytest.warns(
+        NoModel, match=r"no model fits this supercell. There are models of .*2x2x4.*4x4x4.*pass method=\"mc\""
+    ):
+        ens = alloygen.sample(conventional, T=900, mu={"Au": 0.0}, n=50, seed=0)
     assert ens.method == "mc" and "Au" in "".join(ens.atoms[0].get_chemical_symbols())
     with pytest.raises(AlloygenError, match="likelihood"):
         _ = ens.log_weight
     with pytest.raises(LatticeMismatch, match=r'method="mc"'):
         alloygen.sample(conventional, T=900, mu={"Au": 0.0}, method="neural")
+
+
+@pytest.mark.filterwarnings("error")
+def test_monte_carlo_that_was_asked_for_needs_no_word():
+    alloygen.sample(bulk("Cu", cubic=True), T=3000, mu={"Au": 0.0}, n=50, method="mc")
+
+
+def test_a_model_of_as_many_sites_in_another_shape_is_named():
+    long = bulk("Cu").repeat((1, 1, 16))
+    with pytest.raises(
+        LatticeMismatch, match=r"got Lattice\(1x1x16 .*; 2x2x4 primitive cells \(16 sites\) has as many sites"
+    ):
+        alloygen.sample(long, T=900, mu={"Au": 0.0}, method="neural")
+
+
+def test_paths_and_structures_are_sampled_as_their_atoms(tmp_path):
+    from alloygen.convert import to_pymatgen
+
+    same = alloygen.sample(SMALL, T=600, mu={"Au": 0.0}, n=20, seed=0)
+    SMALL.write(tmp_path / "cell.extxyz")
+    for given in (to_pymatgen(SMALL), tmp_path / "cell.extxyz", str(tmp_path / "cell.extxyz")):
+        assert (alloygen.sample(given, T=600, mu={"Au": 0.0}, n=20, seed=0).occ == same.occ).all()
+        assert len(alloygen.scan(given, T=[600], mu={"Au": [0.0, 0.1]}, n=2)) == 2
+        assert len(alloygen.mc(given, T=[3000], mu={"Au": 0.0}, n=20, method="metropolis", check=False)[0]) == 20
+
+
+@pytest.mark.parametrize("call", [alloygen.sample, alloygen.scan, alloygen.mc])
+@pytest.mark.parametrize("atoms", [None, [SMALL], Atoms(), "no such file"], ids=["None", "list", "empty", "path"])
+def test_what_is_no_atoms_is_told_by_every_function(call, atoms):
+    with pytest.raises(
+        AlloygenError, match=r"expected (atoms as ase.Atoms|one atom on each site|the path of a structure file)"
+    ):
+        call(atoms, T=600, mu={"Au": 0.0}, n=2)
+
+
+@pytest.mark.parametrize("call", [alloygen.sample, alloygen.scan, alloygen.mc])
+def test_the_tolerance_that_the_error_names_can_be_raised(call):
+    atoms = SMALL.copy()
+    atoms.positions[3, 2] += 0.7
+    more = {"method": "metropolis", "check": False} if call is alloygen.mc else {}
+    with pytest.raises(LatticeMismatch, match=r"off their sites: 3 by 0\.7.*raise tol"):
+        call(atoms, T=3000, mu={"Au": 0.0}, n=2, **more)
+    with pytest.warns(OutsideTrainedRange) if not more else nullcontext():
+        assert len(call(atoms, T=3000, mu={"Au": 0.0}, n=2, tol=0.35, **more))
+
+
+def test_vacancies_are_held_not_freed():
+    """Ni on sites that may be empty: an atom of symbol X is a vacancy there, whichever way it is held."""
+    from alloygen.convert import primitive_from_atoms
+    from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
+
+    primitive = primitive_from_atoms(bulk("Ni", a=3.6), ["Ni", "X"])
+    expansion = ClusterExpansion(primitive, [[-1.0, 1.0]], (Orbit("c1", 0.01, [[(0, 0, 0, 0)]], [[0]], [1.0]),))
+    atoms = bulk("Ni", a=3.6).repeat(2)
+    atoms.symbols[[1, 5]] = "X"
+    call = {"T": 2000, "mu": {"X": 0.0}, "n": 40, "hamiltonian": expansion, "method": "mc", "seed": 1}
+    with pytest.raises(AlloygenError, match="got all 8 fixed; 'X' is a species here"):
+        alloygen.sample(atoms, fixed=atoms, **call)
+    for fixed in ({1: "X"}, [1], np.arange(8) == 1):
+        ens = alloygen.sample(atoms, fixed=fixed, **call)
+        assert {a.symbols[1] for a in ens.atoms} == {"X"} and {a.symbols[5] for a in ens.atoms} == {"X", "Ni"}
 
 
 def test_monte_carlo_agrees_with_the_exact_law():

@@ -1,14 +1,18 @@
 """Atoms laid onto lattices: any orientation, scale, shift and order; and the way back to Atoms and other libraries."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.io import write
 
 import alloygen
 from alloygen.convert import (
+    atoms_from,
     elements_of,
     from_pymatgen,
     match,
@@ -17,8 +21,10 @@ from alloygen.convert import (
     to_data,
     to_pymatgen,
 )
-from alloygen.errors import LatticeMismatch, UnknownSpecies
+from alloygen.errors import AlloygenError, LatticeMismatch, StrainTaken, UnknownSpecies
+from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.lattice import Lattice
+from alloygen.resolve import laid, require_one_law
 from alloygen.supercell import hermite
 
 CUAU = alloygen.data.cuau()
@@ -26,6 +32,7 @@ FCC = CUAU.primitive
 OXIDE = primitive_from_atoms(bulk("MgO", "rocksalt", a=4.2), {"Mg": ["Mg", "Ni"]})
 ZINCBLENDE = primitive_from_atoms(bulk("GaAs", "zincblende", a=5.6), {"Ga": ["Ga", "Al"]})
 HCP = primitive_from_atoms(bulk("Mg"), ["Mg", "Cd"])
+VACANT = primitive_from_atoms(bulk("Cu", a=3.8), ["Cu", "X"])
 
 
 def alloy(atoms, seed=0, swap=("Cu", "Au")):
@@ -254,6 +261,220 @@ def test_the_caller_is_never_changed_and_nothing_leaks():
     assert m.occ_from(atoms).tolist() == [1] * 8
 
 
+# ---------------------------------------------------------------------- strained cells and low symmetry
+def bonded(cell, species, reach):
+    """An expansion of random pair energies, one for each bond length up to ``reach``, and a random site function."""
+    primitive = primitive_from_atoms(cell, species)
+    rng, bonds = np.random.default_rng(0), {}
+    for a, b in np.ndindex(len(cell), len(cell)):
+        for offset in np.indices((7, 7, 7)).reshape(3, -1).T - 3:
+            length = np.linalg.norm((offset + primitive.basis[b] - primitive.basis[a]) @ primitive.cell)
+            if 1e-6 < length < reach:
+                kinds = tuple(sorted((primitive.species[a], primitive.species[b])))
+                bonds.setdefault((round(length, 4), kinds), []).append([(0, 0, 0, a), (*offset, b)])
+    orbits = (Orbit("pair", rng.normal(), m, np.zeros((len(m), 2)), np.full(len(m), 0.5)) for m in bonds.values())
+    return ClusterExpansion(primitive, [rng.normal(size=len(primitive.elements))], tuple(orbits))
+
+
+def lattice_cell(vectors, positions=((0, 0, 0),), symbols=None):
+    return Atoms(symbols or "Fe" * len(positions), cell=vectors, scaled_positions=positions, pbc=True)
+
+
+CENTRED = [[0, 0, 0], [0.5, 0.5, 0.5]]
+LOW = {
+    "tetragonal": bonded(lattice_cell(np.diag([2.83, 2.83, 2.91])), ["Fe", "Co"], 4.2),
+    "compressed": bonded(lattice_cell(np.diag([2.83, 2.83, 2.74])), ["Fe", "Co"], 4.2),
+    "orthorhombic": bonded(lattice_cell(np.diag([2.83, 2.90, 2.97])), ["Fe", "Co"], 4.3),
+    "sheared": bonded(lattice_cell([[3, 0, 0], [0.1, 3.1, 0], [0, 0, 3.05]]), ["Fe", "Co"], 4.5),
+    "L1_0": bonded(lattice_cell(np.diag([2.72, 2.72, 3.73]), CENTRED), ["Fe", "Pt"], 4.0),
+    "L1_0 of two lists": bonded(lattice_cell(np.diag([2.72, 2.72, 3.73]), CENTRED), [["Fe", "Pt"], ["Fe", "Pd"]], 4.0),
+    "hcp": bonded(bulk("Mg"), ["Mg", "Cd"], 4.6),
+    "low basis": bonded(
+        lattice_cell([4, 4, 4.1], [[0, 0, 0], [0.5, 0.45, 0.5]], "FeO"), [["Fe", "Co"], ["O", "F"]], 4.2
+    ),
+}
+
+
+def turned_axes(atoms):
+    """The same crystal with its axes named anew: what was along z is along x."""
+    atoms = atoms.copy()
+    atoms.set_cell(np.roll(np.roll(np.array(atoms.cell), 1, axis=0), 1, axis=1))
+    atoms.positions = np.roll(atoms.positions, 1, axis=1)
+    return atoms
+
+
+def strained(by):
+    def change(atoms):
+        atoms = atoms.copy()
+        atoms.set_cell(np.array(atoms.cell) @ (np.eye(3) + np.array(by)), scale_atoms=True)
+        return atoms
+
+    return change
+
+
+STRAINS = {
+    "none": np.zeros((3, 3)),
+    "longer c": np.diag([0, 0, 0.01]),
+    "shorter c": np.diag([0, 0, -0.01]),
+    "longer a": np.diag([0.003, 0, 0]),
+    "shear": np.array([[0, 0.004, 0], [0.004, 0, -0.006], [0, -0.006, 0.0]]),
+}
+
+
+@pytest.mark.parametrize("strain", STRAINS.values(), ids=STRAINS.keys())
+@pytest.mark.parametrize("frame", [lambda a: a, turned_axes, rotated], ids=["c along z", "c along x", "in space"])
+@pytest.mark.parametrize("expansion", LOW.values(), ids=LOW.keys())
+def test_a_strained_cell_keeps_its_energy_whatever_its_axes(expansion, frame, strain):
+    h = expansion.on((2, 2, 3))
+    occ = h.random(1, torch.Generator().manual_seed(1))
+    symbols = [h.lattice.species[b][k] for b, k in zip(h.lattice.sublattice, occ[0].tolist(), strict=True)]
+    atoms = Atoms(symbols, positions=h.lattice.positions, cell=h.lattice.cell, pbc=True)
+    atoms = strained(strain)(atoms)
+    atoms.positions += np.random.default_rng(2).normal(scale=0.03, size=atoms.positions.shape)
+    m = laid(permuted(frame(scaled(atoms))), expansion)
+    energy = expansion.on(m.lattice).energy(torch.as_tensor(m.occ_from()))
+    assert float(energy[0]) == pytest.approx(float(h.energy(occ)[0]), abs=1e-9)
+
+
+def test_a_cell_between_two_axes_is_refused_with_both():
+    tetragonal = LOW["tetragonal"]
+    between = lattice_cell(2.9 * np.eye(3)).repeat(2)
+    m = match(between, tetragonal.primitive)
+    assert m.strain == pytest.approx(0.0191, abs=1e-3) and len(m.rivals) == 47
+    with pytest.raises(
+        LatticeMismatch, match=r"in one way, got two.*strain of 1\.8. %.*and \[\[2.*with 1\.8. %.*eV/site"
+    ):
+        laid(between, tetragonal)
+    decided = strained(np.diag([0.006, 0, 0]))(between)
+    assert laid(decided, tetragonal).lattice.n_sites == 8
+
+
+def test_ways_that_energies_cannot_tell_apart_are_one():
+    """A cubic crystal on a cubic lattice, and an expansion of equal pairs on a lattice that is not quite cubic."""
+    m = match(relaxed(bulk("Cu").repeat(2)), FCC)
+    assert len(m.rivals) == 47
+    require_one_law(m, CUAU)
+    primitive = LOW["tetragonal"].primitive
+    axes = np.array([[(0, 0, 0, 0), (*row, 0)] for row in np.eye(3, dtype=int)])
+    equal = ClusterExpansion(primitive, [[-1.0, 1.0]], (Orbit("p", 0.1, axes, np.zeros((3, 2)), np.ones(3)),))
+    assert laid(lattice_cell(2.9 * np.eye(3)).repeat(2), equal).lattice.n_sites == 8
+
+
+def test_an_unstrained_cell_in_the_frame_of_the_primitive_cell_says_its_axes():
+    """Bonds along z alone on a cubic lattice: no strain tells the axis, the caller's own frame does; turned in space nothing does."""
+    primitive = primitive_from_atoms(lattice_cell(np.eye(3)), ["Fe", "Co"])
+    along = Orbit("z", 0.1, [[(0, 0, 0, 0), (0, 0, 1, 0)]], [[0, 0]], [1.0])
+    expansion = ClusterExpansion(primitive, [[-1.0, 1.0]], (along,))
+    atoms = lattice_cell(np.eye(3)).repeat((2, 2, 3))
+    np.testing.assert_array_equal(laid(atoms, expansion).site, np.arange(12))
+    assert laid(atoms.repeat((1, 1, 2)), expansion).rivals == ()
+    with pytest.raises(LatticeMismatch, match="in one way"):
+        laid(rotated(lattice_cell(np.eye(3)).repeat(2)), expansion)
+
+
+def test_large_strained_cells_keep_their_numbering():
+    atoms = relaxed(bulk("Cu", a=3.8).repeat(16))
+    np.testing.assert_array_equal(laid(atoms, CUAU).site, np.arange(4096))
+
+
+@pytest.mark.parametrize("strain, told", [(0.01, False), (0.04, True)])
+def test_strain_is_not_taken_without_a_word(strain, told):
+    atoms = strained(np.diag([0, 0, strain]))(strained(0.3 * np.eye(3))(bulk("Cu").repeat(2)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        match(atoms, FCC)
+    assert [str(w.message)[:28] for w in caught if w.category is StrainTaken] == ["the cell is strained by 2.6 "] * told
+
+
+# ---------------------------------------------------------------------- what stays with the site
+def test_what_belongs_to_a_species_does_not_stay_with_the_site():
+    from ase.constraints import FixAtoms
+
+    atoms = alloy(bulk("Cu", a=3.8).repeat(2))
+    atoms.set_initial_magnetic_moments(np.ones(8)), atoms.set_initial_charges(np.ones(8)), atoms.set_masses(np.ones(8))
+    atoms.set_momenta(np.ones((8, 3)))
+    for name in ("oxi_states", "forces", "my charges", "spacegroup_kinds"):
+        atoms.set_array(name, np.arange(8))
+    atoms.set_constraint(FixAtoms([1, 3]))
+    m = match(atoms, FCC)
+    made = m.to_atoms(1 - m.occ_from())
+    assert set(made.arrays) == {"numbers", "positions", "tags"} and made.get_tags().tolist() == list(range(8))
+    assert made.constraints[0].index.tolist() == [1, 3] and set(made.get_masses()) == {63.546, 196.966569}
+    assert set(atoms.arrays) > set(made.arrays)
+    structure = to_pymatgen(made)
+    assert {str(site.specie) for site in structure} == {"Cu", "Au"} and "oxi_states" not in structure.site_properties
+
+
+def test_oxidation_states_of_a_structure_are_not_given_to_others():
+    structure = to_pymatgen(bulk("MgO", "rocksalt", a=4.2).repeat(2))
+    structure.add_oxidation_state_by_element({"Mg": 2, "O": -2})
+    m = match(structure, OXIDE)
+    assert "oxi_states" in m.atoms.arrays and "oxi_states" not in m.to_atoms(np.zeros(16)).arrays
+
+
+# ---------------------------------------------------------------------- what may stand for Atoms, and what is refused
+def test_paths_and_structures_stand_for_atoms(tmp_path):
+    atoms = alloy(bulk("Cu", a=3.8).repeat(2))
+    occ = match(atoms, FCC).occ_from()
+    write(tmp_path / "POSCAR", atoms)
+    write(tmp_path / "two.extxyz", [bulk("Cu"), atoms])
+    for given in (to_pymatgen(atoms), str(tmp_path / "POSCAR"), tmp_path / "two.extxyz"):
+        m = match(given, FCC)
+        assert sorted(m.occ_from()) == sorted(occ) and m.lattice.n_sites == 8
+    assert primitive_from_atoms(to_pymatgen(bulk("Cu", a=3.8)), ["Cu", "Au"]).species == FCC.species
+
+
+def with_nan(what):
+    atoms = bulk("Cu").repeat(2)
+    (atoms.positions if what == "positions" else atoms.cell)[1, 2] = np.nan
+    return atoms
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        (None, "the path of a structure file, got None"),
+        (3, "structure file, got 3"),
+        ([bulk("Cu"), bulk("Cu")], "got a list of 2: pass one of them"),
+        ([], r"got \[\]"),
+        (Atoms(), "wrong number of atoms: 0"),
+        (with_nan("positions"), r"got nan or inf in the positions of atoms \[1\]"),
+        (with_nan("cell"), "got nan or inf in the cell"),
+        ("no such file", "'no such file': no file there"),
+        (".", "'.': a folder"),
+        (__file__, "expected a structure file that ASE reads"),
+    ],
+)
+def test_what_cannot_stand_for_atoms_is_told(given, words):
+    with pytest.raises(AlloygenError, match=words):
+        atoms_from(given)
+
+
+@pytest.mark.parametrize("tol", [0, -1, np.nan, None, "0.2"])
+def test_the_tolerance_is_a_positive_number(tol):
+    with pytest.raises(AlloygenError, match="expected tol, a fraction of the nearest-neighbour distance"):
+        match(CU, FCC, tol=tol)
+
+
+# ---------------------------------------------------------------------- held atoms
+def test_x_frees_atoms_only_where_no_alphabet_has_it():
+    marked = bulk("Cu").repeat(2)
+    marked.symbols[[1, 5]] = "X"
+    held = [0, -1, 0, 0, 0, -1, 0, 0]
+    assert match(bulk("Cu").repeat(2), FCC).known_from(marked).tolist() == held
+    m = match(marked, VACANT)
+    assert m.known_from(marked).tolist() == [0, 1, 0, 0, 0, 1, 0, 0]
+    assert m.known_from({1: "X", 2: "Cu"}).tolist() == [-1, 1, 0, -1, -1, -1, -1, -1]
+    assert m.known_from(marked.numbers == 0).tolist() == [-1, 1, -1, -1, -1, 1, -1, -1]
+    with pytest.raises(UnknownSpecies, match="one of Cu/Au to be held at atom 1, got 'X'; change"):
+        match(bulk("Cu").repeat(2), FCC).known_from({1: "X"})
+    anions = primitive_from_atoms(bulk("MgO", "rocksalt", a=4.2), [["Mg", "Ni"], ["O", "X"]])
+    atoms = bulk("MgO", "rocksalt", a=4.2).repeat(2)
+    atoms.symbols[0] = "X"
+    with pytest.raises(UnknownSpecies, match=r"Mg/Ni to be held at atom 0, got 'X' \('X' is a vacancy in this alloy"):
+        match(atoms, anions).known_from(atoms)
+
+
 # ---------------------------------------------------------------------- what is refused
 def pushed(atoms, i, by):
     atoms = atoms.copy()
@@ -275,7 +496,8 @@ CU = bulk("Cu", a=3.8).repeat((4, 4, 4))
     [
         (bulk("Fe").repeat(3), FCC, r"model's primitive cell \[\[0.0, 1.9, 1.9\].*got 27 atoms in the cell \[\["),
         (bulk("Mg").repeat(4), FCC, "integer supercell of the model's primitive cell"),
-        (CU[1:], FCC, "expected 64 atoms, .*got a wrong number of atoms: 63.*'X' where a vacancy"),
+        (CU[1:], FCC, "expected 64 atoms, .*got a wrong number of atoms: 63.*has no vacancies"),
+        (CU[1:], VACANT, "expected 64 atoms, .*got a wrong number of atoms: 63.*put 'X' where a vacancy is"),
         (CU + Atoms("H", [[1.0, 1, 1]]), FCC, "expected 64 atoms, .*got a wrong number of atoms: 65"),
         (bulk("MgO", "rocksalt", a=4.2).repeat(2)[1:], OXIDE, "multiple of 2 atoms.*wrong number of atoms: 15"),
         (Atoms(cell=np.eye(3), pbc=True), FCC, "wrong number of atoms: 0"),

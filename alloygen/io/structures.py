@@ -12,9 +12,15 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alloygen.errors import AlloygenError
 from alloygen.io.atomic import atomic_folder, atomic_path, require_writable
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from alloygen.types import PathLike
 
 SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".db": "db", ".json": "json", "": "poscar"}
 FORMATS = ("extxyz", "poscar", "db", "json")
@@ -50,6 +56,38 @@ def format_of(path, format: str | None = None) -> str:
         known = ", ".join(f"{s or 'no suffix'} ({f})" for s, f in SUFFIXES.items())
         raise AlloygenError(f"expected a path with one of the suffixes {known}, got {str(path)!r}; or pass format=")
     return SUFFIXES[suffix]
+
+
+def read_structure(path: PathLike) -> Atoms:
+    """The structure in a file that ASE reads (POSCAR, cif, extxyz, ...); the last one where there are several.
+
+    Raises :class:`AlloygenError` for a file that is missing or cannot be read, and for sites that are occupied in part.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ase.build import bulk
+    >>> path = write_structures([bulk("Cu"), bulk("Au")], Path(tempfile.mkdtemp()) / "two.extxyz")
+    >>> read_structure(path).get_chemical_formula()
+    'Au'
+    """
+    import ase.io
+
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        what = "a folder" if os.path.isdir(name) else "no file there"
+        raise AlloygenError(f"expected the path of a structure file (POSCAR, cif, extxyz, ...), got {name!r}: {what}")
+    try:
+        atoms = ase.io.read(name)
+    except Exception as error:  # ASE's readers raise whatever their parsers meet
+        raise AlloygenError(f"expected a structure file that ASE reads, got {name!r} ({error!r})") from None
+    shared = [site for site in atoms.info.get("occupancy", {}).values() if len(site) > 1 or sum(site.values()) < 0.999]
+    if shared:
+        raise AlloygenError(
+            f"expected one species on each site, got sites that are occupied in part in {name!r}, such as {shared[0]}. "
+            "Choose a configuration, for example with pymatgen's OrderDisorderedStructureTransformation."
+        )
+    return atoms
 
 
 def write_structures(atoms_list: Iterable, path, format: str | None = None) -> Path:
