@@ -300,22 +300,25 @@ def _evaluate(args) -> int:
     from alloygen import evaluate
     from alloygen.api import load
 
+    T = None if args.T is None else shell.temperatures(args.T)
+    mu = shell.named_values(args.mu, "--mu ELEMENT=eV", "--mu Au=-0.2:0.2:9")
+    if args.grid and (T or mu):
+        raise BadCondition(f"expected --grid {args.grid}, or -T and --mu, got both")
     _require_file(args.output)
     model = load(args.model)
-    grid = args.grid or evaluate.grid_of(model.hamiltonian)
-    T, mu = evaluate.named_grid(grid)
-    reference = None
+    h = model.hamiltonian
+    T, mu = evaluate.named_grid(args.grid, h) if args.grid else evaluate.model_grid(model, T, mu)
+    reference, fine = None, evaluate.GRIDS[args.grid][-1] if args.grid else {}
     if args.reference:
         reference = evaluate.reference_samples(
-            model.hamiltonian, T, mu, args.reference, progress=not args.quiet, threads=torch.get_num_threads(),
-            **evaluate.GRIDS[grid][1],
-        )  # fmt: skip
+            h, T, mu, args.reference, seed=args.seed, progress=not args.quiet, threads=torch.get_num_threads(), **fine
+        )
     rows = evaluate.evaluate(model, T, mu, args.n, reference=reference, seed=args.seed, progress=not args.quiet)
-    evaluate.print_table(rows, model.hamiltonian.unit)
+    evaluate.print_table(rows, h.unit)
     if args.output is None:
         return 0
-    facts = dict(model=args.model, grid=grid, n=args.n, reference=args.reference, seed=args.seed)
-    facts["fingerprint"] = model.hamiltonian.fingerprint
+    facts = dict(model=args.model, grid=args.grid or "range", n=args.n, reference=args.reference, seed=args.seed)
+    facts["fingerprint"] = h.fingerprint
     return shell.keep(lambda path: evaluate.write_json(path, rows, **facts), args.output, "the figures")
 
 

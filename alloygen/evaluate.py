@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import torch
 
-from alloygen import orders
-from alloygen.conditions import cuau_grid, ising_grid
+from alloygen.arguments import one_of, whole_number
+from alloygen.conditions import cuau_grid, exchangeable, grid, ising_grid, references, relative, temperature
 from alloygen.ensemble import Ensemble
-from alloygen.errors import AlloygenError
+from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate.thermo import histogram, js_divergence
 from alloygen.estimate.weights import eubo, forward_ness
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -25,6 +27,7 @@ from alloygen.io.atomic import atomic_path
 from alloygen.models.base import Model
 from alloygen.models.draw import draw as draw_batches
 from alloygen.models.draw import trained_orders
+from alloygen.types import ArrayLike, Temperatures
 
 ENUMERABLE = 2**20
 FORWARD = 500
@@ -34,15 +37,16 @@ FORWARD = 500
 class Row:
     """One condition. Energies in the Hamiltonian's unit per site; figures that have no reference are None.
 
-    The Jensen-Shannon distances (nats) of the histograms are those of the bare draws, and of the weighted ensemble.
+    Of two exchangeable elements ``mu`` is mu(last) - mu(first) and ``composition`` that of the last; of more both are by element,
+    and the distances of composition are the largest over the elements. The Jensen-Shannon distances (nats) of the histograms are those of the bare draws, and of the weighted ensemble.
     """
 
     T: float
-    mu: float
+    mu: float | dict[str, float]
     ness: float
     phi: float
     phi_stderr: float
-    composition: float
+    composition: float | dict[str, float]
     forward_ness: float | None = None
     eubo: float | None = None
     js_composition: float | None = None
@@ -64,46 +68,133 @@ class Reference:
     energy: np.ndarray
 
 
-# name: (the conditions, how fine the replica exchange between them is)
-GRIDS = {"cuau": (cuau_grid, dict(dT=50.0, dmu=0.015)), "ising": (ising_grid, dict(dT=0.1, dmu=0.1))}
+# name: (the conditions, the element whose mu they vary, the other one, how fine the replica exchange between them is)
+GRIDS = {
+    "cuau": (cuau_grid, "Au", "Cu", dict(dT=50.0, dmu=0.015)),
+    "ising": (ising_grid, "+", "-", dict(dT=0.1, dmu=0.1)),
+}
+N_T, N_MU = 11, 9  # of the grid over a model's own range: as many as in the published one of CuAu
 
 
-def grid_of(hamiltonian: Hamiltonian) -> str:
-    """The name of the grid that a Hamiltonian is judged on."""
-    return "ising" if hamiltonian.expansion.name == "Ising" else "cuau"
+def named_grid(name: str, hamiltonian: Hamiltonian) -> tuple[np.ndarray, np.ndarray]:
+    """The conditions of a published grid, T (C,) and mu (C, n_elements), for a model of its system.
+
+    Raises AlloygenError for another name, and for a Hamiltonian of other elements.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> T, mu = named_grid("cuau", alloygen.data.cuau().on((2, 2, 4)))
+    >>> mu.shape, float(mu[9, 1])
+    ((110, 2), 0.24)
+    """
+    one_of(name, "the grid", tuple(GRIDS))
+    conditions, element, other, _ = GRIDS[name]
+    if set(exchangeable(hamiltonian.lattice)) != {element, other}:
+        raise AlloygenError(
+            f"expected a model of {other} and {element} for the grid {name!r}, got one of {', '.join(hamiltonian.elements)}; "
+            "leave the grid out for the model's own range"
+        )
+    T, difference = conditions()
+    mu = np.zeros((len(T), len(hamiltonian.elements)))
+    mu[:, hamiltonian.elements.index(element)] = difference
+    return T, mu
 
 
-def named_grid(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(T, mu) of a named grid; mu is that of the last element minus the first."""
-    if name not in GRIDS:
-        raise AlloygenError(f"expected the name of a grid in {tuple(GRIDS)}, got {name!r}")
-    return GRIDS[name][0]()
+def model_grid(
+    model: Model, T: Temperatures | None = None, mu: Mapping[str, float | Sequence[float]] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every T with every mu, T (C,) and mu (C, n_elements), over the range that a model was trained on where none are given.
+
+    T : temperatures; 11 over the range if not given
+    mu : numbers by element, every one combined with those of the others, 0 for elements that are not named; if not given about
+        nine in all over the ranges of the elements, each counted from its reference (:func:`alloygen.conditions.references`)
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> T, mu = model_grid(alloygen.load("cuau_2x2x4"))
+    >>> len(T), float(T[0]), float(T[-1]), mu[0].tolist(), mu[8].tolist()
+    (99, 190.0, 1230.0, [0.0, -0.25], [0.0, 0.25])
+    """
+    lattice = model.hamiltonian.lattice
+    T = np.unique(np.linspace(*model.ranges["T"], N_T)) if T is None else T
+    if mu is None:
+        mu = _own_potentials(model)
+    elif not isinstance(mu, Mapping):
+        raise BadCondition(f"expected mu by element, such as {{'Au': [-0.1, 0.0, 0.1]}}, got {mu!r}")
+    numbers = [np.atleast_1d(np.asarray(v, dtype=float)).tolist() for v in mu.values()]
+    return grid(T, [dict(zip(mu, values, strict=True)) for values in product(*numbers)], lattice)
+
+
+def _own_potentials(model: Model) -> dict[str, list[float]]:
+    """Numbers over the trained range of each element that has one of its own."""
+    lattice, reference = model.hamiltonian.lattice, references(model.hamiltonian.lattice)
+    ranges = {
+        e: model.ranges["mu"][k - 1]
+        for k, e in enumerate(lattice.elements)
+        if reference[k] != k and e in exchangeable(lattice)
+    }
+    n = max(2, round(N_MU ** (1 / max(len(ranges), 1))))
+    return {e: np.unique(np.linspace(*ends, n)).tolist() for e, ends in ranges.items()}
 
 
 def reference_samples(
     h: Hamiltonian,
-    T,
-    mu,
+    T: ArrayLike,
+    mu: ArrayLike,
     n: int,
     *,
-    seed: int = 1,
-    dT: float = 50.0,
-    dmu: float = 0.015,
+    seed: int = 0,
+    dT: float | None = None,
+    dmu: float | None = None,
     progress: bool = False,
     threads: int = 1,
 ) -> Reference:
-    """Replica exchange on the grid of the conditions (T, mu), refined so that neighbours are at most dT and dmu apart."""
-    from alloygen.montecarlo.sampling import replica_exchange
+    """``n`` samples of replica exchange at each condition T (C,), mu (C, n_elements) or, of a binary, (C,) mu(last) - mu(first).
 
-    fine_T, fine_mu = refined(np.unique(T), dT), refined(np.unique(mu), dmu)
-    table = np.zeros((len(fine_mu), len(h.elements)))
-    table[:, -1] = fine_mu
-    s = replica_exchange(h, fine_T, table, n, sweeps=10, burn=300, seed=seed, progress=progress, threads=threads,
+    The temperatures between and above them are chosen automatically; with dT and dmu (a binary's) the grid is refined so that
+    neighbours are at most so far apart instead.
+    """
+    from alloygen.montecarlo.sampling import replica_exchange
+    from alloygen.montecarlo.tempering import ladder
+
+    T, mu = _conditions(h, T, mu)
+    if dT is None or dmu is None:
+        table = np.unique(mu, axis=0)
+        rungs = ladder(h, T, table, seed=seed, threads=threads)
+    else:
+        fine = refined(np.unique(_difference(h, mu)), dmu)
+        rungs, table = refined(np.unique(T), dT), np.zeros((len(fine), len(h.elements)))
+        table[:, h.elements.index(exchangeable(h.lattice)[-1])] = fine
+    s = replica_exchange(h, rungs, table, n, sweeps=10, burn=300, seed=seed, progress=progress, threads=threads,
                          check=False)  # fmt: skip
-    index = np.searchsorted(fine_T, np.asarray(T) - 1e-9) * len(fine_mu) + np.searchsorted(
-        fine_mu, np.asarray(mu) - 1e-9
-    )
+    row = np.abs(relative(table, h.lattice)[None] - relative(mu, h.lattice)[:, None]).max(-1).argmin(1)
+    index = np.abs(rungs - T[:, None]).argmin(1) * len(table) + row
     return Reference(s.occ[index], s.energy[index])
+
+
+def _conditions(h: Hamiltonian, T: ArrayLike, mu: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """T (C,) and mu (C, n_elements), from (C,) differences of a binary too."""
+    T, given = np.atleast_1d(np.asarray(T, dtype=float)), np.asarray(mu, dtype=float)
+    free = exchangeable(h.lattice)
+    if given.shape == T.shape and len(free) == 2:
+        mu = np.zeros((len(T), len(h.elements)))
+        mu[:, h.elements.index(free[-1])] = given
+    elif given.shape == (len(T), len(h.elements)):
+        mu = given
+    else:
+        raise BadCondition(
+            f"expected one mu for each of the {len(T)} temperatures, ({len(T)}, {len(h.elements)}) for the elements {h.elements}, "
+            f"or ({len(T)},) differences of a binary, got shape {given.shape}"
+        )
+    return np.array([temperature(t) for t in T]), mu
+
+
+def _difference(h: Hamiltonian, mu: np.ndarray) -> np.ndarray:
+    """mu(last) - mu(first) of two exchangeable elements."""
+    first, last = (h.elements.index(e) for e in exchangeable(h.lattice))
+    return mu[..., last] - mu[..., first]
 
 
 def refined(values: np.ndarray, step: float) -> np.ndarray:
@@ -114,21 +205,23 @@ def refined(values: np.ndarray, step: float) -> np.ndarray:
 
 def evaluate(
     model: Model,
-    T,
-    mu,
+    T: ArrayLike,
+    mu: ArrayLike,
     n: int,
     *,
     reference: Reference | None = None,
     exact: bool | None = None,
-    phi=None,
+    phi: ArrayLike | None = None,
     seed: int = 0,
     batch: int = 1000,
     forward: int = FORWARD,
     visit: Callable[[int, Ensemble], None] | None = None,
     progress: bool = False,
 ) -> list[Row]:
-    """Draw n configurations at each condition (T[i], mu[i]) and measure them.
+    """Draw n configurations at each condition and measure them.
 
+    T : (C,) temperatures
+    mu : (C, n_elements) chemical potentials, or of a binary (C,) mu(last) - mu(first)
     exact : compare with enumeration (None: where the supercell is small enough and phi is not given)
     phi : known values (C,) of Phi to compare with, for example of a transfer matrix
     forward : at most so many reference samples for the forward figures
@@ -137,8 +230,7 @@ def evaluate(
     from alloygen.progress import tqdm
 
     h = model.hamiltonian
-    if len(h.elements) != 2:
-        raise AlloygenError(f"expected a binary model, got the elements {h.elements}")
+    (T, mu), n = _conditions(h, T, mu), whole_number(n, "n")
     states = float(np.prod(h.lattice.n_species.astype(float)))
     table = None
     if exact or (exact is None and phi is None and states <= ENUMERABLE):
@@ -148,19 +240,28 @@ def evaluate(
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for i in tqdm(range(len(T)), desc="conditions", disable=not progress):
-        potentials = np.array([0.0, mu[i]])
-        ens = draw(model, float(T[i]), potentials, n, generator, batch)
-        row = Row(float(T[i]), float(mu[i]), ens.ness, *_phi(ens), ens.composition(h.elements[-1]).value)
+        ens = draw(model, float(T[i]), mu[i], n, generator, batch)
+        with _ness_tells():
+            row = _row(ens)
         if phi is not None:
             row.phi_exact = float(phi[i])
         elif table is not None:
-            row.phi_exact = float(table.at(T[i], potentials).phi)
+            row.phi_exact = float(table.at(T[i], mu[i]).phi)
         if reference is not None:
             _against(row, model, ens, reference.occ[i], reference.energy[i], generator, batch, forward)
         if visit is not None:
             visit(i, ens)
         rows.append(row)
     return rows
+
+
+def _row(ens: Ensemble) -> Row:
+    """What is known without references."""
+    free, index = exchangeable(ens.hamiltonian.lattice), ens.elements.index
+    x = {e: ens.composition(e).value for e in free}
+    if len(free) == 2:
+        return Row(ens.T, float(_difference(ens.hamiltonian, ens.mu)), ens.ness, *_phi(ens), x[free[-1]])
+    return Row(ens.T, {e: float(ens.mu[index(e)]) for e in free}, ens.ness, *_phi(ens), x)
 
 
 def draw(model: Model, T: float, mu: np.ndarray, n: int, generator, batch: int = 1000) -> Ensemble:
@@ -170,17 +271,20 @@ def draw(model: Model, T: float, mu: np.ndarray, n: int, generator, batch: int =
 
 
 def _phi(ens: Ensemble) -> tuple[float, float]:
-    import warnings
-
-    from alloygen.errors import LowSampleSize
-
-    with warnings.catch_warnings():  # the NESS stands beside it in the same row
-        warnings.simplefilter("ignore", LowSampleSize)
-        estimate = ens.free_energy()
+    estimate = ens.free_energy()
     return estimate.value, estimate.stderr
 
 
+@contextmanager
+def _ness_tells() -> Iterator[None]:
+    """No warnings of few effective samples: the NESS stands beside each figure in the same row."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LowSampleSize)
+        yield
+
+
 @torch.no_grad()
+@_ness_tells()
 def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, batch: int, forward: int) -> None:
     """Distances of the histograms, and forward figures on at most ``forward`` reference samples spread over the run."""
     h = model.hamiltonian
@@ -197,9 +301,11 @@ def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, batc
     row.forward_ness = forward_ness(log_w, None if row.phi_exact is None else -row.phi_exact * h.n_sites / kT)
     row.eubo = float(eubo(log_w).value)
     n = h.n_sites
-    count = lambda o: h.counts(o)[:, -1].numpy()  # noqa: E731
     bins = np.arange(n + 2) - 0.5
-    row.js_composition, row.js_composition_weighted = _distances(ens, count(ens.occ), count(x), bins)
+    ours, theirs, free = ens.counts.numpy().T, h.counts(x).numpy().T, exchangeable(h.lattice)
+    columns = [h.elements.index(e) for e in (free[-1:] if len(free) == 2 else free)]
+    apart = np.array([_distances(ens, ours[k], theirs[k], bins) for k in columns])
+    row.js_composition, row.js_composition_weighted = apart.max(0).tolist()
     both = np.concatenate([ens.energy.numpy(), energy])
     span = max(np.ptp(both), 1e-6)  # one energy level, but for rounding, is one bin
     bins = both.min() + span * np.linspace(-0.005, 1.005, 41)
@@ -248,9 +354,11 @@ def print_table(rows: list[Row], unit: str = "eV", file=None) -> None:
     head = f"{'T':>7} {'dmu':>8} {'NESS':>7} {'fwd':>7} {'x':>7} {'Phi/site':>12} {'stderr':>9} {'Phi-exact':>10} {'JS x':>7} {'JS E':>7}"
     print(f"{head}   [{unit}]", file=file)
     cell = lambda v, f: "-" if v is None else format(v, f)  # noqa: E731
+    by_element = lambda v, f: "/".join(f"{x:{f}}" for x in (v.values() if isinstance(v, dict) else [v]))  # noqa: E731
     for r in rows:
         print(
-            f"{r.T:7.0f} {r.mu:8.4f} {r.ness:7.4f} {cell(r.forward_ness, '.4f'):>7} {r.composition:7.4f} {r.phi:12.8f} "
+            f"{r.T:7.5g} {by_element(r.mu, '.4f'):>8} {r.ness:7.4f} {cell(r.forward_ness, '.4f'):>7} "
+            f"{by_element(r.composition, '.4f'):>7} {r.phi:12.8f} "
             f"{r.phi_stderr:9.1e} {cell(r.deviation, '10.1e'):>10} {cell(r.js_composition, '.4f'):>7} "
             f"{cell(r.js_energy, '.4f'):>7}",
             file=file,
@@ -270,9 +378,8 @@ __all__ = [
     "Reference",
     "Row",
     "evaluate",
-    "grid_of",
+    "model_grid",
     "named_grid",
-    "orders",
     "print_table",
     "reference_samples",
     "summary",

@@ -332,72 +332,81 @@ def test_bad_input_is_one_message_and_exit_code_2(arguments, says, capsys):
     assert says in error and "Traceback" not in error
 
 
-def test_train_then_evaluate(tmp_path, capsys):
-    config = tmp_path / "tiny.toml"
-    config.write_text("""
-name = "tiny"
-[system]
-hamiltonian = "cuau"
-repeats = [2, 2, 2]
-[data]
-T = [{ from = 200, to = 1200, step = 200 }]
-mu = [{ from = -0.24, to = 0.24, step = 0.06 }]
-samples = 16
-burn = 20
-[model]
-width = 16
-depth = 1
-heads = 2
-[training]
-steps = 40
-batch = 64
-warmup = 5
-lr = 5e-3
-validate_every = 20
-threads = 1
-""")
-    assert main(["train", str(config), "-o", str(tmp_path / "run"), "-q"]) == 0
+CAUSAL = "[model]\nwidth = 16\ndepth = 1\nheads = 2\n"
+REINFORCE = '[model]\nkind = "arm"\nnetwork = "mlp"\nwidth = 8\ndepth = 2\n[training]\nobjective = "reinforce"\n'
+TINY = {
+    "cuau": 'hamiltonian = "cuau"\nrepeats = [2, 2, 2]\n[data]\nT = [{ from = 200, to = 1200, step = 200 }]\n'
+    "mu = [{ from = -0.24, to = 0.24, step = 0.06 }]\nsamples = 16\nburn = 20\n" + CAUSAL
+    + "[training]\nsteps = 40\nbatch = 64\nwarmup = 5\nlr = 5e-3\nvalidate_every = 20\nthreads = 1\n",
+    "ising": 'hamiltonian = "ising"\nrepeats = [3, 3, 1]\n[conditions]\nT = [1.5, 3.5]\nmu = [-0.8, 0.8]\nn_T = 2\nn_mu = 2\n'
+    + REINFORCE + "steps = 2\nbatch = 8\norders = { random = 1.0 }\n",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Models that the shell trained, by the name of their system."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name, text in TINY.items():
+        (folder / f"{name}.toml").write_text(f'name = "tiny"\n[system]\n{text}')
+        assert main(["train", str(folder / f"{name}.toml"), "-o", str(folder / name), "-q"]) == 0
+    return {name: str(folder / name / "model.safetensors") for name in TINY}
+
+
+def evaluated(model, tmp_path, *arguments) -> dict:
     out = tmp_path / "figures.json"
-    assert (
-        main(
-            [
-                "evaluate",
-                str(tmp_path / "run" / "model.safetensors"),
-                "-n",
-                "50",
-                "--reference",
-                "20",
-                "-o",
-                str(out),
-                "-q",
-            ]
-        )
-        == 0
-    )
-    text = capsys.readouterr().out
-    assert "ness_mean" in text and "Phi-exact" in text
-    content = json.loads(out.read_text())
-    assert len(content["rows"]) == 110
-    row = content["rows"][0]
-    assert row["phi_exact"] is not None and row["forward_ness"] is not None
-    worst = max(abs(r["deviation"]) / max(r["phi_stderr"], 1e-9) for r in content["rows"])
+    assert main(["evaluate", model, "-n", "20", "--reference", "20", "-o", str(out), "-q", *arguments]) == 0
+    return json.loads(out.read_text())
+
+
+def test_evaluate_looks_at_the_range_of_the_model(trained, tmp_path, capsys):
+    content = evaluated(trained["cuau"], tmp_path)
+    text, rows = capsys.readouterr().out, content["rows"]
+    assert "ness_mean" in text and "Phi-exact" in text and content["facts"]["grid"] == "range"
+    ranges = alloygen.load(trained["cuau"]).ranges
+    assert len(rows) == 99 and [min(r["T"] for r in rows), max(r["T"] for r in rows)] == list(ranges["T"])
+    assert [min(r["mu"] for r in rows), max(r["mu"] for r in rows)] == list(ranges["mu"][0])
+    assert all(r["phi_exact"] is not None and r["forward_ness"] is not None for r in rows)
+    worst = max(abs(r["deviation"]) / max(r["phi_stderr"], 1e-9) for r in rows)
     assert content["summary"]["phi_z_max"] == pytest.approx(worst, rel=1e-6)
 
 
-def test_an_ising_model_is_judged_on_its_own_grid(tmp_path, capsys):
+def test_evaluate_of_an_ising_model_stays_in_its_range(trained, tmp_path, capsys):
     """Trained without data, from a TOML file to the table, with exact values and forward figures."""
-    config = tmp_path / "tiny.toml"
-    config.write_text(
-        'name = "tiny"\n[system]\nhamiltonian = "ising"\nrepeats = [3, 3, 1]\n[conditions]\nT = [1.5, 3.5]\nmu = [-0.8, 0.8]\n'
-        'n_T = 2\nn_mu = 2\n[model]\nkind = "arm"\nnetwork = "mlp"\nwidth = 8\ndepth = 2\n'
-        '[training]\nobjective = "reinforce"\nsteps = 2\nbatch = 8\norders = { random = 1.0 }\n'
-    )
-    assert main(["train", str(config), "-o", str(tmp_path / "run"), "-q"]) == 0
-    model = str(tmp_path / "run" / "model.safetensors")
-    assert main(["evaluate", model, "-n", "20", "--reference", "20", "-q", "-o", str(tmp_path / "out.json")]) == 0
-    out = json.loads((tmp_path / "out.json").read_text())
-    assert out["facts"]["grid"] == "ising" and len(out["rows"]) == 105
-    assert all(r["phi_exact"] is not None and r["forward_ness"] is not None for r in out["rows"])
+    content = evaluated(trained["ising"], tmp_path)
+    assert {r["T"] for r in content["rows"]} == set(np.linspace(1.5, 3.5, 11))
+    assert {r["mu"] for r in content["rows"]} == set(np.linspace(-0.8, 0.8, 9))
+    assert all(r["phi_exact"] is not None and r["forward_ness"] is not None for r in content["rows"])
+    assert re.search(r"^ +1\.7 ", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "model, grid, n, ends", [("cuau", "cuau", 110, (-0.24, 0.24)), ("ising", "ising", 105, (-0.8, 0.8))]
+)
+def test_evaluate_on_a_published_grid(model, grid, n, ends, trained, tmp_path):
+    content = evaluated(trained[model], tmp_path, "--grid", grid, "--reference", "0")
+    mu = [r["mu"] for r in content["rows"]]
+    assert content["facts"]["grid"] == grid and len(mu) == n and (min(mu), max(mu)) == pytest.approx(ends)
+
+
+def test_evaluate_at_given_conditions(trained, tmp_path):
+    rows = evaluated(trained["cuau"], tmp_path, "-T", "400", "600:800:2", "--mu", "Cu=0.1", "--mu", "Au=-0.1:0.1:2")[
+        "rows"
+    ]
+    assert [(r["T"], round(r["mu"], 9)) for r in rows] == [(t, m) for t in (400, 600, 800) for m in (-0.2, 0.0)]
+    table = Enumeration(alloygen.data.cuau().on((2, 2, 2)))
+    for r in rows:  # Phi belongs to the mu that were given
+        assert r["phi_exact"] == pytest.approx(table.at(r["T"], np.array([0.1, 0.1 + r["mu"]])).phi, abs=1e-12)
+
+
+@pytest.mark.parametrize("model, arguments, says", [
+    ("ising", ["--grid", "cuau"], "expected a model of Cu and Au for the grid 'cuau', got one of -, \\+"),
+    ("cuau", ["--grid", "ising"], "expected a model of - and \\+"),
+    ("cuau", ["--grid", "cuau", "-T", "600"], "got both"), ("cuau", ["-T", "hot"], "expected -T"),
+    ("cuau", ["--mu", "Zn=0.1"], "Zn"), ("cuau", ["--mu", "Au"], "--mu ELEMENT=eV"), ("cuau", ["-T", "0"], "above 0"),
+])  # fmt: skip
+def test_evaluate_tells_what_it_expected(model, arguments, says, trained, capsys):
+    assert re.search(says, refused(["evaluate", trained[model], "-q", *arguments], capsys))
 
 
 def test_phase_diagram_writes_picture_netcdf_and_json(tmp_path, capsys):

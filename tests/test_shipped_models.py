@@ -30,7 +30,7 @@ def test_2x2x4_matches_enumeration():
 def test_4x4x4_against_monte_carlo():
     model = alloygen.load("cuau_4x4x4")
     T, mu = np.array([300.0, 500, 700, 900, 1100]), np.array([-0.12, 0.0, 0.06, -0.06, 0.0724])
-    reference = evaluate.reference_samples(model.hamiltonian, T, mu, 300, dmu=0.03)
+    reference = evaluate.reference_samples(model.hamiltonian, T, mu, 300, seed=1, dT=50.0, dmu=0.03)
     figures = evaluate.summary(evaluate.evaluate(model, T, mu, 300, reference=reference))
     assert figures["ness_mean"] > 0.8 and figures["ness_min"] > 0.45
     assert figures["forward_ness_mean"] > 0.75

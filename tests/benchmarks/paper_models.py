@@ -17,6 +17,7 @@ import torch
 
 import alloygen
 from alloygen import evaluate
+from alloygen.conditions import cuau_grid
 from alloygen.data import configurations
 from alloygen.errors import LowSampleSize
 from alloygen.exact.ising import transfer_matrix
@@ -131,10 +132,14 @@ def symmetries() -> None:
 
 
 # ---------------------------------------------------------------------- trainings
+def name_of(h) -> str:
+    return "ising" if h.expansion.name == "Ising" else "cuau"
+
+
 def grid(h) -> tuple[np.ndarray, np.ndarray]:
     """The conditions of a system: the 110 of CuAu, or T = 1.5 .. 3.5 step 0.1 times h = 0, 0.2, 0.4."""
-    if evaluate.grid_of(h) == "cuau":
-        return evaluate.named_grid("cuau")
+    if name_of(h) == "cuau":
+        return cuau_grid()
     T = np.linspace(1.5, 3.5, 21).round(6)
     return np.repeat(T, 3), np.tile([0.0, 0.4, 0.8], len(T))
 
@@ -146,10 +151,10 @@ def training(name: str, folder: Path, threads: int) -> None:
     model = alloygen.train(configurations()[name], run, progress=sys.stderr.isatty())
     h, exact = model.hamiltonian, None
     T, mu = grid(h)
-    if evaluate.grid_of(h) == "ising":
+    if name_of(h) == "ising":
         L = round(h.n_sites**0.5)
         exact = [transfer_matrix(L, t, m / 2).free_energy - m / 2 for t, m in zip(T, mu, strict=True)]
-    reference = evaluate.reference_samples(h, T, mu, 500, **evaluate.GRIDS[evaluate.grid_of(h)][1])
+    reference = evaluate.reference_samples(h, T, mu, 500, seed=1, **evaluate.GRIDS[name_of(h)][-1])
     rows = evaluate.evaluate(
         model, T, mu, n, reference=reference, phi=exact, forward=min(100, n // 2), progress=sys.stderr.isatty()
     )

@@ -24,8 +24,9 @@ def part(worker: int, name: str, n: int, n_reference: int) -> list:
     """Every second condition of the grid, on one core."""
     torch.set_num_threads(1)
     model = alloygen.load(name)
-    T, mu = (x[worker::WORKERS] for x in evaluate.named_grid("cuau"))
-    reference = evaluate.reference_samples(model.hamiltonian, T, mu, n_reference, progress=worker == 0)
+    T, mu = (x[worker::WORKERS] for x in evaluate.named_grid("cuau", model.hamiltonian))
+    fine = evaluate.GRIDS["cuau"][-1]
+    reference = evaluate.reference_samples(model.hamiltonian, T, mu, n_reference, seed=1, progress=worker == 0, **fine)
     return evaluate.evaluate(model, T, mu, n, reference=reference, seed=worker, progress=worker == 0)
 
 
