@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 
-.PHONY: demo test lint wheel benchmark benchmark-mc benchmark-models benchmark-thermodynamics benchmark-any-order clean
+.PHONY: demo test check lint wheel benchmark benchmark-mc benchmark-models benchmark-thermodynamics benchmark-any-order clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python tutorials/demo.py
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# the quick tests, for the daily loop
+check: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -21,7 +25,7 @@ lint: $(VENV)/.installed-test
 wheel: $(VENV)/.installed-test
 	$(BIN)/python .ci/wheel.py
 
-# figures of the README: Monte Carlo beside its rivals, then neural sampling and the shipped models (one hour on two quiet cores)
+# figures of docs/benchmarks.md: Monte Carlo beside its rivals, then neural sampling and the shipped models (one hour on two quiet cores)
 benchmark: benchmark-mc $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-disable-gc -s
 	$(BIN)/python tests/benchmarks/shipped_models.py

@@ -1,5 +1,10 @@
 """Fixtures that the whole suite shares; the systems themselves are in small_systems.py."""
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: one thread for each, and for what it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import small_systems
 import torch

@@ -109,7 +109,7 @@ def climbs(name: str, source: str, known) -> list[str]:
 @pytest.mark.parametrize("name", modules())
 def test_modules_import_from_lower_rooms_only(name):
     known = set(modules())
-    assert room(name) is not None, f"{name} has no room: give it one in ROOMS and in the README's architecture section"
+    assert room(name) is not None, f"{name} has no room: give it one in ROOMS and in docs/how_it_works.md"
     assert climbs(name, modules()[name].read_text(), known) == []
 
 

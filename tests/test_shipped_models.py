@@ -1,4 +1,4 @@
-"""The checkpoints that ship keep what the README promises, on a part of its grid."""
+"""The checkpoints that ship keep what docs/benchmarks.md promises, on a part of its grid."""
 
 import hashlib
 import sys

@@ -1,4 +1,4 @@
-"""Report of comparison.py: tables inside docs/comparison.md and README.md, and docs/figures/comparison_*.png."""
+"""Report of comparison.py: tables inside docs/comparison.md and docs/benchmarks.md, and docs/figures/comparison_*.png."""
 
 import json
 from pathlib import Path
@@ -179,7 +179,7 @@ def report(folder: Path, docs: Path) -> None:
     (docs / "figures").mkdir(parents=True, exist_ok=True)
     text = table(results)
     write_between(docs / "comparison.md", text)
-    write_between(docs.parent / "README.md", short_table(results))
+    write_between(docs / "benchmarks.md", short_table(results))
     for system, models in results.items():
         curves(system, models, docs / "figures" / f"comparison_{system}.png")
         maps(system, models, docs / "figures" / f"comparison_{system}_ness.png")

@@ -1,4 +1,4 @@
-"""The figures of the README for the models that ship. Run: python tests/benchmarks/shipped_models.py [--quick]
+"""The figures of docs/benchmarks.md for the models that ship. Run: python tests/benchmarks/shipped_models.py [--quick]
 
 CuAu 2x2x4 against enumeration with 10,000 configurations a condition; CuAu 4x4x4 against replica exchange with 2,000;
 then the variants of the ordered phases. Tables go to standard output, results to tests/benchmarks/results/.

@@ -1,4 +1,4 @@
-"""The thermodynamics table of the README and docs/thermodynamics.md. Run: python tests/benchmarks/thermodynamics.py [--quick]
+"""The thermodynamics tables of docs/benchmarks.md and docs/thermodynamics.md. Run: python tests/benchmarks/thermodynamics.py [--quick]
 
 1. every observable of 10,000 neural samples a condition against enumeration, as z-scores (Ising 4x4 with a model trained here in
    40 seconds, CuAu 2x2x4 with the one that ships), entropy in kB

@@ -1,0 +1,81 @@
+"""What newcomers read: short, with lines that run and links that lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import alloygen
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+README = (ROOT / "README.md").read_text()
+SMALLER = {"(4, 4, 4)": "(2, 2, 4)", "n=1000": "n=200", "range(300, 1001, 100)": "(300, 500, 700)"}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """What stands between fences of a language."""
+    parts = (block.split("\n", 1) for block in text.split("```")[1::2])
+    return [body for name, body in parts if name == language]
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 150
+    (lines,) = blocks(README, "python")
+    code = [line for line in lines.splitlines() if line and not line.startswith(("import", "from"))]
+    assert len(code) <= 15
+
+
+def test_readme_lines_run(tmp_path, monkeypatch):
+    """On a smaller cell; they run as they stand where the wheel is tried."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    (code,) = blocks(README, "python")
+    for large, small in SMALLER.items():
+        assert large in code
+        code = code.replace(large, small)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert len(names["ens"]) == 200 and (tmp_path / "configs.extxyz").stat().st_size > 10_000
+    assert len(names["diagram"].tie_lines(300))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
+    assert [x for x in links if not (page.parent / x).exists()] == []
+
+
+def test_every_page_is_reached_from_the_readme():
+    reached, left = set(), [ROOT / "README.md"]
+    while left:
+        page = left.pop().resolve()
+        if page not in reached and page.suffix == ".md":
+            reached.add(page)
+            left += [page.parent / x for x in re.findall(r"\]\((?!http)([^)#]+)", page.read_text())]
+    assert {p.resolve() for p in PAGES} <= reached
+
+
+def test_citation_has_the_version():
+    text = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {alloygen.__version__}\n" in text and "cff-version" in text
+    urls = set(re.findall(r"https://github.com/[\w-]+/[\w-]+", text + README + (ROOT / "pyproject.toml").read_text()))
+    assert urls == {"https://github.com/alloygen/alloygen"}
+
+
+def test_commands_of_the_readme_are_targets():
+    makefile = (ROOT / "Makefile").read_text()
+    text = README + (ROOT / "CONTRIBUTING.md").read_text() + (ROOT / "docs" / "benchmarks.md").read_text()
+    named = set(re.findall(r"(?:`|^)make ([\w-]+)", text, re.M))
+    assert {"demo", "test", "check", "lint", "wheel"} <= named
+    assert {t for t in named if f"\n{t}:" not in makefile} == set()
+
+
+def test_the_shell_lines_are_known_to_the_shell():
+    from alloygen.cli import parser
+
+    text = README + (ROOT / "docs" / "command_line.md").read_text()
+    lines = [line for block in blocks(text, "") for line in block.splitlines() if line.startswith("alloygen ")]
+    assert len(lines) >= 8
+    for line in lines:
+        parser().parse_args(line.split("#")[0].split()[1:])
