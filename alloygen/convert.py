@@ -155,8 +155,12 @@ class AtomsMap:
         return at, own[at].tolist()
 
     def renumbered(self, lattice: Lattice, row: np.ndarray) -> AtomsMap:
-        """The same Atoms on the sites of ``lattice``; ``row`` (N,) is the new site of each site of ``self.lattice``."""
-        return replace(self, lattice=lattice, site=np.asarray(row)[self.site], rivals=())
+        """The same Atoms on the sites of ``lattice``; ``row`` (N,) is the new site of each site of ``self.lattice``.
+
+        The two may be the same lattice at another length.
+        """
+        scale = self.scale * abs(np.linalg.det(self.lattice.cell) / np.linalg.det(lattice.cell)) ** (1 / 3)
+        return replace(self, lattice=lattice, site=np.asarray(row)[self.site], scale=float(scale), rivals=())
 
     def to_atoms(self, occ) -> Atoms:
         """New Atoms with the species of occupations ``occ`` (N,), in the caller's site order, cell and positions.

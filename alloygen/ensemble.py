@@ -310,12 +310,17 @@ class Ensemble:
         )
 
     # ------------------------------------------------------------------ order
+    @property
+    def _length(self) -> float:
+        """Length in the caller's Atoms for one of the Hamiltonian's lattice; 1 where there are no Atoms."""
+        return float(getattr(self.atoms_map, "scale", 1.0))
+
     def two_point(self, distance: str = "shell", element: str | None = None) -> tuple[np.ndarray, list[Estimate]]:
         """Connected two-point function of spins against distance: ``(distances (K,), [Estimate, ...])``, from distance 0 on.
 
         C(r) of :func:`alloygen.estimate.correlation.connected` for s = +1 where an exchangeable site holds ``element`` and -1
         elsewhere. ``element`` may be left out for a binary (the last of the two). ``distance`` is "shell" (of the nearest
-        image, in the unit of the primitive cell) or "manhattan" (steps along the primitive vectors, as on the square
+        image, in the caller's angstrom) or "manhattan" (steps along the primitive vectors, as on the square
         lattice of the Ising model). For Markov chains the error at each distance has its own autocorrelation.
 
         Raises :class:`AlloygenError` for another distance, for alloys of more elements without ``element``, and for the
@@ -343,7 +348,8 @@ class Ensemble:
         present, labels = np.unique(labels[np.ix_(free, free)], return_inverse=True)
         labels = labels.reshape(int(free.sum()), -1)
         spins = 2.0 * self._holds(held[-1] if element is None else element)[:, free].double().numpy() - 1.0
-        return distances[present], correlation.connected(
+        length = self._length if distance == "shell" else 1
+        return distances[present] * length, correlation.connected(
             spins, labels, self._log_w, self._inefficiency_of, 4.0 / len(labels)
         )
 
@@ -351,8 +357,8 @@ class Ensemble:
         """Warren-Cowley short-range order, {(a, b): (distances (n_shells,), [Estimate, ...])} of every pair of elements.
 
         alpha_ab(k) of :func:`alloygen.estimate.order.warren_cowley` over the exchangeable sites; see there what the
-        fluctuating concentration and images of a site itself do in small cells. Distances are in the unit of the primitive
-        cell. Unlike pairs (a before b) if ``pair`` is not given; like ones may be asked for, such as ("Au", "Au").
+        fluctuating concentration and images of a site itself do in small cells. Distances are in the
+        caller's angstrom. Unlike pairs (a before b) if ``pair`` is not given; like ones may be asked for, such as ("Au", "Au").
 
         Raises :class:`AlloygenError` where exchangeable sublattices hold different sets of elements.
 
@@ -377,6 +383,7 @@ class Ensemble:
         wanted = [tuple(pair)] if pair is not None else list(combinations(held, 2))
         sublattices = [b for b, names in enumerate(lattice.species) if len(names) > 1]
         distances, shells = order.pair_multiplicity(lattice, n_shells, sublattices)
+        distances = distances * self._length
         occupied = {e: self._holds(e)[:, free].double().numpy() for e in {e for p in wanted for e in p}}
         return {
             (a, b): (

@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from ase.build import bulk
 
 import alloygen.data
 from alloygen.ensemble import Ensemble
@@ -364,3 +365,17 @@ def test_bad_input():
         flat.draw(2.4, 0.2, flat.wrong_law(2.4, 0.2), 9, 0).order_parameter("L1_0")
     with pytest.raises(AlloygenError, match="cover all values"):
         ens.histogram("energy", [0.0, 0.001])
+
+
+def test_distances_are_those_of_the_callers_atoms():
+    """a = 4: neighbours at 4 / sqrt(2), whatever the lattice constant of the expansion and of the model."""
+    atoms = bulk("Cu", a=4.0).repeat((2, 2, 4))
+    shipped = alloygen.data.cuau()
+    wide = replace(shipped, primitive=replace(shipped.primitive, cell=5 * shipped.primitive.cell))
+    call = {"T": 1100, "mu": {"Au": 0.0}, "n": 100, "seed": 0}
+    made = [alloygen.sample(atoms, **call, hamiltonian=h, method=m) for h in (None, wide) for m in ("neural", "mc")]
+    for ens in made:
+        assert ens.warren_cowley(3)["Cu", "Au"][0] == pytest.approx(4 * np.sqrt([0.5, 1, 1.5]))
+        assert ens.two_point()[0][:3] == pytest.approx(4 * np.sqrt([0, 0.5, 1]))
+    assert made[0].two_point("manhattan")[0].tolist() == [0, 1, 2, 3, 4]
+    assert replace(made[0], atoms_map=None).warren_cowley(1)["Cu", "Au"][0] == pytest.approx(3.8 / 2**0.5)
