@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
 from alloygen.estimate.chains import Convergence, convergence
 from alloygen.estimate.mbar import MBAR
+from alloygen.estimate.mixture import NoOverlap
 from alloygen.estimate.order import ORDERS, long_range_order
 from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
 from alloygen.estimate.result import Estimate
@@ -64,6 +65,8 @@ class Scan(Sequence):
     observed : name -> (C, n) values that observers returned
     facts : name -> (C,) what is known of each condition (acceptance, ...)
     info : facts of the run as a whole
+    hidden : a Scan of further conditions that were run with these, such as the ladder of a replica exchange up to infinite
+        temperature: free energies rest on their samples too, and nothing else shows them
 
     Examples
     --------
@@ -88,6 +91,7 @@ class Scan(Sequence):
     observed: dict = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
     info: dict = field(default_factory=dict)
+    hidden: Scan | None = None
 
     def __post_init__(self):
         c, n = self.occ.shape[:2]
@@ -123,7 +127,7 @@ class Scan(Sequence):
         c = int(c) % len(self)
         facts = {k: v[c].item() if hasattr(v[c], "item") else v[c] for k, v in self.facts.items()}
         if "free_energy" not in facts and self.absolute:
-            facts["free_energy"] = lambda: self.free_energy(c)
+            facts["free_energy"] = partial(self.free_energy, c)
         return Ensemble(
             self.hamiltonian, self.occ[c], self.energy[c], None if self.log_prob is None else self.log_prob[c],
             float(self.T[c]), self.mu[c], self.method, self.atoms_map, {**self.info, **facts}, chains=self.chains,
@@ -131,8 +135,13 @@ class Scan(Sequence):
         )  # fmt: skip
 
     def select(self, conditions) -> Scan:
-        """The scan of some conditions, by index."""
+        """The scan of some conditions, by index. Where there are hidden ones the others join them: what is known of free energies stays."""
         at = np.asarray(conditions, dtype=int)
+        if self.hidden is not None:
+            rest = np.setdiff1d(np.arange(len(self)), at)
+            bare = replace(self, hidden=None)
+            hidden = Scan.concatenate([bare.select(rest), self.hidden]) if len(rest) else self.hidden
+            return replace(bare.select(at), hidden=hidden)
         part = lambda d: {k: (v[at] if isinstance(v, np.ndarray) else [v[i] for i in at]) for k, v in d.items()}  # noqa: E731
         log_prob = None if self.log_prob is None else self.log_prob[at]
         return Scan(
@@ -186,21 +195,59 @@ class Scan(Sequence):
     # ------------------------------------------------------------------ free energies
     @cached_property
     def mbar(self) -> MBAR:
-        """All conditions pooled by MBAR: free energies and averages at any (T, mu) in reach of the samples.
+        """All conditions pooled by MBAR, the hidden ones too: free energies and averages at any (T, mu) in reach of the samples.
 
-        Absolute when the scan holds T = infinity or was given a likelihood; see :class:`alloygen.estimate.mbar.MBAR`.
+        Absolute when the run holds T = infinity; see :class:`alloygen.estimate.mbar.MBAR`. Raises AlloygenError for samples with a
+        likelihood, and where the samples of some conditions have too little in common with those of the others.
         """
+        if isinstance(self._joined, NoOverlap):
+            raise self._joined
+        return self._joined
+
+    @cached_property
+    def _joined(self) -> MBAR | NoOverlap:
+        """All conditions joined by MBAR, or why they cannot be."""
         if self.log_prob is not None:
             raise AlloygenError(
                 "expected Monte Carlo samples, got samples with a likelihood: their free energy needs no MBAR"
             )
-        beta = 1.0 / (self.hamiltonian.kB * self.T)
-        beta_mu = beta[:, None] * self.mu
+        T, mu = (np.concatenate([getattr(part, k) for part in self._parts]) for k in ("T", "mu"))
+        beta = 1.0 / (self.hamiltonian.kB * T)
         reference = {int(c): self.info["log_states"] for c in np.flatnonzero(beta == 0)} if self.absolute else None
-        return MBAR(
-            beta, beta_mu, list(self.energy), list(self._counts), inefficiency="measure" if self.chains else None,
-            log_z_reference=reference, n_chains=max(self.chains, 1),
-        )  # fmt: skip
+        energy, counts = ([row for part in self._parts for row in rows(part)]
+                          for rows in (lambda part: part.energy, lambda part: part._counts))  # fmt: skip
+        try:
+            return MBAR(
+                beta, beta[:, None] * mu, energy, counts, inefficiency="measure" if self.chains else None,
+                log_z_reference=reference, n_chains=max(self.chains, 1), gap=lambda i, j, _: self._gap(T[[i, j]], mu[[i, j]]),
+            )  # fmt: skip
+        except NoOverlap as torn:
+            return torn
+
+    @property
+    def _parts(self) -> list[Scan]:
+        """These conditions and the hidden ones."""
+        return [self] if self.hidden is None else [self, self.hidden]
+
+    def _gap(self, T: np.ndarray, mu: np.ndarray) -> str:
+        """What to say where the samples on the two sides of a gap, T (2,) and mu (2, n_elements), have little in common."""
+        shown, names = np.unique(self.T[np.isfinite(self.T)]), self.hamiltonian.elements
+        if T[0] == T[1]:
+            apart = np.flatnonzero(mu[0] != mu[1])
+            where = " and ".join(f"between mu_{names[e]} = {mu[0, e]:.4g} and {mu[1, e]:.4g}" for e in apart)
+        else:
+            below, above = shown[shown <= T.min()][-1:], shown[shown >= T.max()][:1]
+            ends = [f"T = {t:g}" for t in (*below, *above)]
+            where = (
+                f"between {ends[0]} and {ends[1]}"
+                if len(ends) == 2
+                else f"{'above' if len(below) else 'below'} {ends[0]}"
+            )
+        return (
+            f"expected samples that overlap from each condition to the next, which free energies need; {where} they have "
+            f"next to nothing in common. Draw more (n = {4 * self.n} in place of {self.n}), or ask for more conditions there. "
+            "Configurations and their averages stand as they are"
+        )
 
     @cached_property
     def pool(self) -> Pool:
@@ -228,7 +275,11 @@ class Scan(Sequence):
         holds, values = binary(self.hamiltonian, element).element, {}
         for name in ORDERS if _has_orders(self.hamiltonian) else ():
             values[f"order_{name}"] = np.concatenate(
-                [long_range_order(s, self.hamiltonian.lattice, name) for s in self._holds(holds)]
+                [
+                    long_range_order(s, self.hamiltonian.lattice, name)
+                    for part in self._parts
+                    for s in part._holds(holds)
+                ]
             )
         T = np.unique(self.T[np.isfinite(self.T)]) if T is None else T
         return free_energies(self.pool, self.hamiltonian, T, element, values, {"method": self.method, **self._origin})
@@ -240,8 +291,15 @@ class Scan(Sequence):
 
         T : temperatures of the diagram; default: over the range of the scan in steps of ``step`` (10 K for alloys, else 1/40 of the
         range), reweighted between those that were sampled. element : that x counts
+
+        Raises AlloygenError where there is no binary, for samples without absolute free energies, and for samples of one composition.
         """
         binary(self.hamiltonian, element)
+        if self.info.get("move") == "swap":
+            raise AlloygenError(
+                "expected samples of many compositions, got canonical ones of a single one; its free energy is "
+                'scan[c].free_energy(). For a diagram use ensemble="semigrand" with several mu'
+            )
         if T is None:
             sampled = np.unique(self.T[np.isfinite(self.T)])
             step = step or (10.0 if self.hamiltonian.unit == "eV" else np.ptp(sampled) / 40 or 1.0)
@@ -329,8 +387,10 @@ class Scan(Sequence):
                     + " and ".join(map(str, kinds))
                 )
         join = lambda name: np.concatenate([getattr(s, name) for s in scans])  # noqa: E731
+        behind = [s.hidden for s in scans if s.hidden is not None]
         return cls(first.hamiltonian, join("T"), join("mu"), join("occ"), join("energy"), first.chains, first.method,
-                   None if first.log_prob is None else join("log_prob"), first.atoms_map, info=first.info)  # fmt: skip
+                   None if first.log_prob is None else join("log_prob"), first.atoms_map, info=first.info,
+                   hidden=cls.concatenate(behind) if behind else None)  # fmt: skip
 
     def _holds(self, element: str):
         """Occupations by one element, (n, N) of each condition: 1 where the site holds it."""
@@ -346,19 +406,25 @@ class Scan(Sequence):
     @property
     def absolute(self) -> bool:
         """Whether free energies are absolute: chains at T = infinity too, with a known number of configurations."""
-        return self.log_prob is None and bool(np.isinf(self.T).any()) and self.info.get("log_states") is not None
+        hot = any(np.isinf(part.T).any() for part in self._parts)
+        return self.log_prob is None and hot and self.info.get("log_states") is not None
 
     def free_energy(self, c: int):
-        """Phi = -kB T log Z / N at a condition, an Estimate: absolute if the scan holds T = infinity, else an error."""
+        """Phi = -kB T log Z / N at a condition, an Estimate: absolute if the run held T = infinity, else an error.
+
+        nan, with a note that says why, where the samples of the conditions have too little in common for MBAR.
+        """
         if self.log_prob is not None:
             return self[c].free_energy()
         if not self.absolute:
             raise AlloygenError(
-                "expected a scan with T = infinity, where log Z is known, got finite temperatures only: MBAR then gives "
-                "differences (scan.mbar). Sample a ladder up to infinity: montecarlo.tempering.ladder(h, T, mu)."
+                "expected a run that reaches T = infinity, where log Z is known, got finite temperatures only: MBAR then gives "
+                'differences (scan.mbar). Use alloygen.mc(..., method="replica exchange"), or give replica_exchange a ladder.'
             )
         if np.isinf(self.T[c]):
             return Estimate(-np.inf, 0.0, "the temperature is infinite; log Z is finite")
+        if isinstance(self._joined, NoOverlap):
+            return Estimate(np.nan, np.nan, str(self._joined))
         beta = 1.0 / (self.hamiltonian.kB * self.T[c])
         return self.mbar.phi(beta, beta * self.mu[c], self.hamiltonian.n_sites)
 
@@ -384,7 +450,7 @@ class Scan(Sequence):
                 put(f"susceptibility_{element}", [e.susceptibility(element) for e in ensembles])
             for name in self.observed:
                 put(name, [e.mean(e.observed[name]) for e in ensembles])
-            if self.log_prob is not None or self.absolute or "free_energy" in self.facts:
+            if self.log_prob is not None or self.absolute:
                 put("phi", [e.free_energy() for e in ensembles])
                 put("entropy", [_unless_infinite(e, e.entropy) for e in ensembles])
             if self.log_prob is not None:
@@ -401,7 +467,7 @@ class Scan(Sequence):
         if self.chains:
             columns["rhat"] = [c.rhat for c in self.convergence]
             columns["converged"] = [c.converged for c in self.convergence]
-        columns |= {k: v for k, v in self.facts.items() if np.ndim(v) == 1 and k != "free_energy" and k not in columns}
+        columns |= {k: v for k, v in self.facts.items() if np.ndim(v) == 1 and k not in columns}
         coords = {"T": ("condition", self.T)}
         coords |= {f"mu_{e}": ("condition", self.mu[:, k]) for k, e in enumerate(h.elements)}
         attributes = {

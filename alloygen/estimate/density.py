@@ -220,38 +220,3 @@ def from_transitions(log_g: np.ndarray, leads: np.ndarray) -> np.ndarray:
     out = np.full(len(log_g), np.nan)
     out[met] = np.append(0.0, spsolve(normal.tocsc(), slope.T @ (weight * y)))
     return out
-
-
-def log_arrangements(kinds: dict[tuple, int], held) -> float:
-    """log of the number of ways to put atoms, ``held`` (n_elements,) of each element, on sites that are all taken.
-
-    kinds : how many sites take the elements (i, j, ...)
-
-    >>> round(math.exp(log_arrangements({(0, 1): 2, (1, 2): 1}, [1, 1, 1])))       # 01 2 and 10 2
-    2
-    """
-    ways = {tuple(int(c) for c in held): 0.0}
-    order = sorted(kinds.items(), key=lambda x: x[1])
-    for position, (elements, n) in enumerate(order):
-        new: dict[tuple, float] = {}
-        for left, log_ways in ways.items():
-            for split in _splits(n, elements, left, position == len(order) - 1):
-                rest = list(left)
-                for e, c in zip(elements, split, strict=True):
-                    rest[e] -= c
-                more = log_ways + math.lgamma(n + 1) - sum(math.lgamma(c + 1) for c in split)
-                new[tuple(rest)] = float(np.logaddexp(new.get(tuple(rest), -np.inf), more))
-        ways = new
-    return ways[(0,) * len(held)]
-
-
-def _splits(n: int, elements, left, last: bool):
-    """Ways to take n atoms of the elements from what is left; if nothing may remain, all of it."""
-    if last:
-        split = tuple(left[e] for e in elements)
-        return [split] if sum(split) == n == sum(left) else []
-    if len(elements) == 1:
-        return [(n,)] if n <= left[elements[0]] else []
-    return [
-        (c, *rest) for c in range(min(n, left[elements[0]]) + 1) for rest in _splits(n - c, elements[1:], left, False)
-    ]

@@ -19,7 +19,7 @@ from scipy.special import logsumexp
 
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate import chains as markov
-from alloygen.estimate.mixture import CHUNK, Mixture
+from alloygen.estimate.mixture import CHUNK, Mixture, gap_of_states
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS, user_level
 
@@ -54,13 +54,14 @@ class MBAR:
         one fixes the scale, others must agree with it within 6 sigma. None: f_0 = 0, only differences mean anything
     n_chains : with "measure", the samples of every state are so many independent chains of equal length, one after another
     bias : function (energy (m,), counts (m, E)) -> (m, K) that was added to the reduced potentials, if any
+    gap : function (i, j, shared) -> text for states i and j that hardly overlap, in the words of who sampled them
 
     Attributes: ``f`` (K,); ``covariance`` (K, K) of f, asymptotic, zero for the reference; ``overlap`` (K, K), rows summing to 1,
     the chance that a sample of state i could be one of j; ``spectral_gap``, 1 - second eigenvalue of it, 0 for parts that
     do not overlap.
 
-    Raises :class:`AlloygenError` for wrong shapes and where parts of the states share less than one sample, naming the
-    two states between which others are missing; warns ``LowSampleSize`` where they share fewer than 20.
+    Raises :class:`AlloygenError` for wrong shapes, and its :class:`NoOverlap` where parts of the states share less than one
+    independent sample, naming the two states between which others are missing; warns ``LowSampleSize`` where they share fewer than 20.
 
     Examples
     --------
@@ -74,13 +75,13 @@ class MBAR:
     """
 
     def __init__(self, beta, beta_mu, energy, counts, inefficiency=None, log_z_reference=None, bias=None,
-                 n_chains: int = 1):  # fmt: skip
+                 n_chains: int = 1, gap=gap_of_states):  # fmt: skip
         self.beta = np.atleast_1d(np.asarray(beta, dtype=np.float64))
         self.beta_mu = np.asarray(beta_mu, dtype=np.float64)
         series = _series(self.beta, self.beta_mu, energy, counts)
         slope = np.column_stack([self.beta, -self.beta_mu])
         self._n_chains, self._lengths = n_chains, [len(x) for x in series]
-        self._mix = Mixture(slope, series, _inefficiencies(inefficiency, series, slope, n_chains), bias)
+        self._mix = Mixture(slope, series, _inefficiencies(inefficiency, series, slope, n_chains), bias, gap)
         self._cuts = np.cumsum([len(x) for x in series])[:-1] if isinstance(inefficiency, str) else None
         self._finish(self._mix.f, log_z_reference)
 

@@ -22,6 +22,18 @@ COARSE = 20_000  # rows of the thinned data on which the solution starts
 SHARED = 20.0  # samples that two parts of the states must have in common; below one there is no answer
 
 
+class NoOverlap(AlloygenError):
+    """Sampled states that fall into parts without samples in common: free energies between them are not known."""
+
+
+def gap_of_states(i: int, j: int, shared: float) -> str:
+    """What to say where the states nearest to each other on the two sides of a gap, i and j, share so few samples."""
+    return (
+        f"expected neighbouring states to share samples; those around state {i} and those around state {j} share "
+        f"about {shared:.2g} independent ones. Add states between them, or sample longer"
+    )
+
+
 class Mixture:
     """Merged samples of K states, with f at the minimum of the convex sum_n log d(x_n) - sum_k N_k f_k.
 
@@ -31,6 +43,7 @@ class Mixture:
     series : K arrays (n_k, 1 + E) of energies and counts
     g : (K,) inefficiencies; a sample of state k counts 1 / g_k, and N_k = n_k / g_k
     bias : function (energy (m,), counts (m, E)) -> (m, K), or None
+    gap : (i, j, shared) -> the words for states that hardly overlap
 
     Attributes: ``x`` (M, 1 + E) distinct rows, ``row`` (n,) of each sample, ``share`` (n,) 1/g of each sample, ``c`` (M,)
     sums of shares, ``n`` (K,) N_k, ``f`` (K,) up to a constant, ``log_d`` (M,), ``shared`` (K, K) sum_n p_i p_j, ``inverse``
@@ -43,8 +56,9 @@ class Mixture:
         series: Sequence[np.ndarray],
         g: np.ndarray,
         bias: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+        gap: Callable[[int, int, float], str] = gap_of_states,
     ):
-        self.slope, self.bias = slope, bias
+        self.slope, self.bias, self.gap = slope, bias, gap
         lengths = [len(s) for s in series]
         self.n, self.share = np.array(lengths) / g, np.repeat(1.0 / g, lengths)
         self.x, self.row = _merge(np.concatenate(series))
@@ -129,7 +143,7 @@ class Mixture:
                 return f
         if stride == 1:
             self._check_overlap()
-            raise AlloygenError("expected MBAR to converge in 50 steps; some states hardly overlap: add conditions")
+            raise NoOverlap("expected MBAR to converge in 50 steps; some states hardly overlap: add conditions")
         return f
 
     def _inner(self, seen=None) -> np.ndarray:
@@ -171,14 +185,9 @@ class Mixture:
                 worst = (lack, *np.unravel_index(between.argmin(), between.shape))
         if worst[0] >= SHARED:
             return
-        i, j = worst[1:]
-        name = lambda k: f"{k} (beta {self.slope[k, 0]:g}, beta mu {(-self.slope[k, 1:]).round(4).tolist()})"  # noqa: E731
-        text = (
-            f"expected neighbouring states to share samples; those around {name(i)} and those around {name(j)} share "
-            f"about {worst[0]:.2g} (spectral gap {self.spectral_gap:.2g}). Add conditions between them, or sample longer"
-        )
+        text = self.gap(int(worst[1]), int(worst[2]), float(worst[0]))
         if worst[0] < 1:
-            raise AlloygenError(text)
+            raise NoOverlap(text)
         warnings.warn(f"{text}; free energies across are unreliable", LowSampleSize, stacklevel=user_level())
 
     def project(self, left: np.ndarray | sparse.sparray) -> np.ndarray:

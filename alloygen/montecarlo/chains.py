@@ -16,12 +16,13 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.special import gammaln
 
+from alloygen.arguments import one_of, seed_from, whole_number
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import seeds
+from alloygen.montecarlo.states import log_states
 
 MOVES = ("flip", "swap")
 ACCEPTED_COST = 2.0  # of an accepted flip above a rejected one, in units of the latter (measured on CuAu)
@@ -51,11 +52,11 @@ class Chains:
 
     def __init__(self, hamiltonian: Hamiltonian, T, mu=None, seed: int = 0, pairs=None, *, occ=None, move: str = "flip",
                  fixed=None, copies: int = 1, threads: int = 1):  # fmt: skip
-        self.hamiltonian, self.move, self.copies, self.threads = hamiltonian, move, int(copies), int(threads)
-        if move not in MOVES or self.copies < 1 or self.threads < 1:
-            raise AlloygenError(
-                f"expected move of {MOVES}, copies >= 1 and threads >= 1, got {move!r}, {copies} and {threads}"
-            )
+        require_hamiltonian(hamiltonian)
+        one_of(move, "move", MOVES)
+        self.hamiltonian, self.move = hamiltonian, move
+        self.copies, self.threads = whole_number(copies, "copies"), whole_number(threads, "threads")
+        seed = seed_from(seed)
         self.T, self.mu = _conditions(hamiltonian, T, mu)
         self.beta = 1.0 / (hamiltonian.kB * self.T)
         self.sites = free_sites(hamiltonian, fixed, occ)
@@ -85,7 +86,7 @@ class Chains:
         )  # by replica: 1 since the coldest condition, 2 since the hottest after it
         self.trips = np.zeros(n, dtype=np.int64)
         self.round = np.zeros(1, dtype=np.int64)
-        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
 
     # ------------------------------------------------------------------ the two moves of a round
     def step(self, sweeps: int) -> None:
@@ -153,20 +154,8 @@ class Chains:
 
     @property
     def log_states(self) -> float | None:
-        """Log of the number of configurations that the moves reach, the log Z of T = infinity; None where it has no formula.
-
-        sum_i log S_i for flips, the multinomial number of arrangements for swaps on one sublattice at one composition.
-        """
-        lattice = self.hamiltonian.lattice
-        if self.move == "flip":
-            return float(np.log(lattice.n_species[self.sites]).sum())
-        if len(np.unique(lattice.sublattice[self.sites])) > 1:
-            return None
-        held = self.walkers.occ[:, self.sites]
-        counts = np.stack([(held == s).sum(1) for s in range(self.hamiltonian.n_species)], 1)
-        if (counts != counts[0]).any():
-            return None
-        return float(gammaln(len(self.sites) + 1) - gammaln(counts[0] + 1).sum())
+        """Log of the number of configurations that the moves reach, the log Z of T = infinity; see ``montecarlo.states``."""
+        return log_states(self.hamiltonian.lattice, self.sites, self.move, self.walkers.occ)
 
     @property
     def acceptance(self) -> np.ndarray:
@@ -222,6 +211,21 @@ def _conditions(h: Hamiltonian, T, mu) -> tuple[np.ndarray, np.ndarray]:
             f"shape {T.shape} and mu of shape {mu.shape}, T={T[:5]}"
         )
     return T, mu
+
+
+def require_hamiltonian(h: object) -> None:
+    """AlloygenError for anything but a Hamiltonian on its supercell, with what to write instead."""
+    if isinstance(h, Hamiltonian):
+        return
+    if hasattr(h, "on"):
+        raise AlloygenError(
+            f"expected a Hamiltonian on a supercell, got the expansion {h.name!r}, which has none. Write expansion.on((4, 4, 4))"
+        )
+    what = "Atoms, which" if hasattr(h, "get_chemical_symbols") else f"{type(h).__name__}, which"
+    raise AlloygenError(
+        f"expected a Hamiltonian on a supercell, got {what} is none. Write expansion.on((4, 4, 4)); for Atoms "
+        "h, atoms_map = alloygen.resolve.supercell(atoms, mu)"
+    )
 
 
 def free_sites(h: Hamiltonian, fixed, occ) -> np.ndarray:

@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from alloygen.arguments import positive, whole_number
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.chains import equilibration, mean
 from alloygen.estimate.weights import user_level
+from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.interrupt import interrupt_flag
+from alloygen.io.atomic import require_writable
 from alloygen.io.resume import identity, read_run, write_run
 from alloygen.scans import Scan
 
@@ -35,6 +39,7 @@ class Run:
         largest (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)), and samples on
     precision : standard errors to be reached at every condition: {"Au": 0.002} for a composition, {"energy": 1e-4} per
         site, or the name of an observer. The run goes on until then, or until ``max_n`` samples (100 n without it)
+    max_n : the most samples for the sake of ``precision``, at least n
     observers : name -> function of the occupations (B, N) int8 of one sample of each chain, returning (B,) numbers
     checkpoint : file that holds the run; a run that finds its file goes on from there, bit for bit
     save_every : seconds between writings of the checkpoint
@@ -54,18 +59,58 @@ class Run:
     check: bool = True
 
     def __post_init__(self):
-        if self.n < 1 or self.sweeps < 1 or (self.burn or 0) < 0:
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        put("n", whole_number(self.n, "n, the samples per condition,"))
+        put("sweeps", whole_number(self.sweeps, "sweeps"))
+        if self.burn is not None:
+            put("burn", whole_number(self.burn, "burn", 0))
+        if self.max_n is not None:
+            put("max_n", whole_number(self.max_n, "max_n", self.n))
+        if self.max_n is not None and self.precision is None:
             raise AlloygenError(
-                f"expected n >= 1, sweeps >= 1 and burn >= 0, got n={self.n}, sweeps={self.sweeps}, burn={self.burn}"
+                f"expected precision= with max_n={self.max_n}, got none: without it a run has n samples"
             )
-        bad = {k: v for k, v in (self.precision or {}).items() if not v > 0}
-        if bad:
-            raise AlloygenError(f"expected standard errors above 0 in precision, got {bad}")
+        if self.save_every != 0:
+            positive(self.save_every, "save_every", "seconds")
+        for name, example in (("precision", '{"energy": 1e-4}'), ("observers", '{"gold": lambda occ: occ.sum(1)}')):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, Mapping):
+                raise AlloygenError(f"expected {name} as a dict by name, such as {example}, got {given!r}")
+        for name, goal in (self.precision or {}).items():
+            positive(goal, f"the standard error of {name!r} in precision")
+        if self.checkpoint is not None:
+            require_writable(self.checkpoint)
+
+    @classmethod
+    def of(cls, options: Mapping, hamiltonian: Hamiltonian, others: Collection[str] = ()) -> Run:
+        """The run of a sampler's further keywords, checked before any work; ``others`` are keywords that it names itself.
+
+        Raises AlloygenError for a keyword that nobody knows, with the nearest that is known, and for impossible values.
+        """
+        known = [f.name for f in fields(cls)]
+        for name in options:
+            if name not in known:
+                near = difflib.get_close_matches(name, [*known, *others], 1)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                raise AlloygenError(
+                    f"expected options of a run among {', '.join(sorted({*known, *others}))}, got {name!r}{meant}"
+                )
+        run = cls(**options)
+        quantities = {*run.observers, "energy", *hamiltonian.elements}
+        unknown = sorted(set(run.precision or {}) - quantities)
+        if unknown:
+            raise AlloygenError(
+                f"expected precision of {sorted(quantities)}, got {unknown}; name an element, 'energy' or an observer"
+            )
+        return run
 
 
-def collect(chains, run: Run, title: str, seed: int = 0) -> Scan:
-    """Run chains as ``run`` says and return the scan; ``chains`` has T, mu, ``step``, ``configurations``, ``state``."""
-    sampler = _Sampler(chains, run, title, seed)
+def collect(chains, run: Run, title: str, seed: int = 0, shown: np.ndarray | None = None) -> Scan:
+    """Run chains as ``run`` says and return the scan; ``chains`` has T, mu, ``step``, ``configurations``, ``state``.
+
+    ``shown`` (C,) says which conditions were asked for: precision and warnings are theirs, the others become ``hidden``.
+    """
+    sampler = _Sampler(chains, run, title, seed, shown)
     sampler.go()
     scan = sampler.scan()
     if run.check:
@@ -76,8 +121,9 @@ def collect(chains, run: Run, title: str, seed: int = 0) -> Scan:
 class _Sampler:
     """The state of one run: rounds burned, samples kept, how many are wanted."""
 
-    def __init__(self, chains, run: Run, title: str, seed: int):
+    def __init__(self, chains, run: Run, title: str, seed: int, shown: np.ndarray | None = None):
         self.chains, self.run, self.title, self.seed = chains, run, title, seed
+        self.shown = np.ones(len(chains.T), dtype=bool) if shown is None else shown
         self.copies = getattr(chains, "copies", 1)
         self.wanted = -(-run.n // self.copies)
         self.most = -(-(run.max_n or 100 * run.n) // self.copies) if run.precision else self.wanted
@@ -87,12 +133,6 @@ class _Sampler:
         self.observed: dict[str, list] = {name: [] for name in run.observers}
         self.reached, self.pending = True, False  # pending: the chains have moved and the sample has not been kept yet
         self.saved = time.monotonic()
-        known = set(run.observers) | {"energy", *chains.hamiltonian.elements}
-        unknown = sorted(set(run.precision or {}) - known)
-        if unknown:
-            raise AlloygenError(
-                f"expected precision of {sorted(known)}, got {unknown}; name an element, 'energy' or an observer"
-            )
         self.identity = self._identity()
         if (found := read_run(run.checkpoint, self.identity)) is not None:
             self._restore(*found)
@@ -175,7 +215,9 @@ class _Sampler:
         if not self.run.precision:
             return False
         ratios = [
-            self._stderr(name, c) / goal for name, goal in self.run.precision.items() for c in range(self._n_conditions)
+            self._stderr(name, c) / goal
+            for name, goal in self.run.precision.items()
+            for c in np.flatnonzero(self.shown)
         ]
         worst = max(r if np.isfinite(r) else np.inf for r in ratios)  # a series that never changed has no error yet
         self.reached = bool(worst <= 1)
@@ -223,12 +265,16 @@ class _Sampler:
 
     # ------------------------------------------------------------------ results
     def scan(self) -> Scan:
-        ch, c = self.chains, self._n_conditions
-        flat = lambda rows: self._series(rows).reshape(c, -1)  # noqa: E731
-        rounds = len(self.occ)
-        occ = np.empty((c, self.copies, rounds, ch.hamiltonian.n_sites), dtype=np.int8)
+        hidden = None if self.shown.all() else self._part(np.flatnonzero(~self.shown), None)
+        return self._part(np.flatnonzero(self.shown), hidden)
+
+    def _part(self, at: np.ndarray, hidden: Scan | None) -> Scan:
+        """The scan of the conditions ``at`` (c,)."""
+        ch, c = self.chains, len(at)
+        flat = lambda rows: self._series(rows)[at].reshape(c, -1)  # noqa: E731
+        occ = np.empty((c, self.copies, len(self.occ), ch.hamiltonian.n_sites), dtype=np.int8)
         for k, o in enumerate(self.occ):
-            occ[:, :, k] = o.reshape(self.copies, c, -1).swapaxes(0, 1)
+            occ[:, :, k] = o.reshape(self.copies, self._n_conditions, -1)[:, at].swapaxes(0, 1)
         info = {"seed": self.seed, "fingerprint": ch.hamiltonian.fingerprint, "sweeps": self.run.sweeps}
         info |= {"move": ch.move, "reached": self.reached, "log_states": ch.log_states}
         if getattr(ch, "pairs", None):
@@ -239,8 +285,9 @@ class _Sampler:
                 "round_trips": int(ch.trips.sum()),
             }
         return Scan(
-            ch.hamiltonian, ch.T, ch.mu, occ.reshape(c, -1, ch.hamiltonian.n_sites), flat(self.energy), self.copies,
-            self.title, observed={k: flat(v) for k, v in self.observed.items()}, facts={"acceptance": ch.acceptance}, info=info,
+            ch.hamiltonian, ch.T[at], ch.mu[at], occ.reshape(c, -1, ch.hamiltonian.n_sites), flat(self.energy), self.copies,
+            self.title, observed={k: flat(v) for k, v in self.observed.items()}, facts={"acceptance": ch.acceptance[at]},
+            info=info, hidden=hidden,
         )  # fmt: skip
 
     # ------------------------------------------------------------------ checkpoints
@@ -292,6 +339,12 @@ def _warn(scan: Scan, sampler: _Sampler) -> None:
     if bad:
         c = min(bad, key=lambda k: scan.convergence[k].effective_samples)
         warnings.warn(
-            f"{len(bad)} of {len(scan)} conditions have not converged; T={scan.T[c]:g}, mu={scan.mu[c].tolist()}: "
-            f"{scan.convergence[c].note}", NotConverged, stacklevel=user_level(),
+            f"{len(bad)} of {len(scan)} conditions have not converged, {_named(scan, c)} least: {scan.convergence[c].note}", NotConverged, stacklevel=user_level(),
         )  # fmt: skip
+
+
+def _named(scan: Scan, c: int) -> str:
+    T = "infinite temperature" if np.isinf(scan.T[c]) else f"T = {scan.T[c]:g}"
+    return ", ".join(
+        [T, *(f"mu_{e} = {m:.4g}" for e, m in zip(scan.hamiltonian.elements, scan.mu[c], strict=True) if m)]
+    )

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from alloygen.arguments import one_of, seed_from
+from alloygen.errors import BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.montecarlo.chains import Chains
+from alloygen.montecarlo.chains import MOVES, Chains, require_hamiltonian
 from alloygen.montecarlo.run import Run, collect
 from alloygen.montecarlo.tempering import grid_pairs
 from alloygen.scans import Scan
+
+KEYWORDS = (
+    "move",
+    "occ",
+    "fixed",
+    "copies",
+    "seed",
+    "threads",
+)  # of every sampler of single moves, beside those of a Run
 
 
 def metropolis(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, move: str = "flip", occ=None, fixed=None,
@@ -35,32 +46,40 @@ def metropolis(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, move: str
     >>> int(scan.occ.sum(-1).min()), int(scan.occ.sum(-1).max())
     (6, 6)
     """
+    require_hamiltonian(hamiltonian)
+    how, seed = Run.of({"n": n, **run}, hamiltonian, KEYWORDS), seed_from(seed)
+    _require_no_mu(move, mu)
     chains = Chains(hamiltonian, T, mu, seed, occ=occ, fixed=fixed, copies=copies, threads=threads, move=move)
-    return collect(chains, Run(n=n, **run), "Metropolis", seed)
+    return collect(chains, how, "Metropolis", seed)
 
 
-def replica_exchange(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, move: str = "flip", occ=None, fixed=None,
+def replica_exchange(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, ladder=(), move: str = "flip", occ=None, fixed=None,
                      copies: int = 1, seed: int = 0, threads: int = 1, **run) -> Scan:  # fmt: skip
     """Metropolis over a grid of temperatures T (nT,) and chemical potentials mu (nM, n_elements), with exchange.
 
     Neighbours in T and in mu exchange their configurations after each ``sweeps`` sweeps. The scan has C = nT * nM
-    conditions, T slow. With T = infinity in the ladder (:func:`alloygen.montecarlo.tempering.ladder` makes one) the free
-    energies are absolute: ``scan.free_energy(c)``, ``scan.mbar``. The rest is as in :func:`metropolis`.
+    conditions, T slow. ``ladder`` names further temperatures that take part and are not reported: the scan keeps their samples
+    out of sight (``scan.hidden``), for free energies. With T = infinity among them (:func:`alloygen.montecarlo.tempering.ladder`
+    makes a ladder) these are absolute: ``scan.free_energy(c)``, ``scan.mbar``. The rest is as in :func:`metropolis`.
 
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
-    >>> s = replica_exchange(ising(4), [2.0, 3.0, np.inf], [[0, 0.0], [0, 0.2]], n=2000, seed=0)
+    >>> s = replica_exchange(ising(4), [2.0, 3.0], [[0, 0.0], [0, 0.2]], n=2000, ladder=[np.inf], seed=0)
     >>> s.occ.shape
-    (6, 2000, 16)
+    (4, 2000, 16)
     >>> bool(abs(s.free_energy(0).value + 2.13817) < 0.03)      # Kaufman's value
     True
     """
-    T = np.atleast_1d(np.asarray(T, float))
+    require_hamiltonian(hamiltonian)
+    how, seed = Run.of({"n": n, **run}, hamiltonian, (*KEYWORDS, "ladder")), seed_from(seed)
+    _require_no_mu(move, mu)
+    asked = np.atleast_1d(np.asarray(T, float))
+    T = np.union1d(asked, ladder) if len(ladder) else asked
     mu = np.zeros((1, len(hamiltonian.elements))) if mu is None else np.atleast_2d(np.asarray(mu, float))
     chains = Chains(hamiltonian, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)),
                     occ=occ, fixed=fixed, copies=copies, threads=threads, move=move)  # fmt: skip
-    return collect(chains, Run(n=n, **run), "replica exchange", seed)
+    return collect(chains, how, "replica exchange", seed, np.isin(chains.T, asked))
 
 
 def cluster_moves(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, kind: str = "swendsen-wang", occ=None,
@@ -80,6 +99,16 @@ def cluster_moves(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, kind: 
     """
     from alloygen.montecarlo.cluster_chains import ClusterChains
 
+    require_hamiltonian(hamiltonian)
+    how, seed = Run.of({"n": n, **run}, hamiltonian, ("kind", "occ", "copies", "seed")), seed_from(seed)
     mu = np.zeros(len(hamiltonian.elements)) if mu is None else mu
     chains = ClusterChains(hamiltonian, T, mu, seed, kind, occ, copies)
-    return collect(chains, Run(n=n, **run), kind, seed)
+    return collect(chains, how, kind, seed)
+
+
+def _require_no_mu(move: str, mu) -> None:
+    one_of(move, "move", MOVES)
+    if move == "swap" and mu is not None and np.any(mu):
+        raise BadCondition(
+            f'expected no mu with move="swap", which keeps the numbers of atoms, got {mu!r}. Leave it out, or flip'
+        )

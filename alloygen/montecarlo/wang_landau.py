@@ -32,7 +32,7 @@ import torch
 
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition
-from alloygen.estimate.density import DensityOfStates, average, from_transitions, join_windows, log_arrangements
+from alloygen.estimate.density import DensityOfStates, average, from_transitions, join_windows
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.interrupt import interrupt_flag
 from alloygen.io.resume import identity, read_run, write_run
@@ -41,6 +41,7 @@ from alloygen.montecarlo.energy_bins import Plan, fill, level_jumps, new_walks, 
 from alloygen.montecarlo.energy_scout import scout, starts, windows_of
 from alloygen.montecarlo.energy_walk import LATE, SETTLED, Rules, Walks
 from alloygen.montecarlo.rng import seeds
+from alloygen.montecarlo.states import log_states
 from alloygen.progress import tqdm
 
 MOVES, SCHEDULES = ("flip", "swap"), ("halving", "1/t")
@@ -266,33 +267,19 @@ def _density(plan: Plan, w: Walks, walkers: int, start: np.ndarray, whole: bool)
     joined = [join_windows(log_g[:, k], w.low[::walkers], w.high[::walkers]) for k in range(walkers)]
     total = visits.sum(0)
     bins = np.flatnonzero(total)
-    log_states = _log_states(plan, start) if whole else math.nan
-    mean, error, curves = average(np.array([c[bins] for c, _ in joined]), log_states)
+    known = log_states(plan.hamiltonian.lattice, rules.sites, plan.move, start[None]) if whole else None
+    total_states = math.nan if known is None else known
+    mean, error, curves = average(np.array([c[bins] for c, _ in joined]), total_states)
     away = w.first.sum(0)[bins] / total[bins]
     variance = np.maximum(w.second.sum(0)[bins] / total[bins] - away**2, 0.0)
     return DensityOfStates(
         hamiltonian=plan.hamiltonian, mu=plan.mu, move=plan.move, width=rules.width, origin=rules.origin,
         levels=rules.levels, bins=bins, energy=plan.centre(bins) + away, variance=variance, log_g=mean,
-        log_g_stderr=error, walker_log_g=curves, visits=total[bins], log_states=log_states,
+        log_g_stderr=error, walker_log_g=curves, visits=total[bins], log_states=total_states,
         attempts=int(w.attempts.sum()), log_f=float(w.log_f.max()), converged=bool((w.log_f <= rules.final).all()),
         note=_note(plan, w, walkers, np.isfinite(curves), whole), joints=np.array([rms for _, rms in joined]),
         sites=rules.sites, occ=w.occ[0].copy(),
     )  # fmt: skip
-
-
-def _log_states(plan: Plan, start: np.ndarray) -> float:
-    """log of the number of states that the moves can reach: prod S_i, or the arrangements of the composition."""
-    t, sites = plan.tables, plan.rules.sites
-    if plan.move == "flip":
-        return float(np.log(t.n_species[sites]).sum())
-    kinds: dict[tuple, int] = {}
-    held = np.zeros(t.species.shape[1], dtype=np.int64)
-    for i in sites:
-        elements = t.element_index[t.sublattice[i], : t.n_species[i]]
-        kind = tuple(sorted(elements.tolist()))
-        kinds[kind] = kinds.get(kind, 0) + 1
-        held[elements[start[i]]] += 1
-    return log_arrangements(kinds, held)
 
 
 def _note(plan: Plan, w: Walks, walkers: int, met: np.ndarray, whole: bool) -> str:

@@ -1,13 +1,12 @@
 """Densities of states: thermodynamics of an exact one, honest errors of few walkers, joints, counts of arrangements."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
 
 from alloygen.errors import AlloygenError
-from alloygen.estimate.density import DensityOfStates, average, from_transitions, join_windows, log_arrangements
+from alloygen.estimate.density import DensityOfStates, average, from_transitions, join_windows
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 
@@ -95,12 +94,3 @@ def test_transitions_alone_give_log_g():
     exact = np.where(states > 0, np.log(np.maximum(states, 1) / states[0]), np.nan)
     np.testing.assert_allclose(got, exact, atol=1e-4)
     assert np.nanmax(np.abs(from_transitions(blank, leads[:, ::-1]) - exact)) > 1
-
-
-def test_arrangements_are_counted():
-    rng = np.random.default_rng(0)
-    for kinds in ({(0, 1): 4, (1, 2): 3}, {(0, 1, 2): 4, (0, 1): 2, (2,): 1}, {(0, 1, 2): 6}):
-        sites = [k for k, n in kinds.items() for _ in range(n)]
-        every = [np.bincount(x, minlength=3) for x in itertools.product(*sites)]
-        held = every[rng.integers(len(every))]
-        assert np.exp(log_arrangements(kinds, held)) == pytest.approx(sum((x == held).all() for x in every))
