@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alloygen.arguments import one_of, positive, seed_from, whole_number
 from alloygen.conditions import chemical_potentials, exchangeable, references, relative, temperature
 from alloygen.convert import AtomsMap, atoms_from
 from alloygen.ensemble import Ensemble
@@ -18,10 +19,12 @@ from alloygen.errors import (
     BadCondition,
     CheckpointError,
     LatticeMismatch,
+    LowSampleSize,
     NoModel,
     OutsideTrainedRange,
     UnusableModel,
 )
+from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.io.checkpoint import load_model, read_metadata, require_model
@@ -134,21 +137,19 @@ def sample(
     (100, 'neural')
     """
     T = temperature(T)
-    if isinstance(n, bool) or int(n) != n or n < 1:
-        raise AlloygenError(f"expected n, the number of configurations, as an integer of at least 1, got {n!r}")
-    if method not in METHODS:
-        raise AlloygenError(f"expected method to be one of {METHODS}, got {method!r}")
+    n = whole_number(n, "n, the number of configurations,")
+    one_of(method, "method", METHODS)
     if refine not in REFINE or not effort > 0:
         raise AlloygenError(f"expected refine of {REFINE} and effort above 0, got {refine!r} and {effort!r}")
     model, target, atoms_map = _resolve(atoms, mu, model, hamiltonian, method, tol=tol)
     potentials = chemical_potentials(mu, target)
     known = None if fixed is None else _known(atoms_map, fixed, target.lattice)
     if model is None or method == "mc":
-        if refine is not None:
-            raise AlloygenError(f"expected a model for refine={refine!r}; Monte Carlo draws need no refinement")
-        return _monte_carlo(target, atoms_map, T, potentials, int(n), seed, progress, known)
+        _require_unused(order=(order, None), batch=(batch, 500), stride=(stride, None), average=(average, 1),
+                        refine=(refine, None), effort=(effort, 1.0))  # fmt: skip
+        return _monte_carlo(target, atoms_map, T, potentials, n, seed_from(seed), progress, known)
     drawing = _Drawing(order or trained_family(model), batch, stride, average, refine, effort, progress)
-    return _neural(model, target, atoms_map, T, potentials, int(n), seed, known, drawing)
+    return _neural(model, target, atoms_map, T, potentials, n, seed, known, drawing)
 
 
 def mc(
@@ -175,19 +176,22 @@ def mc(
     atoms : ase.Atoms, a Structure or a path, as in :func:`sample`; never changed
     T : temperature in kelvin, or several
     mu : as in :func:`sample`, or a sequence, or {"Au": [..]}; every T is combined with every mu, both sorted and each value once
-        (:func:`alloygen.conditions.axes`). Without effect on swaps
+        (:func:`alloygen.conditions.axes`). Canonical runs take none but 0
     n : samples per condition
-    ensemble : "semigrand" (flips at T and mu) or "canonical" (swaps at the composition of the atoms; mu has no effect)
+    ensemble : "semigrand" (flips at T and mu) or "canonical" (swaps at the composition of the atoms; free energies are those of
+        what swaps reach, see :mod:`alloygen.montecarlo.states`)
     method : "replica exchange" (over T and mu, on a ladder of temperatures up to infinity that is chosen automatically,
         so that free energies are absolute) or "metropolis" (independent chains at each condition)
     hamiltonian : a ClusterExpansion, its name or file, as in :func:`sample`
     tol : as in :func:`sample`
-    start : "random", or "atoms" to start from their species
-    fixed : indices of atoms that keep their species (with start="atoms" or swaps)
+    start : "random", or "atoms" to start from their species; canonical runs start from the atoms
+    fixed : sites that are held, as in :func:`sample`
     seed, threads, progress : same seed, same samples, for any number of threads
-    run : sweeps, burn, precision, max_n, observers, checkpoint, ...: see :class:`alloygen.montecarlo.run.Run`
+    run : sweeps, burn, precision, max_n, observers, checkpoint, ...: see :class:`alloygen.montecarlo.run.Run`; copies
 
-    Returns a :class:`~alloygen.scans.Scan`: ``scan[c]`` is the Ensemble of a condition, ``scan.to_pandas()`` a table.
+    Returns a :class:`~alloygen.scans.Scan`: ``scan[c]`` is the Ensemble of a condition, ``scan.to_pandas()`` a table,
+    ``scan.phase_diagram()`` follows from several mu. Only what was asked for is shown; the samples of the ladder serve free energies.
+    Where these cannot be had (LowSampleSize says why) Phi is nan and the configurations stand.
 
     Examples
     --------
@@ -200,22 +204,23 @@ def mc(
     from alloygen.conditions import axes, mu_list
     from alloygen.montecarlo.sampling import metropolis
 
-    for name, value, known in (
+    for name, value, allowed in (
         ("ensemble", ensemble, ENSEMBLES),
         ("method", method, MC_METHODS),
         ("start", start, STARTS),
     ):
-        if value not in known:
-            raise AlloygenError(f"expected {name} of {known}, got {value!r}")
-    mu = mu_list(mu)
+        one_of(value, name, allowed)
+    seed, threads, swap, mu = seed_from(seed), whole_number(threads, "threads"), ensemble == "canonical", mu_list(mu)
     h, atoms_map = supercell(atoms, mu, hamiltonian, tol)
-    swap = ensemble == "canonical"
-    run |= {"threads": threads, "progress": progress, "move": "swap" if swap else "flip"}
-    if fixed is not None:
-        run["fixed"] = atoms_map.site[np.asarray(fixed)]
-    if start == "atoms" or swap or fixed is not None:
-        run["occ"] = atoms_map.occ_from()
+    _require_run(run, n, h)
     rungs, mus = axes(T, {} if swap else mu, h)
+    if swap and any(m is not None and chemical_potentials(m, h).any() for m in mu):
+        raise BadCondition(
+            f'expected no mu with ensemble="canonical", which keeps the composition of the atoms, got {mu}; leave it out, or use "semigrand"'
+        )
+    known = None if fixed is None else _known(atoms_map, fixed, h.lattice)
+    run |= {"threads": threads, "progress": progress, "move": "swap" if swap else "flip"}
+    run |= _start(h, known, atoms_map.occ_from() if swap or start == "atoms" else None, seed)
     if method == "metropolis":
         all_T, all_mu = np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))
         return replace(metropolis(h, all_T, all_mu, n, seed=seed, **run), atoms_map=atoms_map)
@@ -256,7 +261,8 @@ def scan(
     max_conditions : where refining stops
     seed : same seed, same configurations, with any executor
     model, hamiltonian, method, order, batch, tol : as in :func:`sample`
-    executor : a ``concurrent.futures.Executor`` (processes, threads, Dask, MPI) that draws the conditions side by side
+    executor : a ``concurrent.futures.Executor`` (processes, threads, Dask, MPI) that draws the conditions side by side; not for
+        Monte Carlo, whose conditions exchange configurations
     checkpoint : file that keeps finished conditions; a run that finds it goes on from there
 
     Returns a :class:`~alloygen.scans.Scan`: ``scan.to_xarray()`` is a table of averages over (T, mu),
@@ -273,12 +279,9 @@ def scan(
     from alloygen.adaptive import NeuralScan
     from alloygen.conditions import axes, mu_list
 
-    if isinstance(n, bool) or int(n) != n or n < 1:
-        raise AlloygenError(f"expected n, the configurations at each condition, as an integer of at least 1, got {n!r}")
-    if method not in METHODS:
-        raise AlloygenError(f"expected method to be one of {METHODS}, got {method!r}")
-    if not spacing > 0:
-        raise AlloygenError(f"expected spacing, the largest J between neighbours in nats, above 0, got {spacing!r}")
+    n, seed = whole_number(n, "n, the configurations at each condition,"), seed_from(seed)
+    one_of(method, "method", METHODS)
+    positive(spacing, "spacing, the largest J between neighbours in nats,")
     whole = mu is None or isinstance(mu, str)
     adaptive = whole if adaptive is None else adaptive
     named = {} if mu is None else {mu: 0.0} if whole else (mu := mu_list(mu))
@@ -286,14 +289,17 @@ def scan(
     mu = _whole_range(model, target) if whole else mu
     rungs, mus = axes(T, mu, target)
     if model is None or method == "mc":
+        _require_unused(order=(order, None), batch=(batch, 512), executor=(executor, None), spacing=(spacing, 6.0),
+                        max_conditions=(max_conditions, 2000))  # fmt: skip
         run = {"progress": progress, "checkpoint": checkpoint}
+        _require_run(run, n, target)
         if adaptive:
             from alloygen.montecarlo.tempering import mu_ladder
 
             mus = mu_ladder(target, rungs[0], mus, seed=seed)
-        return _with_ladder(target, rungs, mus, int(n), seed, run, atoms_map, keep=True)
+        return _with_ladder(target, rungs, mus, n, seed, run, atoms_map)
     _warn_outside(model, rungs, mus)
-    run = NeuralScan(model, int(n), order, seed, batch, executor, spacing if adaptive else None, max_conditions, checkpoint,
+    run = NeuralScan(model, n, order, seed, batch, executor, spacing if adaptive else None, max_conditions, checkpoint,
                      progress=progress)  # fmt: skip
     return replace(run.run(np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))), atoms_map=atoms_map)
 
@@ -545,32 +551,56 @@ def _warn_outside(model: Model, T, mu: np.ndarray) -> None:
         )
 
 
-def _monte_carlo(h: Hamiltonian, atoms_map, T, mu, n, seed, progress, known=None) -> Ensemble:
+# ---------------------------------------------------------------------- Monte Carlo
+def _require_unused(**options) -> None:
+    """Refuse options, (value, default) by name, that Monte Carlo would have to drop."""
+    given = {k: value for k, (value, default) in options.items() if value is not default and value != default}
+    if given:
+        raise AlloygenError(
+            f"expected a model for {', '.join(f'{k}={v!r}' for k, v in given.items())}, which mean nothing to Monte Carlo, and no model is "
+            "asked for or fits. Leave them out; alloygen.mc has the options of Monte Carlo, threads= among them"
+        )
+
+
+def _require_run(run: dict, n: object, h: Hamiltonian) -> None:
+    """Check the options of a Monte Carlo run before the pilot runs of a ladder."""
+    from inspect import signature
+
+    from alloygen.montecarlo.run import Run
+
+    for name, instead in (("move", 'ensemble="canonical" for swaps, "semigrand" for flips'), ("occ", 'start="atoms"')):
+        if name in run:
+            raise AlloygenError(f"expected {instead}, got {name}={run[name]!r}")
+    if "copies" in run:
+        whole_number(run["copies"], "copies")
+    own = [k for k in signature(mc).parameters if k != "run"]
+    Run.of({"n": n, **{k: v for k, v in run.items() if k != "copies"}}, h, [*own, "copies"])
+
+
+def _start(h: Hamiltonian, known: np.ndarray | None, occ: np.ndarray | None, seed: int) -> dict:
+    """Keywords of a sampler that starts from ``occ`` (N,), random if None, with ``known`` (N,) sites held, -1 where free."""
+    if known is None or (known < 0).all():
+        return {} if occ is None else {"occ": occ}
+    occ = h.random(1, torch.Generator().manual_seed(seed))[0].numpy() if occ is None else occ
+    return {"occ": np.where(known >= 0, known, occ), "fixed": known >= 0}
+
+
+def _monte_carlo(h: Hamiltonian, atoms_map, T, mu, n: int, seed: int, progress, known=None) -> Ensemble:
     """Replica exchange up a ladder of temperatures at fixed mu; the samples of the lowest are kept."""
-    seed = int(torch.Generator().seed() % 2**31) if seed is None else seed
-    run = {"progress": progress, "check": True}
-    if known is not None:
-        run |= {"fixed": known >= 0, "occ": np.where(known >= 0, known, 0)}
-    return _with_ladder(h, [T], mu[None], n, seed, run, atoms_map)[0]
+    run = {"progress": progress, **_start(h, known, None, seed)}
+    scan = _with_ladder(h, [T], mu[None], n, seed, run, atoms_map)
+    phi = {"free_energy": scan.free_energy(0)} if scan.absolute else {}  # found, so that the ladder may be forgotten
+    return replace(scan[0], info={**scan[0].info, **phi})
 
 
-def _with_ladder(h: Hamiltonian, T, mu, n, seed, run: dict, atoms_map, keep: bool = False) -> Scan:
-    """Replica exchange at T x mu, with the temperatures in between and above that it needs, and absolute free energies.
-
-    Only the conditions asked for are returned, or all with ``keep``.
-    """
+def _with_ladder(h: Hamiltonian, T, mu, n: int, seed: int, run: dict, atoms_map) -> Scan:
+    """Replica exchange at T x mu, with the temperatures in between and above that it needs out of sight, and absolute free energies."""
     from alloygen.montecarlo.sampling import replica_exchange
     from alloygen.montecarlo.tempering import ladder
 
-    start = {k: run[k] for k in ("occ", "fixed", "move", "threads") if k in run}
-    rungs = ladder(h, T, mu, seed=seed, **start)
-    scan = replica_exchange(h, rungs, mu, n, seed=seed, **run)
-    if keep:
-        return replace(scan, atoms_map=atoms_map, method="mc", info={**scan.info, "ladder": rungs.tolist()})
-    asked = np.flatnonzero(np.isin(scan.T, T))
-    facts = {}
-    if scan.absolute:
-        facts["free_energy"] = np.array([scan.free_energy(c) for c in asked], dtype=object)
-    part = scan.select(asked)
-    return replace(part, atoms_map=atoms_map, method="mc", facts={**part.facts, **facts},
-                   info={**part.info, "ladder": rungs.tolist()})  # fmt: skip
+    rungs = ladder(h, T, mu, seed=seed, **{k: run[k] for k in ("occ", "fixed", "move", "threads") if k in run})
+    made = replica_exchange(h, T, mu, n, ladder=rungs, seed=seed, **run)
+    made = replace(made, atoms_map=atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
+    if made.gap:
+        warnings.warn(f"Phi is missing (nan): {made.gap}", LowSampleSize, stacklevel=user_level())
+    return made

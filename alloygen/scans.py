@@ -219,17 +219,22 @@ class Scan(Sequence):
         try:
             return MBAR(
                 beta, beta[:, None] * mu, energy, counts, inefficiency="measure" if self.chains else None,
-                log_z_reference=reference, n_chains=max(self.chains, 1), gap=lambda i, j, _: self._gap(T[[i, j]], mu[[i, j]]),
+                log_z_reference=reference, n_chains=max(self.chains, 1), gap=lambda i, j, _: self._between(T[[i, j]], mu[[i, j]]),
             )  # fmt: skip
         except NoOverlap as torn:
             return torn
+
+    @property
+    def gap(self) -> str:
+        """Why the free energies of a Monte Carlo scan are missing: where its samples do not overlap; empty where all is well."""
+        return str(self._joined) if self.absolute and isinstance(self._joined, NoOverlap) else ""
 
     @property
     def _parts(self) -> list[Scan]:
         """These conditions and the hidden ones."""
         return [self] if self.hidden is None else [self, self.hidden]
 
-    def _gap(self, T: np.ndarray, mu: np.ndarray) -> str:
+    def _between(self, T: np.ndarray, mu: np.ndarray) -> str:
         """What to say where the samples on the two sides of a gap, T (2,) and mu (2, n_elements), have little in common."""
         shown, names = np.unique(self.T[np.isfinite(self.T)]), self.hamiltonian.elements
         if T[0] == T[1]:
@@ -244,8 +249,8 @@ class Scan(Sequence):
                 else f"{'above' if len(below) else 'below'} {ends[0]}"
             )
         return (
-            f"expected samples that overlap from each condition to the next, which free energies need; {where} they have "
-            f"next to nothing in common. Draw more (n = {4 * self.n} in place of {self.n}), or ask for more conditions there. "
+            f"expected samples that overlap from each condition to the next, which free energies need; {where} they have too "
+            f"little in common. Draw more (n = {4 * self.n} in place of {self.n}), or add temperatures or mu there. "
             "Configurations and their averages stand as they are"
         )
 
@@ -423,8 +428,8 @@ class Scan(Sequence):
             )
         if np.isinf(self.T[c]):
             return Estimate(-np.inf, 0.0, "the temperature is infinite; log Z is finite")
-        if isinstance(self._joined, NoOverlap):
-            return Estimate(np.nan, np.nan, str(self._joined))
+        if self.gap:
+            return Estimate(np.nan, np.nan, self.gap)
         beta = 1.0 / (self.hamiltonian.kB * self.T[c])
         return self.mbar.phi(beta, beta * self.mu[c], self.hamiltonian.n_sites)
 

@@ -1,5 +1,6 @@
 """The calls that users make, on the models that ship."""
 
+import pickle
 import subprocess
 import sys
 import warnings
@@ -11,6 +12,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from safetensors.torch import save_file
+from scipy.special import logsumexp
 
 import alloygen
 from alloygen.errors import (
@@ -18,11 +20,14 @@ from alloygen.errors import (
     BadCondition,
     CheckpointError,
     LatticeMismatch,
+    LowSampleSize,
     NoModel,
+    NotConverged,
     OutsideTrainedRange,
     UnknownSpecies,
     UnusableModel,
 )
+from alloygen.estimate.result import Estimate
 from alloygen.exact.enumeration import Enumeration
 
 SMALL = bulk("Cu", a=3.8).repeat((2, 2, 4))
@@ -384,9 +389,159 @@ def test_mc_takes_observers_and_a_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("arguments, says", [
-    ({"ensemble": "grand"}, "ensemble"), ({"method": "wolff"}, "method"), ({"start": "here"}, "start"),
-    ({"n": 0}, "n >= 1"), ({"T": -1}, "above 0"), ({"precision": {"Zn": 1}}, "precision"),
+    ({"ensemble": "grand"}, "ensemble"), ({"method": "wolff"}, "method"), ({"start": "here"}, "start"), ({"T": -1}, "above 0"),
+    *(({"n": n}, "expected n, .* whole number of at least 1") for n in (0, -3, 1.5, None, np.nan, np.inf, "ten", True)),
+    *(({k: bad}, f"expected {k} as a whole number") for k in ("sweeps", "threads", "copies") for bad in (0, 1.5, None, "x")),
+    *(({"seed": seed}, "expected seed as a whole number from 0") for seed in (-1, 1.5, 2**64, "now")),
+    ({"burn": -1}, "expected burn"), ({"burn": 2.5}, "expected burn"), ({"max_n": -1, "precision": {"Au": 0.1}}, "expected max_n"),
+    ({"max_n": 5, "precision": {"Au": 0.1}}, "expected max_n as a whole number of at least 10"), ({"max_n": 50}, "precision= with max_n"),
+    ({"precision": {"Zn": 1}}, "precision"), ({"precision": 0.1}, "expected precision as a dict"),
+    ({"precision": {"Au": 0}}, "above 0"), ({"observers": len}, "expected observers as a dict"), ({"save_every": -1}, "save_every"),
+    ({"thread": 2}, "got 'thread'; did you mean threads"), ({"observer": {}}, "did you mean observers"), ({"speed": 9}, "got 'speed'"),
+    ({"move": "swap"}, 'ensemble="canonical"'), ({"occ": [0]}, 'start="atoms"'), ({"ensemble": "canonical"}, "no mu"),
+    ({"checkpoint": "/"}, "path of a file"), ({"fixed": [16]}, "from 0 to 15"), ({"fixed": {0: "Zn"}}, "Zn"),
 ])  # fmt: skip
-def test_mc_says_what_is_wrong(arguments, says):
+def test_mc_says_what_is_wrong_before_any_work(arguments, says, monkeypatch):
+    monkeypatch.setattr("alloygen.montecarlo.chains.Chains.step", None)  # nothing may move
     with pytest.raises(AlloygenError, match=says):
         alloygen.mc(SMALL, **{"T": 800, "mu": {"Au": 0.02}, "n": 10, **arguments})
+
+
+@pytest.mark.parametrize("arguments", [
+    dict(order="random"), dict(batch=50), dict(stride=2), dict(average=4), dict(refine="smc"), dict(effort=2.0),
+])  # fmt: skip
+def test_sample_refuses_options_that_monte_carlo_would_drop(arguments, monkeypatch):
+    monkeypatch.setattr("alloygen.montecarlo.chains.Chains.step", None)
+    with pytest.raises(
+        AlloygenError, match=f"expected a model for {next(iter(arguments))}=.*mean nothing to Monte Carlo"
+    ):
+        alloygen.sample(SMALL, 600, {"Au": 0.02}, 10, method="mc", **arguments)
+
+
+@pytest.mark.parametrize("arguments", [
+    dict(order="random"), dict(batch=50), dict(executor=object()), dict(spacing=2.0), dict(max_conditions=10),
+])  # fmt: skip
+def test_scan_refuses_options_that_monte_carlo_would_drop(arguments, monkeypatch):
+    monkeypatch.setattr("alloygen.montecarlo.chains.Chains.step", None)
+    with pytest.raises(AlloygenError, match=f"expected a model for {next(iter(arguments))}="):
+        alloygen.scan(SMALL, 600, {"Au": [0.02, 0.05]}, 10, method="mc", **arguments)
+
+
+FIXED = {"dict": {1: "Au", 3: "Cu"}, "indices": [1, 3], "mask": np.isin(np.arange(16), [1, 3]), "none": [], "no": None}
+
+
+@pytest.mark.parametrize("how", FIXED)
+@pytest.mark.parametrize("start", ["random", "atoms"])
+def test_mc_takes_the_fixed_sites_that_sample_takes(how, start):
+    atoms = SMALL.copy()
+    atoms.symbols[1] = "Au"
+    ens = alloygen.mc(atoms, 900, {"Au": 0.0}, 60, fixed=FIXED[how], start=start, check=False, seed=5)[0]
+    held = [{frame.symbols[k] for frame in ens.atoms} for k in range(16)]
+    free = [k for k in range(16) if how in ("none", "no") or k not in (1, 3)]
+    assert all(len(held[k]) == 2 for k in free)
+    assert how in ("none", "no") or (held[1], held[3]) == ({"Au"}, {"Cu"})
+
+
+def test_mc_takes_atoms_that_say_what_is_held():
+    held = SMALL.copy()
+    held.symbols[:] = "X"
+    held.symbols[2] = "Au"
+    ens = alloygen.mc(SMALL, 900, {"Au": 0.0}, 60, fixed=held, check=False)[0]
+    assert {frame.symbols[2] for frame in ens.atoms} == {"Au"} and len({str(frame.symbols) for frame in ens.atoms}) > 20
+
+
+# ---------------------------------------------------------------------- what a Monte Carlo scan shows, and what it keeps
+GRID = dict(T=[600, 900], mu={"Au": np.linspace(-0.2, 0.2, 5)}, n=300, seed=1)
+
+
+@pytest.fixture(scope="module")
+def of_both():
+    return alloygen.mc(SMALL, **GRID), alloygen.scan(SMALL, **GRID, method="mc")
+
+
+def test_mc_and_scan_are_alike_and_show_what_was_asked_for(of_both):
+    by_mc, by_scan = of_both
+    assert np.array_equal(by_mc.occ, by_scan.occ) and by_mc.info == by_scan.info
+    for scan in of_both:
+        assert len(scan) == len(list(scan)) == len(scan.to_pandas()) == 10 and set(scan.T) == {600, 900}
+        assert np.isfinite(scan.to_pandas().phi).all() and np.isinf(scan.hidden.T).any()
+        assert "inf" not in repr(scan) and not set(scan.hidden.T) & {600, 900}
+
+
+def test_mc_has_canonical_free_energies_and_a_diagram(of_both):
+    scan, table = of_both[0], Enumeration(alloygen.data.cuau().on((2, 2, 4)))
+    F = scan.free_energies()
+    assert F["T"].values.tolist() == [600, 900]
+    number, kT = np.rint(table.counts[:, 1]).astype(int), 600 * scan.hamiltonian.kB
+    for n in (4, 8, 12):
+        exact = -kT * logsumexp(-np.asarray(table.energy)[number == n] / kT) / 16
+        got = F.sel(T=600, n=n)
+        assert abs(float(got.free_energy) - exact) < 4.5 * float(got.free_energy_stderr) < 2e-3
+    diagram = scan.phase_diagram()
+    assert (diagram.T.min(), diagram.T.max()) == (600, 900) and len(diagram.T) == 31
+    lowest = diagram.table["lowest_T"].values
+    assert set(lowest[np.isfinite(lowest)]) <= {
+        600,
+        900,
+    }  # compositions of the ladder alone were not drawn at a temperature asked for
+
+
+def test_parts_of_a_scan_keep_its_free_energies(of_both):
+    scan = of_both[0]
+    part = scan.select([7, 2])
+    assert part.T.tolist() == [900, 600] and len(part.hidden) == len(scan.hidden) + 8
+    assert part.free_energy(1).value == pytest.approx(scan.free_energy(2).value, abs=1e-9)
+    joined = alloygen.Scan.concatenate([scan[:5], scan[5:]])
+    assert len(joined) == 10 and joined.absolute
+
+
+def test_sample_forgets_the_ladder_and_keeps_phi():
+    ens = alloygen.sample(SMALL, 800, {"Au": 0.02}, 400, method="mc", seed=0)
+    truth = Enumeration(alloygen.data.cuau().on((2, 2, 4))).at(800, np.array([0, 0.02])).phi
+    assert (
+        isinstance(ens.info["free_energy"], Estimate)
+        and abs(ens.free_energy().value - truth) < 4.5 * ens.free_energy().stderr
+    )
+    pickle.loads(pickle.dumps(ens.info))
+
+
+def test_configurations_outlive_a_ladder_that_mbar_cannot_join(monkeypatch):
+    """Too few samples of a cold, large cell: they are returned, Phi is missing and it is said why."""
+    from alloygen.montecarlo import tempering
+
+    monkeypatch.setattr(tempering, "ladder", lambda h, T, *a, **kw: np.array([*T, 3e4, np.inf]))  # far too wide
+    with pytest.warns(LowSampleSize, match=r"Phi is missing.*above T = 400.*Draw more \(n = 160") as caught:
+        scan = alloygen.mc(
+            bulk("Cu", a=3.8).repeat((4, 4, 4)), [300, 400], {"Au": 0.0}, 40, sweeps=2, burn=0, check=False
+        )
+    text = str(next(w.message for w in caught if w.category is LowSampleSize))
+    assert "30000" not in text and "inf" not in text and "spectral" not in text
+    assert (
+        len(scan[0].atoms) == 40 and np.isnan(scan[0].free_energy().value) and "in common" in scan[0].free_energy().note
+    )
+    frame = scan.to_pandas()
+    assert frame.phi.isna().all() and frame.entropy.isna().all() and np.isfinite(frame.energy).all()
+    for what in (scan.free_energies, scan.phase_diagram, lambda: scan.mbar):
+        with pytest.raises(AlloygenError, match="Draw more"):
+            what()
+
+
+def test_warnings_speak_of_conditions_that_were_asked_for():
+    with pytest.warns(NotConverged) as caught:
+        alloygen.mc(SMALL, [400, 500], {"Au": 0.02}, 40, sweeps=1, burn=0, seed=0)
+    text = str(next(w.message for w in caught if w.category is NotConverged))
+    assert (
+        " of 2 conditions" in text
+        and "inf" not in text
+        and "mu_Au = 0.02" in text
+        and ("T = 400" in text or "T = 500" in text)
+    )
+
+
+def test_canonical_runs_have_no_diagram():
+    atoms = SMALL.copy()
+    atoms.symbols[:4] = "Au"
+    scan = alloygen.mc(atoms, [700], ensemble="canonical", n=200, check=False)
+    assert np.isfinite(scan[0].free_energy().value)
+    with pytest.raises(AlloygenError, match=r"one composition|a single one"):
+        scan.phase_diagram()
