@@ -189,7 +189,7 @@ def test_alloy_is_told_by_symbols_and_mu_together():
         (dict(mu={"Ag": 0.1}), UnknownSpecies, "Ag"),
         (dict(mu=None), UnknownSpecies, "mu="),
         (dict(n=0), AlloygenError, "at least 1"),
-        (dict(n=2.5), AlloygenError, "integer"),
+        (dict(n=2.5), AlloygenError, "whole number"),
         (dict(method="magic"), AlloygenError, "auto"),
         (dict(model="nowhere.safetensors"), CheckpointError, "no file"),
         (dict(model="cuau_4x4x4"), LatticeMismatch, "4x4x4"),
