@@ -26,6 +26,7 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
 from alloygen.interrupt import interrupt_flag
 from alloygen.io.resume import digest, identity, read_run, write_run
+from alloygen.models.blocks import derived_seed
 from alloygen.models.draw import draw, trained_family
 from alloygen.progress import tqdm
 from alloygen.scans import Scan
@@ -33,10 +34,10 @@ from alloygen.scans import Scan
 MIN_STEP = 1e-3  # of kT: conditions nearer than this are one
 
 
-def draw_condition(model, T: float, mu, n: int, seed: int, family: str, batch: int):
+def draw_condition(model, T: float, mu, n: int, seed: int, family: str, batch: int | None):
     """(occ (n, N) int8, energy (n,), log_prob (n,)) at one condition, from a seed of its own.
 
-    A plain function of picklable arguments, so that any executor can run it; its result depends on nothing else.
+    A plain function of picklable arguments, so that any executor can run it; its result depends on nothing else, nor on ``batch``.
     """
     generator = torch.Generator().manual_seed(seed)
     occ, log_prob = draw(model, T, mu, n, generator, family=family, batch=batch)
@@ -46,7 +47,7 @@ def draw_condition(model, T: float, mu, n: int, seed: int, family: str, batch: i
 def condition_seed(seed: int, T: float, mu) -> int:
     """A seed that depends on the condition and the run's seed only, not on the order in which conditions are visited."""
     words = np.frombuffer(np.array([T, *mu], dtype=np.float64).tobytes(), dtype=np.uint32)
-    return int(np.random.SeedSequence([seed, *words.tolist()]).generate_state(1, np.uint64)[0] >> 1)
+    return derived_seed(seed, *words.tolist())
 
 
 @dataclass
@@ -67,7 +68,7 @@ class NeuralScan:
     n: int
     family: str | None = None
     seed: int = 0
-    batch: int = 512
+    batch: int | None = None
     executor: Executor | None = None
     spacing: float | None = None
     max_conditions: int = 2000
@@ -173,7 +174,7 @@ class NeuralScan:
         weights = {k: digest(v) for k, v in model.state_dict().items()}
         law = {"kind": model.kind, "options": model.config(), "weights": digest(np.array(sorted(weights.items())))}
         return identity(
-            "scan", model.hamiltonian, model=law, n=self.n, order=self.family, seed=self.seed, batch=self.batch
+            "scan", model.hamiltonian, model=law, n=self.n, order=self.family, seed=self.seed
         )
 
     def _save(self) -> None:

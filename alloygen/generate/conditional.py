@@ -8,7 +8,8 @@ import torch
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
-from alloygen.models.base import Model
+from alloygen.models.base import Model, path_log_prob
+from alloygen.models.blocks import by_blocks
 from alloygen.models.draw import trained_orders
 from alloygen.orders import known_first
 
@@ -41,10 +42,8 @@ def log_p_fixed(model: Model, known, T: float, mu, orders: int = 64, generator=N
         torch.full((orders,), float(T), dtype=torch.float64),
         torch.as_tensor(mu, dtype=torch.float64).expand(orders, -1),
     )
-    steps = torch.gather(model.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[
-        :, :count, 0
-    ]
-    total = steps.sum(1).numpy()
+    part = lambda x, t, m, s: path_log_prob(model.log_conditionals(x, t, m, s)[:, :count], x, s[:, :count])  # noqa: E731
+    total = by_blocks(part, occ, T, mu, order).numpy()
     top = total.max()
     p = np.exp(total - top)
     return Estimate(float(top + np.log(p.mean())), float(p.std(ddof=1) / p.mean() / np.sqrt(orders)))

@@ -23,10 +23,12 @@ from itertools import product
 import numpy as np
 import torch
 
+from alloygen.arguments import whole_number
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
 from alloygen.models.base import Model
+from alloygen.models.blocks import by_blocks, generators
 from alloygen.models.draw import trained_orders
 from alloygen.orders import known_first
 from alloygen.progress import tqdm
@@ -152,7 +154,7 @@ class Outpainter:
         return self._rules[key]
 
     def draw(
-        self, T, mu, n: int, generator, known=None, batch: int = 256, progress: bool = False, average: int = 1
+        self, T, mu, n: int, generator, known=None, batch: int | None = None, progress: bool = False, average: int = 1
     ) -> Painted:
         """n configurations at T (number) and mu (n_elements,); ``known`` (N,) species of fixed sites, -1 elsewhere.
 
@@ -161,35 +163,36 @@ class Outpainter:
             log q(x) = log (1/M) sum_m q_m(x),     m: orders, and translates of the cell where nothing is fixed
 
         Weights exp(-u - log q) stay exact and get more even, as the path drawn is no longer the only one that x could have come by (multiple
-        importance sampling: Veach and Guibas, SIGGRAPH 1995).
+        importance sampling: Veach and Guibas, SIGGRAPH 1995). ``batch`` and the first m of n are as in :func:`alloygen.models.draw.draw`.
         """
-        if isinstance(average, bool) or int(average) != average or average < 1:
-            raise AlloygenError(f"expected average, the number of paths, as an integer of at least 1, got {average!r}")
-        parts = []
-        with tqdm(
-            total=n * len(self.windows) * average, desc="out-painting", unit="window", disable=not progress
-        ) as bar:
-            for start in range(0, n, batch):
-                made = self._draw(T, mu, min(batch, n - start), generator, known, bar)
-                parts.append(made if average == 1 else self._averaged(made, T, mu, int(average), generator, known, bar))
-        orders = [torch.cat(o) for o in zip(*(p.orders for p in parts), strict=True)]
-        return Painted(torch.cat([p.occ for p in parts]), torch.cat([p.log_prob for p in parts]), orders)
+        average = whole_number(average, "average, the number of paths,")
+        self.rule(T, mu)  # once, before the blocks ask for it
+        stream = generators(generator)
 
-    def _draw(self, T, mu, b, generator, known, bar) -> Painted:
+        def block(index):
+            own = stream(int(index[0]))
+            made = self._draw(T, mu, len(index), own, known)
+            if average > 1:
+                made = self._averaged(made, T, mu, average, own, known)
+            return made.occ, made.log_prob, *made.orders
+
+        with torch.no_grad(), tqdm(total=n, desc="out-painting", disable=not progress) as bar:
+            occ, log_prob, *orders = by_blocks(block, torch.arange(n), limit=batch, done=bar.update)
+        return Painted(occ, log_prob, orders)
+
+    def _draw(self, T, mu, b, generator, known) -> Painted:
         state, log_prob, orders = self.blank(b, known), torch.zeros(b, dtype=torch.float64), []
         for order, _, gained in self.fill(state, T, mu, generator):
             orders.append(order)
             log_prob += gained
-            bar.update(b)
         return Painted(state, log_prob, orders)
 
-    def _averaged(self, made: Painted, T, mu, average: int, generator, known, bar) -> Painted:
+    def _averaged(self, made: Painted, T, mu, average: int, generator, known) -> Painted:
         """The same draws with the likelihood of a mixture of paths; moved by a random translation, so that the path drawn is any of them."""
-        b, log_prob = len(made.occ), [made.log_prob]
+        log_prob = [made.log_prob]
         for _ in range(average - 1):
-            orders = self.path(b, generator, known)
+            orders = self.path(len(made.occ), generator, known)
             log_prob.append(self.log_prob(self._moved(made.occ, generator, known), T, mu, orders, known))
-            bar.update(b * len(self.windows))
         total = torch.logsumexp(torch.stack(log_prob), 0) - math.log(average)
         return Painted(self._moved(made.occ, generator, known), total, [])
 

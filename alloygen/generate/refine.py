@@ -14,6 +14,7 @@ import torch
 from alloygen.generate.annealed import anneal
 from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.regenerate import Regenerator
+from alloygen.models.blocks import by_blocks, generators
 
 HOTTER = (1.0, 1.2, 1.5)
 PILOT, STEPS, BLOCK_MOVES, SWEEPS = 32, 2000, 20, 200
@@ -51,11 +52,9 @@ def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generato
     occ, log_prob = plain(T, n)
     log_w = -u(occ, T) - log_prob
     if how == "blocks":
-        mover, accepted = Regenerator(painter, fixed=fixed), []
-        for _ in range(max(1, round(BLOCK_MOVES * effort))):
-            occ, taken = mover.step(occ, T, mu, generator)
-            accepted.append(float(taken.double().mean()))
-        facts = {"acceptance": float(np.mean(accepted)), "block_moves": len(accepted)}
+        moves = max(1, round(BLOCK_MOVES * effort))
+        occ, accepted = _moved(Regenerator(painter, fixed=fixed), occ, T, mu, moves, generator)
+        facts = {"acceptance": float(accepted.double().mean()), "block_moves": moves}
     else:
         sweeps = max(1, round(SWEEPS * effort))
         condition = np.full(2, float(T))
@@ -63,3 +62,19 @@ def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generato
                      threads=torch.get_num_threads(), fixed=fixed).occ  # fmt: skip
         facts = {"sweeps": sweeps}
     return occ, -u(occ, T) - log_w, facts
+
+
+def _moved(mover: Regenerator, occ, T: float, mu, moves: int, generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """(occ (n, N), accepted (n, moves)): ``moves`` block moves of each configuration, each block of rows with its own random numbers."""
+    mover.painter.rule(T, mu)
+    stream = generators(generator)
+
+    def block(part, index):
+        own, accepted = stream(int(index[0])), []
+        for _ in range(moves):
+            part, taken = mover.step(part, T, mu, own)
+            accepted.append(taken)
+        return part, torch.stack(accepted, 1)
+
+    with torch.no_grad():
+        return by_blocks(block, occ, torch.arange(len(occ)))

@@ -239,7 +239,9 @@ class Hamiltonian:
         g_k = sum_{terms of channel k} J prod_j phi(x_j),  with every rank_j (B, N) < threshold (B, Q).
         """
         if occ.device.type == "cpu":
-            out = np.zeros((*sites.shape, self.n_channels))
+            out = torch.zeros(
+                (*sites.shape, self.n_channels), dtype=torch.float64
+            )  # torch's memory is always aligned alike
             x, r, s, t = (y.contiguous().numpy() for y in (occ, rank, sites, threshold))
             kernels.fields(
                 x,
@@ -252,9 +254,9 @@ class Hamiltonian:
                 self.term_others,
                 self.term_n,
                 self.site_functions,
-                out,
+                out.numpy(),
             )
-            return torch.from_numpy(out)
+            return out
         return self.fields_torch(occ, rank, sites, threshold)
 
     def fields_torch(

@@ -3,6 +3,9 @@
     log_prob(occ, T, mu, order) -> (B,) float64             sum over all occ of exp(log_prob) = 1
     sample(T, mu, order, generator, known=None) -> (occ, log_prob), the two agreeing to rounding
 
+Both work in blocks of rows (:mod:`alloygen.models.blocks`), so that their bits do not depend on the number of threads.
+``log_conditionals`` is one pass as it is, for training.
+
 T is (B,), mu is (B, n_elements) in the Hamiltonian's units; a batch may mix conditions. ``known`` (B, N) holds species
 indices of sites that are given and -1 elsewhere; then log_prob is that of the sites generated, given the known ones.
 """
@@ -15,6 +18,7 @@ import torch
 from torch import nn
 
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.models.blocks import by_blocks
 
 
 class Model(nn.Module, ABC):
@@ -41,12 +45,8 @@ class Model(nn.Module, ABC):
         known: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Exact log-likelihood (B,) of occupations along ``order``; the steps of known sites do not count."""
-        steps = torch.gather(self.log_conditionals(occ, T, mu, order), 2, torch.gather(occ, 1, order)[..., None])[
-            ..., 0
-        ]
-        if known is not None:
-            steps = steps.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)
-        return steps.sum(1)
+        one = lambda x, t, m, s, k: path_log_prob(self.log_conditionals(x, t, m, s), x, s, k)  # noqa: E731
+        return by_blocks(one, occ, T, mu, order, known)
 
     @abstractmethod
     def sample(
@@ -65,3 +65,9 @@ class Model(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+
+def path_log_prob(log_conditionals, occ, order, known=None) -> torch.Tensor:
+    """Log-likelihood (B,) of occupations (B, N) from the conditionals (B, M, S) along ``order``; the steps of known sites do not count."""
+    steps = torch.gather(log_conditionals, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
+    return (steps if known is None else steps.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)).sum(1)

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from alloygen.conditions import relative
 from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.models.base import Model
+from alloygen.models.base import Model, path_log_prob
+from alloygen.models.blocks import by_blocks
 from alloygen.nn.causal import CausalTransformer
 
 
@@ -191,9 +192,8 @@ class CausalModel(Model):
         stage: Stage | None = None,
     ) -> torch.Tensor:
         """Exact log-likelihood (B,) along ``order``, of the sites that are not known, given those that are."""
-        logp = self.log_conditionals(occ, T, mu, order, known, stage)
-        steps = torch.gather(logp, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
-        return (steps if known is None else steps.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)).sum(1)
+        one = lambda x, t, m, s, k: path_log_prob(self.log_conditionals(x, t, m, s, k, stage), x, s, k)  # noqa: E731
+        return by_blocks(one, occ, T, mu, order, known)
 
     @torch.no_grad()
     def sample(
@@ -210,13 +210,17 @@ class CausalModel(Model):
         On a ``stage`` the order (B, M) holds the sites of a window, known ones (B, N) or not; sites outside it are returned as they are known.
         """
         stage = self.stage() if stage is None else stage
+        uniform = torch.rand(*order.shape, generator=generator, dtype=torch.float64, device=generator.device)
+        one = lambda *rows: self._sample(*rows, stage)  # noqa: E731
+        return by_blocks(one, T, mu, order, uniform.to(order.device), known)
+
+    def _sample(self, T, mu, order, uniform, known, stage: Stage):
         b, n = order.shape
         rank = _ranks(order, len(stage.torus), known)
         beta, site_mu, condition = self._condition(T, mu)
         cache = self.network.new_cache(b, n)
         occ = torch.zeros_like(rank) if known is None else known.clamp_min(0)
         log_prob = torch.zeros(b, dtype=torch.float64, device=order.device)
-        uniform = torch.rand(n, b, generator=generator, dtype=torch.float64, device=generator.device).to(order.device)
         given = None if known is None else torch.gather(known, 1, order)
         start = 0 if given is None else int((given >= 0).all(0).long().cumprod(0).sum())
         if start:
@@ -230,7 +234,7 @@ class CausalModel(Model):
             previous, species, asked = (x[:, -1:] for x in self._tokens(stage, occ, order[:, max(t - 1, 0) : t + 1]))
             output = self.network(previous, species, asked, features, condition, (cache, t))
             logp = self._logits(stage, output, fields, site, rank, step, beta, site_mu)[:, 0]
-            choice = (uniform[t, :, None] > logp.exp().cumsum(1)[:, :-1]).sum(1, keepdim=True)
+            choice = (uniform[:, t, None] > logp.exp().cumsum(1)[:, :-1]).sum(1, keepdim=True)
             gained = torch.gather(logp, 1, choice)[:, 0]
             if given is not None:
                 choice = torch.where(given[:, t : t + 1] >= 0, given[:, t : t + 1], choice)

@@ -6,6 +6,7 @@ import torch
 
 from alloygen import orders
 from alloygen.models.base import Model
+from alloygen.models.blocks import by_blocks, generators
 from alloygen.progress import tqdm
 from alloygen.types import ArrayLike
 
@@ -31,17 +32,20 @@ def draw(
     generator: torch.Generator,
     *,
     family: str | None = None,
-    batch: int = 1000,
+    batch: int | None = None,
     progress: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(occ (n, N), log_prob (n,)) at one condition T, mu (n_elements,), ``batch`` configurations at a time."""
-    parts = []
-    with tqdm(total=n, desc="sampling", disable=not progress) as bar:
-        for start in range(0, n, batch):
-            b = min(batch, n - start)
-            order = trained_orders(model, b, generator, family)
-            temperatures = torch.full((b,), T, dtype=torch.float64)
-            parts.append(model.sample(temperatures, torch.as_tensor(mu).expand(b, -1), order, generator))
-            bar.update(b)
-    occ, log_prob = (torch.cat(x) for x in zip(*parts, strict=True))
-    return occ, log_prob
+    """(occ (n, N), log_prob (n,)) at one condition T, mu (n_elements,).
+
+    The first m of n are those of n = m from the same state of the generator, of which one number is taken. ``batch`` bounds how many
+    are in work at once, in blocks of up to 128 (None: a block for each thread); like the number of threads it changes no result.
+    """
+    stream, mu = generators(generator), torch.as_tensor(mu, dtype=torch.float64)
+
+    def block(index):
+        own, b = stream(int(index[0])), len(index)
+        order = trained_orders(model, b, own, family)
+        return model.sample(torch.full((b,), T, dtype=torch.float64), mu.expand(b, -1), order, own)
+
+    with torch.no_grad(), tqdm(total=n, desc="sampling", disable=not progress) as bar:
+        return by_blocks(block, torch.arange(n), limit=batch, done=bar.update)

@@ -21,6 +21,7 @@ from alloygen.conditions import relative
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Model
+from alloygen.models.blocks import by_blocks
 from alloygen.nn.masked import NETWORKS, build
 
 ROWS = 2**16  # sites or edges in one pass where no gradient is kept
@@ -131,28 +132,27 @@ class MaskedLaw(Model):
         known: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw (occ (B, N), log_prob (B,)) along ``order``: one pass a step."""
+        known = torch.full_like(order, -1) if known is None else known
+        return by_blocks(self._sample, T, mu, order, _uniform(order, generator), known)
+
+    def _sample(self, T, mu, order, uniform, known):
         occ = torch.zeros_like(order)
         decided = torch.zeros_like(order, dtype=torch.bool)
-        if known is None:
-            known = torch.full_like(order, -1)
         log_prob = torch.zeros(len(order), dtype=torch.float64, device=order.device)
-        for site in order.split(1, dim=1):
+        for site, u in zip(order.split(1, dim=1), uniform.split(1, dim=1), strict=True):
             given = torch.gather(known, 1, site)
             if (given < 0).any():
-                choice, gained = self._draw(occ, T, mu, decided, site, generator)
+                choice, gained = self._draw(occ, T, mu, decided, site, u)
                 log_prob += torch.where(given[:, 0] < 0, gained, 0.0)
                 given = torch.where(given < 0, choice, given)
             occ.scatter_(1, site, given)
             decided.scatter_(1, site, True)
         return occ, log_prob
 
-    def _draw(self, occ, T, mu, decided, site, generator):
+    def _draw(self, occ, T, mu, decided, site, uniform):
         """(species (B, 1), log-probability (B,)) of one site (B, 1) each, given the decided ones."""
         logp = self.conditionals(occ, T, mu, decided)
         logp = torch.gather(logp, 1, site[..., None].expand(-1, -1, logp.shape[2]))[:, 0]
-        uniform = torch.rand(len(occ), 1, generator=generator, dtype=torch.float64, device=generator.device).to(
-            occ.device
-        )
         choice = (uniform > logp.exp().cumsum(1)[:, :-1]).sum(1, keepdim=True)
         return choice, torch.gather(logp, 1, choice)[:, 0]
 
@@ -161,13 +161,21 @@ class MaskedLaw(Model):
         self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, sites: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
         """Erase ``sites`` (B, k) of occupations (B, N) and redraw them one after another: block Gibbs on p_phi."""
+        return by_blocks(self._regenerate, occ, T, mu, sites, _uniform(sites, generator))
+
+    def _regenerate(self, occ, T, mu, sites, uniform):
         occ = occ.clone()
         decided = torch.ones_like(occ, dtype=torch.bool).scatter_(1, sites, False)
-        for site in sites.split(1, dim=1):
-            choice, _ = self._draw(occ, T, mu, decided, site, generator)
+        for site, u in zip(sites.split(1, dim=1), uniform.split(1, dim=1), strict=True):
+            choice, _ = self._draw(occ, T, mu, decided, site, u)
             occ.scatter_(1, site, choice)
             decided.scatter_(1, site, True)
         return occ
+
+
+def _uniform(like, generator) -> torch.Tensor:
+    """Random numbers of the shape and device of ``like``, one row after another."""
+    return torch.rand(*like.shape, generator=generator, dtype=torch.float64, device=generator.device).to(like.device)
 
 
 class AutoregressiveModel(MaskedLaw):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from alloygen.models.base import Model
+from alloygen.objectives.likelihood import likelihood
 
 
 def advantage(value: torch.Tensor, condition: torch.Tensor, floor: float | None = 0.0) -> torch.Tensor:
@@ -71,4 +72,4 @@ def reinforce(
     model: Model, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, order: torch.Tensor, advantage: torch.Tensor
 ) -> torch.Tensor:
     """Surrogate (B,) whose mean has the REINFORCE gradient, through all N steps of the chain: A log q(x)."""
-    return advantage * model.log_prob(occ, T, mu, order)
+    return -advantage * likelihood(model, occ, T, mu, order)[0]
