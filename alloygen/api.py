@@ -30,8 +30,9 @@ from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.io.checkpoint import load_model, read_metadata, require_model
 from alloygen.models.base import Model
 from alloygen.models.draw import draw, trained_family
-from alloygen.resolve import TOL, expansion_of, laid, require_elements, supercell
+from alloygen.resolve import expansion_of, laid, require_elements, supercell
 from alloygen.scans import Scan
+from alloygen.supercell import TOL
 
 METHODS = ("auto", "neural", "mc")
 REFINE = (None, "smc", "blocks", "mcmc")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from alloygen import shell
 from alloygen.errors import AlloygenError, BadCondition
+from alloygen.supercell import TOL
 
 METHODS = ("auto", "neural", "mc")
 REFINE = ("smc", "blocks", "mcmc")
@@ -42,6 +43,9 @@ def _alloy(q, n: int, per: str) -> None:
     q.add_argument("--hamiltonian", help="'cuau', or the path of an expansion in alloygen's JSON format")
     seed = shell.argument(shell.seed)
     q.add_argument("--seed", type=seed, default=0, help="same seed, same configurations (default 0)")
+    tol = shell.above_zero("--tol, a fraction of the nearest-neighbour distance,")
+    q.add_argument("--tol", type=tol, default=TOL, metavar="D",
+                   help=f"how far atoms may be off their sites, in nearest-neighbour distances (default {TOL})")  # fmt: skip
 
 
 def _sample_parser(sub) -> None:
@@ -148,7 +152,7 @@ def _sample(args) -> int:
     given = {k: v for k in ("refine", "effort", "average") if (v := getattr(args, k)) is not None}
     ens = sample(
         atoms, T, mu, args.n, seed=args.seed, model=args.model, hamiltonian=args.hamiltonian, method=args.method,
-        fixed=fixed, progress=not args.quiet, **given,
+        fixed=fixed, tol=args.tol, progress=not args.quiet, **given,
     )  # fmt: skip
     print(ens)
     if "log_p_fixed" in ens.info:
@@ -195,7 +199,7 @@ def _mc(args) -> int:
     scan = mc(
         atoms, T, mu, args.n, ensemble=args.ensemble, method=args.method.replace("-", " "), hamiltonian=args.hamiltonian,
         start=args.start, fixed=fixed, seed=args.seed, threads=args.threads, progress=not args.quiet, sweeps=args.sweeps,
-        checkpoint=args.checkpoint, precision=precision,
+        checkpoint=args.checkpoint, precision=precision, tol=args.tol,
     )  # fmt: skip
     print(scan)
     for ens in scan:
@@ -230,7 +234,8 @@ def _phase_diagram(args) -> int:
     with _pool(args.jobs) if args.jobs > 1 else nullcontext() as executor:
         samples = scan(
             atoms, T, mu, args.n, adaptive=None if args.method == "mc" else True, seed=args.seed, model=args.model,
-            hamiltonian=args.hamiltonian, method=args.method, executor=executor, checkpoint=args.checkpoint, progress=not args.quiet,
+            hamiltonian=args.hamiltonian, method=args.method, executor=executor, checkpoint=args.checkpoint, tol=args.tol,
+            progress=not args.quiet,
         )  # fmt: skip
     print(samples)
     diagram = samples.phase_diagram(step=args.step)

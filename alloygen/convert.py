@@ -19,7 +19,7 @@ from alloygen.arguments import positive
 from alloygen.errors import LatticeMismatch, StrainTaken, UnknownSpecies
 from alloygen.io.structures import read_structure
 from alloygen.lattice import Lattice, Primitive
-from alloygen.supercell import Found, find_matrices, no_supercell, turned, vacancies
+from alloygen.supercell import TOL, Found, find_matrices, no_supercell, turned, vacancies
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -244,7 +244,7 @@ STRAIN_TOLD = 0.02  # strain that is taken, but not without a word
 
 # ---------------------------------------------------------------------- Atoms onto a lattice
 def match(
-    atoms: Atoms | Structure | PathLike, primitive: Primitive, tol: float = 0.15, check_species: bool = False
+    atoms: Atoms | Structure | PathLike, primitive: Primitive, tol: float = TOL, check_species: bool = False
 ) -> AtomsMap:
     """Find the supercell of ``primitive`` that ``atoms`` make, and which atom sits on which site.
 

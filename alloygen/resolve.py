@@ -12,15 +12,13 @@ from alloygen.errors import LatticeMismatch, UnknownSpecies
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.lattice import Lattice, Primitive
-from alloygen.supercell import hermite
+from alloygen.supercell import TOL, hermite
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
     from alloygen.types import PathLike
-
-TOL = 0.15  # how far atoms may be off their sites, in nearest-neighbour distances
 
 
 def supercell(

@@ -164,19 +164,12 @@ def structure(text: str):
     """Atoms from a file, or from SYMBOL:AxBxC (repeats of the fcc primitive cell)."""
     if found := re.fullmatch(r"(\w+):(\d+)x(\d+)x(\d+)", text):
         return _cell(text, found[1], tuple(int(k) for k in found.groups()[1:]))
-    import ase.io
-    from ase import Atoms
+    from alloygen.io.structures import read_structure
 
     try:
-        atoms = ase.io.read(text)
-    except Exception as error:  # ASE's readers raise whatever their formats do
-        why = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise AlloygenError(
-            f"expected a structure file that ASE reads, or a cell such as Cu:4x4x4, got {text!r} ({why})"
-        ) from None
-    if not isinstance(atoms, Atoms):
-        raise AlloygenError(f"expected one structure, got {len(atoms)} of them from {text!r}; name one, such as file@0")
-    return atoms
+        return read_structure(text)
+    except AlloygenError as error:
+        raise AlloygenError(f"{error}; a cell such as Cu:4x4x4 will do too") from None
 
 
 def _cell(text: str, symbol: str, repeats: tuple[int, ...]):

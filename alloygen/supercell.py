@@ -20,6 +20,7 @@ from alloygen.lattice import Lattice, Primitive
 from alloygen.types import ArrayLike
 
 EXACT = 1e-3  # stretch that counts as none
+TOL = 0.15  # how far atoms may be off their sites, in nearest-neighbour distances
 STRAIN = 0.05  # stretch of a relaxed cell that is still the same crystal
 MAX_BOX = 4_000_000  # integer rows that a search over rotations looks at
 MAX_SHELL = 1_000  # rows of one length that it keeps

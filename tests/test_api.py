@@ -131,7 +131,7 @@ def test_paths_and_structures_are_sampled_as_their_atoms(tmp_path):
 @pytest.mark.parametrize("atoms", [None, [SMALL], Atoms(), "no such file"], ids=["None", "list", "empty", "path"])
 def test_what_is_no_atoms_is_told_by_every_function(call, atoms):
     with pytest.raises(
-        AlloygenError, match=r"expected (atoms as ase.Atoms|one atom on each site|the path of a structure file)"
+        AlloygenError, match=r"expected (atoms as ase.Atoms|one atom on each site|a structure file that ASE reads)"
     ):
         call(atoms, T=600, mu={"Au": 0.0}, n=2)
 

@@ -458,3 +458,18 @@ def test_sample_holds_atoms_and_refines(capsys):
     assert "log p fixed" in capsys.readouterr().out
     assert main([*command, "--fix", "0:Au"]) == 2
     assert "--fix 0=Au,5=Cu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["sample", "-T", "900"], ["mc", "-T", "3000", "--method", "metropolis"]], ids=["sample", "mc"]
+)
+def test_atoms_far_off_their_sites_need_tol(command, tmp_path, capsys):
+    from ase.build import bulk
+
+    atoms = bulk("Cu", a=3.8).repeat((2, 2, 4))
+    atoms.positions[3, 2] += 0.7
+    atoms.write(tmp_path / "POSCAR")
+    call = [command[0], str(tmp_path / "POSCAR"), *command[1:], "--mu", "Au=0", "-n", "60", "-q"]
+    assert main(call) == 2 and "raise tol" in capsys.readouterr().err
+    assert main([*call, "--tol", "0.35"]) == 0
+    assert main([*call, "--tol", "0"]) == 2 and "--tol, a fraction" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def format_of(path, format: str | None = None) -> str:
 
 
 def read_structure(path: PathLike) -> Atoms:
-    """The structure in a file that ASE reads (POSCAR, cif, extxyz, ...); the last one where there are several.
+    """The structure in a file that ASE reads (POSCAR, cif, extxyz, ...); the last one where there are several, or one named as in ``file@0``.
 
     Raises :class:`AlloygenError` for a file that is missing or cannot be read, and for sites that are occupied in part.
 
@@ -74,13 +74,21 @@ def read_structure(path: PathLike) -> Atoms:
     import ase.io
 
     name = os.fspath(path)
-    if not os.path.isfile(name):
-        what = "a folder" if os.path.isdir(name) else "no file there"
-        raise AlloygenError(f"expected the path of a structure file (POSCAR, cif, extxyz, ...), got {name!r}: {what}")
+    file = name if os.path.exists(name) else re.sub(r"@[-:\d]*$", "", name)
+    if not os.path.isfile(file):
+        what = "a folder" if os.path.isdir(file) else "no file there"
+        raise AlloygenError(
+            f"expected a structure file that ASE reads (POSCAR, cif, extxyz, ...), got {name!r}: {what}"
+        )
     try:
         atoms = ase.io.read(name)
-    except Exception as error:  # ASE's readers raise whatever their parsers meet
-        raise AlloygenError(f"expected a structure file that ASE reads, got {name!r} ({error!r})") from None
+    except Exception as error:  # ASE's readers raise whatever their formats do
+        why = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise AlloygenError(f"expected a structure file that ASE reads, got {name!r} ({why})") from None
+    if isinstance(atoms, list):
+        raise AlloygenError(
+            f"expected one structure, got {len(atoms)} of them from {name!r}; name one, such as {file}@0"
+        )
     shared = [site for site in atoms.info.get("occupancy", {}).values() if len(site) > 1 or sum(site.values()) < 0.999]
     if shared:
         raise AlloygenError(

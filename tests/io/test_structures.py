@@ -11,7 +11,7 @@ from ase.db import connect
 
 from alloygen.errors import AlloygenError
 from alloygen.io.atomic import atomic_folder, atomic_path
-from alloygen.io.structures import format_of, write_structures
+from alloygen.io.structures import format_of, read_structure, write_structures
 
 FACTS = ("T", "mu_Cu", "mu_Au", "log_prob", "log_weight")
 
@@ -187,3 +187,41 @@ def test_atomic_folder_puts_the_old_one_back(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Input/output"), atomic_folder(tmp_path / "set") as part:
         (part / "new").write_text("2")
     assert names(tmp_path) == ["set"] and names(tmp_path / "set") == ["old"]
+
+
+# ---------------------------------------------------------------------- reading
+def test_of_several_images_the_last_is_read_or_the_one_that_is_named(tmp_path):
+    path = write_structures([bulk("Cu"), bulk("Au"), bulk("Ag")], tmp_path / "three.extxyz")
+    assert read_structure(path).get_chemical_formula() == "Ag"
+    assert read_structure(f"{path}@0").get_chemical_formula() == "Cu"
+    with pytest.raises(
+        AlloygenError, match=r"expected one structure, got 3 of them .* name one, such as .*three\.extxyz@0"
+    ):
+        read_structure(f"{path}@:")
+
+
+def test_sites_that_are_occupied_in_part_are_no_configuration(tmp_path):
+    """ASE reads one species of a mixed site, without a word."""
+    text = """data_x
+_cell_length_a 3.8
+_cell_length_b 3.8
+_cell_length_c 3.8
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Cu1 Cu 0 0 0 {}
+"""
+    path = tmp_path / "cell.cif"
+    path.write_text(text.format("1.0"))
+    assert read_structure(path).get_chemical_formula() == "Cu"
+    for mixed in ("0.5", "0.5\nAu1 Au 0 0 0 0.5"):
+        path.write_text(text.format(mixed))
+        with pytest.raises(AlloygenError, match="one species on each site, got sites that are occupied in part"):
+            read_structure(path)
