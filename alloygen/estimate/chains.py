@@ -12,6 +12,7 @@ from scipy import fft, stats
 
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
+from alloygen.types import ArrayLike
 
 WINDOW = 5.0  # Sokal's c: the sum of autocorrelations ends at c times the autocorrelation time
 DOUBT = 0.01  # chains whose means scatter more than their own memory explains, with less than this probability
@@ -46,7 +47,7 @@ def _memory(x: np.ndarray, known: int) -> tuple[float, float]:
     return max(1.0, g[window] * (1.0 + min(width / known, 1.0))), max(m * n / width, 1.0)
 
 
-def inefficiency(series) -> float:
+def inefficiency(series: ArrayLike) -> float:
     """Statistical inefficiency g of a series: n / g independent samples would give the same error of the mean.
 
         g = (1 + 2 sum_{k <= W} rho_k) (1 + (2 W + 1) / n),   W = the first lag >= 5 g / 2
@@ -85,7 +86,7 @@ def inefficiency(series) -> float:
     return float(max(1.0, (freedom * g + (m - 1) * between) / (freedom + m - 1)))
 
 
-def effective_samples(series) -> float:
+def effective_samples(series: ArrayLike) -> float:
     """Independent samples that a series is worth: all samples of all chains, divided by g of :func:`inefficiency`.
 
     Examples
@@ -107,7 +108,7 @@ def _rhat(x: np.ndarray) -> float:
     return float(np.sqrt((n - 1) / n + between / within))
 
 
-def split_rhat(series, rank: bool = True) -> float:
+def split_rhat(series: ArrayLike, rank: bool = True) -> float:
     """Split R-hat: how much wider all half chains together are than each one; 1 when they agree.
 
         R = sqrt( ((n - 1)/n W + B/n) / W )
@@ -139,7 +140,7 @@ def split_rhat(series, rank: bool = True) -> float:
     return max(_rhat(y) for y in scores)
 
 
-def equilibration(series) -> int:
+def equilibration(series: ArrayLike) -> int:
     """Number of first samples to drop, t0, which leaves the largest number of independent samples.
 
         t0 = argmax_t (n - t) / g_t,    g_t the inefficiency of the samples from t on
@@ -166,7 +167,7 @@ def equilibration(series) -> int:
     return int(tried[int(np.argmax(worth))])
 
 
-def mean(series, quantum: float = 0.0, least: float = 1.0) -> Estimate:
+def mean(series: ArrayLike, quantum: float = 0.0, least: float = 1.0) -> Estimate:
     """Mean over all chains and times of correlated samples, with its standard error.
 
         stderr^2 = g var / (n - g) + (quantum g / n)^2
@@ -214,7 +215,7 @@ class Convergence:
     note: str = ""
 
 
-def convergence(series, min_effective: float = 100.0, max_rhat: float = 1.05) -> Convergence:
+def convergence(series: ArrayLike, min_effective: float = 100.0, max_rhat: float = 1.05) -> Convergence:
     """Whether a series is long enough for an average, and in a sentence what to do if it is not.
 
     The first :func:`equilibration` samples are set aside; the rest must hold at least ``min_effective`` independent

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +13,10 @@ from alloygen.conditions import temperature
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.types import ArrayLike
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def log_sum(x: np.ndarray) -> float:
@@ -19,12 +25,12 @@ def log_sum(x: np.ndarray) -> float:
     return float(top + np.log(np.exp(x - top).sum()))
 
 
-def bin_of(energy, origin: float, width: float) -> np.ndarray:
+def bin_of(energy: ArrayLike, origin: float, width: float) -> np.ndarray:
     """The bins of energies, of which bin k is centred at origin + k * width."""
     return np.floor((np.asarray(energy) - origin) / width + 0.5).astype(np.int64)
 
 
-def widening(n) -> np.ndarray:
+def widening(n: ArrayLike) -> np.ndarray:
     """By what a standard error from n values is widened, so that (mean - truth) / stderr has a standard deviation of 1.
 
     That ratio is Student's t with n - 1 degrees of freedom, of standard deviation sqrt((n - 1) / (n - 3)) (Student,
@@ -83,7 +89,7 @@ class DensityOfStates:
     sites: np.ndarray
     occ: np.ndarray
 
-    def bin(self, energy) -> np.ndarray:
+    def bin(self, energy: ArrayLike) -> np.ndarray:
         """The bins that energies E - mu.N lie in, as ``bins`` counts them."""
         return bin_of(energy, self.origin, self.width)
 
@@ -96,7 +102,9 @@ class DensityOfStates:
         mean = p @ e
         return log_z, float(mean), float(p @ (self.variance + (e - mean) ** 2))
 
-    def _estimate(self, T, quantity, absolute: bool = False) -> Estimate:
+    def _estimate(
+        self, T: float, quantity: Callable[[float, float, float, float], float], absolute: bool = False
+    ) -> Estimate:
         kT, n = self.hamiltonian.kB * temperature(T), len(self.walker_log_g)
         if absolute and not np.isfinite(self.log_states):
             raise AlloygenError(
@@ -110,34 +118,34 @@ class DensityOfStates:
         note = f"bins of width {self.width:g} are wide beside kT = {kT:g}" if self.variance.max() > kT**2 else ""
         return Estimate(value, widening(n) * np.std(each, ddof=1) / math.sqrt(n), note)
 
-    def log_z(self, T) -> Estimate:
+    def log_z(self, T: float) -> Estimate:
         """log Z of the supercell at temperature T, dimensionless."""
         return self._estimate(T, lambda kT, log_z, u, v: log_z, absolute=True)
 
-    def phi(self, T) -> Estimate:
+    def phi(self, T: float) -> Estimate:
         """-kT log Z / N: the grand potential at mu per site (for swaps the free energy of the composition)."""
         return self._estimate(T, lambda kT, log_z, u, v: -kT * log_z / self.hamiltonian.n_sites, absolute=True)
 
-    def energy_mean(self, T) -> Estimate:
+    def energy_mean(self, T: float) -> Estimate:
         """<E - mu.N> / N."""
         return self._estimate(T, lambda kT, log_z, u, v: u / self.hamiltonian.n_sites)
 
-    def heat_capacity(self, T) -> Estimate:
+    def heat_capacity(self, T: float) -> Estimate:
         """Var(E - mu.N) / (kB T^2 N) = T dS/dT at constant mu: energy per temperature and site."""
         return self._estimate(T, lambda kT, log_z, u, v: self.hamiltonian.kB * v / kT**2 / self.hamiltonian.n_sites)
 
-    def entropy(self, T) -> Estimate:
+    def entropy(self, T: float) -> Estimate:
         """(<E - mu.N> - Phi N) / (T N), energy per temperature and site."""
         h = self.hamiltonian
         return self._estimate(T, lambda kT, log_z, u, v: h.kB * (u / kT + log_z) / h.n_sites, absolute=True)
 
-    def energy_histogram(self, T) -> tuple[np.ndarray, np.ndarray]:
+    def energy_histogram(self, T: float) -> tuple[np.ndarray, np.ndarray]:
         """(energy (bins,), probability (bins,)) of E - mu.N at temperature T; the probabilities sum to 1."""
         kT = self.hamiltonian.kB * temperature(T)
         x = self.log_g - self.energy / kT + 0.5 * self.variance / kT**2
         return self.energy, np.exp(x - log_sum(x))
 
-    def to_xarray(self):
+    def to_xarray(self) -> xr.Dataset:
         """An xarray Dataset over bins (and walkers), with the settings as attributes."""
         import xarray as xr
 
@@ -206,14 +214,16 @@ def from_transitions(log_g: np.ndarray, leads: np.ndarray) -> np.ndarray:
     place = np.full(len(log_g), -1)
     place[met] = np.arange(len(met))
     total = np.maximum(leads.sum(1), 1)
-    a, b, y, weight = [place[met[:-1]]], [place[met[1:]]], [np.diff(log_g[met])], [np.full(len(met) - 1, 1e-6)]
+    first, second = [place[met[:-1]]], [place[met[1:]]]
+    steps, weights = [np.diff(log_g[met])], [np.full(len(met) - 1, 1e-6)]
     for d in range(1, zero + 1):
         up, down = leads[:-d, zero + d], leads[d:, zero - d]
         k = np.flatnonzero((up > 0) & (down > 0) & (place[:-d] >= 0) & (place[d:] >= 0))
-        a, b = [*a, place[k]], [*b, place[k + d]]
-        y.append(np.log(up[k] / total[k]) - np.log(down[k] / total[k + d]))
-        weight.append(1 / (1 / up[k] + 1 / down[k]))
-    a, b, y, weight = (np.concatenate(x) for x in (a, b, y, weight))
+        first.append(place[k])
+        second.append(place[k + d])
+        steps.append(np.log(up[k] / total[k]) - np.log(down[k] / total[k + d]))
+        weights.append(1 / (1 / up[k] + 1 / down[k]))
+    a, b, y, weight = (np.concatenate(x) for x in (first, second, steps, weights))
     rows = np.tile(np.arange(len(y)), 2)
     slope = csr_array((np.repeat([1.0, -1.0], len(y)), (rows, np.concatenate([b, a]))), shape=(len(y), len(met)))[:, 1:]
     normal = slope.T @ (slope * weight[:, None])

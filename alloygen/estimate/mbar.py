@@ -12,6 +12,7 @@ and the samples of a small lattice are a few hundred rows. A sample of a state w
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -22,6 +23,7 @@ from alloygen.estimate import chains as markov
 from alloygen.estimate.mixture import CHUNK, Mixture, gap_of_states
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS, user_level
+from alloygen.types import ArrayLike
 
 BLOCKS = 32  # of time, for bootstrap factors
 
@@ -74,8 +76,18 @@ class MBAR:
     Estimate(0.6250(77))
     """
 
-    def __init__(self, beta, beta_mu, energy, counts, inefficiency=None, log_z_reference=None, bias=None,
-                 n_chains: int = 1, gap=gap_of_states):  # fmt: skip
+    def __init__(
+        self,
+        beta: ArrayLike,
+        beta_mu: ArrayLike,
+        energy: Sequence[ArrayLike] | np.ndarray,
+        counts: Sequence[ArrayLike] | np.ndarray,
+        inefficiency: ArrayLike | str | None = None,
+        log_z_reference: Mapping[int, float] | None = None,
+        bias: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+        n_chains: int = 1,
+        gap: Callable[[int, int, float], str] = gap_of_states,
+    ):
         self.beta = np.atleast_1d(np.asarray(beta, dtype=np.float64))
         self.beta_mu = np.asarray(beta_mu, dtype=np.float64)
         series = _series(self.beta, self.beta_mu, energy, counts)
@@ -167,7 +179,7 @@ class MBAR:
         error = self._errors((self._mix.state(i) - self._mix.state(j))[None])[0]
         return Estimate(self.f[j] - self.f[i], error)
 
-    def log_weights(self, beta, beta_mu) -> np.ndarray:
+    def log_weights(self, beta: float, beta_mu: ArrayLike) -> np.ndarray:
         """log w (n,) of all samples, state by state, for averages at one condition; sum w = 1.
 
             w_n = exp(-u(x_n)) / (g_n d(x_n)) / Z
@@ -182,7 +194,9 @@ class MBAR:
         """Whether free energies are known with their constant."""
         return self._absolute
 
-    def pooled(self, draw):
+    def pooled(
+        self, draw: Callable[[int], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """All samples with weights g for sums over configurations, and bootstrap factors of them.
 
         ``draw(blocks)`` gives factors (R, blocks) of mean 1. Returns (log g (n,), energy (n,), counts (n, E), share (n,),
@@ -217,7 +231,7 @@ class MBAR:
             parts.append(draw(blocks)[:, np.arange(n) * blocks // n])
         return np.concatenate(parts, 1)
 
-    def log_z(self, beta, beta_mu) -> Estimate:
+    def log_z(self, beta: float, beta_mu: ArrayLike) -> Estimate:
         """log Z at any condition, beta = 0 and beta mu (E,) = 0 included; see :meth:`phi`."""
         log_w, log_z = self._weights(beta, beta_mu)
         w = np.exp(log_w)
@@ -225,7 +239,7 @@ class MBAR:
         self._warn(1.0 / unseen, "log Z")
         return Estimate(log_z, np.hypot(self._errors((w - self._mix.state(self._ref))[None])[0], unseen))
 
-    def phi(self, beta, beta_mu, n_sites: int) -> Estimate:
+    def phi(self, beta: float, beta_mu: ArrayLike, n_sites: int) -> Estimate:
         """Semigrand free energy per site, Phi = -log Z / (beta N), at any condition, with its error.
 
         Needs ``log_z_reference``. Raises :class:`BadCondition` for beta <= 0 (see :meth:`log_z`); warns
@@ -238,7 +252,9 @@ class MBAR:
         log_z = self.log_z(beta, beta_mu)
         return Estimate(-log_z.value / (beta * n_sites), log_z.stderr / (beta * n_sites))
 
-    def mean(self, values, beta, beta_mu, quantum: float = 0.0) -> Estimate:
+    def mean(
+        self, values: ArrayLike | list[np.ndarray], beta: float, beta_mu: ArrayLike, quantum: float = 0.0
+    ) -> Estimate:
         """Average over the law at one condition of an observable of the samples: (n,) state by state, (K, n) or a list.
 
             <A> = sum_n w_n A_n,     stderr from the column z_n = w_n (A_n - <A>), and quantum / ESS

@@ -7,7 +7,7 @@ vectors of a superstructure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -17,6 +17,7 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate import thermo
 from alloygen.estimate.result import Estimate
 from alloygen.lattice import Lattice, Primitive
+from alloygen.types import ArrayLike, Inefficiency
 
 SAME = 1e-6  # distances that differ by less than this share are one shell
 STEP = {"L1_0": 2.0, "L1_2": 4.0}  # named orders of fcc lattices, and by how many 1/N one atom moves each at most
@@ -55,7 +56,9 @@ def _shell_distances(primitive: Primitive, sublattices: tuple[int, ...], n: int)
         cutoff *= 1.3
 
 
-def pair_multiplicity(lattice: Lattice, n_shells: int, sublattices=None) -> tuple[np.ndarray, list[sparse.csr_array]]:
+def pair_multiplicity(
+    lattice: Lattice, n_shells: int, sublattices: ArrayLike | None = None
+) -> tuple[np.ndarray, list[sparse.csr_array]]:
     """How many pairs (i, j, image) of sites each coordination shell has: ``(distances (K,), [M_k (N, N), ...])``.
 
         M_k[i, j] = number of lattice translations R of the supercell with |r_j + R - r_i| = d_k
@@ -113,8 +116,8 @@ def _occupied(values, what: str) -> np.ndarray:
     return values
 
 
-def warren_cowley(occupied_a, occupied_b, multiplicity: Sequence, log_w=None,
-                  inefficiency: float | Callable = 1.0) -> list[Estimate]:  # fmt: skip
+def warren_cowley(occupied_a: ArrayLike, occupied_b: ArrayLike, multiplicity: Sequence, log_w: ArrayLike | None=None,
+                  inefficiency: Inefficiency = 1.0) -> list[Estimate]:  # fmt: skip
     """Warren-Cowley short-range order of two species in every coordination shell, dimensionless.
 
         alpha_ab(k) = 1 - y_ab(k) / (x_a x_b),    y_ab(k) = < sum_ij M_k[i, j] a_i b_j > / sum_ij M_k[i, j]
@@ -180,7 +183,7 @@ def _text(vector) -> str:
     return "(" + ", ".join(f"{x:.6g}" for x in np.asarray(vector) + 0.0) + ")"
 
 
-def structure_amplitudes(s, lattice: Lattice, vectors) -> np.ndarray:
+def structure_amplitudes(s: ArrayLike, lattice: Lattice, vectors: ArrayLike) -> np.ndarray:
     """Fourier amplitudes of site values at the order vectors, (n, V), in the unit of ``s``.
 
         A_k = | 1/N sum_j s_j exp(-2 pi i k.n_j) |
@@ -234,12 +237,14 @@ def _bravais_cell(primitive: Primitive) -> np.ndarray | None:
         import spglib
 
         found = spglib.standardize_cell(
-            (cell, basis, [1] * len(basis)), to_primitive=True, no_idealize=True, symprec=1e-5
+            (cell.tolist(), basis.tolist(), [1] * len(basis)), to_primitive=True, no_idealize=True, symprec=1e-5
         )
         if found is None:
             return None
-        cell, basis, _ = found
-    return Lattice(Primitive(cell, [[0, 0, 0]], [("X",)]), (1, 1, 1)).shortest_vectors if len(basis) == 1 else None
+        cell, basis = np.asarray(found[0]), np.asarray(found[1])
+    if len(basis) != 1:
+        return None
+    return Lattice(Primitive(cell, np.zeros((1, 3)), (("X",),)), (1, 1, 1)).shortest_vectors
 
 
 def _x_points(primitive: Primitive) -> np.ndarray | None:
@@ -300,7 +305,7 @@ def x_points(lattice: Lattice) -> np.ndarray:
     return x @ lattice.primitive.cell.T
 
 
-def long_range_order(s, lattice: Lattice, which) -> np.ndarray:
+def long_range_order(s, lattice: Lattice, which: str | ArrayLike) -> np.ndarray:
     """Long-range order of each sample, (n,), dimensionless where ``s`` is 1 for a species and 0 for the others.
 
     With the amplitudes a1 <= a2 <= a3 of :func:`structure_amplitudes` at the three X points of an fcc lattice,

@@ -24,6 +24,7 @@ from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean_exp, ness
+from alloygen.types import ArrayLike
 
 REPLICAS, BLOCKS = 100, 25
 CHUNK = 2**22
@@ -76,7 +77,7 @@ class Pool:
     def __len__(self) -> int:
         return len(self.log_g)
 
-    def _log_w(self, beta, beta_mu) -> np.ndarray:
+    def _log_w(self, beta: float, beta_mu: ArrayLike) -> np.ndarray:
         beta_mu = np.asarray(beta_mu, dtype=float)
         if beta_mu.shape != (self.counts.shape[1],) or not (np.isfinite(beta) and np.isfinite(beta_mu).all()):
             raise BadCondition(
@@ -84,13 +85,13 @@ class Pool:
             )
         return self.log_g - beta * self.energy + self.counts @ beta_mu
 
-    def effective_samples(self, beta, beta_mu) -> float:
+    def effective_samples(self, beta: float, beta_mu: ArrayLike) -> float:
         """Independent samples behind an average at (beta, beta mu): (sum w)^2 / sum w^2, over the inefficiency."""
         w = self._log_w(beta, beta_mu)
         w = np.exp(w - w.max())
         return float(w.sum() ** 2 / (w**2 / self.share).sum())
 
-    def log_z(self, beta, beta_mu) -> Estimate:
+    def log_z(self, beta: float, beta_mu: ArrayLike) -> Estimate:
         """log Z = log sum_x exp(-beta E + beta mu.N) at any condition in reach, with its error."""
         log_w = self._log_w(beta, beta_mu)
         top = log_w.max()
@@ -99,7 +100,7 @@ class Pool:
         unseen = (w**2 / self.share).sum() / w.sum() ** 2
         return Estimate(top + np.log(w.sum()), np.hypot(error, unseen))
 
-    def mean(self, values, beta, beta_mu) -> Estimate:
+    def mean(self, values: ArrayLike, beta: float, beta_mu: ArrayLike) -> Estimate:
         """Average of ``values`` (n,), one per sample, over the law at (beta, beta mu)."""
         values = np.ravel(values)
         log_w = self._log_w(beta, beta_mu)
@@ -109,7 +110,7 @@ class Pool:
         parts = self.replica @ np.column_stack([w, w * (values - centre)]).astype(np.float32)
         return Estimate(centre, (parts[:, 1] / parts[:, 0]).std(ddof=1))
 
-    def by_number(self, element: int, beta: float, values=None) -> ByNumber:
+    def by_number(self, element: int, beta: float, values: ArrayLike | None = None) -> ByNumber:
         """Sums and means of ``values`` (n, V) at each number of atoms of ``element`` (an index) that was sampled.
 
         Omega_N(beta) = sum_{x: N(x) = N} exp(-beta E(x)),     F_N = -log Omega_N / beta
@@ -123,7 +124,7 @@ class Pool:
         sum_w = np.bincount(row, w, minlength=len(number))
         columns, replicas = [], []
         for v in (None, *values.T):
-            centre = 0.0 if v is None else np.bincount(row, w * v, minlength=len(number)) / sum_w
+            centre = np.zeros(len(number)) if v is None else np.bincount(row, w * v, minlength=len(number)) / sum_w
             weighted = w if v is None else w * (v - centre[row])  # centred, so that single precision is plenty
             member = sparse.csr_array(
                 (weighted.astype(np.float32), (row, np.arange(len(w)))), shape=(len(number), len(w))
@@ -139,12 +140,20 @@ class Pool:
             sum_w**2 / np.bincount(row, w**2 / self.share, minlength=len(number)),
         )  # fmt: skip
 
-    def _groups(self, element: int):
+    def _groups(self, element: int) -> tuple[np.ndarray, np.ndarray]:
         number, row = np.unique(np.rint(self.counts[:, element]).astype(int), return_inverse=True)
         return number, row.ravel()
 
 
-def from_likelihood(beta, beta_mu, energy, counts, log_prob, replicas: int = REPLICAS, seed: int = 0) -> Pool:
+def from_likelihood(
+    beta: ArrayLike,
+    beta_mu: ArrayLike,
+    energy: ArrayLike,
+    counts: ArrayLike,
+    log_prob: ArrayLike,
+    replicas: int = REPLICAS,
+    seed: int = 0,
+) -> Pool:
     """Pool independent samples with exact likelihoods, drawn at C conditions.
 
         g_ci = h_c(x_ci) / (n q_c(x_ci)),     h_c(x) = m_c p_c(x) / sum_l m_l p_l(x),     m_l = n NESS_l,

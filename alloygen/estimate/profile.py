@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,12 @@ from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate import chains
 from alloygen.estimate.result import Estimate
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.types import Mu
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
 
 WORTH = 10.0  # independent blocks that the slowest composition must have
 TRIPS = 10  # round trips between the ends that all walkers together must have made
@@ -34,7 +41,16 @@ class Links:
     mismatch_influence: np.ndarray | None = None
 
 
-def join_links(tried_up, tried_down, up, down, shares, bias, left=None, right=None) -> Links:
+def join_links(
+    tried_up: np.ndarray,
+    tried_down: np.ndarray,
+    up: np.ndarray,
+    down: np.ndarray,
+    shares: tuple[np.ndarray, np.ndarray],
+    bias: np.ndarray,
+    left: float | None = None,
+    right: float | None = None,
+) -> Links:
     """beta F(N) from the transitions of walks under a frozen bias V(N), dimensionless.
 
         beta [F(N+1) - F(N)] = V(N) - V(N+1) - log(w_up(N) <a_up>_N) + log(w_down(N+1) <a_down>_(N+1))
@@ -191,7 +207,7 @@ class CompositionProfile:
         return self.free_energy - first - (last - first) * self.N / self.largest
 
     # ------------------------------------------------------------------ semigrand averages
-    def phi(self, T: float, mu=None) -> Estimate:
+    def phi(self, T: float, mu: Mu | None = None) -> Estimate:
         """Phi(T, mu) = -kT log sum_N exp(-[F(N) - mu N] / kT) per site, the semigrand potential.
 
         T is one of the profile's; mu as everywhere, and Phi belongs to it. Raises
@@ -207,7 +223,7 @@ class CompositionProfile:
         value = (-kT * log_sum - shift) / self.hamiltonian.n_sites
         return Estimate(value, series_error(self.influence[c][..., known] @ p), self._note(c))
 
-    def composition(self, T: float, mu=None) -> Estimate:
+    def composition(self, T: float, mu: Mu | None = None) -> Estimate:
         """<N> / number of changing sites at (T, mu); arguments and errors as :meth:`phi`, relative profiles will do."""
         c, p, _, _, known = self._weights(T, mu)
         x = self.x[known]
@@ -215,7 +231,7 @@ class CompositionProfile:
         slope = -self.hamiltonian.n_sites / (self.hamiltonian.kB * self.T[c]) * p * (x - mean)
         return Estimate(mean, series_error(self.influence[c][..., known] @ slope), self._note(c))
 
-    def distribution(self, T: float, mu=None) -> tuple[np.ndarray, np.ndarray]:
+    def distribution(self, T: float, mu: Mu | None = None) -> tuple[np.ndarray, np.ndarray]:
         """p(N) at (T, mu) and its standard error, (bins,) each; zero where F is unknown. Arguments as :meth:`phi`."""
         c, p, _, _, known = self._weights(T, mu)
         u = self.influence[c][..., known] * (self.hamiltonian.n_sites / (self.hamiltonian.kB * self.T[c]))
@@ -263,7 +279,7 @@ class CompositionProfile:
         return "; ".join(n for n in (self._window_note, "" if self.converged[c] else self.notes[c]) if n)
 
     # ------------------------------------------------------------------ tables
-    def to_xarray(self):
+    def to_xarray(self) -> xr.Dataset:
         """An ``xarray.Dataset`` over (T, N), with units and the Hamiltonian's fingerprint in its attributes."""
         import xarray as xr
 
@@ -280,7 +296,7 @@ class CompositionProfile:
         }  # fmt: skip
         return xr.Dataset(data, {"T": self.T, "N": self.N, "x": ("N", self.x)}, attributes)
 
-    def to_pandas(self):
+    def to_pandas(self) -> pd.DataFrame:
         """The same as a ``pandas.DataFrame``, one row per (T, N)."""
         return self.to_xarray().to_dataframe().reset_index()
 
@@ -290,7 +306,7 @@ class CompositionProfile:
         return f"CompositionProfile({self.element}, N {self.N[0]} to {self.N[-1]}, T {T}, {good}, {self.hamiltonian.lattice!r})"
 
 
-def judge(links: Links, stderr, visits, trips: int, flat: bool) -> tuple[bool, str]:
+def judge(links: Links, stderr: np.ndarray, visits: np.ndarray, trips: int, flat: bool) -> tuple[bool, str]:
     """(converged, note) of one temperature."""
     faults, remarks, worth = [], [], independent_blocks(links.influence)
     if not visits.all():
