@@ -1,5 +1,7 @@
 """What every model is: a normalised law over occupations, for every condition and every order."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -60,8 +62,9 @@ def case(request):
     return request.param
 
 
+@cache
 def build(kind, name):
-    """A model with random weights everywhere, the layers that start at zero included."""
+    """A model with random weights everywhere, the layers that start at zero included. Built once: nobody writes into it."""
     torch.manual_seed(0)
     h, ranges = hamiltonian(name), SYSTEMS[name].ranges()
     net = MODELS[kind](h, ranges).eval()
