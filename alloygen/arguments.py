@@ -53,6 +53,19 @@ def positive(value: object, name: str, unit: str = "") -> float:
     return float(value)
 
 
+def fraction(value: object, name: str) -> float:
+    """``value`` as a float above 0 and below 1.
+
+    Examples
+    --------
+    >>> fraction(0.8, "flatness")
+    0.8
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
+        raise AlloygenError(f"expected {name} as a number above 0 and below 1, got {value!r}")
+    return float(value)
+
+
 def one_of(value: object, name: str, allowed: Collection) -> None:
     """Refuse a value that is not among those allowed, which the message lists."""
     if not any(value is a or (type(value) is type(a) and value == a) for a in allowed):

@@ -81,6 +81,7 @@ class GroundStates:
     sites : (n,) the exchangeable sites, which energies "per site" refer to
     hits : (M,) how many annealed walkers ended at this energy by themselves; 0 or 1 asks for more sweeps or restarts
     atoms_map : object with ``to_atoms(occ_row) -> ase.Atoms``; None where no structures are needed
+    seed : of the search, where it is known
 
     Pure end members (every exchangeable site of a kind alike) belong to the hull whether they are among the rows or not.
     Energies are upper bounds: annealing proves no ground state. Made by ``montecarlo.ground_states``.
@@ -93,6 +94,7 @@ class GroundStates:
     sites: np.ndarray
     hits: np.ndarray
     atoms_map: object | None = None
+    seed: int | None = None
 
     def __len__(self) -> int:
         return len(self.energy)

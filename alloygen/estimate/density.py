@@ -64,7 +64,7 @@ class DensityOfStates:
     attempts: of all walkers; log_f: the largest of all walkers
     converged: every walker came to ``log_f_final``; note: what else there is to say
     joints (walkers, windows - 1): rms difference of log g between neighbouring windows where they overlap
-    sites: those that changed; occ (N,) int8: a configuration in one of the bins
+    sites: those that changed; occ (N,) int8: a configuration in one of the bins; seed: of the run, where it is known
     """
 
     hamiltonian: Hamiltonian
@@ -88,6 +88,7 @@ class DensityOfStates:
     joints: np.ndarray
     sites: np.ndarray
     occ: np.ndarray
+    seed: int | None = None
 
     def bin(self, energy: ArrayLike) -> np.ndarray:
         """The bins that energies E - mu.N lie in, as ``bins`` counts them."""

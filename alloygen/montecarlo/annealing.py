@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from numba import njit
 
+from alloygen.arguments import seed_from, whole_number
 from alloygen.conditions import chemical_potentials, temperature
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import fill_states, flip_energy, set_species
 from alloygen.hull import atom_counts
 from alloygen.montecarlo import moves
-from alloygen.montecarlo.chains import free_sites
+from alloygen.montecarlo.chains import MOVES, free_sites, require_hamiltonian
 from alloygen.montecarlo.rng import seeds
 from alloygen.progress import tqdm
 
@@ -105,7 +106,7 @@ def turn(tables, w, r, surplus, sites):
 # ---------------------------------------------------------------------- cooling
 @dataclass(frozen=True, eq=False, repr=False)
 class Annealed:
-    """What ``anneal`` found: occ (restarts, N) int8, energy (restarts,) of the supercell, mu (n_elements,).
+    """What ``anneal`` found: occ (restarts, N) int8, energy (restarts,) of the supercell, mu (n_elements,), and the seed.
 
     Every row is a local minimum of ``objective`` = E - mu.N (E for swaps); ``best`` is the row of the lowest.
     """
@@ -115,6 +116,7 @@ class Annealed:
     energy: np.ndarray
     mu: np.ndarray
     move: str
+    seed: int | None = None
 
     @property
     def counts(self) -> np.ndarray:
@@ -155,9 +157,11 @@ def anneal(hamiltonian: Hamiltonian, T_start, T_end, *, mu=None, occ=None, move:
     >>> anneal(ising(6, J=-1), 5.0, 0.2, seed=1)                    # the antiferromagnet: E = -2 per site
     Annealed('flip', lowest -72 J, found by 8 of 8 walkers)
     """
-    h = hamiltonian
-    require_numbers(seed, sweeps=sweeps, steps=steps, restarts=restarts, threads=threads)
-    if move not in ("flip", "swap") or (move == "swap" and (occ is None or mu is not None)):
+    h, seed = hamiltonian, seed_from(seed)
+    require_hamiltonian(h)
+    sweeps, steps = whole_number(sweeps, "sweeps"), whole_number(steps, "steps")
+    restarts, threads = whole_number(restarts, "restarts"), whole_number(threads, "threads")
+    if move not in MOVES or (move == "swap" and (occ is None or mu is not None)):
         raise AlloygenError(
             f'expected move="flip", or move="swap" with a start (occ=) and no mu, got move={move!r}, '
             f"occ {'not given' if occ is None else 'given'} and mu={mu!r}"
@@ -169,9 +173,9 @@ def anneal(hamiltonian: Hamiltonian, T_start, T_end, *, mu=None, occ=None, move:
     mu = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, h)
     start = np.repeat(start.numpy(), restarts // len(start), 0)
     with tqdm(total=steps, disable=not progress) as bar:
-        cool = Cooler(h, schedule(h, T_start, T_end, steps), int(sweeps), sites, int(threads), bar)
+        cool = Cooler(h, schedule(h, T_start, T_end, steps), sweeps, sites, threads, bar)
         occ, energy = cool(start, move, np.tile(mu, (restarts, 1)), seed)
-    return Annealed(h, occ, energy, mu, move)
+    return Annealed(h, occ, energy, mu, move, seed)
 
 
 def schedule(h: Hamiltonian, T_start, T_end, steps: int) -> np.ndarray:
@@ -247,11 +251,3 @@ def _can_swap(h: Hamiltonian, occ: np.ndarray, sites) -> np.ndarray:
         np.stack([(held == e).astype(np.float32) @ allows for e in range(n)], 1) > 0
     )  # [r, a, b]: an a where b may sit
     return np.flatnonzero((can & can.transpose(0, 2, 1) & ~np.eye(n, dtype=bool)).any((1, 2)))
-
-
-def require_numbers(seed, **numbers) -> None:
-    """AlloygenError unless the seed is a whole number from 0 and the others are from 1."""
-    for name, value in {"seed": seed, **numbers}.items():
-        least = 0 if name == "seed" else 1
-        if not isinstance(value, (int, np.integer)) or value < least:
-            raise AlloygenError(f"expected {name} as a whole number of at least {least}, got {value!r}")

@@ -194,9 +194,21 @@ class Chains:
         moves.fill(self.tables, self.walkers)
 
 
+def axes_of(h: Hamiltonian, T, mu) -> tuple[np.ndarray, np.ndarray]:
+    """T (nT,) and mu (nM, n_elements), one row of zeros if not given, as arrays of floats; BadCondition for what is no numbers."""
+    try:
+        T = np.atleast_1d(np.asarray(T, dtype=float))
+        mu = np.zeros((1, len(h.elements))) if mu is None else np.asarray(mu, dtype=float).reshape(-1, len(h.elements))
+    except (TypeError, ValueError):
+        raise BadCondition(
+            f"expected temperatures and rows of chemical potentials in the order {h.elements} as arrays of numbers, got T={T!r} "
+            f"and mu={mu!r}; alloygen.conditions.axes and grid make them of dicts"
+        ) from None
+    return T, mu
+
+
 def _conditions(h: Hamiltonian, T, mu) -> tuple[np.ndarray, np.ndarray]:
-    T = np.atleast_1d(np.asarray(T, dtype=float))
-    mu = np.zeros((len(T), len(h.elements))) if mu is None else np.asarray(mu, dtype=float).reshape(-1, len(h.elements))
+    T, mu = axes_of(h, T, mu)
     if len(mu) == 1:
         mu = np.repeat(mu, len(T), 0)
     if (

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from alloygen.arguments import one_of, whole_number
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.rng import below, mix, seeds, step, uniform
@@ -229,9 +230,8 @@ class ClusterChains:
     """
 
     def __init__(self, hamiltonian: Hamiltonian, T, mu, seed: int, kind: str = "wolff", occ=None, copies: int = 1):
-        if kind not in KINDS:
-            raise AlloygenError(f"expected kind to be one of {KINDS}, got {kind!r}")
-        self.hamiltonian, self.move, self.copies = hamiltonian, kind, int(copies)
+        one_of(kind, "kind", KINDS)
+        self.hamiltonian, self.move, self.copies = hamiltonian, kind, whole_number(copies, "copies")
         self.T = np.atleast_1d(np.asarray(T, dtype=float))
         if not (self.T > 0).all():
             raise BadCondition(f"expected temperatures above 0, got {self.T.tolist()}")

@@ -8,17 +8,19 @@ until none is found.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 
 import numpy as np
 import torch
 
+from alloygen.arguments import seed_from, whole_number
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hull import GroundStates, atom_counts, by_element, held_atoms, kinds_of, lower_hull
-from alloygen.montecarlo.annealing import TOL, Cooler, make_walkers, quench_swaps, require_numbers, schedule, turn
-from alloygen.montecarlo.chains import free_sites
+from alloygen.montecarlo.annealing import TOL, Cooler, make_walkers, quench_swaps, schedule, turn
+from alloygen.montecarlo.chains import free_sites, require_hamiltonian
 from alloygen.progress import tqdm
 
 GRID = 200  # compositions of the automatic grid, beyond binaries
@@ -55,8 +57,10 @@ def ground_states(hamiltonian: Hamiltonian, compositions=None, *, occ=None, fixe
     >>> [round(t.mu, 6) for t in found.transitions()]
     [-0.136669, -0.008061, 0.069713, 0.075017]
     """
-    h = hamiltonian
-    require_numbers(seed, sweeps=sweeps, steps=steps, restarts=restarts, threads=threads)
+    h, seed = hamiltonian, seed_from(seed)
+    require_hamiltonian(h)
+    sweeps, steps = whole_number(sweeps, "sweeps"), whole_number(steps, "steps")
+    restarts, threads = whole_number(restarts, "restarts"), whole_number(threads, "threads")
     sites = free_sites(h, fixed, occ)
     base = np.zeros(h.n_sites, dtype=np.int8) if occ is None else h.check(occ).numpy()[0].astype(np.int8)
     table = _Lowest(h, _compositions(h, base, sites, compositions))
@@ -65,12 +69,12 @@ def ground_states(hamiltonian: Hamiltonian, compositions=None, *, occ=None, fixe
     spread = _spread_of_flips(h, base, sites, rng)
     betas = schedule(h, spread * 2 if T_start is None else T_start, spread / 20 if T_end is None else T_end, steps)
     with tqdm(total=steps, disable=not progress) as bar:
-        cool = Cooler(h, betas, int(sweeps), sites, int(threads), bar)
+        cool = Cooler(h, betas, sweeps, sites, threads, bar)
         annealed = cool(start, "swap", np.zeros((len(start), len(h.elements))), [seed, 0])
         table.offer(*annealed)
         _from_neighbours(table, sites)
         _below_facets(table, cool, base, restarts, compositions is None, rng, seed)
-    return table.result(sites, annealed[1].reshape(-1, restarts), compositions is None, atoms_map)
+    return replace(table.result(sites, annealed[1].reshape(-1, restarts), compositions is None, atoms_map), seed=seed)
 
 
 class _Lowest:

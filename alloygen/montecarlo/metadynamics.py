@@ -17,12 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from alloygen.arguments import fraction, positive, seed_from, whole_number
 from alloygen.conditions import temperature
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.profile import CompositionProfile, join_links, judge, series_error
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.interrupt import interrupt_flag
+from alloygen.io.atomic import require_writable
 from alloygen.io.resume import identity, read_run, write_run
+from alloygen.montecarlo.chains import require_hamiltonian
 from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.flat_walk import DONE, FlatWalk
 from alloygen.progress import tqdm
@@ -74,27 +77,40 @@ def metadynamics(hamiltonian: Hamiltonian, T, element: str | None = None, *, mu=
     >>> bool(abs(profile.free_energy[0, 0] + 2.0) < 1e-12), bool(profile.stderr.max() < 0.05)      # all down: -2 J a site
     (True, True)
     """
-    asked = np.array([temperature(t) for t in np.atleast_1d(np.asarray(T, dtype=float))])
-    counts = {"walkers": walkers, "production": production, "sweeps_per_stage": sweeps_per_stage, "threads": threads}
-    bad = {k: v for k, v in counts.items() if v is not None and (int(v) != v or v < 1)}
-    if bad or not 0 < final_height <= height < np.inf or not 0 < flatness < 1 or not len(asked):
-        raise AlloygenError(
-            "expected whole numbers >= 1, 0 < final_height <= height, 0 < flatness < 1 and a temperature, got "
-            f"{bad or {'final_height': final_height, 'height': height, 'flatness': flatness, 'T': asked.tolist()}}; mend these"
-        )
+    require_hamiltonian(hamiltonian)
+    asked, seed, threads = _temperatures(T), seed_from(seed), whole_number(threads, "threads")
+    walkers, sweeps_per_stage = whole_number(walkers, "walkers"), whole_number(sweeps_per_stage, "sweeps_per_stage")
+    height, final_height, flatness = (
+        positive(height, "height"),
+        positive(final_height, "final_height"),
+        fraction(flatness, "flatness"),
+    )
+    if final_height > height:
+        raise AlloygenError(f"expected final_height of at most height = {height:g}, got {final_height:g}")
+    if production is not None:
+        production = whole_number(production, "production")
+    if checkpoint is not None:
+        require_writable(checkpoint)
     problem = Counted(hamiltonian, element, mu, window, fixed, occ)
     if production is None:
         production = int(np.clip(10_000_000 // len(problem.sites), 50_000, 500_000))
     settings = {
         "ladder": problem.ladder(asked, ladder).tolist(), "element": problem.name, "window": [problem.low, problem.high],
-        "mu": problem.mu.tolist(), "tilt": float(problem.tilt), "height": float(height), "final_height": float(final_height),
-        "sweeps_per_stage": int(sweeps_per_stage), "flatness": float(flatness), "walkers": int(walkers),
-        "production": int(production), "seed": int(seed), "sites": problem.sites.tolist(),
+        "mu": problem.mu.tolist(), "tilt": float(problem.tilt), "height": height, "final_height": final_height,
+        "sweeps_per_stage": sweeps_per_stage, "flatness": flatness, "walkers": walkers,
+        "production": production, "seed": seed, "sites": problem.sites.tolist(),
         "held": problem.with_number(0).tolist(),
     }  # fmt: skip
     run = FlatWalk(problem, settings)
-    _carry_out(run, int(threads), progress, checkpoint)
+    _carry_out(run, threads, progress, checkpoint)
     return _profile(run, asked)
+
+
+def _temperatures(T) -> np.ndarray:
+    asked = np.array([temperature(t) for t in (T if np.iterable(T) else [T])])
+    if not len(asked):
+        raise AlloygenError(f"expected at least one temperature, got {T!r}")
+    return asked
 
 
 def _carry_out(run: FlatWalk, threads: int, progress: bool, checkpoint) -> None:

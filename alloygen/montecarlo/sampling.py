@@ -11,7 +11,7 @@ import numpy as np
 from alloygen.arguments import one_of, seed_from
 from alloygen.errors import BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.montecarlo.chains import MOVES, Chains, require_hamiltonian
+from alloygen.montecarlo.chains import MOVES, Chains, axes_of, require_hamiltonian
 from alloygen.montecarlo.run import Run, collect
 from alloygen.montecarlo.tempering import grid_pairs
 from alloygen.scans import Scan
@@ -74,9 +74,8 @@ def replica_exchange(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, lad
     require_hamiltonian(hamiltonian)
     how, seed = Run.of({"n": n, **run}, hamiltonian, (*KEYWORDS, "ladder")), seed_from(seed)
     _require_no_mu(move, mu)
-    asked = np.atleast_1d(np.asarray(T, float))
+    asked, mu = axes_of(hamiltonian, T, mu)
     T = np.union1d(asked, ladder) if len(ladder) else asked
-    mu = np.zeros((1, len(hamiltonian.elements))) if mu is None else np.atleast_2d(np.asarray(mu, float))
     chains = Chains(hamiltonian, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)),
                     occ=occ, fixed=fixed, copies=copies, threads=threads, move=move)  # fmt: skip
     return collect(chains, how, "replica exchange", seed, np.isin(chains.T, asked))

@@ -24,19 +24,25 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from numbers import Real
 
 import numpy as np
 import torch
 
+from alloygen.arguments import fraction, one_of, positive, seed_from, whole_number
+from alloygen.conditions import chemical_potentials
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.density import DensityOfStates, average, from_transitions, join_windows
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.interrupt import interrupt_flag
+from alloygen.io.atomic import require_writable
 from alloygen.io.resume import identity, read_run, write_run
-from alloygen.montecarlo.chains import free_sites
+from alloygen.montecarlo.chains import free_sites, require_hamiltonian
 from alloygen.montecarlo.energy_bins import Plan, fill, level_jumps, new_walks, with_mu
 from alloygen.montecarlo.energy_scout import scout, starts, windows_of
 from alloygen.montecarlo.energy_walk import LATE, SETTLED, Rules, Walks
@@ -58,7 +64,7 @@ def wang_landau(hamiltonian: Hamiltonian, *, mu=None, move: str = "flip", width:
     Parameters
     ----------
     hamiltonian : of the supercell; any number of species and sublattices
-    mu : (n_elements,) chemical potentials in the unit of the Hamiltonian, zero if not given; flips only
+    mu : chemical potentials in the unit of the Hamiltonian, (n_elements,) or a dict by element, zero if not given; flips only
     move : "flip", all compositions, or "swap", the composition of ``occ``
     width : of the bins; the levels of a discrete spectrum if not given, or else 1/500 of the range that a pre-run finds
     energies : (low, high), to which the walk is confined; all if not given. Then g is known up to a factor only
@@ -90,9 +96,14 @@ def wang_landau(hamiltonian: Hamiltonian, *, mu=None, move: str = "flip", width:
     >>> dos.energy[:3], round(float(np.exp(dos.log_g).sum()))
     (array([-32., -24., -20.]), 65536)
     """
+    require_hamiltonian(hamiltonian)
+    seed = seed_from(seed)
     settings = dict(move=move, width=width, energies=energies, windows=windows, overlap=overlap, flatness=flatness,
                     log_f=log_f, schedule=schedule, check=check, transitions=transitions, walkers=walkers, seed=seed)  # fmt: skip
-    _check_settings(settings | dict(log_f_final=log_f_final, max_attempts=max_attempts, threads=threads))
+    _check_settings(**settings, log_f_final=log_f_final, max_attempts=max_attempts, threads=threads)
+    if checkpoint is not None:
+        require_writable(checkpoint)
+    windows, walkers, threads = int(windows), int(walkers), int(threads)
     rows = windows * walkers
     limit = 2**62 if max_attempts is None else -(-int(max_attempts) // rows)
     sites, mu, start = free_sites(hamiltonian, fixed, occ), _mu(hamiltonian, mu, move), _start(hamiltonian, occ, move)
@@ -107,7 +118,7 @@ def wang_landau(hamiltonian: Hamiltonian, *, mu=None, move: str = "flip", width:
     if (found := read_run(checkpoint, run)) is not None:
         _restore(plan, w, found[0])
     _run(plan, w, threads, checkpoint, run, progress)
-    return _density(plan, w, walkers, begin[0], energies is None)
+    return replace(_density(plan, w, walkers, begin[0], energies is None), seed=seed)
 
 
 def multicanonical(
@@ -130,8 +141,7 @@ def multicanonical(
     >>> occ.shape, bool(energy.min() < -20 < 20 < energy.max())
     ((100, 16), True)
     """
-    if n < 1 or sweeps < 1:
-        raise AlloygenError(f"expected n >= 1 and sweeps >= 1, got {n} and {sweeps}")
+    n, sweeps, seed = whole_number(n, "n"), whole_number(sweeps, "sweeps"), seed_from(seed)
     d, h = density, density.hamiltonian
     frozen = (sweeps * len(d.sites), 0.5, False, -1.0, 2**62, False)  # log f is 0 and stays so
     rules = Rules(d.sites, np.zeros(0, np.int64), d.origin, d.width, d.levels, *frozen)
@@ -161,6 +171,7 @@ def multicanonical_ensembles(
     >>> hot.mean_energy().value > -1.0 > cold.mean_energy().value
     True
     """
+    seed = seed_from(seed)
     occ, energy, log_g = multicanonical(density, n, sweeps, seed)
     h, rows = density.hamiltonian, torch.from_numpy(occ).long()
     bare = h.energy(rows)
@@ -172,25 +183,33 @@ def multicanonical_ensembles(
 
 
 # ---------------------------------------------------------------------- what is asked
-def _check_settings(s: dict) -> None:
-    whole = ("windows", "check", "walkers", "threads")
-    wrong = [k for k in whole if int(s[k]) != s[k] or s[k] < 1]
-    wrong += [k for k in ("flatness", "overlap") if not 0 < s[k] < 1]
-    wrong += [k for k in ("log_f", "log_f_final") if not (np.isfinite(s[k]) and s[k] > 0)]
-    wrong += [k for k in ("width", "max_attempts") if s[k] is not None and not (np.isfinite(s[k]) and s[k] > 0)]
-    wrong += [k for k, allowed in (("move", MOVES), ("schedule", SCHEDULES)) if s[k] not in allowed]
-    if s["energies"] is not None and not (len(s["energies"]) == 2 and s["energies"][0] < s["energies"][1]):
-        wrong.append("energies")
-    if wrong:
-        raise AlloygenError(
-            f"expected {', '.join(whole)} >= 1, 0 < flatness, overlap < 1, log_f, log_f_final, width, max_attempts > 0, "
-            f"move of {MOVES}, schedule of {SCHEDULES} and energies (low, high) with low < high, got "
-            f"{', '.join(f'{k}={s[k]!r}' for k in wrong)}"
+def _check_settings(**s) -> None:
+    for name in ("windows", "check", "walkers", "threads"):
+        whole_number(s[name], name)
+    for name in ("flatness", "overlap"):
+        fraction(s[name], name)
+    for name in ("log_f", "log_f_final", "width", "max_attempts"):
+        if name.startswith("log_f") or s[name] is not None:
+            positive(s[name], name)
+    one_of(s["move"], "move", MOVES)
+    one_of(s["schedule"], "schedule", SCHEDULES)
+    if s["energies"] is not None:
+        given = (
+            np.array([np.nan])
+            if isinstance(s["energies"], str)
+            else np.atleast_1d(np.asarray(s["energies"], dtype=object))
         )
+        if given.shape != (2,) or not all(isinstance(e, Real) for e in given) or not given[0] < given[1]:
+            raise AlloygenError(f"expected energies (low, high) with low < high, got {s['energies']!r}")
 
 
 def _mu(h: Hamiltonian, mu, move: str) -> np.ndarray:
-    out = np.zeros(len(h.elements)) if mu is None else np.asarray(mu, dtype=float)
+    if isinstance(mu, Mapping):
+        mu = chemical_potentials(mu, h)
+    try:
+        out = np.zeros(len(h.elements)) if mu is None else np.asarray(mu, dtype=float)
+    except (TypeError, ValueError):
+        out = np.empty(0)
     if out.shape != (len(h.elements),) or not np.isfinite(out).all():
         raise BadCondition(f"expected one finite chemical potential per element {h.elements}, got {mu!r}")
     if move == "swap" and out.any():
