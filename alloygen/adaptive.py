@@ -173,9 +173,7 @@ class NeuralScan:
         model = self.model
         weights = {k: digest(v) for k, v in model.state_dict().items()}
         law = {"kind": model.kind, "options": model.config(), "weights": digest(np.array(sorted(weights.items())))}
-        return identity(
-            "scan", model.hamiltonian, model=law, n=self.n, order=self.family, seed=self.seed
-        )
+        return identity("scan", model.hamiltonian, model=law, n=self.n, order=self.family, seed=self.seed)
 
     def _save(self) -> None:
         if self.checkpoint is None or not self.done:

@@ -117,7 +117,8 @@ def sample(
     order : order family of the model ("sublattice", "raster", "random"); None takes the one it was trained on
     batch : configurations drawn at once
     fixed : sites that are held: {atom index: symbol}, indices or a mask of ``atoms``, which keep their symbols, or Atoms in the same order
-        with "X" where free (where X is a species it is a held vacancy, and all Atoms are held). The rest is drawn from p(x_rest | x_fixed); ``ens.info["log_p_fixed"]`` is the model's log p(x_fixed), and
+        with "X" where free (where X is a species it is a held vacancy, and all Atoms are held). The rest is drawn from
+        p(x_rest | x_fixed); ``ens.info["log_p_fixed"]`` is the model's log p(x_fixed), and
         :func:`alloygen.generate.conditional.constraint` the exact one
     refine : what follows the draws (:mod:`alloygen.generate.refine`): "smc" draws hotter and anneals down with exact weights, "blocks" redraws
         blocks by Metropolis-Hastings, "mcmc" makes single flips; weights of the last two stay those of the draws. ``effort``

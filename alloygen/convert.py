@@ -17,9 +17,10 @@ import numpy as np
 
 from alloygen.arguments import positive
 from alloygen.errors import LatticeMismatch, StrainTaken, UnknownSpecies
+from alloygen.fits import Fit, best_fits, nearest_neighbour, species_index
 from alloygen.io.structures import read_structure
 from alloygen.lattice import Lattice, Primitive
-from alloygen.supercell import TOL, Found, find_matrices, no_supercell, turned, vacancies
+from alloygen.supercell import TOL, Found, no_supercell, vacancies
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -93,7 +94,7 @@ class AtomsMap:
                 "Match these Atoms on their own."
             )
         symbols, code = np.unique(atoms.get_chemical_symbols(), return_inverse=True)
-        index = _species_index(self.lattice, symbols)[self.lattice.sublattice[self.site], code]
+        index = species_index(self.lattice, symbols)[self.lattice.sublattice[self.site], code]
         _require_allowed(index, self.lattice, self.site, symbols[code])
         occ = np.empty(len(self.site), dtype=np.int64)
         occ[self.site] = index
@@ -121,7 +122,7 @@ class AtomsMap:
         if len(at):
             names, code = np.unique(symbols, return_inverse=True)
             sites = self.site[at]
-            index = _species_index(self.lattice, names)[self.lattice.sublattice[sites], code]
+            index = species_index(self.lattice, names)[self.lattice.sublattice[sites], code]
             for k in np.flatnonzero(index < 0)[:1]:
                 allowed = "/".join(self.lattice.species[self.lattice.sublattice[sites[k]]])
                 vacancy = (
@@ -236,9 +237,6 @@ class Rival:
     displacement: float
 
 
-SAMPLE = 64  # atoms that stand for all while orientations are compared
-NOISE = 1.1  # misfits that differ by less than this factor cannot be told apart
-SHARP = 1e-4  # misfit of a cell that is written with a few digits
 STRAIN_TOLD = 0.02  # strain that is taken, but not without a word
 
 
@@ -284,7 +282,8 @@ def match(
     _require_periodic(atoms, primitive)
     _require_count(len(atoms), primitive)
     neighbour = nearest_neighbour(primitive)
-    best, *others = _best_fits(atoms, primitive, tol * neighbour, neighbour)
+    symbols, cell = atoms.get_chemical_symbols(), np.array(atoms.cell)
+    best, *others = best_fits(symbols, atoms.get_positions(), cell, primitive, tol * neighbour, neighbour)
     if (best.distance > best.limit).mean() > 0.25:
         raise no_supercell(primitive, atoms.cell, len(atoms) // len(primitive.basis))
     _require_on_sites(best)
@@ -302,172 +301,10 @@ def match(
     return result
 
 
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """Atoms assigned to sites under one supercell matrix and one rigid shift; lengths in the primitive cell's unit.
-
-    badness : atoms off their sites, atoms on a sublattice that refuses them
-    strain : sum of the squared logarithms of the stretches
-    spread : mean square distance from the sites over the square of the nearest-neighbour distance
-    literal : the cell and the shift are those of the primitive cell itself
-    """
-
-    found: Found
-    shift: np.ndarray
-    offsets: np.ndarray | None
-    sublattice: np.ndarray | None
-    distance: np.ndarray | None
-    limit: float
-    badness: tuple[int, int]
-    strain: float
-    spread: float
-    literal: bool
-
-    @property
-    def misfit(self) -> float:
-        return self.strain + self.spread
-
-    def light(self) -> _Fit:
-        """Without what is known of each atom."""
-        return replace(self, offsets=None, sublattice=None, distance=None)
-
-    def rivals(self, other: _Fit) -> bool:
-        """Whether ``other``, of no less misfit, cannot be told from this fit. What both share (a displacement that is the
-        same either way) is no noise."""
-        if other.badness != self.badness:
-            return False
-        noise = SHARP**2
-        for mine, its in ((self.strain, other.strain), (self.spread, other.spread)):
-            if abs(its - mine) > 1e-6 * mine:
-                noise += (NOISE**2 - 1) * mine
-        return other.misfit - self.misfit <= noise
-
-
-def _rival(best: _Fit, other: _Fit, neighbour: float) -> Rival:
+def _rival(best: Fit, other: Fit, neighbour: float) -> Rival:
     rotation = np.linalg.solve(best.found.matrix, other.found.matrix.astype(float))
     rms = np.sqrt(other.spread) * neighbour * other.found.scale
     return Rival(other.found.matrix, rotation, best.shift @ rotation - other.shift, other.found.strain, float(rms))
-
-
-def _best_fits(atoms, primitive: Primitive, limit: float, neighbour: float) -> list[_Fit]:
-    """The fit to take, and those that cannot be told from it.
-
-    One fit with all atoms on sites gives every other by turning the lattice of sites. Large cells coincide with it in many
-    orientations, so a sample of atoms decides which matrices are worth all of them.
-    """
-    symbols, code = np.unique(atoms.get_chemical_symbols(), return_inverse=True)
-    positions = atoms.get_positions()
-    job = _Job(primitive, _species_index(primitive, symbols) >= 0, code, limit, neighbour)
-    sample = np.sort(np.random.default_rng(0).permutation(len(atoms))[:SAMPLE])
-    first = _first_fit(job, positions, sample, np.array(atoms.cell), len(atoms) // len(primitive.basis))
-    if first.badness[0] or (first.literal and first.misfit <= SHARP**2 and first.badness[1] == job.refused):
-        return [first]
-    ways = [(found, found.fractions(positions[sample])) for found in turned(primitive, first.found, 2 * limit)]
-    trials = [fit for found, fractions in ways for fit in job.fits(fractions, found, sample)]
-    least = min(fit.badness for fit in trials)
-    whole = lambda fit: job.fit(fit.found.fractions(positions), fit.found, fit.shift)  # noqa: E731
-    fits = [first.light(), *(whole(fit).light() for fit in trials if fit.badness == least)]
-    best = min(fits, key=lambda fit: (fit.badness, fit.misfit))
-    equal = [fit for fit in fits[1:] if best.rivals(fit)] or [best]
-    equal.sort(key=lambda fit: (not fit.literal, fit.misfit > best.misfit * (1 + 1e-6) + SHARP**2))
-    return [whole(equal[0]), *([] if equal[0].literal else equal[1:])]
-
-
-def _first_fit(job: _Job, positions, sample, cell, n_cells: int) -> _Fit:
-    """The first fit with every atom on a site, or the one with the fewest off."""
-    best, promise = None, None
-    for found in find_matrices(job.primitive, cell, n_cells):
-        fractions = found.fractions(positions)
-        trial = min(job.fits(fractions[sample], found, sample), key=lambda fit: fit.badness)
-        if best is not None and trial.badness[0] >= promise:
-            continue
-        fit = min(job.fits(fractions, found), key=lambda fit: fit.badness)
-        if best is None or fit.badness < best.badness:
-            best, promise = fit, trial.badness[0]
-        if best.badness[0] == 0:
-            break
-    return best
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What all fits of one call share. allowed : bool (n_sublattices, n_symbols); code : (N,) symbol of each atom."""
-
-    primitive: Primitive
-    allowed: np.ndarray
-    code: np.ndarray
-    limit: float
-    neighbour: float
-
-    @property
-    def refused(self) -> int:
-        """Atoms that no sublattice takes."""
-        return int((~self.allowed.any(0))[self.code].sum())
-
-    def fits(self, fractions, found: Found, rows=slice(None)) -> list[_Fit]:
-        """The fits of the atoms ``rows`` over rigid shifts that put a reference atom onto each sublattice in turn."""
-        primitive = self.primitive
-        periodic = np.array(primitive.pbc)
-        starts = []
-        for j in dict.fromkeys((0, len(fractions) // 2, len(fractions) - 1)):
-            shifts = fractions[j] - primitive.basis
-            starts.append(shifts - np.where(periodic, np.rint(shifts - 1e-9), 0.0))
-        starts = np.concatenate(starts)
-        starts = starts[np.argsort(np.linalg.norm(starts @ primitive.cell, axis=1).round(6), kind="stable")]
-        out, tried = [], np.zeros((0, 3))
-        for shift in starts:
-            apart = shift - tried
-            apart -= np.where(periodic, np.rint(apart), 0.0)
-            if (np.linalg.norm(apart @ found.metric_cell, axis=1) <= self.limit).any():
-                continue
-            for _ in range(2):  # the reference atom may be displaced itself: centre on the median and assign again
-                rest = _assign(fractions, primitive, found.metric_cell, shift)[2]
-                shift = shift + np.median(rest, axis=0)
-            tried = np.vstack([tried, shift])
-            out.append(self.fit(fractions, found, shift, rows))
-        return out
-
-    def fit(self, fractions, found: Found, shift, rows=slice(None)) -> _Fit:
-        """The atoms on the sites nearest to them, shifted so that the median is on its site."""
-        rest = _assign(fractions, self.primitive, found.metric_cell, shift)[2]
-        shift = shift + np.median(rest, axis=0)
-        offsets, sublattice, rest = _assign(fractions, self.primitive, found.metric_cell, shift)
-        distance = np.linalg.norm(rest @ found.metric_cell, axis=1)
-        wrong = int((~self.allowed[sublattice, self.code[rows]]).sum())
-        spread = np.linalg.norm((rest - rest.mean(0)) @ found.metric_cell, axis=1) / self.neighbour
-        away = np.where(self.primitive.pbc, shift - np.rint(shift), 0.0)
-        literal = found.literal and np.linalg.norm(away @ found.metric_cell) <= self.limit
-        return _Fit(
-            found, shift, offsets, sublattice, distance, self.limit, (int((distance > self.limit).sum()), wrong),
-            float((found.stretches**2).sum()), float((spread**2).mean()), bool(literal),
-        )  # fmt: skip
-
-
-def _assign(fractions, primitive, metric_cell, shift):
-    """Nearest site of each atom: cell offsets (N, 3), sublattice (N,), and the rest (N, 3) in primitive vectors."""
-    periodic = np.array(primitive.pbc)
-    rest = (fractions - shift)[:, None, :] - primitive.basis
-    cells = np.where(periodic, np.rint(rest), 0.0)
-    rest = rest - cells
-    sub = ((rest @ metric_cell) ** 2).sum(-1).argmin(1)
-    rows = np.arange(len(fractions))
-    return cells[rows, sub].astype(np.int64), sub, rest[rows, sub]
-
-
-def nearest_neighbour(primitive: Primitive) -> float:
-    """Shortest distance between two sites of the infinite crystal, in the primitive cell's unit.
-
-    Examples
-    --------
-    >>> nearest_neighbour(Primitive(np.eye(3), [[0, 0, 0], [0.5, 0, 0]], [("Na",), ("Cl",)]))
-    0.5
-    """
-    one = Lattice(primitive, (1, 1, 1))
-    between = one.minimum_image((primitive.basis[:, None] - primitive.basis) @ primitive.cell)
-    lengths = np.linalg.norm(between, axis=-1)[~np.eye(len(primitive.basis), dtype=bool)]
-    periods = np.linalg.norm(one.shortest_vectors, axis=1)[np.array(primitive.pbc)]
-    every = np.concatenate([lengths, periods])
-    return float(every.min()) if len(every) else float(np.linalg.norm(primitive.cell, axis=1).min())
 
 
 # ---------------------------------------------------------------------- what match refuses
@@ -539,7 +376,7 @@ def _require_count(n: int, primitive: Primitive) -> None:
         )
 
 
-def _require_on_sites(best: _Fit) -> None:
+def _require_on_sites(best: Fit) -> None:
     off = np.flatnonzero(best.distance > best.limit)
     if len(off):
         scale = best.found.scale
@@ -579,11 +416,6 @@ def _require_allowed(index, lattice: Lattice, site, symbols) -> None:
         f"expected elements that the sublattices may hold, got {told}. "
         "Change the symbols, or use a Hamiltonian with these species."
     )
-
-
-def _species_index(lattice, symbols) -> np.ndarray:
-    """(n_sublattices, n_symbols) index of each symbol in the sublattice's species list, -1 where it is not allowed."""
-    return np.array([[names.index(s) if s in names else -1 for s in symbols] for names in lattice.species])
 
 
 # ---------------------------------------------------------------------- primitive cells and elements

@@ -12,7 +12,7 @@ from alloygen.errors import LatticeMismatch, UnknownSpecies
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.lattice import Lattice, Primitive
-from alloygen.supercell import TOL, hermite
+from alloygen.supercell import TOL, hermite, vacancies
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -179,7 +179,8 @@ def expansion_of(atoms, mu, hamiltonian) -> ClusterExpansion:
 def require_elements(atoms, mu, expansion: ClusterExpansion) -> None:
     unknown = sorted(set(elements_of(atoms, mu)) - set(expansion.elements))
     if unknown:
+        vacancy = f"; {vacancies(expansion.primitive)}" if "X" in unknown else ""
         raise UnknownSpecies(
-            f"expected elements among {expansion.elements} of {expansion.name!r}, got also {unknown} in atoms or mu. "
+            f"expected elements among {expansion.elements} of {expansion.name!r}, got also {unknown} in atoms or mu{vacancy}. "
             "Use a Hamiltonian or model that holds them."
         )

@@ -24,6 +24,7 @@ TOL = 0.15  # how far atoms may be off their sites, in nearest-neighbour distanc
 STRAIN = 0.05  # stretch of a relaxed cell that is still the same crystal
 MAX_BOX = 4_000_000  # integer rows that a search over rotations looks at
 MAX_SHELL = 1_000  # rows of one length that it keeps
+LARGE = 500  # primitive cells from which on that search may miss a strained cell
 MAX_FOUND = 4_000  # matrices that it returns; many in large cells, where lattices coincide in several orientations
 
 
@@ -323,10 +324,12 @@ def _require_count(primitive, own, given, n_cells) -> None:
 def no_supercell(primitive: Primitive, cell: ArrayLike, n_cells: int) -> LatticeMismatch:
     """The error for atoms that do not form the model's crystal, with both cells."""
     n_basis = len(primitive.basis)
+    large = n_cells > LARGE
+    turn = " Large cells that are strained and turned in space as well are not found: turn them back." if large else ""
     return LatticeMismatch(
         f"expected an integer supercell of the model's primitive cell {_show(primitive.cell)} with {n_basis} site(s), "
         f"at any scale and orientation, got {n_cells * n_basis} atoms in the cell {_show(cell)}. Build the atoms by "
-        "repeating that primitive cell, check that none is missing, or choose a Hamiltonian for this crystal."
+        f"repeating that primitive cell, check that none is missing, or choose a Hamiltonian for this crystal.{turn}"
     )
 
 

@@ -147,6 +147,13 @@ def test_the_tolerance_that_the_error_names_can_be_raised(call):
         assert len(call(atoms, T=3000, mu={"Au": 0.0}, n=2, tol=0.35, **more))
 
 
+def test_a_vacancy_where_the_alloy_has_none_is_told():
+    atoms = SMALL.copy()
+    atoms.symbols[3] = "X"
+    with pytest.raises(UnknownSpecies, match=r"got also \['X'\] in atoms or mu; this alloy has no vacancies"):
+        alloygen.sample(atoms, T=600, mu={"Au": 0.0}, hamiltonian="cuau")
+
+
 def test_vacancies_are_held_not_freed():
     """Ni on sites that may be empty: an atom of symbol X is a vacancy there, whichever way it is held."""
     from alloygen.convert import primitive_from_atoms

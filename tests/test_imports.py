@@ -21,6 +21,7 @@ ROOMS = [
     "lattice",
     "conditions",
     "supercell",
+    "fits",
     "io.atomic",
     "io.structures",
     "convert",
