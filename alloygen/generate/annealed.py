@@ -13,6 +13,7 @@ and Jasra, J. R. Stat. Soc. B 68, 411 (2006)); groups stay independent, which is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,10 @@ import torch
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import log_mean_exp, ness, normalized_weights
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.types import ArrayLike
+
+if TYPE_CHECKING:
+    from alloygen.montecarlo.chains import Chains
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Annealed:
     resampled: int
 
 
-def anneal(hamiltonian: Hamiltonian, occ, log_w, path_T, path_mu, *, sweeps: int = 20, seed: int = 0, threads: int = 1, fixed=None,
+def anneal(hamiltonian: Hamiltonian, occ: torch.Tensor, log_w: ArrayLike, path_T: ArrayLike, path_mu: ArrayLike, *, sweeps: int = 20, seed: int = 0, threads: int = 1, fixed: ArrayLike | torch.Tensor | None=None,
            islands: int = 0) -> Annealed:  # fmt: skip
     """Move weighted samples along a path of conditions.
 
@@ -93,7 +98,7 @@ def anneal(hamiltonian: Hamiltonian, occ, log_w, path_T, path_mu, *, sweeps: int
     return Annealed(occ, hamiltonian.energy(occ), log_w, np.array(found), times)
 
 
-def resample(log_w, islands: int, rng) -> np.ndarray | None:
+def resample(log_w: np.ndarray, islands: int, rng: np.random.Generator) -> np.ndarray | None:
     """Rows (n,) after systematic resampling of the groups whose effective size is below half, None where there are none.
 
     ``log_w`` (n,) is changed: each such group keeps its mean weight, now that of all its rows.
@@ -116,7 +121,7 @@ def require_islands(islands: int, n: int) -> None:
         raise AlloygenError(f"expected islands that divide the {n} samples into groups of at least 2, got {islands}")
 
 
-def _take(chains, rows) -> None:
+def _take(chains: Chains, rows: np.ndarray) -> None:
     """The walkers of ``rows`` in place of all; each keeps its random numbers."""
     from alloygen.montecarlo import moves
 

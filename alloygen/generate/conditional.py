@@ -8,14 +8,23 @@ import torch
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
+from alloygen.generate.outpaint import condition_rows
 from alloygen.models.base import Model, path_log_prob
 from alloygen.models.blocks import by_blocks
 from alloygen.models.draw import trained_orders
 from alloygen.orders import known_first
+from alloygen.types import ArrayLike
 
 
 @torch.no_grad()
-def log_p_fixed(model: Model, known, T: float, mu, orders: int = 64, generator=None) -> Estimate:
+def log_p_fixed(
+    model: Model,
+    known: torch.Tensor | ArrayLike,
+    T: float,
+    mu: torch.Tensor | ArrayLike,
+    orders: int = 64,
+    generator: torch.Generator | None = None,
+) -> Estimate:
     """The model's log p(x_fixed), in nats: one pass over the fixed sites, averaged over orders of them.
 
         p(x_S) ~ mean over orders of prod_t q(x_s(t) | x_s(<t)),    t over S
@@ -38,12 +47,8 @@ def log_p_fixed(model: Model, known, T: float, mu, orders: int = 64, generator=N
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     order = known_first(trained_orders(model, orders, generator), (known >= 0).expand(orders, -1))
     occ = known.clamp_min(0).expand(orders, -1)
-    T, mu = (
-        torch.full((orders,), float(T), dtype=torch.float64),
-        torch.as_tensor(mu, dtype=torch.float64).expand(orders, -1),
-    )
     part = lambda x, t, m, s: path_log_prob(model.log_conditionals(x, t, m, s)[:, :count], x, s[:, :count])  # noqa: E731
-    total = by_blocks(part, occ, T, mu, order).numpy()
+    total = by_blocks(part, occ, *condition_rows(T, mu, orders), order).numpy()
     top = total.max()
     p = np.exp(total - top)
     return Estimate(float(top + np.log(p.mean())), float(p.std(ddof=1) / p.mean() / np.sqrt(orders)))

@@ -17,8 +17,10 @@ disordered phases. By default a few draws of a cell twice as long decide which o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,14 +31,16 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
 from alloygen.models.base import Model
 from alloygen.models.blocks import by_blocks, generators
+from alloygen.models.causal import CausalModel, Stage
 from alloygen.models.draw import trained_orders
 from alloygen.orders import known_first
 from alloygen.progress import tqdm
+from alloygen.types import ArrayLike
 
 PILOT = 32
 
 
-def windows(source: Lattice, target: Lattice, stride=None) -> np.ndarray:
+def windows(source: Lattice, target: Lattice, stride: ArrayLike | None = None) -> np.ndarray:
     """Sites of the target in each window, (W, N) in the order of the source's sites, windows in raster order.
 
     stride : steps between windows, one number or one per axis; None for the source's length less one quarter, at least 1 (as the paper:
@@ -116,25 +120,33 @@ class Outpainter:
     """
 
     def __init__(
-        self, model: Model, target: Hamiltonian, stride=None, physics: bool | None = None, family: str | None = None
+        self,
+        model: Model,
+        target: Hamiltonian,
+        stride: ArrayLike | None = None,
+        physics: bool | None = None,
+        family: str | None = None,
     ):
         if model.hamiltonian.fingerprint != target.fingerprint:
             raise LatticeMismatch(
                 f"expected a target of the model's Hamiltonian {model.hamiltonian.fingerprint}, got {target.fingerprint}"
             )
-        if physics and not hasattr(model, "stage"):
+        causal = model if isinstance(model, CausalModel) else None
+        if physics and causal is None:
             raise AlloygenError(
                 f"expected an order-causal model for physics of the target, got kind {model.kind!r}; leave physics out"
             )
-        can = hasattr(model, "stage") and (physics or model.can_stage(target))
+        can = causal is not None and bool(physics or causal.can_stage(target))
         self.model, self.target, self.stride, self.family = model, target, stride, family
         self.windows = torch.as_tensor(windows(model.hamiltonian.lattice, target.lattice, stride))
         grown = target.n_sites > model.hamiltonian.n_sites
         self.physics = physics if physics is not None or (can and grown) else can
-        self._stage = model.stage(target if grown else None) if can and self.physics is not False else None
+        self._stage: Stage | None = None
+        if causal is not None and can and self.physics is not False:
+            self._stage = causal.stage(target if grown else None)
         self._rules: dict[tuple, bool] = {}
 
-    def rule(self, T: float, mu) -> bool:
+    def rule(self, T: float, mu: np.ndarray | torch.Tensor) -> bool:
         """Whether physics of the target is used at (T, mu): as asked for, or by the variance of log w of PILOT draws of a doubled cell."""
         if self.physics is not None:
             return self.physics
@@ -154,7 +166,15 @@ class Outpainter:
         return self._rules[key]
 
     def draw(
-        self, T, mu, n: int, generator, known=None, batch: int | None = None, progress: bool = False, average: int = 1
+        self,
+        T: float,
+        mu: np.ndarray | torch.Tensor,
+        n: int,
+        generator: torch.Generator,
+        known: torch.Tensor | None = None,
+        batch: int | None = None,
+        progress: bool = False,
+        average: int = 1,
     ) -> Painted:
         """n configurations at T (number) and mu (n_elements,); ``known`` (N,) species of fixed sites, -1 elsewhere.
 
@@ -206,13 +226,15 @@ class Outpainter:
         sublattice = np.broadcast_to(lattice.sublattice, (len(occ), lattice.n_sites))
         return torch.gather(occ, 1, torch.as_tensor(lattice.index(lattice.offsets + cells[:, None], sublattice)))
 
-    def blank(self, b: int, known=None) -> torch.Tensor:
+    def blank(self, b: int, known: torch.Tensor | None = None) -> torch.Tensor:
         """(B, N) of the target where nothing is decided (-1) but the ``known`` (N,) sites."""
         return (
             torch.full((b, self.target.n_sites), -1) if known is None else torch.as_tensor(known).expand(b, -1).clone()
         )
 
-    def fill(self, state, T, mu, generator):
+    def fill(
+        self, state: torch.Tensor, T: float, mu: np.ndarray | torch.Tensor, generator: torch.Generator
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Fill ``state`` (B, N) in place; after each window: its order (B, M), the sites (k,) that were new, their log-likelihood (B,)."""
         for sites in self.windows:
             order, new = self.order(sites, state, generator)
@@ -222,7 +244,7 @@ class Outpainter:
                 state[:, new] = occ[:, new]
             yield order, new, gained
 
-    def path(self, b: int, generator, known=None) -> list:
+    def path(self, b: int, generator: torch.Generator, known: torch.Tensor | None = None) -> list[torch.Tensor]:
         """The orders (B, M) of all windows, as b configurations would be drawn along."""
         state, orders = self.blank(b, known), []
         for sites in self.windows:
@@ -231,13 +253,22 @@ class Outpainter:
             state[:, new] = 0
         return orders
 
-    def order(self, sites, state, generator):
+    def order(
+        self, sites: torch.Tensor, state: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """A random order (B, M) of a window's ``sites`` (M,), those that ``state`` knows first, and the sites (k,) that it does not know."""
         known = state[:, sites] >= 0
         own = trained_orders(self.model, len(state), generator, self.family)
         return sites[known_first(own, known)], sites[~known[0]]
 
-    def log_prob(self, occ, T, mu, orders, known=None) -> torch.Tensor:
+    def log_prob(
+        self,
+        occ: torch.Tensor,
+        T: float,
+        mu: np.ndarray | torch.Tensor,
+        orders: list[torch.Tensor],
+        known: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Log-likelihood (B,) of occupations along the path of ``orders``, as :meth:`draw` returned it."""
         b = len(occ)
         state = self.blank(b, known)
@@ -250,37 +281,56 @@ class Outpainter:
         return total
 
     # ------------------------------------------------------------------ one window
-    def sample_window(self, sites, order, state, T, mu, generator):
+    def sample_window(
+        self,
+        sites: torch.Tensor,
+        order: torch.Tensor,
+        state: torch.Tensor,
+        T: float,
+        mu: np.ndarray | torch.Tensor,
+        generator: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(occ (B, N) of the target with the window's unknown sites drawn, log-likelihood (B,) of these).
 
         sites (M,) of the window in the model's order; order (B, M) of them, known ones first; state (B, N), -1 where unknown
         """
-        b = len(order)
-        physics = self.rule(T, mu)
-        T, mu = torch.full((b,), float(T), dtype=torch.float64), torch.as_tensor(mu, dtype=torch.float64).expand(b, -1)
-        if physics and self._stage is not None:
-            return self.model.sample(T, mu, order, generator, state, self._on(sites))
-        occ, log_prob = self.model.sample(T, mu, self._inside(sites, order), generator, state[:, sites])
-        return state.scatter(1, sites.expand(b, -1), occ), log_prob
+        t, m = condition_rows(T, mu, len(order))
+        if self.rule(T, mu) and self._stage is not None:
+            model, stage = cast(CausalModel, self.model), _on(self._stage, sites)
+            return model.sample(t, m, order, generator, state, stage)
+        occ, log_prob = self.model.sample(t, m, self._inside(sites, order), generator, state[:, sites])
+        return state.scatter(1, sites.expand(len(order), -1), occ), log_prob
 
     @torch.no_grad()
-    def window_log_prob(self, sites, order, occ, state, T, mu):
+    def window_log_prob(
+        self,
+        sites: torch.Tensor,
+        order: torch.Tensor,
+        occ: torch.Tensor,
+        state: torch.Tensor,
+        T: float,
+        mu: np.ndarray | torch.Tensor,
+    ) -> torch.Tensor:
         """Log-likelihood (B,) of what ``occ`` has on the window's sites that ``state`` does not know, given those it does."""
-        b = len(order)
-        physics = self.rule(T, mu)
-        T, mu = torch.full((b,), float(T), dtype=torch.float64), torch.as_tensor(mu, dtype=torch.float64).expand(b, -1)
-        if physics and self._stage is not None:
-            return self.model.log_prob(occ, T, mu, order, state, self._on(sites))
-        return self.model.log_prob(occ[:, sites], T, mu, self._inside(sites, order), state[:, sites])
+        t, m = condition_rows(T, mu, len(order))
+        if self.rule(T, mu) and self._stage is not None:
+            return cast(CausalModel, self.model).log_prob(occ, t, m, order, state, _on(self._stage, sites))
+        return self.model.log_prob(occ[:, sites], t, m, self._inside(sites, order), state[:, sites])
 
-    def _on(self, sites):
-        """The stage with the window's sites at their places on the model's torus."""
-        torus = self._stage.torus.clone()
-        torus[sites] = torch.arange(len(sites))
-        return replace(self._stage, torus=torus)
-
-    def _inside(self, sites, order):
+    def _inside(self, sites: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
         """An order of target sites as one of the window's own."""
         place = torch.full((self.target.n_sites,), -1)
         place[sites] = torch.arange(len(sites))
         return place[order]
+
+
+def condition_rows(T: float, mu: torch.Tensor | ArrayLike, b: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """One condition for b configurations: T (B,) and mu (B, n_elements), float64."""
+    return torch.full((b,), float(T), dtype=torch.float64), torch.as_tensor(mu, dtype=torch.float64).expand(b, -1)
+
+
+def _on(stage: Stage, sites: torch.Tensor) -> Stage:
+    """The stage with the window's sites at their places on the model's torus."""
+    torus = stage.torus.clone()
+    torus[sites] = torch.arange(len(sites))
+    return replace(stage, torus=torus)

@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -20,7 +22,17 @@ HOTTER = (1.0, 1.2, 1.5)
 PILOT, STEPS, BLOCK_MOVES, SWEEPS = 32, 2000, 20, 200
 
 
-def refined(how: str, painter: Outpainter, plain, T: float, mu, n: int, generator, effort: float, known) -> tuple:
+def refined(
+    how: str,
+    painter: Outpainter,
+    plain: Callable[[float, int], tuple[torch.Tensor, torch.Tensor]],
+    T: float,
+    mu: np.ndarray,
+    n: int,
+    generator: torch.Generator,
+    effort: float,
+    known: torch.Tensor | None,
+) -> tuple:
     """(occ, log_prob, facts) of n samples; ``plain(T, count)`` draws. log_prob is such that -u - log_prob is the log-weight.
 
     how : "smc" (STEPS temperatures, one sweep of flips each), "blocks" (BLOCK_MOVES) or "mcmc" (SWEEPS), each times ``effort``

@@ -14,6 +14,7 @@ import torch
 
 from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import Outpainter, repeats
+from alloygen.types import ArrayLike
 
 
 class Regenerator:
@@ -38,7 +39,9 @@ class Regenerator:
     (torch.Size([100, 16]), True)
     """
 
-    def __init__(self, painter: Outpainter, block=None, fixed=None):
+    def __init__(
+        self, painter: Outpainter, block: ArrayLike | None = None, fixed: torch.Tensor | ArrayLike | None = None
+    ):
         self.painter, self.target = painter, painter.target
         lattice = painter.model.hamiltonian.lattice
         have = repeats(lattice)
@@ -57,7 +60,9 @@ class Regenerator:
         if self.fixed.all():
             raise AlloygenError("expected at least one site that may change, got all of them fixed")
 
-    def step(self, occ, T: float, mu, generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def step(
+        self, occ: torch.Tensor, T: float, mu: np.ndarray, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """One move of every configuration (B, N) at T and mu (n_elements,), the block at one random place for all."""
         source, target, b = self.painter.model.hamiltonian.lattice, self.target.lattice, len(occ)
         shift = (torch.rand(3, generator=generator, dtype=torch.float64).numpy() * repeats(target)).astype(np.int64)

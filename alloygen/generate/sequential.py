@@ -21,7 +21,9 @@ from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean_exp, ness
 from alloygen.generate.annealed import require_islands, resample
 from alloygen.generate.outpaint import Outpainter
+from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.progress import tqdm
+from alloygen.types import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,14 @@ class Sequential:
 
 
 def sequential(
-    painter: Outpainter, T: float, mu, n: int, generator, islands: int = 8, known=None, progress: bool = False
+    painter: Outpainter,
+    T: float,
+    mu: ArrayLike,
+    n: int,
+    generator: torch.Generator,
+    islands: int = 8,
+    known: torch.Tensor | None = None,
+    progress: bool = False,
 ) -> Sequential:
     """Fill n configurations of the painter's target window by window, resampled within ``islands`` groups.
 
@@ -88,7 +97,7 @@ def sequential(
     return Sequential(state, log_w, islands, np.array(found), times, kT)
 
 
-def _cost(h, state, new, site_mu) -> np.ndarray:
+def _cost(h: Hamiltonian, state: torch.Tensor, new: torch.Tensor, site_mu: torch.Tensor) -> np.ndarray:
     """(B,): what the sites ``new`` (k,) add to E - mu.N of the decided sites of ``state`` (B, N), clusters with undecided sites left out."""
     rank = torch.where(state >= 0, -1, len(new))
     rank[:, new] = step = torch.arange(len(new)).expand(len(state), -1)
