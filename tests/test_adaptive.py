@@ -171,5 +171,10 @@ def halved():
 
 def test_monte_carlo_scans_go_through_the_same_call():
     scan = alloygen.scan(ATOMS, [800], {"Au": [-0.1, 0.1]}, n=300, method="mc", adaptive=True, seed=1)
-    assert scan.method == "mc" and np.isinf(scan.T).any() and len(np.unique(scan.mu[:, 1])) >= 2
+    assert (
+        scan.method == "mc"
+        and set(scan.T) == {800}
+        and np.isinf(scan.hidden.T).any()
+        and len(np.unique(scan.mu[:, 1])) >= 2
+    )
     assert scan.absolute and np.isfinite(scan.free_energies([800]).free_energy.sel(n=8).item())
