@@ -100,6 +100,12 @@ def enumeration(name: str) -> Enumeration:
     return Enumeration(hamiltonian(name))
 
 
+@cache
+def cuau_16() -> Enumeration:
+    """All 65,536 configurations of CuAu on 2x2x4, the cell of the smallest model that ships."""
+    return Enumeration(alloygen.data.cuau().on((2, 2, 4)))
+
+
 def exact(name: str, T: float, mu) -> torch.Tensor:
     """p(x) of every state, in the order of ``enumeration(name).occ``; written out, not taken from ``at``."""
     e = enumeration(name)

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.build import bulk
 from safetensors.torch import save_file
 from scipy.special import logsumexp
+from small_systems import cuau_16
 
 import alloygen
 from alloygen.errors import (
@@ -28,7 +29,6 @@ from alloygen.errors import (
     UnusableModel,
 )
 from alloygen.estimate.result import Estimate
-from alloygen.exact.enumeration import Enumeration
 
 SMALL = bulk("Cu", a=3.8).repeat((2, 2, 4))
 
@@ -49,7 +49,7 @@ def test_same_seed_same_samples_and_other_seed_others():
 
 
 def test_free_energy_and_composition_are_exact_within_their_errors():
-    exact = Enumeration(alloygen.data.cuau().on((2, 2, 4))).at(600, np.array([0.0, 0.02]))
+    exact = cuau_16().at(600, np.array([0.0, 0.02]))
     ens = alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=4000, seed=1)
     phi, x = ens.free_energy(), ens.composition("Au")
     assert abs(phi.value - exact.phi) < 4.5 * phi.stderr < 1e-4
@@ -172,7 +172,7 @@ def test_vacancies_are_held_not_freed():
 
 
 def test_monte_carlo_agrees_with_the_exact_law():
-    exact = Enumeration(alloygen.data.cuau().on((2, 2, 4))).at(700, np.array([0.0, 0.05]))
+    exact = cuau_16().at(700, np.array([0.0, 0.05]))
     ens = alloygen.sample(SMALL, T=700, mu={"Au": 0.05}, n=3000, seed=2, method="mc")
     for got, truth in ((ens.composition("Au"), exact.composition[1]), (ens.mean_energy(), exact.energy)):
         assert abs(got.value - truth) < 5 * got.stderr
@@ -354,7 +354,7 @@ def test_a_folder_given_as_model(tmp_path):
 # ---------------------------------------------------------------------- alloygen.mc
 def test_mc_over_a_grid_agrees_with_enumeration():
     scan = alloygen.mc(SMALL, T=[700, 500], mu={"Au": [0.05, -0.1]}, n=1500, seed=3)
-    table = Enumeration(alloygen.data.cuau().on((2, 2, 4)))
+    table = cuau_16()
     assert sorted({*scan.T}) == [500, 700] and len(scan) == 4 and scan.info["ladder"][-1] == np.inf
     for ens in scan:
         exact = table.at(ens.T, ens.mu)
@@ -476,7 +476,7 @@ def test_mc_and_scan_are_alike_and_show_what_was_asked_for(of_both):
 
 
 def test_mc_has_canonical_free_energies_and_a_diagram(of_both):
-    scan, table = of_both[0], Enumeration(alloygen.data.cuau().on((2, 2, 4)))
+    scan, table = of_both[0], cuau_16()
     F = scan.free_energies()
     assert F["T"].values.tolist() == [600, 900]
     number, kT = np.rint(table.counts[:, 1]).astype(int), 600 * scan.hamiltonian.kB
@@ -504,7 +504,7 @@ def test_parts_of_a_scan_keep_its_free_energies(of_both):
 
 def test_sample_forgets_the_ladder_and_keeps_phi():
     ens = alloygen.sample(SMALL, 800, {"Au": 0.02}, 400, method="mc", seed=0)
-    truth = Enumeration(alloygen.data.cuau().on((2, 2, 4))).at(800, np.array([0, 0.02])).phi
+    truth = cuau_16().at(800, np.array([0, 0.02])).phi
     assert (
         isinstance(ens.info["free_energy"], Estimate)
         and abs(ens.free_energy().value - truth) < 4.5 * ens.free_energy().stderr

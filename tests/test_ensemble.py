@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from small_systems import cuau_16
 
 from alloygen import data
 from alloygen.convert import match
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, UnknownSpecies
 from alloygen.estimate.result import Estimate
-from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.lattice import Primitive
 
@@ -32,7 +32,7 @@ class Map:
 
 @pytest.fixture(scope="module")
 def table():
-    return Enumeration(data.cuau().on((2, 2, 4)))
+    return cuau_16()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from ase.build import bulk
 from scipy.optimize import brentq
 from scipy.special import logsumexp
-from small_systems import hamiltonian
+from small_systems import cuau_16, hamiltonian
 
 import alloygen
 import alloygen.data
@@ -16,7 +16,6 @@ from alloygen import plot
 from alloygen.canonical import binary
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, UnknownSpecies
 from alloygen.estimate.coexistence import lower_vertices, regions, tangent_at
-from alloygen.exact.enumeration import Enumeration
 from alloygen.phase import PhaseDiagram, _three_phase, heat_capacity_peak
 from alloygen.units import KB_EV_PER_K as KB
 
@@ -132,7 +131,7 @@ def diagram(scan):
 @pytest.fixture(scope="module")
 def exact():
     """F(T, n), E(T, n), C(T, n) per site of all 65536 configurations."""
-    table = Enumeration(alloygen.data.cuau().on((2, 2, 4)))
+    table = cuau_16()
     n, energy = np.rint(table.counts[:, 1]).astype(int), np.asarray(table.energy)
     f, e, c = (np.zeros((len(T_FINE), 17)) for _ in range(3))
     for t, T in enumerate(T_FINE):

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from small_systems import cuau_16
 
 from alloygen import data
 from alloygen.errors import AlloygenError, BadCondition
@@ -16,7 +17,7 @@ from alloygen.lattice import Primitive
 
 @pytest.fixture(scope="module")
 def cuau():
-    return Enumeration(data.cuau().on((2, 2, 4)))
+    return cuau_16()
 
 
 def ternary_two_sublattices():

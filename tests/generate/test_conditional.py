@@ -5,11 +5,11 @@ import pytest
 import torch
 from ase.build import bulk
 from scipy.special import logsumexp
+from small_systems import cuau_16
 
 import alloygen
 import alloygen.data
 from alloygen.errors import AlloygenError, LatticeMismatch, UnknownSpecies
-from alloygen.exact.enumeration import Enumeration
 from alloygen.generate.conditional import constraint, log_p_fixed
 
 ATOMS = bulk("Cu", a=3.8).repeat((2, 2, 4))
@@ -18,7 +18,7 @@ KB = 8.617333262e-5
 
 @pytest.fixture(scope="module")
 def table():
-    return Enumeration(alloygen.data.cuau().on((2, 2, 4)))
+    return cuau_16()
 
 
 def exact(table, T, dmu, sites, species):
