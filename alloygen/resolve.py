@@ -71,13 +71,13 @@ def require_one_law(found: AtomsMap, expansion: ClusterExpansion) -> None:
             raise _two_ways(found, rival, expansion, energies)
 
 
-def _clusters(expansion: ClusterExpansion) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Members (M, n, 4), functions (M, n) and coefficients (M,) of all clusters of one order, for each order that there is."""
+def _clusters(expansion: ClusterExpansion) -> list[tuple[np.ndarray, ...]]:
+    """Members (M, n, 4), functions (M, n), coefficients (M,) and names (M,) of all clusters of an order, for each that there is."""
     out = []
     for order in sorted({o.order for o in expansion.orbits} - {0}):
         group = [o for o in expansion.orbits if o.order == order]
         members, functions = (np.concatenate([getattr(o, name) for o in group]) for name in ("members", "functions"))
-        out.append((members, functions, np.concatenate([o.eci * o.weights for o in group])))
+        out.append((members, functions, np.concatenate([o.eci * o.weights for o in group]), _names(members, functions)))
     return out
 
 
@@ -87,11 +87,10 @@ def _is_symmetry(clusters, primitive: Primitive, rival: Rival) -> bool:
     image = _moved(primitive, np.zeros((len(own), 3)), own, rival)[1]
     if any(primitive.species[a] != primitive.species[b] for a, b in zip(own, image, strict=True)):
         return False
-    for members, functions, coefficients in clusters:
+    for members, functions, coefficients, here in clusters:
         offsets, sublattice = _moved(primitive, members[..., :3], members[..., 3], rival)
         moved = np.concatenate([offsets, sublattice[..., None]], axis=-1)
-        names = np.concatenate([_names(members, functions), _names(moved, functions)])
-        same = np.unique(names, return_inverse=True)[1]
+        same = np.unique(np.concatenate([here, _names(moved, functions)]), return_inverse=True)[1]
         left = np.bincount(same, np.concatenate([coefficients, -coefficients]))
         if np.abs(left).max(initial=0.0) > 1e-9:
             return False
@@ -99,12 +98,16 @@ def _is_symmetry(clusters, primitive: Primitive, rival: Rival) -> bool:
 
 
 def _names(members, functions) -> np.ndarray:
-    """A number (M,) for each cluster, equal where members and functions are, in any order and any cell."""
-    rows = np.concatenate([members, functions[..., None]], axis=-1)
-    rows = np.take_along_axis(rows, np.lexsort(np.moveaxis(rows, -1, 0)[::-1])[..., None], axis=1)
-    rows[..., :3] -= rows[:, :1, :3].copy()
-    rows = rows.reshape(len(rows), -1)
-    return rows @ np.random.default_rng(0).integers(1, 2**62, rows.shape[1])
+    """A number (M,) for each cluster, equal where members and functions are, in any order and any cell.
+
+    The sum over the members of a hash of their place about the centre of the cluster, their sublattice and their function.
+    """
+    cells = members[..., :3] * members.shape[1] - members[..., :3].sum(1, keepdims=True)
+    rows = np.concatenate([cells, members[..., 3:], functions[..., None]], axis=-1).astype(np.uint64)
+    mix = (rows * np.random.default_rng(0).integers(1, 2**63, 5, dtype=np.uint64)).sum(-1)
+    for shift, factor in ((31, 0x7FB5D329728EA185), (27, 0x81DADEF4BC2DD44D)):  # Stafford's mixer
+        mix = (mix ^ (mix >> np.uint64(shift))) * np.uint64(factor)
+    return (mix ^ (mix >> np.uint64(33))).sum(1)
 
 
 def _moved(primitive: Primitive, offsets, sublattice, rival: Rival) -> tuple[np.ndarray, np.ndarray]:
