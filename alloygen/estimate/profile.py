@@ -46,7 +46,7 @@ def join_links(
     tried_down: np.ndarray,
     up: np.ndarray,
     down: np.ndarray,
-    shares: tuple[np.ndarray, np.ndarray],
+    shares: tuple[np.ndarray, np.ndarray] | np.ndarray,
     bias: np.ndarray,
     left: float | None = None,
     right: float | None = None,

@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit
 
 from alloygen.lattice import Lattice
+from alloygen.types import Index
 
 MAX_STATES = 2**13
 MAX_COUNTS = 2**12
@@ -290,7 +291,7 @@ def fill_states(tables: FlipTables, occ: np.ndarray, states: np.ndarray) -> None
 
 
 @njit(cache=True, nogil=True, inline="always")
-def flip_energy(tables: FlipTables, states: np.ndarray, n_words: int, i: int, old: int, new: int) -> float:
+def flip_energy(tables: FlipTables, states: np.ndarray, n_words: int, i: Index, old: Index, new: Index) -> float:
     """Energy change when site i goes from species old to new."""
     b, width = tables.sublattice[i], tables.step.shape[1] - 1
     delta = 0.0
@@ -310,7 +311,7 @@ def flip_energy(tables: FlipTables, states: np.ndarray, n_words: int, i: int, ol
 
 
 @njit(cache=True, nogil=True, inline="always")
-def set_species(tables: FlipTables, occ: np.ndarray, states: np.ndarray, i: int, new: int) -> None:
+def set_species(tables: FlipTables, occ: np.ndarray, states: np.ndarray, i: Index, new: Index) -> None:
     """Put species new on site i and bring its neighbours' words up to date."""
     target, step = tables.target[i], tables.step[tables.sublattice[i], occ[i], new]
     for m in range(len(step)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,19 +20,23 @@ from alloygen.arguments import seed_from, whole_number
 from alloygen.conditions import chemical_potentials, temperature
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.hamiltonian.flips import fill_states, flip_energy, set_species
+from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
 from alloygen.hull import atom_counts
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.chains import MOVES, free_sites, require_hamiltonian
 from alloygen.montecarlo.rng import seeds
 from alloygen.progress import tqdm
+from alloygen.types import ArrayLike, Mu
+
+if TYPE_CHECKING:
+    from tqdm import tqdm as Bar
 
 TOL = 1e-10  # energies that differ by less are one
 
 
 # ---------------------------------------------------------------------- compiled descents
 @njit(cache=True, nogil=True)
-def quench_flips(tables, w, lo, hi, mu, sites):
+def quench_flips(tables: FlipTables, w: moves.Walkers, lo: int, hi: int, mu: np.ndarray, sites: np.ndarray) -> None:
     """The best flip of one site after another, until no flip lowers E - mu.N by more than TOL."""
     n_words = w.states.shape[1] // w.occ.shape[1]
     for r in range(lo, hi):
@@ -52,7 +57,7 @@ def quench_flips(tables, w, lo, hi, mu, sites):
 
 
 @njit(cache=True, nogil=True)
-def quench_swaps(tables, w, lo, hi, sites):
+def quench_swaps(tables: FlipTables, w: moves.Walkers, lo: int, hi: int, sites: np.ndarray) -> None:
     """The best partner of one site after another, until no swap lowers the energy by more than TOL."""
     n_words = w.states.shape[1] // w.occ.shape[1]
     for r in range(lo, hi):
@@ -81,7 +86,7 @@ def quench_swaps(tables, w, lo, hi, sites):
 
 
 @njit(cache=True, nogil=True)
-def turn(tables, w, r, surplus, sites):
+def turn(tables: FlipTables, w: moves.Walkers, r: int, surplus: np.ndarray, sites: np.ndarray) -> bool:
     """Turn surplus (n_elements,) > 0 into < 0 by the best single flip, again and again; False where no site allows it."""
     n_words = w.states.shape[1] // w.occ.shape[1]
     fill_states(tables, w.occ[r], w.states[r])
@@ -136,8 +141,22 @@ class Annealed:
         return f"Annealed({self.move!r}, lowest {low:.9g} {self.hamiltonian.unit}, found by {n} of {len(self.occ)} walkers)"
 
 
-def anneal(hamiltonian: Hamiltonian, T_start, T_end, *, mu=None, occ=None, move: str = "flip", sweeps: int = 20,
-           steps: int = 40, restarts: int = 8, seed: int = 0, threads: int = 1, fixed=None, progress: bool = False) -> Annealed:  # fmt: skip
+def anneal(
+    hamiltonian: Hamiltonian,
+    T_start: float,
+    T_end: float,
+    *,
+    mu: Mu | None = None,
+    occ: ArrayLike | None = None,
+    move: str = "flip",
+    sweeps: int = 20,
+    steps: int = 40,
+    restarts: int = 8,
+    seed: int = 0,
+    threads: int = 1,
+    fixed: ArrayLike | None = None,
+    progress: bool = False,
+) -> Annealed:
     """Cool ``restarts`` independent walkers from T_start to T_end, quench them, and keep the best that each has seen.
 
     Parameters
@@ -170,15 +189,15 @@ def anneal(hamiltonian: Hamiltonian, T_start, T_end, *, mu=None, occ=None, move:
     start = h.random(restarts, torch.Generator().manual_seed(seed)) if occ is None else h.check(occ)
     if len(start) not in (1, restarts):
         raise AlloygenError(f"expected one start, or one per restart ({restarts}), got {len(start)}")
-    mu = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, h)
-    start = np.repeat(start.numpy(), restarts // len(start), 0)
+    vector = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, h)
+    rows = np.repeat(start.numpy(), restarts // len(start), 0)
     with tqdm(total=steps, disable=not progress) as bar:
         cool = Cooler(h, schedule(h, T_start, T_end, steps), sweeps, sites, threads, bar)
-        occ, energy = cool(start, move, np.tile(mu, (restarts, 1)), seed)
-    return Annealed(h, occ, energy, mu, move, seed)
+        found, energy = cool(rows, move, np.tile(vector, (restarts, 1)), seed)
+    return Annealed(h, found, energy, vector, move, seed)
 
 
-def schedule(h: Hamiltonian, T_start, T_end, steps: int) -> np.ndarray:
+def schedule(h: Hamiltonian, T_start: float, T_end: float, steps: int) -> np.ndarray:
     """1 / (kB T) of the geometric cooling, (steps,)."""
     hot, cold = temperature(T_start), temperature(T_end)
     if hot < cold:
@@ -195,9 +214,11 @@ class Cooler:
     sweeps: int
     sites: np.ndarray
     threads: int
-    bar: object
+    bar: Bar
 
-    def __call__(self, occ: np.ndarray, move: str, mu: np.ndarray, seed) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, occ: np.ndarray, move: str, mu: np.ndarray, seed: int | list[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
         occ, tables = occ.astype(np.int8), self.h.flip_tables
         rows = _can_swap(self.h, occ, self.sites) if move == "swap" else np.arange(len(occ))
         w, mu = make_walkers(self.h, occ[rows], seed), mu[rows]
@@ -228,7 +249,7 @@ class Cooler:
 
 
 # ---------------------------------------------------------------------- small parts
-def make_walkers(h: Hamiltonian, occ: np.ndarray, seed) -> moves.Walkers:
+def make_walkers(h: Hamiltonian, occ: np.ndarray, seed: int | list[int]) -> moves.Walkers:
     """Walkers at ``occ`` (R, N), a copy; the kernels want ``states`` filled first."""
     n = len(occ)
     return moves.Walkers(

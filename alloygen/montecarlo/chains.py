@@ -11,6 +11,7 @@ keeps the joint law
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -20,9 +21,11 @@ import torch
 from alloygen.arguments import one_of, seed_from, whole_number
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.states import log_states
+from alloygen.types import ArrayLike
 
 MOVES = ("flip", "swap")
 ACCEPTED_COST = 2.0  # of an accepted flip above a rejected one, in units of the latter (measured on CuAu)
@@ -50,8 +53,20 @@ class Chains:
     Raises AlloygenError when nothing can change, BadCondition for temperatures that are not above 0.
     """
 
-    def __init__(self, hamiltonian: Hamiltonian, T, mu=None, seed: int = 0, pairs=None, *, occ=None, move: str = "flip",
-                 fixed=None, copies: int = 1, threads: int = 1):  # fmt: skip
+    def __init__(
+        self,
+        hamiltonian: Hamiltonian,
+        T: ArrayLike,
+        mu: ArrayLike | None = None,
+        seed: int = 0,
+        pairs: Sequence[np.ndarray] | None = None,
+        *,
+        occ: ArrayLike | None = None,
+        move: str = "flip",
+        fixed: ArrayLike | None = None,
+        copies: int = 1,
+        threads: int = 1,
+    ):
         require_hamiltonian(hamiltonian)
         one_of(move, "move", MOVES)
         self.hamiltonian, self.move = hamiltonian, move
@@ -229,7 +244,7 @@ def require_hamiltonian(h: object) -> None:
     """AlloygenError for anything but a Hamiltonian on its supercell, with what to write instead."""
     if isinstance(h, Hamiltonian):
         return
-    if hasattr(h, "on"):
+    if isinstance(h, ClusterExpansion):
         raise AlloygenError(
             f"expected a Hamiltonian on a supercell, got the expansion {h.name!r}, which has none. Write expansion.on((4, 4, 4))"
         )
@@ -240,7 +255,7 @@ def require_hamiltonian(h: object) -> None:
     )
 
 
-def free_sites(h: Hamiltonian, fixed, occ) -> np.ndarray:
+def free_sites(h: Hamiltonian, fixed: ArrayLike | None, occ: ArrayLike | None) -> np.ndarray:
     """The sites (n,) that may change: those with two species or more, less ``fixed`` (indices, a mask (N,), or None).
 
     Raises AlloygenError when none is left, and for fixed sites that do not exist or come without ``occ``, which says what they hold.

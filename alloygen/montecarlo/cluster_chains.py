@@ -24,6 +24,7 @@ from alloygen.arguments import one_of, whole_number
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.rng import below, mix, seeds, step, uniform
+from alloygen.types import ArrayLike
 
 KINDS = ("wolff", "swendsen-wang")
 
@@ -42,7 +43,7 @@ class Couplings(NamedTuple):
     constant: np.ndarray
 
 
-def couplings(hamiltonian: Hamiltonian, mu=None) -> Couplings:
+def couplings(hamiltonian: Hamiltonian, mu: ArrayLike | None = None) -> Couplings:
     """Pair couplings and fields of a Hamiltonian with points and pairs only, mu (n_elements,) or (C, n_elements).
 
     The site functions of a site are written phi(s) = a + b s with a = [phi(1) + phi(0)] / 2, b = [phi(1) - phi(0)] / 2, so
@@ -229,7 +230,16 @@ class ClusterChains:
     ((2, 64), True)
     """
 
-    def __init__(self, hamiltonian: Hamiltonian, T, mu, seed: int, kind: str = "wolff", occ=None, copies: int = 1):
+    def __init__(
+        self,
+        hamiltonian: Hamiltonian,
+        T: ArrayLike,
+        mu: ArrayLike,
+        seed: int,
+        kind: str = "wolff",
+        occ: ArrayLike | None = None,
+        copies: int = 1,
+    ):
         one_of(kind, "kind", KINDS)
         self.hamiltonian, self.move, self.copies = hamiltonian, kind, whole_number(copies, "copies")
         self.T = np.atleast_1d(np.asarray(T, dtype=float))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from scipy.special import gammaln
@@ -10,6 +12,7 @@ from alloygen.conditions import chemical_potentials, exchangeable, references, t
 from alloygen.errors import AlloygenError, UnknownSpecies
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import free_sites
+from alloygen.types import ArrayLike, Mu
 
 RATIO, STEP = 1.5, 2.8  # neighbouring temperatures differ by 1 + min(RATIO - 1, STEP / sqrt(sites)) at most
 HOT = 2.0  # times the spread of single-flip energies of random configurations: no order is left at this kT
@@ -18,7 +21,15 @@ HOT = 2.0  # times the spread of single-flip energies of random configurations: 
 class Counted:
     """What is asked: element, sites, window, chemical potentials, and the free energies of unique end configurations."""
 
-    def __init__(self, h: Hamiltonian, element, mu, window, fixed, occ):
+    def __init__(
+        self,
+        h: Hamiltonian,
+        element: str | None,
+        mu: Mu | None,
+        window: tuple[int, int] | None,
+        fixed: ArrayLike | None,
+        occ: ArrayLike | None,
+    ):
         lattice, free = h.lattice, exchangeable(h.lattice)
         self.h, self.sites = h, free_sites(h, fixed, occ)
         self.start = np.zeros(h.n_sites, dtype=np.int64) if occ is None else h.check(occ)[0].numpy().copy()
@@ -57,7 +68,7 @@ class Counted:
             )
         return low, high
 
-    def with_number(self, n: int, rng=None) -> np.ndarray:
+    def with_number(self, n: int, rng: np.random.Generator | None = None) -> np.ndarray:
         """A configuration with n atoms of the element on the sites that change, the others at random (or the first)."""
         lattice, occ = self.h.lattice, self.start.copy()
         for i in self.sites:
@@ -67,7 +78,7 @@ class Counted:
         occ[where] = self.own[where]
         return occ
 
-    def counts(self, occ) -> np.ndarray:
+    def counts(self, occ: np.ndarray) -> np.ndarray:
         """Atoms of each element in one configuration (N,), on all sites."""
         return self.h.counts(torch.as_tensor(occ)[None]).numpy()[0]
 
@@ -94,8 +105,8 @@ class Counted:
     def first_bias(self, beta: np.ndarray) -> np.ndarray:
         """(C, sites + 1) entropy of a random alloy plus the straight line between the ends (or that of mu), over kT."""
         n, top = np.arange(self.high + 1), len(self.hosts)
-        known = self.left is not None and self.right is not None
-        slope = (self.right - self.left) / top if known else self.tilt
+        ends = self.left, self.right
+        slope = self.tilt if ends[0] is None or ends[1] is None else (ends[1] - ends[0]) / top
         entropy = gammaln(top + 1) - gammaln(n + 1) - gammaln(top - n + 1)
         out = np.zeros((len(beta), self.h.n_sites + 1))
         out[:, self.n_fixed : self.n_fixed + self.high + 1] = entropy - beta[:, None] * slope * n
@@ -107,7 +118,7 @@ class Counted:
         numbers = rng.permutation(np.linspace(self.low, self.high, rows).round().astype(int))
         return torch.as_tensor(np.stack([self.with_number(int(n), rng) for n in numbers]))
 
-    def ladder(self, T: np.ndarray, extra) -> np.ndarray:
+    def ladder(self, T: np.ndarray, extra: Iterable[float] | None) -> np.ndarray:
         """The temperatures that walk: those asked for, and others between and above them that help the exchanges."""
         if extra is not None:
             return np.unique([*T, *(temperature(t) for t in extra)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import FlipTables, fill_states
 from alloygen.montecarlo import energy_walk
 from alloygen.montecarlo.energy_walk import Rules, Walks
+from alloygen.types import ArrayLike
 
 MAX_LEVELS, MAX_BINS = 2**14, 2**22
 
@@ -30,21 +32,21 @@ class Plan:
     n_bins: int = 0
 
     @property
-    def kernel(self):
+    def kernel(self) -> Callable:
         if self.move == "swap":
             return energy_walk.swaps
         return energy_walk.level_flips if len(self.rules.jump) else energy_walk.flips
 
-    def bin(self, energy) -> np.ndarray:
+    def bin(self, energy: ArrayLike) -> np.ndarray:
         return bin_of(energy, self.rules.origin, self.rules.width)
 
-    def centre(self, k):
+    def centre(self, k: ArrayLike) -> np.ndarray:
         return np.asarray(k) * self.rules.width + self.rules.origin
 
     def energies(self, occ: np.ndarray) -> np.ndarray:
         """E - mu.N (n,) of occupations (n, N)."""
-        occ = torch.as_tensor(occ).long()
-        return self.hamiltonian.energy(occ).numpy() - self.hamiltonian.counts(occ).numpy() @ self.mu
+        rows = torch.as_tensor(occ).long()
+        return self.hamiltonian.energy(rows).numpy() - self.hamiltonian.counts(rows).numpy() @ self.mu
 
 
 def with_mu(h: Hamiltonian, mu: np.ndarray) -> FlipTables:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from alloygen.errors import AlloygenError
+from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.energy_bins import Plan, new_walks, set_bins, with_mu
 from alloygen.montecarlo.energy_walk import Rules
@@ -18,7 +19,16 @@ EXPLORE, STEPS, SWEEPS = 1000, 40, 10  # looks at a walk at log f = 1; temperatu
 LOOK = 5  # sweeps between two looks
 
 
-def scout(h, mu, move: str, sites, start, width, rules: tuple, seed: int) -> tuple[Plan, np.ndarray, dict]:
+def scout(
+    h: Hamiltonian,
+    mu: np.ndarray,
+    move: str,
+    sites: np.ndarray,
+    start: np.ndarray | None,
+    width: float | None,
+    rules: tuple,
+    seed: int,
+) -> tuple[Plan, np.ndarray, dict]:
     """(plan, known (n_bins,) bool, {bin: occ}): the energies that occur, the bins made for them, those met already.
 
     rules : the fields of ``Rules`` from ``check`` on
@@ -76,7 +86,9 @@ def _explore(plan: Plan, first: np.ndarray, seed: int) -> tuple[np.ndarray, dict
 
 
 # ---------------------------------------------------------------------- windows
-def windows_of(plan: Plan, known: np.ndarray, energies, n: int, overlap: float) -> np.ndarray:
+def windows_of(
+    plan: Plan, known: np.ndarray, energies: tuple[float, float] | None, n: int, overlap: float
+) -> np.ndarray:
     """First and last bin of each of n windows (n, 2)."""
     low, high = (0, plan.n_bins - 1) if energies is None else np.clip(plan.bin(energies), 0, plan.n_bins - 1)
     met = np.flatnonzero(known[low : high + 1]) + low
@@ -93,7 +105,9 @@ def windows_of(plan: Plan, known: np.ndarray, energies, n: int, overlap: float) 
     return out
 
 
-def starts(plan: Plan, bounds: np.ndarray, walkers: int, found: dict, start, seed: int) -> np.ndarray:
+def starts(
+    plan: Plan, bounds: np.ndarray, walkers: int, found: dict, start: np.ndarray | None, seed: int
+) -> np.ndarray:
     """Occupations (windows * walkers, N) to start from: ``start`` or random ones, in windows what the pre-run met."""
     h, rng = plan.hamiltonian, np.random.default_rng([seed, 1])
     whole = len(bounds) == 1 and bounds[0, 0] == 0 and bounds[0, 1] == plan.n_bins - 1

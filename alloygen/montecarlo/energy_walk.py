@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from alloygen.hamiltonian.flips import flip_energy, set_species
+from alloygen.hamiltonian.flips import FlipTables, flip_energy, set_species
 from alloygen.montecarlo.moves import by_site, draw_pair
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
 
@@ -113,7 +113,7 @@ def _refine(w, r, rules):
 
 
 @njit(cache=True, nogil=True)
-def flips(tables, w, r, rules, blocks):
+def flips(tables: FlipTables, w: Walks, r: int, rules: Rules, blocks: int) -> None:
     """Semigrand flips: a uniform free site, a uniform other species. At most ``blocks`` blocks of attempts."""
     occ, states, log_g, seen, first, second = w.occ[r], w.states[r], w.log_g[r], w.seen[r], w.first[r], w.second[r]
     n_free, n_words, s, e = len(rules.sites), len(states) // len(occ), w.rng[r], w.energy[r]
@@ -151,7 +151,7 @@ def flips(tables, w, r, rules, blocks):
 
 
 @njit(cache=True, nogil=True)
-def swaps(tables, w, r, rules, blocks):
+def swaps(tables: FlipTables, w: Walks, r: int, rules: Rules, blocks: int) -> None:
     """Canonical swaps: the elements of two sites change places. At most ``blocks`` blocks of attempts."""
     occ, states, log_g, seen, first, second = w.occ[r], w.states[r], w.log_g[r], w.seen[r], w.first[r], w.second[r]
     n_words, s, e = len(states) // len(occ), w.rng[r], w.energy[r]
@@ -199,7 +199,7 @@ def _count_leads(leads, jump, first, free, occ, states):
 
 
 @njit(cache=True, nogil=True)
-def level_flips(tables, w, r, rules, blocks):
+def level_flips(tables: FlipTables, w: Walks, r: int, rules: Rules, blocks: int) -> None:
     """``flips`` in integers, for two species, levels and one table per site (nearest-neighbour models)."""
     occ, states, log_g, seen, target = w.occ[r], w.states[r], w.log_g[r], w.seen[r], tables.target
     free, n_free, s = rules.sites.astype(np.uint64), np.uint64(len(rules.sites)), w.rng[r]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import njit
 
-from alloygen.hamiltonian.flips import flip_energy, set_species
+from alloygen.hamiltonian.flips import FlipTables, flip_energy, set_species
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.rng import below, below_low, mix, seeds, step, uniform
@@ -73,8 +75,30 @@ def _flips(tables, walkers, r, beta, mu, bias, height, sums, element, low, high,
 
 
 @njit(cache=True, nogil=True)
-def walk(tables, walkers, rows, at, betas, mus, bias, height, sums, element, low, high, sweeps, sites,
-         pairs, n_pairs, tally, rounds, heading, trips, rng, stream):  # fmt: skip
+def walk(
+    tables: FlipTables,
+    walkers: moves.Walkers,
+    rows: tuple[int, int],
+    at: np.ndarray,
+    betas: np.ndarray,
+    mus: np.ndarray,
+    bias: np.ndarray,
+    height: np.ndarray,
+    sums: np.ndarray,
+    element: int,
+    low: int,
+    high: int,
+    sweeps: int,
+    sites: np.ndarray,
+    pairs: np.ndarray,
+    n_pairs: np.ndarray,
+    tally: np.ndarray,
+    rounds: np.ndarray,
+    heading: np.ndarray,
+    trips: np.ndarray,
+    rng: np.ndarray,
+    stream: int,
+) -> None:
     """``sweeps`` sweeps of one set of walkers, one per temperature, each followed by exchanges of neighbours."""
     first, last = rows
     for _ in range(sweeps):
@@ -140,7 +164,7 @@ class FlatWalk:
         self.sums = np.zeros((W, self.n_blocks, C, 5, self.window.stop - self.window.start))
 
     # ------------------------------------------------------------------ moving on
-    def advance(self, mapper) -> None:
+    def advance(self, mapper: Callable) -> None:
         """One slice of the run: about a second or what is left of a check or of a block, whichever ends first."""
         most = max(1, ATTEMPTS // (len(self.problem.sites) * len(self.T)))
         if self.clock[0] == LEARN:

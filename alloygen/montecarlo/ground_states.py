@@ -8,9 +8,11 @@ until none is found.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from math import comb
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,15 +24,33 @@ from alloygen.hull import GroundStates, atom_counts, by_element, held_atoms, kin
 from alloygen.montecarlo.annealing import TOL, Cooler, make_walkers, quench_swaps, schedule, turn
 from alloygen.montecarlo.chains import free_sites, require_hamiltonian
 from alloygen.progress import tqdm
+from alloygen.types import ArrayLike
+
+if TYPE_CHECKING:
+    from alloygen.convert import AtomsMap
+
 
 GRID = 200  # compositions of the automatic grid, beyond binaries
 ROUNDS = 5
 
 
 # ---------------------------------------------------------------------- the search over compositions
-def ground_states(hamiltonian: Hamiltonian, compositions=None, *, occ=None, fixed=None, sweeps: int = 20, steps: int = 40,
-                  restarts: int = 8, T_start=None, T_end=None, seed: int = 0, threads: int = 1, atoms_map=None,
-                  progress: bool = False) -> GroundStates:  # fmt: skip
+def ground_states(
+    hamiltonian: Hamiltonian,
+    compositions: Sequence[Mapping[str, int] | int] | Mapping[str, int] | int | None = None,
+    *,
+    occ: ArrayLike | None = None,
+    fixed: ArrayLike | None = None,
+    sweeps: int = 20,
+    steps: int = 40,
+    restarts: int = 8,
+    T_start: float | None = None,
+    T_end: float | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    atoms_map: AtomsMap | None = None,
+    progress: bool = False,
+) -> GroundStates:
     """The lowest energy at each composition: annealed swaps, then neighbours one atom away, then semigrand anneals.
 
     Parameters
@@ -93,7 +113,9 @@ class _Lowest:
             k = self.row.get(tuple(counts.tolist()))
             if k is None and grow[b]:
                 k = self.row[tuple(counts.tolist())] = len(self.counts)
-                self.counts.append(counts), self.occ.append(occ[b]), self.energy.append(np.inf)
+                self.counts.append(counts)
+                self.occ.append(occ[b])
+                self.energy.append(np.inf)
             if k is not None and energy[b] < self.energy[k] - TOL:
                 self.occ[k], self.energy[k], taken[b] = occ[b].copy(), float(energy[b]), True
         return taken
@@ -111,9 +133,10 @@ class _Lowest:
 def _from_neighbours(table: _Lowest, sites: np.ndarray) -> None:
     """Turn the states of the nearest compositions into each other by best flips, quench, and repeat while it helps."""
     h, n = table.h, len(table.counts)
-    counts, w, done = np.array(table.counts), make_walkers(h, table.occ[0][None], 0), {}
+    counts, w = np.array(table.counts), make_walkers(h, table.occ[0][None], 0)
+    done: dict[tuple[int, int], float] = {}
     size = lambda c: np.abs(counts - counts[c]).sum(1) + (np.arange(n) == c) * 4 * h.n_sites  # noqa: E731
-    near = [np.flatnonzero(size(c) == size(c).min()) for c in range(n)] if n > 1 else [[]]
+    near = [np.flatnonzero(size(c) == size(c).min()) for c in range(n)] if n > 1 else [np.zeros(0, dtype=np.int64)]
     better = True
     while better:
         better = False
@@ -125,7 +148,7 @@ def _from_neighbours(table: _Lowest, sites: np.ndarray) -> None:
                 w.occ[0] = table.occ[s]
                 if turn(h.flip_tables, w, 0, counts[s] - counts[c], sites):
                     quench_swaps(h.flip_tables, w, 0, 1, sites)
-                    better |= table.offer(w.occ, h.energy(torch.from_numpy(w.occ)).numpy()).any()
+                    better |= bool(table.offer(w.occ, h.energy(torch.from_numpy(w.occ)).numpy()).any())
 
 
 def _below_facets(table: _Lowest, cool: Cooler, base, restarts: int, grow: bool, rng, seed: int) -> None:
@@ -169,13 +192,13 @@ def _compositions(h: Hamiltonian, base, sites, given) -> np.ndarray:
     free = sorted({e for kind in kinds for e in kind})
     total = np.prod([comb(len(s) + len(k) - 1, len(k) - 1) for k, s in kinds.items()], dtype=float)
     limit = np.inf if len(free) == 2 or total <= GRID else GRID ** (1 / len(kinds))
-    rows = {tuple(held)}
+    every = {tuple(held)}
     for kind, where in kinds.items():
         new = _simplex(len(where), len(kind), limit)
         full = np.zeros((len(new), len(h.elements)), dtype=np.int64)
         full[:, list(kind)] = new
-        rows = {tuple(np.add(a, b).tolist()) for a in rows for b in full}
-    return np.array(sorted(rows, key=lambda r: r[::-1]))
+        every = {tuple(np.add(a, b).tolist()) for a in every for b in full}
+    return np.array(sorted(every, key=lambda r: r[::-1]))
 
 
 def _simplex(n: int, k: int, limit: float) -> np.ndarray:

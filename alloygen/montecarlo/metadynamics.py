@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -29,14 +30,32 @@ from alloygen.montecarlo.chains import require_hamiltonian
 from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.flat_walk import DONE, FlatWalk
 from alloygen.progress import tqdm
+from alloygen.types import ArrayLike, Mu, PathLike, Temperatures
 
 SAVE_EVERY = 60.0  # seconds
 
 
-def metadynamics(hamiltonian: Hamiltonian, T, element: str | None = None, *, mu=None, window=None, height: float = 1.0,
-                 final_height: float = 1e-3, sweeps_per_stage: int = 20_000, flatness: float = 0.8, walkers: int = 2,
-                 production: int | None = None, ladder=None, seed: int = 0, threads: int = 1, fixed=None, occ=None,
-                 progress: bool = False, checkpoint=None) -> CompositionProfile:  # fmt: skip
+def metadynamics(
+    hamiltonian: Hamiltonian,
+    T: Temperatures,
+    element: str | None = None,
+    *,
+    mu: Mu | None = None,
+    window: tuple[int, int] | None = None,
+    height: float = 1.0,
+    final_height: float = 1e-3,
+    sweeps_per_stage: int = 20_000,
+    flatness: float = 0.8,
+    walkers: int = 2,
+    production: int | None = None,
+    ladder: Iterable[float] | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    fixed: ArrayLike | None = None,
+    occ: ArrayLike | None = None,
+    progress: bool = False,
+    checkpoint: PathLike | None = None,
+) -> CompositionProfile:
     """Canonical free energies F(N, T) against the number N of atoms of an element, with error bars.
 
         F(N, T) = -kT log sum_(x: N(x) = N) exp(-[E(x) - sum_k mu_k N_k(x)] / kT),      k over elements other than the counted
@@ -160,17 +179,17 @@ def _profile(run: FlatWalk, asked: np.ndarray) -> CompositionProfile:
         end_error = np.nan if links.mismatch_influence is None else series_error(links.mismatch_influence)
         rows.append((good, note, visits, links.mismatch, end_error,
                      *((x / (beta * h.n_sites)) for x in (links.reduced, errors, links.influence))))  # fmt: skip
-    good, notes, visits, miss, miss_error, F, errors, influence = zip(*rows, strict=True)
+    converged, notes, visited, miss, miss_error, F, stderr, influence = zip(*rows, strict=True)
     scale = h.kB * asked / h.n_sites
     tried, swapped = run.tally.sum(0).transpose(1, 0, 2)
     rates = (swapped / np.maximum(tried, 1)).T.ravel()[: max(len(run.T) - 1, 0)]
-    poor = [(T, note) for T, note, ok in zip(asked, notes, good, strict=True) if not ok]
+    poor = [(T, note) for T, note, ok in zip(asked, notes, converged, strict=True) if not ok]
     if poor:
         text = f"metadynamics: {len(poor)} of {len(asked)} temperatures have not converged, T = {poor[0][0]:g}: {poor[0][1]}"
         warnings.warn(NotConverged(text), stacklevel=3)
     return CompositionProfile(
-        h, asked, p.name, np.arange(p.low, p.high + 1), len(p.sites), np.array(F), np.array(errors), np.array(visits),
-        np.array(good), list(notes), np.array(miss) * scale, np.array(miss_error) * scale, np.array(influence), p.mu,
+        h, asked, p.name, np.arange(p.low, p.high + 1), len(p.sites), np.array(F), np.array(stderr), np.array(visited),
+        np.array(converged), list(notes), np.array(miss) * scale, np.array(miss_error) * scale, np.array(influence), p.mu,
         p.n_fixed, len(p.hosts), p.left is not None or p.right is not None,
         {**run.settings, "exchange": rates.tolist(), "round_trips": trips},
     )  # fmt: skip

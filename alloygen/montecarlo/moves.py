@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from alloygen.hamiltonian.flips import fill_states, flip_energy, set_species
+from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
 
 MAX_TRIES = 1000
@@ -35,14 +35,23 @@ class Walkers(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def fill(tables, walkers):
+def fill(tables: FlipTables, walkers: Walkers) -> None:
     """Group states of all walkers from their occupations."""
     for r in range(walkers.occ.shape[0]):
         fill_states(tables, walkers.occ[r], walkers.states[r])
 
 
 @njit(cache=True, nogil=True)
-def flips(tables, walkers, lo, hi, beta, mu, attempts, sites):
+def flips(
+    tables: FlipTables,
+    walkers: Walkers,
+    lo: int,
+    hi: int,
+    beta: np.ndarray,
+    mu: np.ndarray,
+    attempts: int,
+    sites: np.ndarray,
+) -> None:
     """``attempts`` semigrand flips of the walkers lo..hi: a uniform site of ``sites``, a uniform other species.
 
     beta (R,) and mu (R, n_elements) by walker; accepted with min(1, exp(-beta [dE - dmu])), at beta = 0 with 1/2: with two
@@ -81,7 +90,7 @@ def flips(tables, walkers, lo, hi, beta, mu, attempts, sites):
 
 
 @njit(cache=True, nogil=True)
-def by_site(tables):
+def by_site(tables: FlipTables) -> tuple[np.ndarray, np.ndarray]:
     """(first (N,), add (N, M)): where the one table of each site begins, and what 0 -> 1 adds to its neighbours."""
     n, m = tables.target.shape
     first, add = np.empty(n, dtype=np.uint64), np.empty((n, m), dtype=np.int64)
@@ -92,7 +101,16 @@ def by_site(tables):
 
 
 @njit(cache=True, nogil=True)
-def threshold_flips(tables, walkers, lo, hi, beta, mu, attempts, sites):
+def threshold_flips(
+    tables: FlipTables,
+    walkers: Walkers,
+    lo: int,
+    hi: int,
+    beta: np.ndarray,
+    mu: np.ndarray,
+    attempts: int,
+    sites: np.ndarray,
+) -> None:
     """``flips`` for two species and short tables (nearest-neighbour models): acceptances are looked up, nothing branches.
 
     The probability of every (state, species) is put into a table of 53-bit integers once a call, K = 1 group per site.
@@ -155,7 +173,9 @@ def _tell(tables, states, n_words, i, j, old, new):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def draw_pair(tables, occ, sites, s):
+def draw_pair(
+    tables: FlipTables, occ: np.ndarray, sites: np.ndarray, s: np.uint64
+) -> tuple[np.int64, np.int64, np.int64, np.int64, np.uint64]:
     """(i, j, species to i, species to j, rng state) of a swap; i < 0 if none is found.
 
     Pairs of sites are drawn until their elements differ and both sublattices hold both; the number of such pairs does not
@@ -175,7 +195,9 @@ def draw_pair(tables, occ, sites, s):
 
 
 @njit(cache=True, nogil=True)
-def swaps(tables, walkers, lo, hi, beta, attempts, sites):
+def swaps(
+    tables: FlipTables, walkers: Walkers, lo: int, hi: int, beta: np.ndarray, attempts: int, sites: np.ndarray
+) -> None:
     """``attempts`` canonical swaps: the elements of two sites change places where both sites allow it.
 
     Drawn by ``draw_pair``, accepted with min(1, exp(-beta dE)).
@@ -208,7 +230,20 @@ def swaps(tables, walkers, lo, hi, beta, attempts, sites):
 
 
 @njit(cache=True, nogil=True)
-def exchange(pairs, replica_at, energy, counts, betas, mus, bias, element, rng, stream, tried, accepted):
+def exchange(
+    pairs: np.ndarray,
+    replica_at: np.ndarray,
+    energy: np.ndarray,
+    counts: np.ndarray,
+    betas: np.ndarray,
+    mus: np.ndarray,
+    bias: np.ndarray,
+    element: int,
+    rng: np.ndarray,
+    stream: int,
+    tried: np.ndarray,
+    accepted: np.ndarray,
+) -> None:
     """Swap the replicas of neighbouring conditions (a, b) by the Metropolis rule of the joint law.
 
     ``replica_at[c]`` is the replica now at condition c; betas, mus and bias (C, sites + 1 or 0) are by condition.

@@ -29,6 +29,7 @@ import numpy as np
 from numba import njit
 
 from alloygen.errors import AlloygenError, BadCondition
+from alloygen.types import ArrayLike
 
 WORDS = 16
 BLOCK = 64 * WORDS
@@ -113,7 +114,15 @@ def _store(own, work):
 
 
 @njit(cache=True, nogil=True)
-def sweep_block(words, rng, thresholds, favoured, order, neighbours, n):
+def sweep_block(
+    words: np.ndarray,
+    rng: np.ndarray,
+    thresholds: np.ndarray,
+    favoured: np.ndarray,
+    order: np.ndarray,
+    neighbours: np.ndarray,
+    n: int,
+) -> None:
     """``n`` sweeps of one block in place.
 
     words (N, WORDS) and rng (4 * WORDS,) uint64 are the whole state; thresholds (PLANES * 5 * WORDS,) and favoured
@@ -194,7 +203,16 @@ class PackedIsing:
     ((2048, 16), (2048,), dtype('int64'))
     """
 
-    def __init__(self, L: int, T, h=0.0, J: float = 1.0, seed: int = 0, replicas: int | None = None, occ=None):
+    def __init__(
+        self,
+        L: int,
+        T: ArrayLike,
+        h: ArrayLike = 0.0,
+        J: float = 1.0,
+        seed: int = 0,
+        replicas: int | None = None,
+        occ: ArrayLike | None = None,
+    ):
         if int(L) != L or L < 2 or not np.isfinite(J):
             raise AlloygenError(f"expected a whole side length L >= 2 and a finite coupling J, got L={L!r} and J={J!r}")
         self.L, self.J, self.n_sites = int(L), float(J), int(L) ** 2
@@ -211,7 +229,7 @@ class PackedIsing:
         self.set_conditions(T, h)
 
     # ------------------------------------------------------------------ conditions
-    def set_conditions(self, T, h=0.0) -> None:
+    def set_conditions(self, T: ArrayLike, h: ArrayLike = 0.0) -> None:
         """New temperatures and fields, numbers or (R,), for the replicas as they are."""
         T, h = (np.broadcast_to(np.asarray(x, dtype=float), self.n_replicas) for x in (T, h))
         bad = ~((T > 0) & np.isfinite(h))

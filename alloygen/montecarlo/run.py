@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +25,11 @@ from alloygen.interrupt import interrupt_flag
 from alloygen.io.atomic import require_writable
 from alloygen.io.resume import identity, read_run, write_run
 from alloygen.scans import Scan
+
+if TYPE_CHECKING:
+    from alloygen.montecarlo.chains import Chains
+    from alloygen.montecarlo.cluster_chains import ClusterChains
+
 
 FIRST, MAX_DROPS = 20, 6  # rounds before the first sample, and how often the start may be cut, with burn=None
 LARGEST = 4e9  # bytes of samples
@@ -105,7 +111,9 @@ class Run:
         return run
 
 
-def collect(chains, run: Run, title: str, seed: int = 0, shown: np.ndarray | None = None) -> Scan:
+def collect(
+    chains: Chains | ClusterChains, run: Run, title: str, seed: int = 0, shown: np.ndarray | None = None
+) -> Scan:
     """Run chains as ``run`` says and return the scan; ``chains`` has T, mu, ``step``, ``configurations``, ``state``.
 
     ``shown`` (C,) says which conditions were asked for: precision and warnings are theirs, the others become ``hidden``.
@@ -235,7 +243,7 @@ class _Sampler:
         """(rounds, copies * C) as (C, copies, rounds)."""
         return np.stack(rows).reshape(len(rows), self.copies, self._n_conditions).transpose(2, 1, 0)
 
-    def _counts(self, c: int) -> np.ndarray:
+    def _counts(self, c: int | np.integer) -> np.ndarray:
         """(copies, rounds, n_elements) at one condition."""
         h = self.chains.hamiltonian
         occ = np.stack([o.reshape(self.copies, self._n_conditions, -1)[:, c] for o in self.occ], 1)
@@ -253,7 +261,7 @@ class _Sampler:
         ]
         return self._series(rows)
 
-    def _stderr(self, name: str, c: int) -> float:
+    def _stderr(self, name: str, c: int | np.integer) -> float:
         h = self.chains.hamiltonian
         if name in self.observed:
             return mean(self._series(self.observed[name])[c]).stderr
@@ -334,7 +342,7 @@ class _Sampler:
 def _warn(scan: Scan, sampler: _Sampler) -> None:
     bad = [c for c in range(len(scan)) if not scan.convergence[c].converged]
     if not sampler.reached:
-        warnings.warn(f"the precision {dict(sampler.run.precision)} was not reached with {scan.n} samples per condition. Raise max_n.",
+        warnings.warn(f"the precision {dict(sampler.run.precision or {})} was not reached with {scan.n} samples per condition. Raise max_n.",
                       NotConverged, stacklevel=user_level())  # fmt: skip
     if bad:
         c = min(bad, key=lambda k: scan.convergence[k].effective_samples)

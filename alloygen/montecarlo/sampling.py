@@ -6,6 +6,8 @@ name itself (sweeps, burn, precision, observers, checkpoint, ...) are those of :
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from alloygen.arguments import one_of, seed_from
@@ -15,6 +17,7 @@ from alloygen.montecarlo.chains import MOVES, Chains, axes_of, require_hamiltoni
 from alloygen.montecarlo.run import Run, collect
 from alloygen.montecarlo.tempering import grid_pairs
 from alloygen.scans import Scan
+from alloygen.types import ArrayLike
 
 KEYWORDS = (
     "move",
@@ -26,8 +29,20 @@ KEYWORDS = (
 )  # of every sampler of single moves, beside those of a Run
 
 
-def metropolis(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, move: str = "flip", occ=None, fixed=None,
-               copies: int = 4, seed: int = 0, threads: int = 1, **run) -> Scan:  # fmt: skip
+def metropolis(
+    hamiltonian: Hamiltonian,
+    T: ArrayLike,
+    mu: ArrayLike | None = None,
+    n: int = 1000,
+    *,
+    move: str = "flip",
+    occ: ArrayLike | None = None,
+    fixed: ArrayLike | None = None,
+    copies: int = 4,
+    seed: int = 0,
+    threads: int = 1,
+    **run: Any,
+) -> Scan:
     """Metropolis sampling at the conditions T (C,), mu (C, n_elements): ``copies`` independent chains each.
 
     Semigrand flips of a uniform site to a uniform other species are accepted with min(1, exp(-beta [dE - dmu]))
@@ -53,8 +68,21 @@ def metropolis(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, move: str
     return collect(chains, how, "Metropolis", seed)
 
 
-def replica_exchange(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, ladder=(), move: str = "flip", occ=None, fixed=None,
-                     copies: int = 1, seed: int = 0, threads: int = 1, **run) -> Scan:  # fmt: skip
+def replica_exchange(
+    hamiltonian: Hamiltonian,
+    T: ArrayLike,
+    mu: ArrayLike | None = None,
+    n: int = 1000,
+    *,
+    ladder: ArrayLike = (),
+    move: str = "flip",
+    occ: ArrayLike | None = None,
+    fixed: ArrayLike | None = None,
+    copies: int = 1,
+    seed: int = 0,
+    threads: int = 1,
+    **run: Any,
+) -> Scan:
     """Metropolis over a grid of temperatures T (nT,) and chemical potentials mu (nM, n_elements), with exchange.
 
     Neighbours in T and in mu exchange their configurations after each ``sweeps`` sweeps. The scan has C = nT * nM
@@ -75,14 +103,24 @@ def replica_exchange(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, lad
     how, seed = Run.of({"n": n, **run}, hamiltonian, (*KEYWORDS, "ladder")), seed_from(seed)
     _require_no_mu(move, mu)
     asked, mu = axes_of(hamiltonian, T, mu)
-    T = np.union1d(asked, ladder) if len(ladder) else asked
+    T = np.union1d(asked, ladder) if np.size(ladder) else asked
     chains = Chains(hamiltonian, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)),
                     occ=occ, fixed=fixed, copies=copies, threads=threads, move=move)  # fmt: skip
     return collect(chains, how, "replica exchange", seed, np.isin(chains.T, asked))
 
 
-def cluster_moves(hamiltonian: Hamiltonian, T, mu=None, n: int = 1000, *, kind: str = "swendsen-wang", occ=None,
-                  copies: int = 4, seed: int = 0, **run) -> Scan:  # fmt: skip
+def cluster_moves(
+    hamiltonian: Hamiltonian,
+    T: ArrayLike,
+    mu: ArrayLike | None = None,
+    n: int = 1000,
+    *,
+    kind: str = "swendsen-wang",
+    occ: ArrayLike | None = None,
+    copies: int = 4,
+    seed: int = 0,
+    **run: Any,
+) -> Scan:
     """Swendsen-Wang or Wolff cluster moves at the conditions T (C,), mu (C, n_elements), for ferromagnetic pairs.
 
     They do not slow down at a critical point; a field acts through a ghost spin. See

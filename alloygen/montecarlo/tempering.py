@@ -15,6 +15,7 @@ from scipy.special import erfcinv
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import Chains
+from alloygen.types import ArrayLike
 
 PLACED, HALVED = 3, 6  # rounds of placing by thermodynamic length, and of halving steps
 
@@ -31,8 +32,20 @@ def grid_pairs(n_T: int, n_mu: int) -> list[np.ndarray]:
     return [s for s in sets if len(s)]
 
 
-def ladder(hamiltonian: Hamiltonian, T, mu=None, *, T_max: float = np.inf, acceptance: float = 0.3, sweeps: int = 400,
-           seed: int = 0, threads: int = 1, occ=None, fixed=None, move: str = "flip") -> np.ndarray:  # fmt: skip
+def ladder(
+    hamiltonian: Hamiltonian,
+    T: ArrayLike,
+    mu: ArrayLike | None = None,
+    *,
+    T_max: float = np.inf,
+    acceptance: float = 0.3,
+    sweeps: int = 400,
+    seed: int = 0,
+    threads: int = 1,
+    occ: ArrayLike | None = None,
+    fixed: ArrayLike | None = None,
+    move: str = "flip",
+) -> np.ndarray:
     """Temperatures for replica exchange that hold every one of ``T``, reach ``T_max``, and exchange at ``acceptance``.
 
     Pilot runs measure the standard deviation s of E - mu.N along the ladder; steps of equal thermodynamic length
@@ -75,8 +88,18 @@ def ladder(hamiltonian: Hamiltonian, T, mu=None, *, T_max: float = np.inf, accep
     return rungs
 
 
-def mu_ladder(hamiltonian: Hamiltonian, T: float, mu, *, acceptance: float = 0.3, sweeps: int = 400, seed: int = 0,
-              threads: int = 1, fixed=None, occ=None) -> np.ndarray:  # fmt: skip
+def mu_ladder(
+    hamiltonian: Hamiltonian,
+    T: float,
+    mu: ArrayLike,
+    *,
+    acceptance: float = 0.3,
+    sweeps: int = 400,
+    seed: int = 0,
+    threads: int = 1,
+    fixed: ArrayLike | None = None,
+    occ: ArrayLike | None = None,
+) -> np.ndarray:
     """Chemical potentials for replica exchange at T that hold every row of ``mu`` and exchange at ``acceptance``.
 
     As :func:`ladder`, with steps along the straight lines between successive rows of ``mu`` (nM, n_elements), nM >= 2, and

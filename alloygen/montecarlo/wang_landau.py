@@ -49,16 +49,36 @@ from alloygen.montecarlo.energy_walk import LATE, SETTLED, Rules, Walks
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.states import log_states
 from alloygen.progress import tqdm
+from alloygen.types import ArrayLike, PathLike, Temperatures
 
 MOVES, SCHEDULES = ("flip", "swap"), ("halving", "1/t")
 EVERY = 60.0  # seconds between checkpoints
 
 
-def wang_landau(hamiltonian: Hamiltonian, *, mu=None, move: str = "flip", width: float | None = None, energies=None,
-                windows: int = 1, overlap: float = 0.5, flatness: float = 0.8, log_f: float = 1.0,
-                log_f_final: float = 1e-8, schedule: str = "halving", check: int = 10_000,
-                max_attempts: int | None = None, transitions: bool = False, walkers: int = 1, seed: int = 0,
-                threads: int = 1, fixed=None, occ=None, progress: bool = False, checkpoint=None) -> DensityOfStates:  # fmt: skip
+def wang_landau(
+    hamiltonian: Hamiltonian,
+    *,
+    mu: ArrayLike | None = None,
+    move: str = "flip",
+    width: float | None = None,
+    energies: tuple[float, float] | None = None,
+    windows: int = 1,
+    overlap: float = 0.5,
+    flatness: float = 0.8,
+    log_f: float = 1.0,
+    log_f_final: float = 1e-8,
+    schedule: str = "halving",
+    check: int = 10_000,
+    max_attempts: int | None = None,
+    transitions: bool = False,
+    walkers: int = 1,
+    seed: int = 0,
+    threads: int = 1,
+    fixed: ArrayLike | None = None,
+    occ: ArrayLike | None = None,
+    progress: bool = False,
+    checkpoint: PathLike | None = None,
+) -> DensityOfStates:
     """The density of states g(E - mu.N) by Wang-Landau sampling.
 
     Parameters
@@ -115,8 +135,8 @@ def wang_landau(hamiltonian: Hamiltonian, *, mu=None, move: str = "flip", width:
     if energies is None and windows == 1:
         w.log_g[:, known] = 0.0
     run = identity("Wang-Landau", hamiltonian, **settings, mu=mu, changing_sites=sites, start=start)
-    if (found := read_run(checkpoint, run)) is not None:
-        _restore(plan, w, found[0])
+    if (saved := read_run(checkpoint, run)) is not None:
+        _restore(plan, w, saved[0])
     _run(plan, w, threads, checkpoint, run, progress)
     return replace(_density(plan, w, walkers, begin[0], energies is None), seed=seed)
 
@@ -158,7 +178,7 @@ def multicanonical(
 
 
 def multicanonical_ensembles(
-    density: DensityOfStates, T, n: int = 1000, sweeps: int = 10, seed: int = 0
+    density: DensityOfStates, T: Temperatures, n: int = 1000, sweeps: int = 10, seed: int = 0
 ) -> list[Ensemble]:
     """One multicanonical chain weighted to each temperature of ``T``: an :class:`Ensemble` with averages, errors, atoms.
 
