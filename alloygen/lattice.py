@@ -16,7 +16,7 @@ from alloygen.errors import AlloygenError
 from alloygen.types import ArrayLike
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Primitive:
     """A primitive cell with the species that each of its basis sites may hold.
 
@@ -50,6 +50,10 @@ class Primitive:
     def elements(self) -> tuple[str, ...]:
         """All species, in order of first appearance."""
         return tuple(dict.fromkeys(s for sub in self.species for s in sub))
+
+    def __repr__(self) -> str:
+        lengths = ", ".join(f"{x:.4g}" for x in np.linalg.norm(self.cell, axis=1))
+        return f"Primitive({len(self.basis)} sites, {', '.join('/'.join(names) for names in self.species)}, cell vectors of {lengths})"
 
     def to_dict(self) -> dict:
         return {

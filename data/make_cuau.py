@@ -30,21 +30,6 @@ ECI = {
 CITATION = "Damewood, Schwalbe-Koda, Gomez-Bombarelli, npj Computational Materials 8, 61 (2022)"
 
 
-def merged(orbit: Orbit) -> Orbit:
-    """Clusters that are translates of one another put together, the first member in cell 0."""
-    total: dict = {}
-    for m, f, w in zip(orbit.members, orbit.functions, orbit.weights, strict=True):
-        rows = sorted(
-            tuple(map(int, (*(r[:3] - min(map(tuple, m[:, :3]))), r[3], g))) for r, g in zip(m, f, strict=True)
-        )
-        total[tuple(rows)] = total.get(tuple(rows), 0.0) + float(w)
-    keys = sorted(total)
-    members = [[r[:4] for r in k] for k in keys]
-    functions = [[r[4] for r in k] for k in keys]
-    weights = [round(total[k], 12) for k in keys]
-    return Orbit(orbit.name, orbit.eci, np.array(members), np.array(functions), weights)
-
-
 def copper_first(expansion: ClusterExpansion) -> ClusterExpansion:
     """The same with the species listed as ("Cu", "Au"): a bare number for mu is then mu_Au - mu_Cu."""
     p = expansion.primitive
@@ -61,7 +46,7 @@ def raw() -> ClusterExpansion:
         )
         expansion = from_clease(settings, ECI, name="CuAu", citation=CITATION)
     expansion = copper_first(expansion)
-    orbits = tuple(merged(o) if o.order else o for o in expansion.orbits)
+    orbits = tuple(replace(o, weights=np.round(o.weights, 12)) for o in expansion.orbits)
     return ClusterExpansion(expansion.primitive, expansion.functions, orbits, name="CuAu", citation=CITATION)
 
 

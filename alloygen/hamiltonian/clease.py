@@ -9,27 +9,56 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from itertools import permutations
+from numbers import Real
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from alloygen.errors import AlloygenError
-from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
+from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.hamiltonian.figures import Orbit, merged
 from alloygen.lattice import Primitive
+from alloygen.types import PathLike
 from alloygen.units import KB_EV_PER_K
 
+NEEDED = (
+    "prim_cell",
+    "concentration",
+    "max_cluster_dia",
+    "basis_func_type",
+)  # keys of a settings file that fix the figures
+OTHERS = {
+    "size": None,
+    "supercell_factor": 27,
+    "skew_threshold": 40,
+    "kwargs": {},
+}  # that do not, in case they are missing
 
-def from_clease(settings, eci=None, *, name: str = "CLEASE expansion", citation: str = "") -> ClusterExpansion:
+
+def from_clease(
+    settings: Any, eci: Mapping | PathLike | None = None, *, name: str = "CLEASE expansion", citation: str = ""
+) -> ClusterExpansion:
     """Build the Hamiltonian of a CLEASE expansion.
 
     Parameters
     ----------
-    settings : a CLEASE settings object (CEBulk, CECrystal), the path of its JSON file, or an ``ase.Atoms`` that carries
+    settings : a CLEASE settings object (CEBulk, CECrystal, CESlab), the path of its JSON file, or an ``ase.Atoms`` that carries
         a ``Clease`` calculator (then ``eci`` is taken from the calculator)
     eci : dict of correlation-function name to ECI in eV per site, or the path of a JSON file with it
 
-    Species keep the order of the settings' basis elements, reversed for no one: ``expansion.primitive.species`` says it.
+    Species keep the order of the settings' basis elements: ``expansion.primitive.species`` says it. Equal clusters are one
+    (:func:`alloygen.hamiltonian.figures.merged`). A settings file is read without its database, which need not exist.
+
+    Two traps, which warn. CLEASE's ``SGCMonteCarlo`` writes its field into the calculator's ECIs, which are the caller's own dict,
+    and leaves it there (``reset_eci=False`` is the default): c1_0 less chem_pot is then another Hamiltonian, and nothing in the
+    calculator remembers the ECI that was fitted. And ``Concentration`` may restrict compositions, which a Hamiltonian cannot.
+
+    Raises AlloygenError for files that are missing or broken, ECIs that are no finite numbers, and names that do not fit.
 
     Examples
     --------
@@ -45,6 +74,7 @@ def from_clease(settings, eci=None, *, name: str = "CLEASE expansion", citation:
             f"ECI names that do not fit the settings: expected among {sorted(known)}, got also {unknown}. "
             "Use the settings that the ECIs were fitted with."
         )
+    _warn_of_ranges(settings.concentration)
     # CLEASE sublattices: index of each primitive basis site in settings.basis_elements
     basis_of = _basis_groups(settings)
     species = tuple(
@@ -54,34 +84,107 @@ def from_clease(settings, eci=None, *, name: str = "CLEASE expansion", citation:
     values = settings.basis_functions
     functions = np.array([[float(f.get(e, 0.0)) for e in primitive.elements] for f in values])
     n_basis = len(prim)
-    orbits = [_orbit(cf, float(v), settings, n_basis) for cf, v in eci.items() if float(v) != 0.0 or cf == "c0"]
+    orbits = [merged(_orbit(cf, v, settings, n_basis)) for cf, v in eci.items() if v != 0.0 or cf == "c0"]
     return ClusterExpansion(primitive, functions, tuple(orbits), KB_EV_PER_K, "eV", name, citation)
 
 
-def _resolve(settings, eci):
+def _resolve(settings, eci) -> tuple[Any, dict[str, float]]:
     """Objects from objects or files, with errors that say which file is missing or odd."""
     calc = getattr(settings, "calc", None)
     if calc is not None and hasattr(calc, "settings") and hasattr(calc, "eci"):
-        return calc.settings, dict(calc.eci)
+        _warn_of_field(calc)
+        return calc.settings, _finite(calc.eci, "the calculator's ECIs")
     if isinstance(settings, (str, os.PathLike)):
-        path = os.fspath(settings)
-        if not os.path.exists(path):
-            raise AlloygenError(f"expected a CLEASE settings JSON file, found none at {path!r}")
-        from clease.settings import settings_from_json
-
-        settings = settings_from_json(path)
+        settings = _settings_from(os.fspath(settings))
     if not hasattr(settings, "cluster_list"):
         raise AlloygenError(
             f"expected CLEASE settings, their JSON file, or Atoms with a Clease calculator, got {type(settings).__name__}"
         )
+    where = "eci"
     if isinstance(eci, (str, os.PathLike)):
-        with open(eci) as f:
-            eci = json.load(f)
+        where = os.fspath(eci)
+        eci = _json(where, "ECIs", json.loads)
     if not isinstance(eci, Mapping):
         raise AlloygenError(
-            f"expected ECIs as a dict of name to eV/site (or a JSON file of it), got {type(eci).__name__}"
+            f"{where}: expected ECIs as a dict of name to eV/site (or a JSON file of it), got {type(eci).__name__}"
         )
-    return settings, dict(eci)
+    return settings, _finite(eci, where)
+
+
+def _finite(eci: Mapping, where: str) -> dict[str, float]:
+    """ECIs as floats; an error names the first that is no finite number."""
+    for name, value in eci.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
+            raise AlloygenError(
+                f"{where}: expected the ECI of {name!r} as a finite number in eV per site, got {value!r}. Fit it again, or leave the "
+                "name out if it means 0."
+            )
+    return {str(name): float(value) for name, value in eci.items()}
+
+
+def _json(path: str, what: str, decode: Callable[[str], Any]) -> Any:
+    """What a JSON file holds; an error names the file and what it should have held."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise AlloygenError(f"expected a JSON file with CLEASE {what}, found none to read at {path!r}: {e}") from None
+    try:
+        return decode(text)
+    except json.JSONDecodeError as e:
+        raise AlloygenError(f"{path}: expected JSON with CLEASE {what}, got {text[:40]!r} ({e})") from None
+    except Exception as e:  # CLEASE makes objects while it reads, and each has errors of its own
+        raise AlloygenError(f"{path}: CLEASE cannot read these {what}: {type(e).__name__}: {e}") from e
+
+
+def _settings_from(path: str) -> Any:
+    """Settings from their JSON file, with what older versions of CLEASE left out, and without a database of their own.
+
+    CLEASE writes the primitive cell into the file ``db_name`` when it makes settings: here into a folder that is thrown away.
+    """
+    from clease.jsonio import decode
+
+    found = _json(path, "settings", json.loads)
+    wrong = f"{path}: expected settings that CLEASE saved (settings.save)"
+    if not isinstance(found, dict):
+        raise AlloygenError(f"{wrong}, got {type(found).__name__}")
+    missing = [k for k in NEEDED if k not in found]
+    if missing:
+        raise AlloygenError(
+            f"{wrong}, with the keys {', '.join(NEEDED)}, got none for {', '.join(missing)}. Save them anew"
+        )
+    kept = {"include_background_atoms": not found.get("ignore_background_atoms", True), **OTHERS}
+    kept |= {k: v for k, v in found.items() if k in (*NEEDED, *kept)}
+    with TemporaryDirectory() as folder:
+        kept |= {"db_name": os.path.join(folder, "clease.db"), "__clease_objtype__": "ce_settings"}
+        return _json(path, "settings", lambda _: decode(json.dumps(kept)))
+
+
+def _warn_of_field(calc) -> None:
+    """Say that point ECIs may hold a field, where a calculator has been at work: CLEASE itself cannot tell."""
+    points = {k: v for k, v in calc.eci.items() if k.startswith("c1_") and v}
+    if points and getattr(calc, "results", None):
+        warnings.warn(
+            f"the expansion is read with the calculator's present point ECIs, {points}. If CLEASE's SGCMonteCarlo has run with it, "
+            "its chem_pot is still in them (reset_eci=False is its default) and this is another Hamiltonian: give the fitted "
+            "ECIs, from_clease(calc.settings, eci), and the field as mu=alloygen.conditions.mu_from_field(chem_pot)",
+            stacklevel=4,
+        )
+
+
+def _warn_of_ranges(concentration) -> None:
+    """Say that compositions which CLEASE restricts are free here."""
+    rows = [*zip(concentration.A_lb, concentration.b_lb, strict=True)]
+    equal = [*zip(concentration.A_eq, concentration.b_eq, strict=True)]
+    parts = np.cumsum([len(names) for names in concentration.basis_elements])[:-1]
+    binds = [sum(part.min() for part in np.split(np.asarray(a, float), parts)) < b - 1e-9 for a, b in rows]
+    binds += [any(np.ptp(part) > 1e-9 for part in np.split(np.asarray(a, float), parts)) for a, _ in equal]
+    if any(binds):
+        warnings.warn(
+            f"{sum(binds)} of the conditions that CLEASE's settings put on the compositions of {concentration.basis_elements} (A_lb, A_eq, "
+            "set_conc_ranges, set_conc_formula_unit) are not honoured: mu alone sets the compositions of a semigrand law. Choose mu so "
+            'that they lie in the range, or hold a composition with alloygen.mc(..., ensemble="canonical")',
+            stacklevel=3,
+        )
 
 
 def _basis_groups(settings) -> list[int | None]:

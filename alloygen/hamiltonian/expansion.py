@@ -25,7 +25,7 @@ from alloygen.types import ArrayLike
 from alloygen.units import KB_EV_PER_K
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClusterExpansion:
     """A lattice Hamiltonian, free of any supercell: primitive cell, site functions, orbits and ECIs.
 
@@ -84,6 +84,14 @@ class ClusterExpansion:
             ],
         }
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        species = ", ".join("/".join(names) for names in self.primitive.species)
+        clusters = sum(len(o.weights) for o in self.orbits)
+        return (
+            f"ClusterExpansion({self.name!r}, {species}, {len(self.orbits)} orbits, {clusters} clusters, {self.unit}, "
+            f"fingerprint {self.fingerprint})"
+        )
 
     def to_dict(self) -> dict:
         return {

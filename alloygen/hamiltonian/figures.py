@@ -10,7 +10,7 @@ import numpy as np
 from alloygen.lattice import Primitive
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Orbit:
     """Symmetry-equivalent clusters that share one ECI.
 
@@ -35,6 +35,39 @@ class Orbit:
     @property
     def order(self) -> int:
         return self.functions.shape[1]
+
+    def __repr__(self) -> str:
+        return f"Orbit({self.name!r}, ECI {self.eci:.6g}, {len(self.weights)} clusters of {self.order} sites)"
+
+
+def merged(orbit: Orbit) -> Orbit:
+    """The orbit with equal clusters as one, their weights added up; sorted, and moved so that the first member lies in cell 0.
+
+    Clusters are equal when a translation of the lattice and another order of the members makes them so.
+
+    Examples
+    --------
+    >>> merged(Orbit("pair", 0.1, [[(0, 0, 0, 0), (1, 0, 0, 0)], [(0, 2, 0, 0), (-1, 2, 0, 0)]], [[0, 0], [0, 0]], [0.5, 0.5]))
+    Orbit('pair', ECI 0.1, 1 clusters of 2 sites)
+    """
+    if orbit.order == 0:
+        return Orbit(orbit.name, orbit.eci, orbit.members[:1], orbit.functions[:1], [orbit.weights.sum()])
+    cells = orbit.members[..., :3]
+    base = 4 * int(np.abs(cells).max()) + 1  # numbers that sort as the rows of integers do
+    first = _number(cells, base).argmin(1)
+    rows = np.concatenate([orbit.members, orbit.functions[..., None]], axis=2)
+    rows[..., :3] -= cells[np.arange(len(cells)), first][:, None]
+    order = _number(rows, max(base, 2 * int(rows.max()) + 1)).argsort(axis=1, kind="stable")
+    rows = np.take_along_axis(rows, order[..., None], axis=1)
+    found, which = np.unique(rows.reshape(len(rows), -1), axis=0, return_inverse=True)
+    found = found.reshape(len(found), orbit.order, 5)
+    weights = np.bincount(which.ravel(), weights=orbit.weights, minlength=len(found))
+    return Orbit(orbit.name, orbit.eci, found[..., :4], found[..., 4], weights)
+
+
+def _number(rows: np.ndarray, base: int) -> np.ndarray:
+    """Rows of integers (..., k) as integers of the same order; all of them less than half of ``base`` in size."""
+    return rows @ base ** np.arange(rows.shape[-1])[::-1]
 
 
 class Expansion(Protocol):
