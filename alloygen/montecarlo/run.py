@@ -82,6 +82,9 @@ class Run:
             given = getattr(self, name)
             if given is not None and not isinstance(given, Mapping):
                 raise AlloygenError(f"expected {name} as a dict by name, such as {example}, got {given!r}")
+        put("observers", dict(self.observers or {}))
+        if idle := [name for name, function in self.observers.items() if not callable(function)]:
+            raise AlloygenError(f"expected observers as functions of occupations (B, N), got none for {idle}")
         for name, goal in (self.precision or {}).items():
             positive(goal, f"the standard error of {name!r} in precision")
         if self.checkpoint is not None:
