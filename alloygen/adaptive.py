@@ -13,6 +13,7 @@ is found without being told.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
 from alloygen.interrupt import interrupt_flag
 from alloygen.io.resume import digest, identity, read_run, write_run
+from alloygen.models.base import Model
 from alloygen.models.blocks import derived_seed
 from alloygen.models.draw import draw, trained_family
 from alloygen.progress import tqdm
@@ -34,7 +36,9 @@ from alloygen.scans import Scan
 MIN_STEP = 1e-3  # of kT: conditions nearer than this are one
 
 
-def draw_condition(model, T: float, mu, n: int, seed: int, family: str, batch: int | None):
+def draw_condition(
+    model: Model, T: float, mu: np.ndarray, n: int, seed: int, family: str, batch: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(occ (n, N) int8, energy (n,), log_prob (n,)) at one condition, from a seed of its own.
 
     A plain function of picklable arguments, so that any executor can run it; its result depends on nothing else, nor on ``batch``.
@@ -44,7 +48,7 @@ def draw_condition(model, T: float, mu, n: int, seed: int, family: str, batch: i
     return occ.numpy().astype(np.int8), model.hamiltonian.energy(occ).numpy(), log_prob.double().numpy()
 
 
-def condition_seed(seed: int, T: float, mu) -> int:
+def condition_seed(seed: int, T: float, mu: Sequence[float] | np.ndarray) -> int:
     """A seed that depends on the condition and the run's seed only, not on the order in which conditions are visited."""
     words = np.frombuffer(np.array([T, *mu], dtype=np.float64).tobytes(), dtype=np.uint32)
     return derived_seed(seed, *words.tolist())
@@ -64,7 +68,7 @@ class NeuralScan:
     save_every : seconds between writings
     """
 
-    model: object
+    model: Model
     n: int
     family: str | None = None
     seed: int = 0
@@ -77,7 +81,7 @@ class NeuralScan:
     progress: bool = False
     done: dict = field(default_factory=dict)  # (T, mu...) -> (occ, energy, log_prob)
 
-    def run(self, T, mu) -> Scan:
+    def run(self, T: np.ndarray, mu: np.ndarray) -> Scan:
         """The scan of conditions T (C,), mu (C, n_elements), and of those that refining adds."""
         self.family = self.family or trained_family(self.model)
         self._load()

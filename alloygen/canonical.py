@@ -9,6 +9,7 @@ N the sites of the supercell; the composition x = n / (exchangeable sites). Pure
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,11 @@ from alloygen.estimate.pool import Pool
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.types import ArrayLike
+
+if TYPE_CHECKING:
+    import xarray as xr
+
 
 CONVENTION = "energies per site of the supercell; x is a fraction of the exchangeable sites; F absolute, mixing F relative to the pure ends"
 
@@ -68,8 +74,13 @@ def binary(h: Hamiltonian, element: str | None = None) -> Binary:
 
 
 def free_energies(
-    pool: Pool, h: Hamiltonian, T, element: str | None = None, values: dict | None = None, info: dict | None = None
-):
+    pool: Pool,
+    h: Hamiltonian,
+    T: ArrayLike,
+    element: str | None = None,
+    values: dict | None = None,
+    info: dict | None = None,
+) -> xr.Dataset:
     """An ``xarray.Dataset`` over (T, n): F and what else is known at fixed composition, each with its standard error.
 
     Parameters
@@ -149,7 +160,7 @@ def free_energies(
     return xr.Dataset(data, {"T": ("T", T, {"units": "K"}), "n": np.arange(count), "x": ("n", x)}, attributes)
 
 
-def at_composition(table, T: float, x: float) -> Estimate:
+def at_composition(table: xr.Dataset, T: float, x: float) -> Estimate:
     """F per site at T and x, from a table of :func:`free_energies`.
 
     Raises BadCondition for an x that the cell cannot have, and for one that no sample has, with the chemical potential at which the

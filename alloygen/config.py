@@ -14,6 +14,7 @@ from alloygen.arguments import LARGEST_SEED
 from alloygen.errors import ConfigError
 from alloygen.nn.masked import NETWORKS
 from alloygen.orders import FAMILIES, IMAGES
+from alloygen.types import PathLike
 
 
 @dataclass
@@ -168,7 +169,7 @@ OBJECTIVES = {"likelihood": ("causal", "arm"), "reinforce": ("causal", "arm"), "
 PRECISIONS = ("float32", "bf16")
 
 
-def load_config(source) -> Config:
+def load_config(source: Config | dict | PathLike) -> Config:
     """Read a configuration from a TOML path or a dict.
 
     Raises ConfigError for unknown keys and impossible values, naming the key, what was expected and what came.
@@ -359,7 +360,7 @@ def _is_range(pair) -> bool:
     return isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) and pair[0] <= pair[1]
 
 
-def expand(values) -> np.ndarray:
+def expand(values: list) -> np.ndarray:
     """Numbers from a list of numbers and {from, to, step} tables (ends included), sorted, without repeats.
 
     Examples

@@ -21,6 +21,7 @@ from alloygen.fits import Fit, best_fits, nearest_neighbour, species_index
 from alloygen.io.structures import read_structure
 from alloygen.lattice import Lattice, Primitive
 from alloygen.supercell import TOL, Found, no_supercell, vacancies
+from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -163,7 +164,7 @@ class AtomsMap:
         scale = self.scale * abs(np.linalg.det(self.lattice.cell) / np.linalg.det(lattice.cell)) ** (1 / 3)
         return replace(self, lattice=lattice, site=np.asarray(row)[self.site], scale=float(scale), rivals=())
 
-    def to_atoms(self, occ) -> Atoms:
+    def to_atoms(self, occ: ArrayLike) -> Atoms:
         """New Atoms with the species of occupations ``occ`` (N,), in the caller's site order, cell and positions.
 
         What belongs to the site comes along: tags and constraints. What belongs to a species or to the caller's own configuration
@@ -459,7 +460,7 @@ def primitive_from_atoms(atoms: Atoms | Structure | PathLike, species: Sequence 
     return Primitive(np.array(atoms.cell), atoms.get_scaled_positions(wrap=False), tuple(lists), tuple(atoms.pbc))
 
 
-def elements_of(atoms: Atoms, mu=None) -> tuple[str, ...]:
+def elements_of(atoms: Atoms, mu: object = None) -> tuple[str, ...]:
     """The elements that the symbols of ``atoms`` and the keys of ``mu`` tell together, in order of appearance.
 
     mu : None, a number, a dict by element, or a sequence of these
@@ -476,7 +477,7 @@ def elements_of(atoms: Atoms, mu=None) -> tuple[str, ...]:
 
 
 # ---------------------------------------------------------------------- other libraries
-def to_data(lattice: Lattice, cutoff: float | None = None, occ=None) -> Data:
+def to_data(lattice: Lattice, cutoff: float | None = None, occ: ArrayLike | None = None) -> Data:
     """The lattice as a torch_geometric graph: every pair of sites within the cutoff, one edge per periodic image.
 
     Parameters

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,10 @@ from alloygen.estimate.free_energy import free_energy
 from alloygen.estimate.result import Estimate
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.structures import info_key, write_structures
+from alloygen.types import ArrayLike, PathLike
+
+if TYPE_CHECKING:
+    from alloygen.convert import AtomsMap
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,9 +73,9 @@ class Ensemble:
     energy: torch.Tensor
     log_prob: torch.Tensor | None
     T: float
-    mu: np.ndarray | None = None
+    mu: np.ndarray = None  # type: ignore[assignment]  # zero where it is not given
     method: str = "unknown"
-    atoms_map: object | None = None
+    atoms_map: AtomsMap | None = None
     info: dict = field(default_factory=dict)
     chains: int = 0
     observed: dict = field(default_factory=dict)
@@ -234,7 +239,7 @@ class Ensemble:
             )
         return free_energy(self.log_weight.numpy(), self.kT, self.n_sites)
 
-    def mean(self, values, quantum: float = 0.0) -> Estimate:
+    def mean(self, values: ArrayLike, quantum: float = 0.0) -> Estimate:
         """Average over the target law of ``values`` (n,), one number per sample, in their unit.
 
         For Markov chains the error bar comes from the autocorrelation of these values; ``quantum`` is their smallest
@@ -393,7 +398,7 @@ class Ensemble:
             for a, b in wanted
         }
 
-    def order_values(self, which, element: str | None = None) -> np.ndarray:
+    def order_values(self, which: str | ArrayLike, element: str | None = None) -> np.ndarray:
         """Long-range order of each sample, float64 (n,): see :func:`alloygen.estimate.order.long_range_order`.
 
         ``which`` is "L1_2" or "L1_0" (1 in the perfect structure), or an order vector of three numbers (plain amplitude);
@@ -402,7 +407,7 @@ class Ensemble:
         element = self._exchanged()[-1] if element is None and self._free.any() else element
         return order.long_range_order(self._holds(element).double().numpy(), self.hamiltonian.lattice, which)
 
-    def order_parameter(self, which, element: str | None = None) -> Estimate:
+    def order_parameter(self, which: str | ArrayLike, element: str | None = None) -> Estimate:
         """Mean of :meth:`order_values`: long-range order "L1_2", "L1_0" or the amplitude of an order vector.
 
         Examples
@@ -416,7 +421,9 @@ class Ensemble:
         step = order.STEP.get(which, 1.0) if isinstance(which, str) else 1.0
         return self.mean(self.order_values(which, element), quantum=step / int(self._free.sum()))
 
-    def histogram(self, what: str = "energy", bins=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def histogram(
+        self, what: str = "energy", bins: int | ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Law of the energy per site or of a composition: ``(edges (k+1,), probabilities (k,), stderr (k,))``.
 
         ``what`` is "energy" or an element, whose share of the exchangeable sites is meant; ``bins`` a number of bins or the
@@ -443,7 +450,7 @@ class Ensemble:
         )
 
     # ------------------------------------------------------------------ parts
-    def subset(self, index) -> Ensemble:
+    def subset(self, index: int | slice | list[int] | np.ndarray | torch.Tensor) -> Ensemble:
         """The samples of ``index``: an integer, a slice, a list of integers or a mask (n,)."""
         rows = torch.arange(len(self))[index].reshape(-1)
         log_prob = None if self.log_prob is None else self.log_prob[rows]
@@ -502,7 +509,7 @@ class Ensemble:
             out.append(structure)
         return out
 
-    def write(self, path, format: str | None = None, overwrite: bool = True) -> Path:
+    def write(self, path: PathLike, format: str | None = None, overwrite: bool = True) -> Path:
         """Write all samples; the formats are those of :func:`alloygen.io.structures.write_structures`.
 
         Raises :class:`AlloygenError` when ``overwrite`` is False and ``path`` exists.
@@ -547,10 +554,11 @@ class AtomsSequence(Sequence):
         from ase.calculators.singlepoint import SinglePointCalculator
 
         ens = self._ensemble
+        assert ens.atoms_map is not None  # ``Ensemble.atoms`` has asked
         atoms = ens.atoms_map.to_atoms(ens.occ[i])
         atoms.info["T"] = ens.T
         atoms.info.update({info_key(f"mu_{e}"): float(m) for e, m in zip(ens.elements, ens.mu, strict=True)})
-        if ens.has_likelihood:
+        if ens.has_likelihood and ens.log_prob is not None:
             atoms.info.update(log_prob=float(ens.log_prob[i]), log_weight=float(ens.log_weight[i]))
         atoms.calc = SinglePointCalculator(atoms, energy=float(ens.energy[i]))
         return atoms

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise, product
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from alloygen.io.atomic import atomic_path
 from alloygen.models.base import Model
 from alloygen.models.draw import draw as draw_batches
 from alloygen.models.draw import trained_orders
-from alloygen.types import ArrayLike, Temperatures
+from alloygen.types import ArrayLike, PathLike, Temperatures
 
 ENUMERABLE = 2**20
 FORWARD = 500
@@ -264,7 +265,7 @@ def _row(ens: Ensemble) -> Row:
     return Row(ens.T, {e: float(ens.mu[index(e)]) for e in free}, ens.ness, *_phi(ens), x)
 
 
-def draw(model: Model, T: float, mu: np.ndarray, n: int, generator, batch: int = 1000) -> Ensemble:
+def draw(model: Model, T: float, mu: np.ndarray, n: int, generator: torch.Generator, batch: int = 1000) -> Ensemble:
     """An ensemble without Atoms, drawn in batches."""
     occ, log_prob = draw_batches(model, T, mu, n, generator, batch=batch)
     return Ensemble(model.hamiltonian, occ, model.hamiltonian.energy(occ), log_prob, T, mu, "neural")
@@ -348,7 +349,7 @@ def summary(rows: list[Row]) -> dict:
     return out
 
 
-def print_table(rows: list[Row], unit: str = "eV", file=None) -> None:
+def print_table(rows: list[Row], unit: str = "eV", file: TextIO | None = None) -> None:
     """One line a condition, then the summary."""
     file = file or sys.stdout
     head = f"{'T':>7} {'dmu':>8} {'NESS':>7} {'fwd':>7} {'x':>7} {'Phi/site':>12} {'stderr':>9} {'Phi-exact':>10} {'JS x':>7} {'JS E':>7}"
@@ -367,7 +368,7 @@ def print_table(rows: list[Row], unit: str = "eV", file=None) -> None:
         print(f"{name:>24} {value:.6g}", file=file)
 
 
-def write_json(path, rows: list[Row], **facts) -> None:
+def write_json(path: PathLike, rows: list[Row], **facts: Any) -> None:
     """Rows, summary and facts about the run as JSON, whole or not at all."""
     content = {"facts": facts, "summary": summary(rows), "rows": [asdict(r) | {"deviation": r.deviation} for r in rows]}
     with atomic_path(path) as temporary, open(temporary, "w") as f:

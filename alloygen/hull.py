@@ -9,13 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.types import ArrayLike
+
+if TYPE_CHECKING:
+    from alloygen.convert import AtomsMap
 
 COLUMNS = ("energy", "formation_energy", "distance", "on_hull", "hits")
 
@@ -26,7 +30,7 @@ class LowerHull(NamedTuple):
     mu: np.ndarray
     base: np.ndarray
 
-    def at(self, counts) -> np.ndarray:
+    def at(self, counts: ArrayLike) -> np.ndarray:
         """Energy of the hull (M,) at compositions (M, n_elements): the highest of its facets."""
         return (self.base + np.asarray(counts) @ self.mu.T).max(1)
 
@@ -39,7 +43,7 @@ class Transition(NamedTuple):
     above: dict[str, int]
 
 
-def lower_hull(counts, energy) -> LowerHull:
+def lower_hull(counts: ArrayLike, energy: ArrayLike) -> LowerHull:
     """The lower convex hull of points (counts (M, n_elements), energy (M,)), by qhull.
 
     Compositions are reduced to the directions that occur, a linear part is taken from the energies, and one point is
@@ -93,7 +97,7 @@ class GroundStates:
     energy: np.ndarray
     sites: np.ndarray
     hits: np.ndarray
-    atoms_map: object | None = None
+    atoms_map: AtomsMap | None = None
     seed: int | None = None
 
     def __len__(self) -> int:
@@ -232,19 +236,19 @@ def atom_counts(h: Hamiltonian, occ: np.ndarray) -> np.ndarray:
     return h.counts(torch.from_numpy(occ.astype(np.int64))).numpy().astype(np.int64)
 
 
-def by_element(h: Hamiltonian, counts) -> dict[str, int]:
+def by_element(h: Hamiltonian, counts: np.ndarray) -> dict[str, int]:
     """Counts (n_elements,) as a dict, without the elements that there are none of."""
     return {e: int(n) for e, n in zip(h.elements, counts, strict=True) if n}
 
 
-def kinds_of(h: Hamiltonian, sites) -> dict[tuple[int, ...], np.ndarray]:
+def kinds_of(h: Hamiltonian, sites: np.ndarray) -> dict[tuple[int, ...], np.ndarray]:
     """Exchangeable sites by the set of elements that they may hold."""
     allowed = [tuple(sorted(int(e) for e in row if e >= 0)) for row in h.lattice.element_index]
     of_site = [allowed[b] for b in h.lattice.sublattice[sites]]
     return {kind: sites[[k == kind for k in of_site]] for kind in dict.fromkeys(of_site)}
 
 
-def held_atoms(h: Hamiltonian, base, sites) -> np.ndarray:
+def held_atoms(h: Hamiltonian, base: np.ndarray, sites: np.ndarray) -> np.ndarray:
     """Atoms of each element on the sites that cannot change."""
     rest = np.setdiff1d(np.arange(h.n_sites), sites)
     elements = h.lattice.element_index[h.lattice.sublattice[rest], base[rest].astype(int)]

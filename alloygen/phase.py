@@ -7,12 +7,21 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alloygen.errors import AlloygenError, BadCondition
-from alloygen.estimate.coexistence import lower_vertices, regions, tangent_at
+from alloygen.estimate.coexistence import Region, lower_vertices, regions, tangent_at
 from alloygen.estimate.order import ORDERS
+from alloygen.types import ArrayLike, PathLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+    from alloygen.estimate.profile import CompositionProfile
 
 MIN_ESS = 50.0
 ORDERED = 0.5  # order parameter above which a phase has that order
@@ -51,7 +60,7 @@ class PhaseDiagram:
     0
     """
 
-    table: object
+    table: xr.Dataset
     min_width: int = 3
 
     def __post_init__(self):
@@ -72,8 +81,20 @@ class PhaseDiagram:
 
     # ------------------------------------------------------------------ ways in
     @classmethod
-    def from_table(cls, T, x, free_energy, stderr=None, *, elements=("A", "B"), n_sites: int | None = None, kB: float | None = None,
-                   unit: str = "eV", min_width: int = 3, seed: int = 0) -> PhaseDiagram:  # fmt: skip
+    def from_table(
+        cls,
+        T: ArrayLike,
+        x: ArrayLike,
+        free_energy: ArrayLike,
+        stderr: ArrayLike | None = None,
+        *,
+        elements: tuple[str, str] = ("A", "B"),
+        n_sites: int | None = None,
+        kB: float | None = None,
+        unit: str = "eV",
+        min_width: int = 3,
+        seed: int = 0,
+    ) -> PhaseDiagram:
         """From free energies per site on a grid: T (nT,), x (L,) evenly from 0 to 1, free_energy (nT, L), nan where unknown.
 
         ``stderr`` (nT, L) is taken as independent between compositions; without it the diagram has no error bars. x counts
@@ -104,7 +125,9 @@ class PhaseDiagram:
         return cls(table, min_width)
 
     @classmethod
-    def from_profile(cls, profile, T=None, min_width: int = 3, seed: int = 0) -> PhaseDiagram:
+    def from_profile(
+        cls, profile: CompositionProfile, T: ArrayLike | None = None, min_width: int = 3, seed: int = 0
+    ) -> PhaseDiagram:
         """From the F(N, T) of metadynamics, a :class:`alloygen.estimate.profile.CompositionProfile` of a binary."""
         h = profile.hamiltonian
         at = (
@@ -193,7 +216,7 @@ class PhaseDiagram:
 
     # ------------------------------------------------------------------ two-phase regions
     @cached_property
-    def regions(self):
+    def regions(self) -> pd.DataFrame:
         """Two-phase regions, a ``pandas.DataFrame``, one row per region and T.
 
         x_left, x_right, mu (difference of the chemical potentials per atom) with ``_stderr`` from the bootstrap, which for x also holds the
@@ -205,16 +228,16 @@ class PhaseDiagram:
         return self._edges[~self._doubtful].reset_index(drop=True)
 
     @cached_property
-    def unresolved(self):
+    def unresolved(self) -> pd.DataFrame:
         """Edges of the hull as wide as a region that may be noise, see :attr:`regions`; more samples would settle them."""
         return self._edges[self._doubtful].reset_index(drop=True)
 
     @property
-    def _doubtful(self):
+    def _doubtful(self) -> pd.Series:
         return (self._edges["support"] < SURE) | (self._edges["significance"] < SIGMAS)
 
     @cached_property
-    def _edges(self):
+    def _edges(self) -> pd.DataFrame:
         import pandas as pd
 
         rows = [self._region(t, r) for t in range(len(self.T)) for r in regions(self._f[t], self.min_width)]
@@ -222,7 +245,7 @@ class PhaseDiagram:
                    "significance", "support", "effective_samples", "reliable", "note"]  # fmt: skip
         return pd.DataFrame(rows, columns=columns)
 
-    def _region(self, t: int, r) -> dict:
+    def _region(self, t: int, r: Region) -> dict:
         f, step = self._f[t], 1.0 / (len(self.x) - 1)
         inner = np.arange(r.a + 1, r.b)
         above = f[inner] - f[r.a] - r.slope * (inner - r.a)
@@ -507,7 +530,7 @@ class PhaseDiagram:
         plain = {k: (v.item() if hasattr(v, "item") else v) for k, v in self.table.attrs.items()}
         return {"attributes": plain, "min_width": self.min_width, "T": self.T.tolist(), **frames}
 
-    def write(self, path) -> Path:
+    def write(self, path: PathLike) -> Path:
         """Write by suffix: .json (what was found), .nc (the table, which :meth:`read` takes back), .csv (regions), .png/.pdf/.svg (T-x)."""
         from alloygen.io.atomic import atomic_path
 
@@ -531,7 +554,7 @@ class PhaseDiagram:
         return path
 
     @classmethod
-    def read(cls, path) -> PhaseDiagram:
+    def read(cls, path: PathLike) -> PhaseDiagram:
         """A diagram from the netCDF that :meth:`write` made."""
         import xarray as xr
 
@@ -541,7 +564,7 @@ class PhaseDiagram:
             table = data.load()
         return cls(table, int(table.attrs.get("min_width", 3)))
 
-    def plot(self, kind: str = "T-x", ax=None, **options):
+    def plot(self, kind: str = "T-x", ax: Axes | None = None, **options: Any) -> Axes:
         """Draw "T-x" (fields, boundaries, transitions), "T-mu" (coexistence lines) or "F-x" (mixing free energies); returns the Axes."""
         from alloygen import plot
 
@@ -568,7 +591,7 @@ class PhaseDiagram:
         return f"<p><b>{self!r}</b></p>{''.join(parts)}"
 
 
-def heat_capacity_peak(T, c, replicas=None) -> tuple[float, float]:
+def heat_capacity_peak(T: ArrayLike, c: ArrayLike, replicas: ArrayLike | None = None) -> tuple[float, float]:
     """(temperature of the largest C, its standard error from ``replicas`` (R, nT)), by a parabola through the highest points.
 
     A tenth of the step in T is added to the error for the parabola; nan where the largest C is at an end, or without replicas.

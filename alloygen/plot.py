@@ -5,18 +5,47 @@ Error bars are one standard error. What rests on few effective samples is drawn 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import cycle
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from alloygen.errors import AlloygenError
+from alloygen.types import ArrayLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+    from alloygen.estimate.result import Estimate
 
 LOW_ESS = 50.0
 COLOURS = ("#2c5f8a", "#b5403c", "#4b8b5a", "#c98a2b", "#7a5195", "#5b6770", "#2a9d9d", "#a0527a")
 FIELDS = ("#cfdde9", "#ecd0ce", "#d3e5d7", "#f3e2c6", "#e0d5ea", "#dde0e3", "#cbe8e8", "#ecd3e0")
 
 
-def _axes(ax, width: float = 5.2, height: float = 4.0):
+class Diagram(Protocol):
+    """What is read of a phase diagram: see :class:`alloygen.phase.PhaseDiagram`."""
+
+    table: xr.Dataset
+
+    @property
+    def T(self) -> np.ndarray: ...
+    @property
+    def element(self) -> str: ...
+    @property
+    def n_sites(self) -> int: ...
+    @property
+    def regions(self) -> pd.DataFrame: ...
+    @property
+    def transitions(self) -> pd.DataFrame: ...
+    @property
+    def drawn(self) -> pd.DataFrame: ...
+
+
+def _axes(ax: Axes | None, width: float = 5.2, height: float = 4.0) -> Axes:
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
@@ -30,7 +59,13 @@ def _unit(unit: str) -> tuple[float, str]:
 
 
 # ---------------------------------------------------------------------- phase diagrams
-def diagram_tx(diagram, ax=None, tie_lines: bool = False, transitions: bool = True, drawn: bool = False):
+def diagram_tx(
+    diagram: Diagram,
+    ax: Axes | None = None,
+    tie_lines: bool = False,
+    transitions: bool = True,
+    drawn: bool = False,
+) -> Axes:
     """Temperature against composition: two-phase fields shaded, their boundaries with error bars, order-disorder temperatures.
 
     Boundaries that rest on few effective samples are dashed with hollow points. ``drawn`` adds the paper's boundary, the lowest T at
@@ -96,7 +131,7 @@ def diagram_tx(diagram, ax=None, tie_lines: bool = False, transitions: bool = Tr
     return ax
 
 
-def diagram_tmu(diagram, ax=None):
+def diagram_tmu(diagram: Diagram, ax: Axes | None = None) -> Axes:
     """Temperature against the chemical-potential difference at which two phases coexist, with error bars."""
     ax = _axes(ax)
     scale, unit = _unit(diagram.table.attrs["unit"])
@@ -128,7 +163,13 @@ def diagram_tmu(diagram, ax=None):
     return ax
 
 
-def free_energy_curves(table, ax=None, T=None, hull: bool = True, reference=None):
+def free_energy_curves(
+    table: xr.Dataset,
+    ax: Axes | None = None,
+    T: ArrayLike | None = None,
+    hull: bool = True,
+    reference: xr.Dataset | None = None,
+) -> Axes:
     """Mixing free energy against composition at several temperatures, with error bars, and the lower convex hull.
 
     table : of ``scan.free_energies()``; T : temperatures to show (five if not given); reference : another such table, as lines
@@ -171,7 +212,9 @@ def free_energy_curves(table, ax=None, T=None, hull: bool = True, reference=None
 
 
 # ---------------------------------------------------------------------- scans
-def heat_capacity(data, ax=None, reference=None):
+def heat_capacity(
+    data: xr.Dataset, ax: Axes | None = None, reference: tuple[ArrayLike, ArrayLike] | None = None
+) -> Axes:
     """Heat capacity against T at each chemical potential of a scan, in kB per site.
 
     data : ``scan.to_xarray()``; reference : (T, C) or another such dataset, as lines
@@ -190,7 +233,7 @@ def heat_capacity(data, ax=None, reference=None):
     return ax
 
 
-def ness_map(data, ax=None):
+def ness_map(data: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Normalised effective sample size of a neural scan over (T, mu); 1 is a perfect model.
 
     data : ``scan.to_xarray()`` of samples with a likelihood. What a model never draws it cannot see: compare with forward figures.
@@ -209,14 +252,21 @@ def ness_map(data, ax=None):
     return ax
 
 
-def histograms(values, reference=None, bins=40, log_w=None, ax=None, label: str = "value"):
+def histograms(
+    values: ArrayLike,
+    reference: ArrayLike | None = None,
+    bins: int | ArrayLike = 40,
+    log_w: ArrayLike | None = None,
+    ax: Axes | None = None,
+    label: str = "value",
+) -> Axes:
     """Histogram of values (n,), bare and weighted (where ``log_w`` (n,) is given), beside those of reference samples (m,)."""
     from alloygen.estimate.weights import normalized_weights
 
     ax = _axes(ax)
     values = np.asarray(values, dtype=float)
     every = values if reference is None else np.concatenate([values, np.asarray(reference, dtype=float)])
-    edges = np.histogram_bin_edges(every, bins)
+    edges = np.histogram_bin_edges(every, bins).tolist()
     if reference is not None:
         ax.hist(reference, edges, density=True, color="#c9c9c9", label="reference")
     ax.hist(values, edges, density=True, histtype="step", color=COLOURS[0], label="draws")
@@ -235,7 +285,9 @@ def histograms(values, reference=None, bins=40, log_w=None, ax=None, label: str 
     return ax
 
 
-def correlation(distance, estimates, ax=None, label: str | None = None):
+def correlation(
+    distance: ArrayLike, estimates: Sequence[Estimate], ax: Axes | None = None, label: str | None = None
+) -> Axes:
     """A two-point function or Warren-Cowley parameters against distance, from Estimates with error bars."""
     ax = _axes(ax)
     ax.errorbar(
@@ -249,17 +301,18 @@ def correlation(distance, estimates, ax=None, label: str | None = None):
 
 
 # ---------------------------------------------------------------------- small steps
-def _branches(diagram) -> list:
+def _branches(diagram: Diagram) -> list:
     """Regions joined over temperature: rows of neighbouring T with the same phases whose ranges of x overlap."""
     frame, T = diagram.regions, diagram.T
-    open_, closed = [], []
+    open_: list[dict] = []
+    closed: list[dict] = []
     for k, t in enumerate(T):
         rows = frame[frame["T"] == t]
         rest, new = list(open_), []
         for i, row in rows.iterrows():
             same = [b for b in rest if b["names"] == (row["phase_left"], row["phase_right"])
                     and b["left"] < row["x_right"] and row["x_left"] < b["right"]]  # fmt: skip
-            branch = same[0] if same else {"rows": [], "names": (row["phase_left"], row["phase_right"])}
+            branch: dict = same[0] if same else {"rows": [], "names": (row["phase_left"], row["phase_right"])}
             if same:
                 rest.remove(same[0])
             branch["rows"].append(i)

@@ -156,7 +156,9 @@ def _two_ways(found: AtomsMap, rival: Rival, expansion, energies) -> LatticeMism
 
 
 # ---------------------------------------------------------------------- which alloy
-def expansion_of(atoms, mu, hamiltonian) -> ClusterExpansion:
+def expansion_of(
+    atoms: Atoms, mu: object, hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None
+) -> ClusterExpansion:
     """The expansion that the caller names, that the Atoms carry, or that ships for these elements."""
     if isinstance(hamiltonian, Hamiltonian):
         return hamiltonian.expansion
@@ -179,7 +181,7 @@ def expansion_of(atoms, mu, hamiltonian) -> ClusterExpansion:
     return cuau()
 
 
-def require_elements(atoms, mu, expansion: ClusterExpansion) -> None:
+def require_elements(atoms: Atoms, mu: object, expansion: ClusterExpansion) -> None:
     unknown = sorted(set(elements_of(atoms, mu)) - set(expansion.elements))
     if unknown:
         vacancy = f"; {vacancies(expansion.primitive)}" if "X" in unknown else ""

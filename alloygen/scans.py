@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,12 @@ from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.atomic import atomic_path, require_writable
 from alloygen.phase import PhaseDiagram
+from alloygen.types import ArrayLike, PathLike
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from alloygen.convert import AtomsMap
 
 
 def _energy_reference(h: Hamiltonian) -> str:
@@ -87,7 +94,7 @@ class Scan(Sequence):
     chains: int = 0
     method: str = "unknown"
     log_prob: np.ndarray | None = None
-    atoms_map: object | None = None
+    atoms_map: AtomsMap | None = None
     observed: dict = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
     info: dict = field(default_factory=dict)
@@ -134,7 +141,7 @@ class Scan(Sequence):
             observed={k: v[c] for k, v in self.observed.items()},
         )  # fmt: skip
 
-    def select(self, conditions) -> Scan:
+    def select(self, conditions: ArrayLike) -> Scan:
         """The scan of some conditions, by index. Where there are hidden ones the others join them: what is known of free energies stays."""
         at = np.asarray(conditions, dtype=int)
         if self.hidden is not None:
@@ -262,7 +269,7 @@ class Scan(Sequence):
         beta = 1.0 / (self.hamiltonian.kB * self.T)
         return from_likelihood(beta, beta[:, None] * self.mu, self.energy, self._counts, self.log_prob)
 
-    def free_energies(self, T=None, element: str | None = None):
+    def free_energies(self, T: ArrayLike | None = None, element: str | None = None) -> xr.Dataset:
         """F(T, x) of a binary at fixed composition, with energy, entropy, heat capacity and order: an ``xarray.Dataset``.
 
         From the samples of all conditions together, reweighted in mu and T; see :func:`alloygen.canonical.free_energies`. ``T``
@@ -290,7 +297,7 @@ class Scan(Sequence):
         return free_energies(self.pool, self.hamiltonian, T, element, values, {"method": self.method, **self._origin})
 
     def phase_diagram(
-        self, T=None, element: str | None = None, *, step: float | None = None, min_width: int = 3
+        self, T: ArrayLike | None = None, element: str | None = None, *, step: float | None = None, min_width: int = 3
     ) -> PhaseDiagram:
         """The temperature-composition diagram of a binary, a :class:`~alloygen.phase.PhaseDiagram`.
 
@@ -491,7 +498,7 @@ class Scan(Sequence):
         """The same as a ``pandas.DataFrame``, one row per condition."""
         return self.to_xarray().to_dataframe().reset_index(drop=True)
 
-    def write(self, path) -> Path:
+    def write(self, path: PathLike) -> Path:
         """Write the table as netCDF (.nc) or CSV (.csv), whole or not at all; returns the path."""
         path = Path(path)
         require_table(path)
@@ -508,7 +515,7 @@ class Scan(Sequence):
         return f"Scan({self.method!r}, {len(self)} conditions, T {span(self.T)}, {mu}, n={self.n}, {self.hamiltonian.lattice!r})"
 
 
-def require_table(path) -> None:
+def require_table(path: PathLike) -> None:
     """Find out before any work whether :meth:`Scan.write` can write at ``path``: suffix and permission."""
     if Path(path).suffix not in (".nc", ".csv"):
         raise AlloygenError(f"expected a path that ends in .nc or .csv, got {str(path)!r}")

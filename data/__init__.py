@@ -9,12 +9,18 @@ from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alloygen.errors import UnusableModel
 
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from alloygen.hamiltonian.expansion import ClusterExpansion
+
 
 @lru_cache(maxsize=1)
-def cuau():
+def cuau() -> ClusterExpansion:
     """The CuAu cluster expansion of Damewood, Schwalbe-Koda and Gomez-Bombarelli, npj Comput. Mater. 8, 61 (2022).
 
     Returns a :class:`~alloygen.hamiltonian.expansion.ClusterExpansion` in formation energies (eV): the line between
@@ -31,7 +37,7 @@ def cuau():
     return ClusterExpansion.from_dict(json.loads(files(__package__).joinpath("cuau.json").read_text()))
 
 
-def cuau_reference():
+def cuau_reference() -> xr.Dataset:
     """Monte Carlo reference of the CuAu expansion on 4x4x8 primitive cells (128 sites), an ``xarray.Dataset``.
 
     F(T, n_Au) in eV per site, and by condition (T, dmu) composition and energy histograms, x_Au and the energy, each with

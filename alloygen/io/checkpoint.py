@@ -10,18 +10,25 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alloygen.errors import CheckpointError
 from alloygen.io.atomic import atomic_path
+from alloygen.types import PathLike
+
+if TYPE_CHECKING:
+    from alloygen.hamiltonian.cluster import Hamiltonian
+    from alloygen.hamiltonian.expansion import ClusterExpansion
+    from alloygen.models.base import Model
+
 
 FORMAT = "alloygen model"
 VERSION = 1
 
 
-def write_tensors(path, tensors: dict, metadata: dict) -> None:
+def write_tensors(path: PathLike, tensors: dict, metadata: dict) -> None:
     """Write tensors and metadata in one go: an interrupt or a full disk leaves an old file as it was."""
     from safetensors.torch import save_file
 
@@ -30,20 +37,20 @@ def write_tensors(path, tensors: dict, metadata: dict) -> None:
         save_file(plain, os.fspath(temporary), metadata={"alloygen": json.dumps(metadata)})
 
 
-def read_tensors(path, device: str = "cpu") -> tuple[dict, dict]:
+def read_tensors(path: PathLike, device: str = "cpu") -> tuple[dict, dict]:
     """(tensors, metadata) of a file, or a CheckpointError that says what is wrong with it."""
     with _opened(path, device) as (f, metadata):
         return {k: f.get_tensor(k) for k in f.keys()}, metadata
 
 
-def read_metadata(path) -> dict:
+def read_metadata(path: PathLike) -> dict:
     """The metadata of a file alone, which cost no more than its header; the same errors as :func:`read_tensors`."""
     with _opened(path) as (_, metadata):
         return metadata
 
 
 @contextmanager
-def _opened(path, device: str = "cpu") -> Iterator[tuple[Any, dict]]:
+def _opened(path: PathLike, device: str = "cpu") -> Iterator[tuple[Any, dict]]:
     from safetensors import SafetensorError, safe_open
 
     path = os.fspath(path)
@@ -72,7 +79,7 @@ def _require_ours(metadata, path: str) -> None:
         )
 
 
-def model_metadata(model, extra: dict | None = None) -> dict:
+def model_metadata(model: Model, extra: dict | None = None) -> dict:
     """What a model's checkpoint says about it."""
     h = model.hamiltonian
     return {
@@ -88,12 +95,12 @@ def model_metadata(model, extra: dict | None = None) -> dict:
     }
 
 
-def save_model(path, model, **extra) -> None:
+def save_model(path: PathLike, model: Model, **extra: Any) -> None:
     """Write a model; ``extra`` (configuration, measured figures, ...) goes into the metadata."""
     write_tensors(path, model.state_dict(), model_metadata(model, extra))
 
 
-def load_model(path, hamiltonian=None, device: str = "cpu"):
+def load_model(path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None = None, device: str = "cpu") -> Model:
     """Read a model and its metadata (``model.metadata``).
 
     Parameters
@@ -113,7 +120,7 @@ def load_model(path, hamiltonian=None, device: str = "cpu"):
         ) from error
 
 
-def require_model(meta: dict, path) -> None:
+def require_model(meta: dict, path: PathLike) -> None:
     """Refuse the metadata of what is no model: a Monte Carlo run, training data, a training state, a kind that is not known."""
     from alloygen.models import MODELS
 
@@ -123,7 +130,7 @@ def require_model(meta: dict, path) -> None:
         )
 
 
-def _built(tensors: dict, meta: dict, path, hamiltonian):
+def _built(tensors: dict, meta: dict, path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None) -> Model:
     from alloygen.hamiltonian.expansion import ClusterExpansion
     from alloygen.lattice import Lattice
     from alloygen.models import MODELS

@@ -10,18 +10,26 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alloygen.errors import CheckpointError
 from alloygen.io.checkpoint import read_tensors, write_tensors
+from alloygen.types import PathLike
+
+if TYPE_CHECKING:
+    import torch
+
+    from alloygen.hamiltonian.cluster import Hamiltonian
+
 
 VERSION = 1
 SHOWN = 12  # numbers of an array that are written out; longer ones are a digest
 REMEDY = "Give the same arguments to go on with that run, or another path to start anew."
 
 
-def digest(array) -> str:
+def digest(array: np.ndarray | torch.Tensor) -> str:
     """Kind, shape and SHA-256 (16 hex digits) of the contents of an array or tensor.
 
     Examples
@@ -33,7 +41,7 @@ def digest(array) -> str:
     return f"{a.dtype} {a.shape} {hashlib.sha256(a.tobytes()).hexdigest()[:16]}"
 
 
-def identity(kind: str, hamiltonian=None, **facts) -> dict:
+def identity(kind: str, hamiltonian: Hamiltonian | None = None, **facts: object) -> dict:
     """What fixes a run, as plain values that JSON keeps: its kind, the Hamiltonian on its supercell, and ``facts`` by name.
 
     Facts may be numbers, text, None, arrays or tensors (by their contents), and lists and dicts of these.
@@ -63,7 +71,7 @@ def _plain(value):
     return value
 
 
-def require_same_run(path, expected: dict, got: dict, remedy: str = REMEDY) -> None:
+def require_same_run(path: PathLike, expected: dict, got: dict, remedy: str = REMEDY) -> None:
     """CheckpointError that names what differs between this run and the one of a file; a missing fact differs as well.
 
     Examples
@@ -87,7 +95,7 @@ def _short(value) -> str:
     return text if len(text) <= 120 else f"{text[:80]} ... {text[-30:]}"
 
 
-def write_run(path, arrays: dict, run: dict, progress: dict | None = None) -> None:
+def write_run(path: PathLike, arrays: dict, run: dict, progress: dict | None = None) -> None:
     """Write the state of a run, numpy arrays or tensors by name, with its identity and how far it has come."""
     import torch
 
@@ -100,7 +108,7 @@ def write_run(path, arrays: dict, run: dict, progress: dict | None = None) -> No
     write_tensors(path, {k: tensor(v) for k, v in arrays.items()}, meta)
 
 
-def read_run(path, run: dict, remedy: str = REMEDY) -> tuple[dict, dict] | None:
+def read_run(path: PathLike | None, run: dict, remedy: str = REMEDY) -> tuple[dict, dict] | None:
     """(tensors by name, progress) of the file of this run, or None where there is no file yet.
 
     Unsigned 64-bit integers come back as signed ones: view them. Raises CheckpointError for a damaged file and for one of

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from alloygen.errors import AlloygenError
 from alloygen.io.atomic import atomic_folder, atomic_path, require_writable
+from alloygen.types import PathLike
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -39,7 +40,7 @@ def info_key(name: str) -> str:
     return re.sub(r"\W", "_", name.replace("+", "plus").replace("-", "minus"))
 
 
-def format_of(path, format: str | None = None) -> str:
+def format_of(path: PathLike, format: str | None = None) -> str:
     """The format of ``path``: ``format`` if given, else by the suffix; :class:`AlloygenError` when neither is known.
 
     Examples
@@ -98,7 +99,7 @@ def read_structure(path: PathLike) -> Atoms:
     return atoms
 
 
-def write_structures(atoms_list: Iterable, path, format: str | None = None) -> Path:
+def write_structures(atoms_list: Iterable, path: PathLike, format: str | None = None) -> Path:
     """Write structures (any iterable of ``ase.Atoms``, read one at a time) and return the path.
 
     * ``extxyz`` (".extxyz", ".xyz"): one file; ``ase.io.read(path, ":")`` gives energies and ``info`` back.
@@ -130,7 +131,7 @@ def write_structures(atoms_list: Iterable, path, format: str | None = None) -> P
     return path
 
 
-def require_target(path, format: str | None = None) -> None:
+def require_target(path: PathLike, format: str | None = None) -> None:
     """Find out before any work whether :func:`write_structures` can write at ``path``: suffix, folder, permission.
 
     Raises :class:`AlloygenError` as that function would after the work.
