@@ -64,6 +64,7 @@ def test_a_condition_does_not_depend_on_the_others(plain):
     assert not np.array_equal(alone.occ, alloygen.scan(ATOMS, 900, {"Au": 0.02}, n=40, seed=4).occ)
 
 
+@pytest.mark.slow
 def test_executors_give_the_same(plain):
     with ThreadPoolExecutor(2) as pool:
         assert same(alloygen.scan(ATOMS, **GRID, executor=pool), plain)
@@ -80,6 +81,7 @@ def test_refining_finds_the_window_of_cuau3_untold():
     assert max(jeffreys(coarse)[0]) > 15 and max(jeffreys(fine)[0]) < 6 + 1e-9
 
 
+@pytest.mark.slow
 def test_spacing_and_the_limit_of_conditions():
     wide, narrow = (alloygen.scan(ATOMS, [700], "Au", n=40, seed=0, spacing=s) for s in (12.0, 3.0))
     assert len(wide) < len(narrow) and max(jeffreys(narrow)[0]) <= 3

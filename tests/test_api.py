@@ -48,6 +48,7 @@ def test_same_seed_same_samples_and_other_seed_others():
     assert (draw(3) == draw(3)).all() and not (draw(3) == draw(4)).all()
 
 
+@pytest.mark.slow
 def test_free_energy_and_composition_are_exact_within_their_errors():
     exact = cuau_16().at(600, np.array([0.0, 0.02]))
     ens = alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=4000, seed=1)

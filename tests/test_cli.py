@@ -409,6 +409,7 @@ def test_evaluate_tells_what_it_expected(model, arguments, says, trained, capsys
     assert re.search(says, refused(["evaluate", trained[model], "-q", *arguments], capsys))
 
 
+@pytest.mark.slow
 def test_phase_diagram_writes_picture_netcdf_and_json(tmp_path, capsys):
     out = tmp_path / "cuau"
     assert (

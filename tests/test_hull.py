@@ -82,6 +82,7 @@ def test_a_degenerate_hull_is_on_the_hull_as_a_whole():
 
 
 # ---------------------------------------------------------------------- other libraries
+@pytest.mark.slow
 @pytest.mark.parametrize("structures", [True, False])
 def test_pymatgen_agrees_on_the_hull(cuau_states, structures):
     atoms_map = (

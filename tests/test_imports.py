@@ -200,6 +200,7 @@ def test_a_module_with_a_heavy_top_is_imported_by_name_only(name, heavy):
     assert f"import {heavy}" in known[name].read_text() or f"from {heavy}" in known[name].read_text()
 
 
+@pytest.mark.slow
 def test_training_does_not_load_torch_geometric():
     """It takes a second and is PaiNN's alone: nobody else should wait for it. Asking for PaiNN does load it."""
     code = """if True:

@@ -170,6 +170,7 @@ def weighted(s: System):
     return lambda T, d, seed: s.draw(T, d, s.wrong_law(T, d), N, seed)
 
 
+@pytest.mark.slow
 def test_weighted_draws_of_a_wrong_law_are_calibrated():
     z = pooled(weighted, {"ising-4": 10, "ising-3": 10, "cuau": 10}, law=lambda s: s.wrong_law)
     assert set(z) == FAMILIES | {"rare"}
@@ -231,6 +232,7 @@ def test_susceptibility_is_the_slope_of_the_composition(name):
 
 
 # ---------------------------------------------------------------------- Markov chains
+@pytest.mark.slow
 def test_entropy_of_chains_with_absolute_free_energies():
     for name, T in (("ising-4", [1.8, 2.4, 3.2, 5.0, np.inf]), ("cuau", [500.0, 700.0, 1200.0, np.inf])):
         s, z = system(name), []

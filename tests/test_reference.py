@@ -9,6 +9,8 @@ from alloygen.conditions import cuau_grid
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
 from alloygen.montecarlo.tempering import ladder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data():

@@ -16,6 +16,8 @@ from alloygen.conditions import cuau_grid
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 from cubic_order import variants
 
+pytestmark = pytest.mark.slow
+
 
 def test_2x2x4_matches_enumeration():
     T, mu = cuau_grid()

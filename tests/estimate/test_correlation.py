@@ -51,6 +51,7 @@ def test_enumeration_with_exact_weights_is_exact(L):
     assert found[0] == pytest.approx(1 - exact.magnetization**2, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_error_bars_are_calibrated(weighted):
     """Independent samples of the law itself, or of a hotter one in another field with weights."""

@@ -91,6 +91,7 @@ def collect(runs) -> dict[str, np.ndarray]:
 
 
 # ---------------------------------------------------------------------- against enumeration
+@pytest.mark.slow
 def test_independent_samples_are_calibrated():
     """All systems, 15 data sets each of 400 samples a state."""
     runs = [
@@ -102,6 +103,7 @@ def test_independent_samples_are_calibrated():
         assert 0.8 < np.std(z) < 1.25 and abs(np.mean(z)) < 0.35, what
 
 
+@pytest.mark.slow
 def test_repeated_samples_need_their_inefficiency():
     """Every sample written down five times: g is measured as 5; ignoring it makes the errors too small."""
     name = "cuau-skew"
@@ -133,6 +135,7 @@ def exchanged(name, n, seed):
     return list(energy[keep]), [h.counts(torch.as_tensor(occ[k]).long()).numpy() for k in keep]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ising-3", "cuau-skew", "ternary"])
 def test_replica_exchange_is_calibrated(name):
     z = collect(z_scores(name, *exchanged(name, 500, seed), inefficiency="measure") for seed in range(25))
@@ -152,6 +155,7 @@ def test_several_chains_of_each_state():
         MBAR(beta, beta_mu, energy, [np.ones((n, 1))] * 2, "measure", n_chains=3)
 
 
+@pytest.mark.slow
 def test_exchange_ties_neighbours_together():
     """A replica carries its magnetisation along the ladder: errors from each state's own g alone are too small."""
     (beta, beta_mu), at, e = conditions("ising-3"), between("ising-3"), enumeration("ising-3")

@@ -109,6 +109,7 @@ def test_amplitudes_are_written_out_sums():
     assert order.structure_amplitudes(s[0][every], lattice, k).std(0).max() < 1e-12
 
 
+@pytest.mark.slow
 def test_fixed_sites_count_neither_above_nor_below():
     rocksalt = Lattice(Primitive(FCC, [[0, 0, 0], [0.5, 0.5, 0.5]], [CUAU, ("O",)]), (2, 2, 2))
     gold = (np.ptp(rocksalt.offsets % 2, axis=1) == 0) & (rocksalt.sublattice == 0)

@@ -30,6 +30,7 @@ def exact(table, T, dmu, sites, species):
     return log_p, p @ np.asarray(table.counts)[held, 1] / 16, p @ np.asarray(table.energy)[held] / 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixed", [
     {0: "Au"}, {0: "Au", 1: "Au", 5: "Cu"}, dict.fromkeys(range(8), "Cu"), {3: "Cu", 7: "Au", 8: "Au", 11: "Cu", 14: "Cu"},
     dict.fromkeys([0, 2, 4, 6, 9, 11, 13, 15], "Au"),
@@ -90,6 +91,7 @@ def test_monte_carlo_holds_fixed_sites_too():
 
 
 # ---------------------------------------------------------------------- larger cells and refinement through the same call
+@pytest.mark.slow
 def test_a_larger_supercell_is_out_painted_and_says_so():
     large = bulk("Cu", a=3.8).repeat((2, 2, 6))
     ens = alloygen.sample(large, 900, {"Au": 0.02}, n=200, seed=0)
@@ -105,6 +107,7 @@ def test_a_larger_supercell_is_out_painted_and_says_so():
     assert (held.occ[:, ::6] == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["smc", "blocks", "mcmc"])
 def test_refined_samples_obey_the_exact_law(table, how):
     ens = alloygen.sample(ATOMS, 700, {"Au": 0.06}, n=600, refine=how, effort=0.3, seed=3)

@@ -132,6 +132,7 @@ def test_known_sites_are_kept_and_condition_the_rest(name):
 
 
 # ---------------------------------------------------------------------- averaged likelihoods, and resampling along the windows
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [None, [1, 0]])
 @pytest.mark.parametrize("name", PAINTERS)
 def test_averaged_likelihoods_keep_the_weights_exact_and_even_them(name, known):

@@ -139,6 +139,7 @@ def test_what_sample_says_is_what_log_prob_says(case):
         assert (log_prob - net.log_prob(occ.flip(0), T, mu, order)).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_samples_follow_the_law(case):
     kind, system = case
     net, n = build(kind, system), 10000 if kind in CAUSAL else 5000
@@ -249,6 +250,7 @@ def test_conditional_law_is_the_joint_over_the_marginal(case):
     torch.testing.assert_close(conditional[agree], expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_samples_given_known_sites_follow_the_conditional_law(kind):
     name, n = "two-sublattice", 20000 if kind in CAUSAL else 5000
     net, e = build(kind, name), enumeration(name)

@@ -40,6 +40,7 @@ def swap_gains(h, row, sites) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------- local minima
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cuau-skew", "ternary", "two-sublattice", "many-body"])
 @pytest.mark.parametrize("T", [5000.0, 100.0])
 def test_what_is_left_is_a_local_minimum(name, T):
@@ -57,6 +58,7 @@ def test_what_is_left_is_a_local_minimum(name, T):
         np.testing.assert_allclose(run.energy, h.energy(torch.as_tensor(run.occ)).numpy(), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_larger_minima_and_neighbours_are_local_minima(cuau_states):
     for n in (5, 24, 41):
         assert swap_gains(cuau_states.hamiltonian, cuau_states.occ[n], cuau_states.sites).min() > -1e-9

@@ -134,6 +134,7 @@ def exact_matrix(name, kind, warmer=1.0, turned=1.0):
     return P
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["ising-2", "ising-2-hot", "ferromagnet-4"])
 def test_one_move_leads_from_every_state_where_it_should(name, kind):
@@ -173,6 +174,7 @@ def deviation(values, exact) -> float:
     return (values.mean() - exact) / (values.std(ddof=1) / np.sqrt(len(values)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["ising-4", "ferromagnet"])
 def test_means_are_exact(name, kind):
@@ -237,6 +239,7 @@ def test_the_seed_decides_and_a_run_continues(kind):
     assert np.array_equal(one.energy, other.energy) and not np.array_equal(kept["occ"], one.occ)
 
 
+@pytest.mark.slow
 def test_chains_are_independent():
     run = ClusterChains(ising(3, 0.1), np.full(200, 3.0), [0, 0], 8, "swendsen-wang")
     series = np.empty((1500, 200))

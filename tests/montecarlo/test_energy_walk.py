@@ -43,6 +43,7 @@ def broken(replacements):
     return njit(nogil=True)(space["flips"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_broken_walk_is_found_out(mutant, monkeypatch):
     if MUTANTS[mutant]:
@@ -54,6 +55,7 @@ def test_a_broken_walk_is_found_out(mutant, monkeypatch):
     assert (np.abs(z).max() < 6) == (mutant == "as it is"), z
 
 
+@pytest.mark.slow
 def test_the_integer_kernel_makes_the_same_walk(monkeypatch):
     kw, used = dict(walkers=2, max_attempts=1e6, seed=3), []
     kernel = energy_walk.level_flips

@@ -64,6 +64,7 @@ def scores(p, truth) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------- against enumeration
+@pytest.mark.slow
 @pytest.mark.parametrize("name, element", CASES)
 def test_free_energies_are_exact(name, element):
     T, mu = SYSTEMS[name].T, others(name, element)

@@ -61,6 +61,7 @@ def row_p_values(L, T, h, P, each=4 * BLOCK):
     return np.where((seen * (P < 1e-15)).any(1), 0.0, np.nan_to_num(p_values, nan=1.0))  # nan: a single bin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("T", "h"), [(2.3, 0.4), (4.0, 0.0), (6.0, -4.0), (9.0, 5.0)])
 def test_one_sweep_leads_from_every_state_where_it_should(T, h):
     assert row_p_values(2, T, h, sweep_matrix(2, T, h)).min() > 1e-4

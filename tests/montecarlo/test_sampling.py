@@ -203,6 +203,7 @@ def test_a_mask_says_the_same_as_indices():
 
 
 # ---------------------------------------------------------------------- cluster moves
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wolff", "swendsen-wang"])
 def test_cluster_moves_return_the_same_scans(kind, tmp_path):
     """Ising 4x4 in a field and a mu: means against enumeration, absolute free energy, resume."""
@@ -284,6 +285,7 @@ def test_an_observer_that_never_changes_cannot_be_precise():
     assert s.n == 200 and not s.info["reached"]
 
 
+@pytest.mark.slow
 def test_chains_in_different_phases_are_not_called_converged():
     """Two starts, all down and all up, far below the transition: each chain is calm, but they disagree."""
     h = ising(12)
@@ -363,6 +365,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(sampler, kw, tmp_path):
     assert np.array_equal(whole.occ, again.occ)
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on(tmp_path):
     """SIGKILL in the middle of a run that writes its checkpoint all the time."""
     code = f"""

@@ -40,6 +40,7 @@ def test_a_ladder_may_end_below_infinity():
     assert rungs[0] == 2.0 and rungs[-1] == 4.0 and 2.5 in rungs
 
 
+@pytest.mark.slow
 def test_potentials_exchange_across_a_transition():
     """CuAu at 300 K from pure Cu over Cu3Au and CuAu to pure Au: the composition jumps, and the ladder still passes."""
     h = alloygen.data.cuau().on((2, 2, 4))

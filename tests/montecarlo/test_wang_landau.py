@@ -82,6 +82,7 @@ SWAPS = {
 }  # a state to start from
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SWAPS)
 def test_swaps_against_the_states_of_one_composition(name):
     e, start = Enumeration(SHARED) if name == "shared" else enumeration(name), SWAPS[name]
@@ -139,6 +140,7 @@ def test_fixed_sites_stay_and_the_rest_is_exact():
     assert same(wang_landau(h, occ=start, fixed=mask, **kw), wang_landau(h, occ=start, fixed=fixed, **kw))
 
 
+@pytest.mark.slow
 def test_error_bars_are_calibrated():
     z = []
     for name, T, runs in (

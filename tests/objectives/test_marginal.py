@@ -188,6 +188,7 @@ def test_the_gradient_passes_through_all_three_terms_of_consistency():
 
 
 # ---------------------------------------------------------------------- the persistent batch
+@pytest.mark.slow
 @pytest.mark.parametrize("sites", [1, 4, 9])
 def test_regenerating_keeps_the_exact_law(sites):
     """Block Gibbs on exact conditionals: an equilibrium batch stays one. Wrong conditionals drive it away."""

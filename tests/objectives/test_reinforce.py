@@ -70,6 +70,7 @@ def z_scores(gradients, expected) -> torch.Tensor:
     return (along.mean(0) - directions @ expected) / (along.std(0) / len(along) ** 0.5)
 
 
+@pytest.mark.slow
 def test_the_mean_gradient_is_that_of_the_reverse_kl():
     net = arm()
     exact = exact_gradient(net)
@@ -82,6 +83,7 @@ def test_the_mean_gradient_is_that_of_the_reverse_kl():
     assert z_scores(gradients * (EACH - 1) / EACH, exact)[0] < -5
 
 
+@pytest.mark.slow
 def test_without_a_baseline_the_noise_is_larger_by_far():
     """Far from zero mean (mu of both species raised, which changes nothing else) centring takes out all that it adds."""
     net = arm()
