@@ -434,7 +434,8 @@ def _fit(found: AtomsMap, model: Model) -> AtomsMap:
         raise LatticeMismatch(
             f"expected a supercell of {lattice!r} with cell\n{np.array2string(lattice.cell, precision=4)}\n"
             f"got {found.lattice!r} with cell\n{np.array2string(np.array(found.atoms.cell), precision=4)}\n"
-            "Use the model's supercell, a model for this one, or leave model out for Monte Carlo."
+            "Use the model's supercell (repeats of the primitive cell, not of a conventional one), a model for this one, or leave model out "
+            "for Monte Carlo."
         )
     return found.renumbered(lattice, row)
 

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -326,12 +326,13 @@ def atoms_from(given: Atoms | Structure | PathLike) -> Atoms:
     Traceback (most recent call last):
     alloygen.errors.LatticeMismatch: expected atoms as ase.Atoms, a pymatgen Structure or the path of a structure file, got None
     """
+    plain: Any = given
     if isinstance(given, (str, os.PathLike)):
         atoms = read_structure(given)
-    elif hasattr(given, "get_chemical_symbols"):
-        atoms = given
-    elif hasattr(given, "is_ordered") and hasattr(given, "lattice"):
-        atoms = from_pymatgen(given)
+    elif hasattr(plain, "get_chemical_symbols"):
+        atoms = plain
+    elif hasattr(plain, "is_ordered") and hasattr(plain, "lattice"):
+        atoms = from_pymatgen(plain)
     else:
         several = ": pass one of them" if isinstance(given, Sequence) and len(given) else ""
         what = f"a {type(given).__name__} of {len(given)}" if several else repr(given)

@@ -26,9 +26,9 @@ class Fit:
 
     found: Found
     shift: np.ndarray
-    offsets: np.ndarray | None
-    sublattice: np.ndarray | None
-    distance: np.ndarray | None
+    offsets: np.ndarray
+    sublattice: np.ndarray
+    distance: np.ndarray
     limit: float
     badness: tuple[int, int]
     strain: float
@@ -41,7 +41,7 @@ class Fit:
 
     def light(self) -> Fit:
         """Without what is known of each atom."""
-        return replace(self, offsets=None, sublattice=None, distance=None)
+        return replace(self, offsets=self.offsets[:0], sublattice=self.sublattice[:0], distance=self.distance[:0])
 
     def rivals(self, other: Fit) -> bool:
         """Whether ``other``, of no less misfit, cannot be told from this fit. What both share (a displacement that is the
@@ -80,7 +80,8 @@ def best_fits(symbols, positions, cell, primitive: Primitive, limit: float, neig
 
 def _first_fit(job: _Job, positions, sample, cell, n_cells: int) -> Fit:
     """The first fit with every atom on a site, or the one with the fewest off."""
-    best, promise = None, None
+    best: Fit | None = None
+    promise = 0
     for found in find_matrices(job.primitive, cell, n_cells):
         fractions = found.fractions(positions)
         trial = min(job.fits(fractions[sample], found, sample), key=lambda fit: fit.badness)
@@ -91,6 +92,7 @@ def _first_fit(job: _Job, positions, sample, cell, n_cells: int) -> Fit:
             best, promise = fit, trial.badness[0]
         if best.badness[0] == 0:
             break
+    assert best is not None  # find_matrices gives one, or raises
     return best
 
 
@@ -107,17 +109,15 @@ class _Job:
     @property
     def refused(self) -> int:
         """Atoms that no sublattice takes."""
-        return int((~self.allowed.any(0))[self.code].sum())
+        return int(np.logical_not(self.allowed.any(0))[self.code].sum())
 
     def fits(self, fractions, found: Found, rows=slice(None)) -> list[Fit]:
         """The fits of the atoms ``rows`` over rigid shifts that put a reference atom onto each sublattice in turn."""
         primitive = self.primitive
         periodic = np.array(primitive.pbc)
-        starts = []
-        for j in dict.fromkeys((0, len(fractions) // 2, len(fractions) - 1)):
-            shifts = fractions[j] - primitive.basis
-            starts.append(shifts - np.where(periodic, np.rint(shifts - 1e-9), 0.0))
-        starts = np.concatenate(starts)
+        references = fractions[list(dict.fromkeys((0, len(fractions) // 2, len(fractions) - 1)))]
+        starts = (references[:, None] - primitive.basis).reshape(-1, 3)
+        starts = starts - np.where(periodic, np.rint(starts - 1e-9), 0.0)
         starts = starts[np.argsort(np.linalg.norm(starts @ primitive.cell, axis=1).round(6), kind="stable")]
         out, tried = [], np.zeros((0, 3))
         for shift in starts:
