@@ -145,6 +145,7 @@ def exact():
     return {"free_energy": f, "energy": e, "heat_capacity": c, "entropy": (e - f) / T_FINE[:, None]}
 
 
+@pytest.mark.slow
 def test_canonical_quantities_agree_with_enumeration(diagram, exact):
     """F, E, C and S at every composition and temperature; errors are correlated over T, so every fifth T is taken."""
     for name, value in exact.items():
@@ -158,6 +159,7 @@ def test_canonical_quantities_agree_with_enumeration(diagram, exact):
     assert (diagram.table["free_energy_stderr"].values[:, [0, -1]] == 0).all()  # pure ends are exact
 
 
+@pytest.mark.slow
 def test_the_pooled_errors_of_f_are_right_over_seeds(exact):
     """z over independent scans, with the error bar divided by two as the negative control."""
     z, at = [], [T_FINE.tolist().index(T) for T in (400.0, 1000.0)]
@@ -170,6 +172,7 @@ def test_the_pooled_errors_of_f_are_right_over_seeds(exact):
     assert 2 * z.std() > 1.3
 
 
+@pytest.mark.slow
 def test_the_diagram_has_the_phases_and_transitions_of_the_exact_one(diagram, exact):
     reference = PhaseDiagram.from_table(
         T_FINE, np.arange(17) / 16, exact["free_energy"], elements=("Cu", "Au"), min_width=2
@@ -189,6 +192,7 @@ def test_the_diagram_has_the_phases_and_transitions_of_the_exact_one(diagram, ex
         assert abs(row["T"] - peak) < 4 * row["T_stderr"] and row["T_stderr"] < 15
 
 
+@pytest.mark.slow
 def test_neural_and_monte_carlo_diagrams_agree(diagram):
     """The same call with another method; transition temperatures and coexistence lines within their errors."""
     mc = alloygen.scan(ATOMS, np.arange(300, 1201, 150), {"Au": np.linspace(-0.2, 0.2, 9)}, n=800, method="mc", seed=2)
@@ -202,6 +206,7 @@ def test_neural_and_monte_carlo_diagrams_agree(diagram):
     assert (np.abs(ours["mu"] - theirs["mu"]) < 4 * np.hypot(ours["mu_stderr"], theirs["mu_stderr"])).all()
 
 
+@pytest.mark.slow
 def test_a_profile_of_metadynamics_becomes_a_diagram(exact):
     profile = alloygen.metadynamics(alloygen.data.cuau().on((2, 2, 4)), [500.0, 700.0], production=60_000, seed=0)
     diagram = PhaseDiagram.from_profile(profile, min_width=2)
@@ -217,6 +222,7 @@ def test_a_profile_of_metadynamics_becomes_a_diagram(exact):
 
 
 # ---------------------------------------------------------------------- other libraries and files
+@pytest.mark.slow
 def test_pymatgen_has_the_hull_at_a_temperature(diagram):
     other = diagram.to_pymatgen(500)
     vertices = lower_vertices(diagram.table["free_energy"].sel(T=500).values)
@@ -230,6 +236,7 @@ def test_pymatgen_has_the_hull_at_a_temperature(diagram):
     )
 
 
+@pytest.mark.slow
 def test_landau_table(diagram):
     table = diagram.to_landau()
     assert {"T", "mu", "c", "phi", "f", "phase", "stable", "border"} <= set(table.columns)
@@ -238,12 +245,14 @@ def test_landau_table(diagram):
         assert len(pair) == 2 and np.ptp(pair["phi"]) < 1e-9  # equal potentials on both sides
 
 
+@pytest.mark.slow
 def test_espei_dataset(diagram):
     data = json.loads(json.dumps(diagram.to_espei({"Cu3Au (L1_2)": "L12"})))
     assert data["output"] == "ZPF" and data["components"] == ["AU", "CU", "VA"] and "L12" in data["phases"]
     assert len(data["values"]) == len(data["conditions"]["T"]) and data["values"][0][0][1] == ["AU"]
 
 
+@pytest.mark.slow
 def test_files_round_trip(diagram, tmp_path):
     again = PhaseDiagram.read(diagram.write(tmp_path / "d.nc"))
     assert again.regions.equals(diagram.regions) and again.min_width == 2 and repr(again) == repr(diagram)
@@ -260,6 +269,7 @@ def test_files_round_trip(diagram, tmp_path):
 
 
 # ---------------------------------------------------------------------- pictures
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["T-x", "T-mu", "F-x"])
 def test_every_kind_of_plot(diagram, kind):
     ax = diagram.plot(kind)
@@ -267,6 +277,7 @@ def test_every_kind_of_plot(diagram, kind):
     matplotlib.pyplot.close(ax.figure)
 
 
+@pytest.mark.slow
 def test_unreliable_boundaries_are_dashed_and_flagged(diagram):
     """Never silently: the same table with 10 effective samples."""
     table = diagram.table.copy()
@@ -279,6 +290,7 @@ def test_unreliable_boundaries_are_dashed_and_flagged(diagram):
     matplotlib.pyplot.close("all")
 
 
+@pytest.mark.slow
 def test_plots_of_a_scan(scan):
     data = scan.to_xarray()
     for ax in (plot.heat_capacity(data.isel(condition=np.flatnonzero(np.abs(data["mu_Au"].values) < 0.07))), plot.ness_map(data),
@@ -300,6 +312,7 @@ def test_a_composition_that_was_never_visited_names_the_mu_to_add():
     assert few.free_energy_at(300, 0.5).value == pytest.approx(few.free_energies().free_energy.sel(T=300, n=8).item())
 
 
+@pytest.mark.slow
 def test_the_constructions_of_the_paper(scan, diagram, exact):
     """Bins of Phi + mu x lie above F by kT log p(x) / N; the lowest T of a composition is one that was sampled."""
     t = T_FINE.tolist().index(600.0)
@@ -330,6 +343,7 @@ def test_scans_without_absolute_free_energies_are_refused():
         chains.phase_diagram()
 
 
+@pytest.mark.slow
 def test_bad_tables_are_refused(diagram):
     with pytest.raises(AlloygenError, match="expected a table with"):
         PhaseDiagram(diagram.table.drop_vars("effective_samples"))
