@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -147,8 +149,7 @@ def sample(
     potentials = chemical_potentials(mu, target)
     known = None if fixed is None else _known(atoms_map, fixed, target.lattice)
     if model is None or method == "mc":
-        _require_unused(order=(order, None), batch=(batch, 500), stride=(stride, None), average=(average, 1),
-                        refine=(refine, None), effort=(effort, 1.0))  # fmt: skip
+        _require_unused(sample, order=order, batch=batch, stride=stride, average=average, refine=refine, effort=effort)
         return _monte_carlo(target, atoms_map, T, potentials, n, seed_from(seed), progress, known)
     drawing = _Drawing(order or trained_family(model), batch, stride, average, refine, effort, progress)
     return _neural(model, target, atoms_map, T, potentials, n, seed, known, drawing)
@@ -291,15 +292,16 @@ def scan(
     mu = _whole_range(model, target) if whole else mu
     rungs, mus = axes(T, mu, target)
     if model is None or method == "mc":
-        _require_unused(order=(order, None), batch=(batch, 512), executor=(executor, None), spacing=(spacing, 6.0),
-                        max_conditions=(max_conditions, 2000))  # fmt: skip
-        run = {"progress": progress, "checkpoint": checkpoint}
-        _require_run(run, n, target)
+        _require_unused(
+            scan, order=order, batch=batch, executor=executor, spacing=spacing, max_conditions=max_conditions
+        )
+        options = {"progress": progress, "checkpoint": checkpoint}
+        _require_run(options, n, target)
         if adaptive:
             from alloygen.montecarlo.tempering import mu_ladder
 
             mus = mu_ladder(target, rungs[0], mus, seed=seed)
-        return _with_ladder(target, rungs, mus, n, seed, run, atoms_map)
+        return _with_ladder(target, rungs, mus, n, seed, options, atoms_map)
     _warn_outside(model, rungs, mus)
     run = NeuralScan(model, n, order, seed, batch, executor, spacing if adaptive else None, max_conditions, checkpoint,
                      progress=progress)  # fmt: skip
@@ -555,9 +557,10 @@ def _warn_outside(model: Model, T, mu: np.ndarray) -> None:
 
 
 # ---------------------------------------------------------------------- Monte Carlo
-def _require_unused(**options) -> None:
-    """Refuse options, (value, default) by name, that Monte Carlo would have to drop."""
-    given = {k: value for k, (value, default) in options.items() if value is not default and value != default}
+def _require_unused(function: Callable, **options) -> None:
+    """Refuse options of ``function`` that Monte Carlo would have to drop: those that are not as they are by default."""
+    defaults = {k: signature(function).parameters[k].default for k in options}
+    given = {k: v for k, v in options.items() if v is not defaults[k] and v != defaults[k]}
     if given:
         raise AlloygenError(
             f"expected a model for {', '.join(f'{k}={v!r}' for k, v in given.items())}, which mean nothing to Monte Carlo, and no model is "
@@ -567,8 +570,6 @@ def _require_unused(**options) -> None:
 
 def _require_run(run: dict, n: object, h: Hamiltonian) -> None:
     """Check the options of a Monte Carlo run before the pilot runs of a ladder."""
-    from inspect import signature
-
     from alloygen.montecarlo.run import Run
 
     for name, instead in (("move", 'ensemble="canonical" for swaps, "semigrand" for flips'), ("occ", 'start="atoms"')):
