@@ -106,7 +106,9 @@ class NeuralScan:
                 bar.total = len(keys)
                 bar.refresh()
         self._save()
-        return self._scan(sorted(keys))
+        lattice = self.model.hamiltonian.lattice
+        rising = lambda k: (k[0], *relative(np.array(k[1:]), lattice), *k[1:])  # noqa: E731 as conditions.axes
+        return self._scan(sorted(keys, key=rising))
 
     # ------------------------------------------------------------------ drawing
     def _draw(self, keys: list, bar, flag) -> None:

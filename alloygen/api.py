@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from alloygen.arguments import one_of, positive, seed_from, whole_number
-from alloygen.conditions import chemical_potentials, exchangeable, references, relative, temperature
-from alloygen.convert import AtomsMap, atoms_from
+from alloygen.conditions import chemical_potentials, exchangeable, mu_from_field, references, relative, temperature
+from alloygen.convert import AtomsMap
 from alloygen.ensemble import Ensemble
 from alloygen.errors import (
     AlloygenError,
@@ -32,7 +32,7 @@ from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.io.checkpoint import load_model, read_metadata, require_model
 from alloygen.models.base import Model
 from alloygen.models.draw import draw, trained_family
-from alloygen.resolve import expansion_of, laid, require_elements, supercell
+from alloygen.resolve import expansion_of, placed, supercell
 from alloygen.scans import Scan
 from alloygen.supercell import TOL
 
@@ -84,6 +84,7 @@ def sample(
     mu=None,
     n: int = 1000,
     *,
+    h: float | None = None,
     seed: int | None = None,
     model=None,
     hamiltonian=None,
@@ -105,11 +106,13 @@ def sample(
     Parameters
     ----------
     atoms : ase.Atoms, a pymatgen Structure or the path of a structure file: any supercell of a known lattice at any lattice constant (a
-        lattice model knows no length). Its elements and those in mu say which alloy is meant. It is never changed.
-    T : temperature in kelvin
+        lattice model knows no length). Its elements and those in mu say which alloy is meant. It is never changed. Or a Hamiltonian
+        on a supercell, such as ``alloygen.ising(10)`` or ``expansion.on((4, 4, 4))``, whose sites then stand for the atoms
+    T : temperature in kelvin (of the Ising model in J / kB)
     mu : {"Au": 0.02} means mu_Au = 0.02 eV and 0 for the elements that are not named; Phi belongs to the mu that is given. For a binary
         a bare number is accepted: mu of the last species of the expansion's list, the first has 0. See :mod:`alloygen.conditions`
     n : number of independent configurations
+    h : field of the Ising model instead of mu, H = -J sum s s - h sum s, so that Phi is its F; on top of one in the Hamiltonian
     seed : same seed, same configurations
     model : a model, the path of a checkpoint, or a name that ships; None picks the one that fits
     hamiltonian : a ClusterExpansion, for Monte Carlo of an alloy that no shipped expansion describes; Atoms that carry
@@ -139,8 +142,16 @@ def sample(
     >>> ens = alloygen.sample(bulk("Cu", a=3.8).repeat((2, 2, 4)), T=600, mu={"Au": 0.02}, n=100, seed=0)
     >>> len(ens.atoms), ens.method
     (100, 'neural')
+
+    The Ising model, F = -T log Z / N; ``ens.occ`` is 1 where a spin points up. Exact: -2.197069.
+
+    >>> ens = alloygen.sample(alloygen.ising(10), T=2.3, h=0.1, n=200)
+    >>> abs(ens.free_energy().value + 2.197069) < 0.002
+    True
     """
-    T = temperature(T)
+    if np.ndim(h):
+        raise BadCondition(f"expected one field h, got {h!r}; several are for scan and mc")
+    T, mu = temperature(T), _potentials(atoms, mu, h)
     n = whole_number(n, "n, the number of configurations,")
     one_of(method, "method", METHODS)
     if refine not in REFINE or not effort > 0:
@@ -161,6 +172,7 @@ def mc(
     mu=None,
     n: int = 1000,
     *,
+    h: float | Sequence[float] | None = None,
     ensemble: str = "semigrand",
     method: str = "replica exchange",
     hamiltonian=None,
@@ -176,11 +188,12 @@ def mc(
 
     Parameters
     ----------
-    atoms : ase.Atoms, a Structure or a path, as in :func:`sample`; never changed
+    atoms : ase.Atoms, a Structure, a path or a Hamiltonian, as in :func:`sample`; never changed
     T : temperature in kelvin, or several
     mu : as in :func:`sample`, or a sequence, or {"Au": [..]}; every T is combined with every mu, both sorted and each value once
         (:func:`alloygen.conditions.axes`). Canonical runs take none but 0
     n : samples per condition
+    h : fields of the Ising model, as in :func:`sample`, one or several
     ensemble : "semigrand" (flips at T and mu) or "canonical" (swaps at the composition of the atoms; free energies are those of
         what swaps reach, see :mod:`alloygen.montecarlo.states`)
     method : "replica exchange" (over T and mu, on a ladder of temperatures up to infinity that is chosen automatically,
@@ -213,21 +226,22 @@ def mc(
         ("start", start, STARTS),
     ):
         one_of(value, name, allowed)
-    seed, threads, swap, mu = seed_from(seed), whole_number(threads, "threads"), ensemble == "canonical", mu_list(mu)
-    h, atoms_map = supercell(atoms, mu, hamiltonian, tol)
-    _require_run(run, n, h)
-    rungs, mus = axes(T, {} if swap else mu, h)
-    if swap and any(m is not None and chemical_potentials(m, h).any() for m in mu):
+    mu = mu_list(_potentials(atoms, mu, h))
+    seed, threads, swap = seed_from(seed), whole_number(threads, "threads"), ensemble == "canonical"
+    target, atoms_map = supercell(atoms, mu, hamiltonian, tol)
+    _require_run(run, n, target)
+    rungs, mus = axes(T, {} if swap else mu, target)
+    if swap and any(m is not None and chemical_potentials(m, target).any() for m in mu):
         raise BadCondition(
             f'expected no mu with ensemble="canonical", which keeps the composition of the atoms, got {mu}; leave it out, or use "semigrand"'
         )
-    known = None if fixed is None else _known(atoms_map, fixed, h.lattice)
+    known = None if fixed is None else _known(atoms_map, fixed, target.lattice)
     run |= {"threads": threads, "progress": progress, "move": "swap" if swap else "flip"}
-    run |= _start(h, known, atoms_map.occ_from() if swap or start == "atoms" else None, seed)
+    run |= _start(target, known, atoms_map.occ_from() if swap or start == "atoms" else None, seed)
     if method == "metropolis":
         all_T, all_mu = np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))
-        return replace(metropolis(h, all_T, all_mu, n, seed=seed, **run), atoms_map=atoms_map)
-    return _with_ladder(h, rungs, mus, n, seed, run, atoms_map)
+        return replace(metropolis(target, all_T, all_mu, n, seed=seed, **run), atoms_map=atoms_map)
+    return _with_ladder(target, rungs, mus, n, seed, run, atoms_map)
 
 
 def scan(
@@ -236,6 +250,7 @@ def scan(
     mu=None,
     n: int = 500,
     *,
+    h: float | Sequence[float] | None = None,
     adaptive: bool | None = None,
     spacing: float = 6.0,
     max_conditions: int = 2000,
@@ -254,11 +269,12 @@ def scan(
 
     Parameters
     ----------
-    atoms : ase.Atoms, a Structure or a path, as in :func:`sample`
+    atoms : ase.Atoms, a Structure, a path or a Hamiltonian, as in :func:`sample`
     T : temperatures in kelvin
     mu : {"Au": [...]}, a sequence of dicts, or "Au" (or None, where the atoms hold both elements) for the whole range that the
         model was trained on
     n : configurations at each condition
+    h : fields of the Ising model, as in :func:`sample`, one or several; without them those that the model was trained on
     adaptive : put conditions between neighbours in mu until each pair has J = beta dmu dN below ``spacing`` nats (see
         :mod:`alloygen.adaptive`); default: only where mu has no numbers. Monte Carlo refines by exchange rates instead
     max_conditions : where refining stops
@@ -285,6 +301,7 @@ def scan(
     n, seed = whole_number(n, "n, the configurations at each condition,"), seed_from(seed)
     one_of(method, "method", METHODS)
     positive(spacing, "spacing, the largest J between neighbours in nats,")
+    mu = _potentials(atoms, mu, h, whole=True)
     whole = mu is None or isinstance(mu, str)
     adaptive = whole if adaptive is None else adaptive
     named = {} if mu is None else {mu: 0.0} if whole else (mu := mu_list(mu))
@@ -308,9 +325,33 @@ def scan(
     return replace(run.run(np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))), atoms_map=atoms_map)
 
 
+def _spins(atoms) -> bool:
+    """Whether a Hamiltonian is one of spins, which a field acts on."""
+    return isinstance(atoms, Hamiltonian) and set(atoms.elements) == {"-", "+"}
+
+
+def _potentials(atoms, mu, h, whole: bool = False):
+    """Chemical potentials as they are given, or those of a field: mu(+) = h, mu(-) = -h. Spins without either have no field.
+
+    whole : nothing given means the range of the model, for spins too
+    """
+    if h is None:
+        return {} if mu is None and _spins(atoms) and not whole else mu
+    if not _spins(atoms):
+        raise BadCondition(
+            "expected h, a field, with the Ising model alone, such as alloygen.ising(10); for an alloy give mu, or mu_from_field(h) of "
+            "alloygen.conditions"
+        )
+    if mu is not None:
+        raise BadCondition(f"expected a field h or chemical potentials mu, got both, h={h!r} and mu={mu!r}")
+    return mu_from_field(h)
+
+
 def _whole_range(model: Model | None, target: Hamiltonian):
     """Nine chemical potentials over the range that a binary's model was trained on."""
     free = exchangeable(target.lattice)
+    if model is not None and _spins(target):
+        return mu_from_field(0.5 * np.linspace(*model.ranges["mu"][0], 9))
     if model is None or len(free) != 2 or free[0] != target.elements[0]:
         why = "Monte Carlo knows no range" if model is None else f"the range is one of {', '.join(target.elements[1:])}"
         raise BadCondition(f'expected numbers for mu, such as mu={{"{free[-1]}": [-0.2, 0.0, 0.2]}}, got none: {why}')
@@ -344,20 +385,15 @@ def _resolve(
 
     ``larger``: a model of a smaller supercell will do, to out-paint.
     """
-    atoms = atoms_from(atoms)
     if model is not None:
         model = model if isinstance(model, Model) else load(model)
-        expansion = model.hamiltonian.expansion
         if hamiltonian is not None:
-            _require_hamiltonian(model, expansion_of(atoms, mu, hamiltonian))
-        require_elements(atoms, mu, expansion)
-        found = laid(atoms, expansion, tol)
+            _require_hamiltonian(model, expansion_of(None, mu, hamiltonian))
+        expansion, found = placed(atoms, mu, model.hamiltonian, tol)
         if larger and _site_row(model, found) is None and _outpaints(model, found):
             return model, expansion.on(found.lattice), found
         return model, model.hamiltonian, _fit(found, model)
-    expansion = expansion_of(atoms, mu, hamiltonian)
-    require_elements(atoms, mu, expansion)
-    found = laid(atoms, expansion, tol)
+    expansion, found = placed(atoms, mu, hamiltonian, tol)
     if method == "mc":
         return None, expansion.on(found.lattice), found
     models = _candidates(expansion)

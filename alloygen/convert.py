@@ -75,6 +75,37 @@ class AtomsMap:
     displacement: np.ndarray
     strain: float = 0.0
     rivals: tuple[Rival, ...] = ()
+    bare: bool = False  # made of a lattice alone, see ``of_lattice``
+
+    @classmethod
+    def of_lattice(cls, lattice: Lattice) -> AtomsMap:
+        """The sites of a lattice in their own order and places, with no species: for a Hamiltonian that stands for its Atoms.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> m = AtomsMap.of_lattice(alloygen.data.cuau().on((2, 2, 1)).lattice)
+        >>> m.to_atoms([0, 0, 0, 1]).get_chemical_formula()
+        'AuCu3'
+        """
+        from ase import Atoms
+
+        n, pbc = lattice.n_sites, lattice.primitive.pbc
+        return cls(
+            Atoms(f"X{n}", lattice.positions, cell=lattice.cell, pbc=pbc),
+            lattice,
+            np.arange(n),
+            1.0,
+            np.zeros(n),
+            bare=True,
+        )
+
+    def _require_species(self) -> None:
+        if self.bare:
+            raise LatticeMismatch(
+                "expected Atoms, whose symbols say which species sit where, got a Hamiltonian alone. Pass Atoms with hamiltonian=, or "
+                "name the species: fixed={site: species}"
+            )
 
     @property
     def atoms(self) -> Atoms:
@@ -88,7 +119,9 @@ class AtomsMap:
 
         Raises UnknownSpecies that names the atoms whose element is not allowed where they sit.
         """
-        atoms = self._atoms if atoms is None else atoms
+        if atoms is None:
+            self._require_species()
+            atoms = self._atoms
         if len(atoms) != len(self.site):
             raise LatticeMismatch(
                 f"expected {len(self.site)} atoms in the order that was matched, got {len(atoms)}. "
@@ -150,6 +183,7 @@ class AtomsMap:
             names = np.array(fixed.get_chemical_symbols())
             at = np.arange(n) if "X" in self.lattice.elements else np.flatnonzero(names != "X")
             return at, names[at].tolist()
+        self._require_species()
         mask = np.asarray(fixed)
         if mask.dtype == bool and mask.shape != (n,):
             raise LatticeMismatch(f"expected a mask of the {n} atoms, got shape {mask.shape}")
@@ -208,7 +242,7 @@ class AtomsMap:
         if unknown:
             raise UnknownSpecies(
                 f"expected chemical symbols as species, got {_join(unknown)}, which ASE does not know. "
-                "Name a vacancy 'X'; keep other labels as occupations."
+                "They have no Atoms: occ holds the number of the species on each site. Name a vacancy 'X'."
             )
         numbers = np.array([atomic_numbers[e] for e in self.lattice.elements])
         return numbers[self.lattice.element_index]

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 
 def supercell(
-    atoms: Atoms | Structure | PathLike,
+    atoms: Atoms | Structure | PathLike | Hamiltonian,
     mu: object = None,
     hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None = None,
     tol: float = TOL,
 ) -> tuple[Hamiltonian, AtomsMap]:
     """The Hamiltonian on the supercell that the Atoms make, and the map between its sites and the atoms.
+
+    A Hamiltonian (``alloygen.ising(10)``, ``expansion.on((4, 4, 4))``) stands for itself, its sites for the atoms.
 
     ``hamiltonian`` is a ClusterExpansion, its name or file; without one it is what the Atoms carry (a Clease calculator)
     or the expansion that ships for the elements in atoms and mu. ``tol`` is that of :func:`alloygen.convert.match`.
@@ -39,11 +41,35 @@ def supercell(
     >>> h.n_sites, h.expansion.name
     (16, 'CuAu (formation energies)')
     """
+    if isinstance(atoms, Hamiltonian) and hamiltonian is None:
+        return atoms, AtomsMap.of_lattice(atoms.lattice)
+    expansion, found = placed(atoms, mu, hamiltonian, tol)
+    return expansion.on(found.lattice), found
+
+
+def placed(
+    atoms: Atoms | Structure | PathLike | Hamiltonian,
+    mu: object,
+    hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None,
+    tol: float = TOL,
+) -> tuple[ClusterExpansion, AtomsMap]:
+    """The expansion that is meant, and the caller's atoms on its lattice: the door of every function that takes Atoms."""
+    if isinstance(atoms, ClusterExpansion):
+        raise LatticeMismatch(
+            f"expected Atoms, or a Hamiltonian on a supercell, got the expansion {atoms.name!r}; lay it on one: expansion.on((4, 4, 4))"
+        )
+    if isinstance(atoms, Hamiltonian):
+        other = atoms.expansion if hamiltonian is None else expansion_of(None, mu, hamiltonian)
+        if other.fingerprint != atoms.fingerprint:
+            raise LatticeMismatch(
+                f"expected one Hamiltonian, got {atoms.expansion.name!r} ({atoms.fingerprint}) in place of Atoms, and {other.name!r} "
+                f"({other.fingerprint}) as that of hamiltonian= or of the model. Give Atoms, or leave the other out"
+            )
+        return atoms.expansion, AtomsMap.of_lattice(atoms.lattice)
     atoms = atoms_from(atoms)
     expansion = expansion_of(atoms, mu, hamiltonian)
     require_elements(atoms, mu, expansion)
-    found = laid(atoms, expansion, tol)
-    return expansion.on(found.lattice), found
+    return expansion, laid(atoms, expansion, tol)
 
 
 def laid(atoms: Atoms, expansion: ClusterExpansion, tol: float = TOL) -> AtomsMap:

@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 from small_systems import cuau_16
 
 import alloygen
+from alloygen.conditions import mu_from_field
 from alloygen.errors import (
     AlloygenError,
     BadCondition,
@@ -29,6 +30,7 @@ from alloygen.errors import (
     UnusableModel,
 )
 from alloygen.estimate.result import Estimate
+from alloygen.exact.ising import kaufman_free_energy, transfer_matrix
 
 SMALL = bulk("Cu", a=3.8).repeat((2, 2, 4))
 
@@ -246,6 +248,102 @@ def test_import_is_light():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+# ---------------------------------------------------------------------- the Ising model, and Hamiltonians in place of Atoms
+def _agrees_with_the_transfer_matrix(ens, h, width=4.5):
+    """F, m and the energy without the field of the textbook, H = -J sum s s - h sum s."""
+    exact = transfer_matrix(round(ens.n_sites**0.5), ens.T, h)
+    phi, x, energy = ens.free_energy(), ens.composition("+"), ens.mean_energy()
+    assert abs(phi.value - exact.free_energy) < width * phi.stderr < 0.1
+    assert abs(2 * x.value - 1 - exact.magnetization) < 2 * width * x.stderr < 0.7
+    assert abs(energy.value - exact.energy) < width * energy.stderr < 0.5
+
+
+@pytest.mark.parametrize("h", [0.0, 0.1, -0.3])
+def test_the_ising_model_by_the_model_that_ships(h):
+    ens = alloygen.sample(alloygen.ising(10), T=2.3, h=h, n=120, seed=1)
+    assert ens.method == "neural" and ens.info["model"] == "ising_10x10"
+    _agrees_with_the_transfer_matrix(ens, h)
+    if h:  # the check can fail
+        wrong = transfer_matrix(10, 2.3, 0.0).free_energy
+        assert abs(ens.free_energy().value - wrong) > 20 * ens.free_energy().stderr
+
+
+def test_without_a_field_free_energy_is_kaufmans():
+    phi = alloygen.sample(alloygen.ising(10), T=2.5, n=120).free_energy()
+    assert abs(phi.value - kaufman_free_energy(10, 2.5)) < 4.5 * phi.stderr < 0.01
+
+
+@pytest.mark.parametrize("inside", [0.0, 0.15])
+def test_the_ising_model_by_monte_carlo(inside):
+    """A field of the Hamiltonian and one of the call add up; one end of a scan at a time."""
+    for ens in alloygen.mc(alloygen.ising(4, h=inside), T=[2.0, 3.0], h=[-0.1, 0.2], n=1500, check=False):
+        h = ens.mu[1]
+        assert ens.mu.tolist() == [-h, h] and h in (-0.1, 0.2)
+        exact, phi = transfer_matrix(4, ens.T, h + inside), ens.free_energy()
+        assert abs(phi.value - exact.free_energy) < 4.5 * phi.stderr < 0.1
+    ens = alloygen.sample(alloygen.ising(4, h=inside), T=3.0, h=0.2, n=1500, method="mc")
+    assert abs(2 * ens.composition("+").value - 1 - transfer_matrix(4, 3.0, 0.2 + inside).magnetization) < 0.1
+
+
+def test_a_scan_of_the_ising_model():
+    scan = alloygen.scan(alloygen.ising(10), T=2.5, h=[0.1, -0.2], n=40, seed=2)
+    assert scan.method == "neural" and scan.mu[:, 1].tolist() == [-0.2, 0.1]
+    for ens in scan:
+        _agrees_with_the_transfer_matrix(ens, ens.mu[1], width=6)
+    assert scan.at(2.5, mu_from_field(0.1)).mu.tolist() == [-0.1, 0.1]
+
+
+def test_the_whole_range_of_an_ising_model_is_one_of_fields():
+    from alloygen.api import _whole_range
+
+    model = alloygen.load("ising_10x10")
+    low, high = model.ranges["mu"][0]
+    assert _whole_range(model, model.hamiltonian) == mu_from_field(np.linspace(low / 2, high / 2, 9))
+
+
+def test_spins_are_at_hand_where_there_are_no_atoms():
+    ens = alloygen.sample(alloygen.ising(4), T=2.3, n=20, method="mc")
+    spins = (2 * ens.occ - 1).double()
+    energy = -(spins.reshape(-1, 4, 4) * (spins.reshape(-1, 4, 4).roll(1, 1) + spins.reshape(-1, 4, 4).roll(1, 2))).sum(
+        (1, 2)
+    )
+    assert torch.allclose(energy, ens.energy)
+    with pytest.raises(UnknownSpecies, match=r"got -, \+, which ASE does not know.*occ holds the number"):
+        _ = ens.atoms[0]
+
+
+def test_an_alloy_by_its_hamiltonian():
+    """The same samples as of the Atoms that make the same supercell, and Atoms on the lattice of the expansion."""
+    h = alloygen.data.cuau().on((2, 2, 4))
+    ens, other = (alloygen.sample(a, 600, {"Au": 0.02}, 20, fixed={3: "Au"}, seed=0) for a in (h, SMALL))
+    assert ens.info["model"] == "cuau_2x2x4" and torch.equal(ens.occ, other.occ)
+    a = ens.atoms[0]
+    assert np.allclose(a.positions, SMALL.positions) and a.symbols[3] == "Au" and a.symbols[0] in ("Cu", "Au")
+    assert alloygen.mc(h, 900, {"Au": 0.0}, 20, check=False)[0].atoms[0].get_chemical_symbols()
+    assert len(alloygen.scan(h, [600], {"Au": [0.0, 0.1]}, 10)) == 2
+
+
+ISING = alloygen.ising(4)
+
+
+@pytest.mark.parametrize("call, says", [
+    (lambda: alloygen.sample(ISING, 2.3, {"+": 0.1}, h=0.1), "got both"), (lambda: alloygen.sample(SMALL, 600, h=0.1), "with the Ising model alone"),
+    (lambda: alloygen.mc(SMALL, 600, h=0.1), "with the Ising model alone"), (lambda: alloygen.scan(SMALL, 600, h=[0.1]), "with the Ising model alone"),
+    (lambda: alloygen.sample(ISING, 2.3, h=float("nan")), "finite"), (lambda: alloygen.sample(ISING, 2.3, h="x"), "finite"),
+    (lambda: alloygen.sample(ISING, 2.3, h=[0.1, 0.2]), "one field"), (lambda: alloygen.sample(ISING, 2.3, {"Au": 0}), "Au"),
+    (lambda: alloygen.sample(ISING, 2.3, model="cuau_2x2x4"), "expected one Hamiltonian"),
+    (lambda: alloygen.sample(ISING, 2.3, hamiltonian="cuau"), "expected one Hamiltonian"),
+    (lambda: alloygen.sample(ISING, 2.3, model="ising_10x10"), "expected a supercell"),
+    (lambda: alloygen.sample(ISING, 2.3, method="neural"), "a model was trained for"),
+    (lambda: alloygen.sample(alloygen.data.cuau(), 600, {"Au": 0}), r"expansion\.on"),
+    (lambda: alloygen.mc(ISING, 2.3, ensemble="canonical"), "a Hamiltonian alone"), (lambda: alloygen.mc(ISING, 2.3, start="atoms"), "alone"),
+    (lambda: alloygen.sample(ISING, 2.3, fixed=[0]), "fixed={site: species}"), (lambda: alloygen.ising(0), "L >= 1"),
+])  # fmt: skip
+def test_a_hamiltonian_in_place_of_atoms_says_what_it_cannot_do(call, says):
+    with pytest.raises(AlloygenError, match=says):
+        call()
 
 
 # ---------------------------------------------------------------------- a folder of models

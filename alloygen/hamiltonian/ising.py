@@ -26,9 +26,10 @@ def ising_expansion(h: float = 0.0, J: float = 1.0) -> ClusterExpansion:
 
 
 def ising(L: int, h: float = 0.0, J: float = 1.0) -> Hamiltonian:
-    """Ising Hamiltonian on an L x L torus.
+    """Ising Hamiltonian on an L x L torus, which ``sample``, ``scan`` and ``mc`` take in place of Atoms.
 
-    A field may also be given as a chemical potential: mu("+") - mu("-") = 2 h.
+    Their ``h`` is a field too, of chemical potentials mu("+") = h and mu("-") = -h: then Phi is the textbook F = -T log Z / N, as it is
+    for a field in the Hamiltonian. The energy holds the term of the latter only. Spins are ``2 * ens.occ - 1``.
 
     Examples
     --------
