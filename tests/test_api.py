@@ -106,7 +106,7 @@ def test_a_supercell_without_a_model_is_sampled_by_monte_carlo():
         alloygen.sample(conventional, T=900, mu={"Au": 0.0}, method="neural")
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::alloygen.errors.NoModel")
 def test_monte_carlo_that_was_asked_for_needs_no_word():
     alloygen.sample(bulk("Cu", cubic=True), T=3000, mu={"Au": 0.0}, n=50, method="mc")
 
