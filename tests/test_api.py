@@ -1,6 +1,7 @@
 """The calls that users make, on the models that ship."""
 
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -492,6 +493,27 @@ def test_mc_takes_observers_and_a_checkpoint(tmp_path):
     first, again = run(), run()
     assert path.exists() and np.array_equal(first.occ, again.occ)
     assert np.array_equal(first[0].observed["au"], first.occ[0].sum(-1))
+
+
+@pytest.mark.parametrize("one, other, says", [
+    (dict(fixed={0: "Cu"}), dict(fixed={0: "Au"}), "held: expected {'Au': 1}, got {'Cu': 1}"),
+    (dict(fixed=[0]), dict(fixed=[1]), "changing_sites"),
+    (dict(mu={"Au": 0.0}), dict(mu={"Au": 0.1}), "mu: expected [[0.0, 0.1]], got [[0.0, 0.0]]"),
+    (dict(mu={"Au": 0.1}), dict(mu={"Cu": -0.1, "Au": 0.0}), "mu: expected [[-0.1, 0.0]]"),
+    (dict(method="metropolis"), {}, "sampler"), (dict(T=900), {}, "T: expected [800.0], got [900.0]"), (dict(seed=1), {}, "seed"),
+])  # fmt: skip
+def test_mc_goes_on_with_its_own_checkpoint_alone(one, other, says, tmp_path):
+    """Said in the words of the call: the ladder between the conditions is nobody's business."""
+    run = lambda **kw: alloygen.mc(  # noqa: E731
+        SMALL, **{"T": 800, "mu": {"Au": 0.0}, "n": 6, "burn": 2, "check": False, "checkpoint": tmp_path / "a.st", **kw}
+    )
+    first = run(**one)
+    with pytest.raises(CheckpointError, match=re.escape(says)) as told:
+        run(**other)
+    assert "inf" not in str(told.value)
+    more = run(**one, n=3 * first.n)
+    by_chain = lambda scan: scan.occ.reshape(len(scan), scan.chains, -1, 16)  # noqa: E731
+    assert more.n == 3 * first.n and np.array_equal(by_chain(more)[:, :, : first.n // first.chains], by_chain(first))
 
 
 @pytest.mark.parametrize("arguments, says", [

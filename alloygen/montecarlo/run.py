@@ -23,7 +23,7 @@ from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.interrupt import interrupt_flag
 from alloygen.io.atomic import require_writable
-from alloygen.io.resume import identity, read_run, write_run
+from alloygen.io.resume import digest, identity, read_run, write_run
 from alloygen.scans import Scan
 
 if TYPE_CHECKING:
@@ -306,11 +306,16 @@ class _Sampler:
         """All that fixes the samples but how many there are: n and max_n are left out, so that a run may go on."""
         ch, run = self.chains, self.run
         start = next(v for k, v in ch.state().items() if k.endswith("occ"))
+        T, mu = (
+            np.unique(ch.T[self.shown]),
+            np.unique(ch.mu[self.shown], axis=0),
+        )  # what was asked for; then all conditions
         return identity(
-            "Monte Carlo", ch.hamiltonian, sampler=self.title, move=ch.move, T=ch.T, mu=ch.mu, copies=self.copies,
-            seed=self.seed, sweeps=run.sweeps, burn=run.burn, precision=run.precision, observers=sorted(run.observers),
-            atoms=self._atoms(start) if ch.move == "swap" else None, held=self._atoms(start, ch.sites), start=start,
-            changing_sites=ch.sites, exchanged_pairs=[np.asarray(p) for p in getattr(ch, "pairs", [])],
+            "Monte Carlo", ch.hamiltonian, sampler=self.title, move=ch.move, T=T, mu=mu,
+            atoms=self._atoms(start) if ch.move == "swap" else None, held=self._atoms(start, ch.sites), seed=self.seed,
+            copies=self.copies, sweeps=run.sweeps, burn=run.burn, precision=run.precision, observers=sorted(run.observers),
+            start=start, changing_sites=ch.sites, conditions=digest(np.column_stack([ch.T, ch.mu])),
+            exchanged_pairs=[np.asarray(p) for p in getattr(ch, "pairs", [])],
         )  # fmt: skip
 
     def _atoms(self, occ, but=()) -> dict:
