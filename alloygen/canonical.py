@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from alloygen.conditions import exchangeable
+from alloygen.conditions import exchangeable, temperatures
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
 from alloygen.estimate.pool import Pool
 from alloygen.estimate.result import Estimate
@@ -104,9 +104,7 @@ def free_energies(
             "(alloygen.mc by replica exchange, or montecarlo.tempering.ladder)"
         )
     b = binary(h, element)
-    T = np.atleast_1d(np.asarray(T, dtype=float))
-    if not len(T) or not (np.isfinite(T) & (T > 0)).all():
-        raise BadCondition(f"expected finite temperatures above 0, got {T.tolist()}")
+    T = temperatures(T)
     values = values or {}
     zero = float(pool.energy.mean())
     energy = pool.energy - zero

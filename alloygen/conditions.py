@@ -14,12 +14,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any, Protocol
 
 import numpy as np
 
 from alloygen.errors import BadCondition, UnknownSpecies
+from alloygen.types import Mu
 
 HOW_MU = 'Write it by element, in eV per atom, for example mu={"Au": 0.05}; an element that is not named has mu = 0'
+
+
+class Sites(Protocol):
+    """What chemical potentials need to know of a lattice."""
+
+    @property
+    def species(self) -> tuple[tuple[str, ...], ...]: ...
+    @property
+    def elements(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Field:
     values: tuple[tuple[int, float], ...]
 
 
-def temperature(T) -> float:
+def temperature(T: float) -> float:
     """One temperature (kelvin for alloys, J/kB for Ising) as a float.
 
     Raises BadCondition for what is not a finite number above 0.
@@ -48,7 +59,7 @@ def temperature(T) -> float:
     return value
 
 
-def exchangeable(lattice) -> tuple[str, ...]:
+def exchangeable(lattice: Sites) -> tuple[str, ...]:
     """The elements whose numbers can change, that is on sublattices with several species; in order of ``.elements``.
 
     Examples
@@ -61,7 +72,7 @@ def exchangeable(lattice) -> tuple[str, ...]:
     return tuple(e for e in lattice.elements if e in free)
 
 
-def references(lattice) -> np.ndarray:
+def references(lattice: Sites) -> np.ndarray:
     """(n_elements,) the number of the element from which each one's mu can be counted without a change of the law.
 
     Elements that can take each other's places, directly or through others, share the first of them; every site holds one atom, so
@@ -80,7 +91,7 @@ def references(lattice) -> np.ndarray:
     return out
 
 
-def relative(mu, lattice):
+def relative(mu: Any, lattice: Sites) -> Any:
     """Chemical potentials (..., n_elements), an array or tensor, as differences that fix the law: each less its reference's.
 
     See :func:`references`; the first element has 0.
@@ -94,7 +105,7 @@ def relative(mu, lattice):
     return mu - mu[..., references(lattice)]
 
 
-def chemical_potentials(mu, lattice) -> np.ndarray:
+def chemical_potentials(mu: Mu | Field | None, lattice: Any) -> np.ndarray:
     """Chemical potentials as a vector (n_elements,) in order of ``lattice.elements``, eV per atom, as they are given.
 
     Parameters
@@ -174,7 +185,7 @@ def _vector(by_element: Mapping, elements: tuple[str, ...]) -> np.ndarray:
     return out
 
 
-def mu_from_field(field, expansion=None):
+def mu_from_field(field: float | Mapping[str, float] | Iterable[float], expansion: Any = None) -> Any:
     """Chemical potentials from fields that multiply the site functions, as in CLEASE: chem_pot={"c1_0": m}.
 
     A field takes m N c1_k from the energy, c1_k = <phi_k> the mean of a site function over the sites that can change, and N all
@@ -237,7 +248,7 @@ def _from_field(field: Field, source) -> np.ndarray:
     return share * sum((m * functions[k] for k, m in field.values), np.zeros(len(expansion.elements)))
 
 
-def temperatures(T) -> np.ndarray:
+def temperatures(T: float | Iterable[float]) -> np.ndarray:
     """Temperatures (nT,), rising, each once: from one number or any iterable of numbers.
 
     Raises BadCondition for none at all and what :func:`temperature` raises.
@@ -254,7 +265,7 @@ def temperatures(T) -> np.ndarray:
     return found[np.append(True, np.diff(found) > 1e-9 * found[1:])]
 
 
-def axes(T, mu, lattice) -> tuple[np.ndarray, np.ndarray]:
+def axes(T: float | Iterable[float], mu: Any, lattice: Any) -> tuple[np.ndarray, np.ndarray]:
     """The axes of a grid of conditions, ``(T (nT,), mu (nM, n_elements))``: both rising, each value once.
 
     Values that are given twice (to 1e-9) are one. mu rises in its differences from the first element, as :func:`relative` gives
@@ -286,7 +297,7 @@ def axes(T, mu, lattice) -> tuple[np.ndarray, np.ndarray]:
     return found, rows[np.unique(known, axis=0, return_index=True)[1]]
 
 
-def grid(T, mu, lattice) -> tuple[np.ndarray, np.ndarray]:
+def grid(T: float | Iterable[float], mu: Any, lattice: Any) -> tuple[np.ndarray, np.ndarray]:
     """Every temperature with every chemical potential: ``(T (C,), mu (C, n_elements))``, T slow and mu fast.
 
     The axes, the arguments and the errors are those of :func:`axes`.
@@ -356,7 +367,7 @@ def _items(x) -> list:
     return list(x)
 
 
-def mu_list(mu) -> list:
+def mu_list(mu: Any) -> list:
     """The chemical potentials of a grid, one entry each: of an iterable, or of a dict in which one value is a sequence.
 
     Examples

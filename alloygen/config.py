@@ -29,8 +29,8 @@ class SystemConfig:
 class DataConfig:
     """The replica-exchange grid that the training data come from.
 
-    T and mu are lists of numbers or of {from, to, step} tables; mu is per element after the first, for a binary simply
-    the list of mu(last) - mu(first). ``samples`` per condition, ``sweeps`` apart, after ``burn`` rounds of ``sweeps``.
+    T and mu are lists of numbers or of {from, to, step} tables; mu is per element after the first, counted from the first, for a
+    binary simply the list of mu(last) - mu(first). ``samples`` per condition, ``sweeps`` apart, after ``burn`` rounds of ``sweeps``.
     ``grown`` = [3, 3, 1]: samples of a cell so many times as large as well, whose windows teach out-painting (``training.grown``).
     """
 

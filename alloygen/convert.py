@@ -45,7 +45,7 @@ __all__ = [
 OF_THE_SITE = {"numbers", "positions", "tags"}  # arrays of Atoms that stay when species are exchanged
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AtomsMap:
     """The caller's Atoms laid onto a lattice; made by ``match``.
 
@@ -106,6 +106,9 @@ class AtomsMap:
                 "expected Atoms, whose symbols say which species sit where, got a Hamiltonian alone. Pass Atoms with hamiltonian=, or "
                 "name the species: fixed={site: species}"
             )
+
+    def __repr__(self) -> str:
+        return f"AtomsMap({len(self.site)} atoms on {self.lattice!r}, strain {self.strain:.2g})"
 
     @property
     def atoms(self) -> Atoms:

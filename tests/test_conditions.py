@@ -309,6 +309,38 @@ def test_free_energies_at_a_composition_know_no_shift_of_mu():
         scan.at(T, {"Mg": 0.1})  # the same law as {"Mg": 0.15, "Ni": 0.05, "O": 0.4}, with another Phi
 
 
+def test_conditions_given_twice_are_one_everywhere():
+    atoms = Atoms("Cu", cell=3.8 * FCC, pbc=True).repeat((2, 2, 2))
+    T, mu = [900, 700, 900], {"Au": [0.05, 0.0, 0.05]}
+    want = [(700.0, 0.0), (700.0, 0.05), (900.0, 0.0), (900.0, 0.05)]
+    for scan in (
+        alloygen.mc(atoms, (t for t in T), ({"Au": m} for m in mu["Au"]), n=60, check=False),
+        alloygen.mc(atoms, T, mu, n=60, method="metropolis", check=False),
+        alloygen.scan(atoms.repeat((1, 1, 2)), (t for t in T), mu, n=60),
+        alloygen.scan(atoms.repeat((1, 1, 2)), T, mu, n=60, adaptive=False, method="mc"),
+    ):
+        seen = sorted(c for c in zip(scan.T.tolist(), scan.mu[:, 1].tolist(), strict=True) if c[0] in T)
+        assert seen == want
+    assert scan.free_energies([700, 700]).sizes["T"] == 1
+    for bad in (None, [], float("nan"), "600", ["600"]):
+        for call in (alloygen.mc, alloygen.scan):
+            with pytest.raises(BadCondition, match="temperature"):
+                call(atoms, bad, {"Au": 0.0})
+
+
+def test_a_field_of_the_ising_model_gives_the_textbook_free_energy():
+    """E - h sum s is E - mu.N for mu = (-h, h): Phi of the field is F of the model that has it."""
+    from alloygen.hamiltonian.ising import ising
+
+    bare, with_field = ising(3), ising(3, h=0.3)
+    mu = chemical_potentials(mu_from_field(0.3), bare)
+    assert mu.tolist() == [-0.3, 0.3] and mu_from_field(0.3, bare) == {"-": -0.3, "+": 0.3}
+    assert Enumeration(bare).at(2.5, mu).phi == pytest.approx(Enumeration(with_field).at(2.5).phi, abs=1e-12)
+    assert [mu_from_field(h) for h in (0.1, 0.2)] == mu_from_field(np.array([0.1, 0.2]))
+    with pytest.raises(BadCondition, match="fields of the 1 site functions of 'Ising'"):
+        chemical_potentials(mu_from_field({"c1_1": 0.1}), bare)
+
+
 def test_a_shift_of_mu_moves_phi_and_nothing_else():
     atoms = Atoms("Cu", cell=3.8 * FCC, pbc=True).repeat((2, 2, 4))
     a = alloygen.sample(atoms, 600, {"Au": 0.02}, n=200, seed=3)

@@ -43,7 +43,7 @@ def widening(n: ArrayLike) -> np.ndarray:
     return np.sqrt((n - 1) / (n - 3))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DensityOfStates:
     """log g of every bin with states, and the thermodynamics that follow from it at every temperature.
 
@@ -89,6 +89,10 @@ class DensityOfStates:
     sites: np.ndarray
     occ: np.ndarray
     seed: int | None = None
+
+    def __repr__(self) -> str:
+        state = "converged" if self.converged else "not converged"
+        return f"DensityOfStates({self.hamiltonian!r}, {len(self.energy)} bins from {self.energy.min():.6g} to {self.energy.max():.6g}, {state})"
 
     def bin(self, energy: ArrayLike) -> np.ndarray:
         """The bins that energies E - mu.N lie in, as ``bins`` counts them."""

@@ -60,7 +60,7 @@ def enumerate_states(hamiltonian: Hamiltonian, limit: int = LIMIT) -> torch.Tens
     return _decode(hamiltonian, torch.arange(_n_states(hamiltonian, limit)))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExactState:
     """Exact averages at one (T, mu). Per site means per lattice site, N of them.
 
@@ -81,6 +81,10 @@ class ExactState:
     energy: float
     composition: np.ndarray
     heat_capacity: float
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{x:.6g}" for x in self.composition)
+        return f"ExactState(T={self.T:g}, mu={self.mu.tolist()}, phi={self.phi:.8g}, energy={self.energy:.8g}, composition=[{numbers}])"
 
 
 class Enumeration:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from alloygen.montecarlo.chains import Chains
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Annealed:
     """occ (n, N) int64, energy (n,), log_w (n,) at the target; ness (K + 1,) along the path; resampled: number of steps at which a group was"""
 
@@ -36,6 +36,9 @@ class Annealed:
     log_w: np.ndarray
     ness: np.ndarray
     resampled: int
+
+    def __repr__(self) -> str:
+        return f"Annealed({len(self.occ)} samples, NESS {self.ness[-1]:.3f}, resampled {self.resampled} times)"
 
 
 def anneal(hamiltonian: Hamiltonian, occ: torch.Tensor, log_w: ArrayLike, path_T: ArrayLike, path_mu: ArrayLike, *, sweeps: int = 20, seed: int = 0, threads: int = 1, fixed: ArrayLike | torch.Tensor | None=None,
