@@ -38,9 +38,13 @@ def _command(sub, name: str, run: Callable[..., int], text: str) -> shell.Parser
 
 def _alloy(q, n: int, per: str) -> None:
     """The arguments of every command that samples."""
-    q.add_argument("structure", help="file that ASE reads (POSCAR, cif, extxyz, ...), or a cell such as Cu:4x4x4 (fcc)")
+    q.add_argument("structure",
+                   help="file that ASE reads (POSCAR, cif, extxyz, ...), a cell such as Cu:4x4x4 (fcc), or the Ising model, ising:10")  # fmt: skip
     q.add_argument("-n", type=shell.whole("-n"), default=n, help=f"configurations{per} (default {n})")
     q.add_argument("--hamiltonian", help="'cuau', or the path of an expansion in alloygen's JSON format")
+    q.add_argument(
+        "--field", metavar="H", help="field of the Ising model instead of --mu; a range where --mu may have one"
+    )
     seed = shell.argument(shell.seed)
     q.add_argument("--seed", type=seed, default=0, help="same seed, same configurations (default 0)")
     tol = shell.above_zero("--tol, a fraction of the nearest-neighbour distance,")
@@ -141,18 +145,16 @@ def _evaluate_parser(sub) -> None:
 # ---------------------------------------------------------------------- what is done
 def _sample(args) -> int:
     from alloygen.api import sample
-    from alloygen.io.structures import require_target
 
     if args.effort is not None and args.refine is None:
         raise AlloygenError("expected --refine with --effort, which multiplies its steps, got none")
     T, mu, fixed = shell.temperature(args.T), shell.potentials(args.mu), shell.held(args.fix)
     atoms = shell.structure(args.structure)
-    if args.output is not None:
-        require_target(args.output)
+    shell.require_output(args.output, atoms)
     given = {k: v for k in ("refine", "effort", "average") if (v := getattr(args, k)) is not None}
     ens = sample(
         atoms, T, mu, args.n, seed=args.seed, model=args.model, hamiltonian=args.hamiltonian, method=args.method,
-        fixed=fixed, tol=args.tol, progress=not args.quiet, **given,
+        fixed=fixed, h=shell.field(args.field), tol=args.tol, progress=not args.quiet, **given,
     )  # fmt: skip
     print(ens)
     if "log_p_fixed" in ens.info:
@@ -182,7 +184,7 @@ def _print_averages(ens, phi: str = "Phi/site") -> None:
 
 def _mc(args) -> int:
     from alloygen.api import mc
-    from alloygen.io.structures import require_target, write_structures
+    from alloygen.io.structures import write_structures
     from alloygen.scans import require_table
 
     T, mu, fixed = shell.temperatures(args.T), shell.potentials(args.mu), shell.indices(args.fix)
@@ -191,15 +193,14 @@ def _mc(args) -> int:
     goal = shell.named_values(args.precision, "--precision NAME=ERROR", "--precision Au=0.002")
     precision = shell.single(goal, "--precision")
     atoms = shell.structure(args.structure)
-    if args.output is not None:
-        require_target(args.output)
+    shell.require_output(args.output, atoms)
     if args.table is not None:
         require_table(args.table)
     _require_file(args.checkpoint)
     scan = mc(
         atoms, T, mu, args.n, ensemble=args.ensemble, method=args.method.replace("-", " "), hamiltonian=args.hamiltonian,
         start=args.start, fixed=fixed, seed=args.seed, threads=args.threads, progress=not args.quiet, sweeps=args.sweeps,
-        checkpoint=args.checkpoint, precision=precision, tol=args.tol,
+        checkpoint=args.checkpoint, precision=precision, tol=args.tol, h=shell.field(args.field),
     )  # fmt: skip
     print(scan)
     for ens in scan:
@@ -234,7 +235,7 @@ def _phase_diagram(args) -> int:
     with _pool(args.jobs) if args.jobs > 1 else nullcontext() as executor:
         samples = scan(
             atoms, T, mu, args.n, adaptive=None if args.method == "mc" else True, seed=args.seed, model=args.model,
-            hamiltonian=args.hamiltonian, method=args.method, executor=executor, checkpoint=args.checkpoint, tol=args.tol,
+            hamiltonian=args.hamiltonian, method=args.method, executor=executor, checkpoint=args.checkpoint, tol=args.tol, h=shell.field(args.field),
             progress=not args.quiet,
         )  # fmt: skip
     print(samples)

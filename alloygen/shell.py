@@ -17,7 +17,11 @@ MOST_VALUES, MOST_SITES = 100_000, 10_000_000
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
+    """An ArgumentParser whose errors are one line, and for which -0.1:0.2:3 is a value as -0.1 is."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
@@ -130,6 +134,25 @@ def single(named: dict[str, list[float]] | None, option: str) -> dict[str, float
     return None if named is None else {name: numbers[0] for name, numbers in named.items()}
 
 
+def field(text: str | None) -> float | list[float] | None:
+    """``--field`` of the Ising model: a number, or a range of them."""
+    found = None if text is None else values(text)
+    return found[0] if found and len(found) == 1 else found
+
+
+def require_output(path: str | None, atoms) -> None:
+    """Refuse a place where configurations of ``atoms`` cannot be written."""
+    from alloygen.io.structures import require_target
+
+    if path is None:
+        return
+    if not hasattr(atoms, "get_chemical_symbols") and {"-", "+"} & set(atoms.elements):
+        raise AlloygenError(
+            f"expected no -o with the Ising model, whose spins are no atoms, got {path!r}; in Python they are in ens.occ"
+        )
+    require_target(path)
+
+
 def potentials(pairs: list[str]) -> dict | None:
     """``--mu`` as the functions of alloygen take it: a number, or a list of them, by element."""
     named = named_values(pairs, "--mu ELEMENT=eV", "--mu Au=0.02 or --mu Au=-0.2:0.2:9")
@@ -161,7 +184,11 @@ def indices(text: str | None) -> list[int] | None:
 
 
 def structure(text: str):
-    """Atoms from a file, or from SYMBOL:AxBxC (repeats of the fcc primitive cell)."""
+    """Atoms from a file, from SYMBOL:AxBxC (repeats of the fcc primitive cell), or the Ising model from ising:L."""
+    if found := re.fullmatch(r"ising:(\d+)", text):
+        from alloygen.hamiltonian.ising import ising
+
+        return ising(whole_number(int(found[1]), f"the side of {text!r}", 1, 1000))
     if found := re.fullmatch(r"(\w+):(\d+)x(\d+)x(\d+)", text):
         return _cell(text, found[1], tuple(int(k) for k in found.groups()[1:]))
     from alloygen.io.structures import read_structure

@@ -11,6 +11,7 @@ from ase.build import bulk
 import alloygen
 from alloygen.cli import main
 from alloygen.exact.enumeration import Enumeration
+from alloygen.exact.ising import transfer_matrix
 
 NUMBER = r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
 
@@ -131,6 +132,23 @@ def test_mc_writes_a_netcdf_table(tmp_path, capsys):
         assert data["x_Au"].values.tolist() == pytest.approx(shown(capsys.readouterr().out, "x_Au"), abs=1e-3)
 
 
+@pytest.mark.parametrize("more", [[], ["--method", "mc"]], ids=["a model", "mc"])
+def test_the_ising_model_in_a_field(more, capsys):
+    L = 4 if more else 10
+    assert main(["sample", f"ising:{L}", "-T", "2.3", "--field", "0.1", "-n", "60", "-q", *more]) == 0
+    text = capsys.readouterr().out
+    exact = transfer_matrix(L, 2.3, 0.1)
+    assert shown(text, "Phi/site")[0] == pytest.approx(exact.free_energy, abs=0.1 if more else 0.005)
+    assert 2 * shown(text, "x_+")[0] - 1 == pytest.approx(exact.magnetization, abs=0.3) and " J" in text
+
+
+def test_mc_of_the_ising_model_over_fields(capsys):
+    assert main(["mc", "ising:4", "-T", "2:3:2", "--field", "-0.1:0.2:3", "-n", "100", "-q"]) == 0
+    text = capsys.readouterr().out
+    exact = [transfer_matrix(4, T, h).free_energy for T in (2, 3) for h in (-0.1, 0.05, 0.2)]
+    assert shown(text, "Phi/site") == pytest.approx(exact, abs=0.15)
+
+
 # ---------------------------------------------------------------------- refused before any work
 SAMPLE = ["sample", "Cu:2x2x4", "-T", "600", "--mu", "Au=0.02", "-q"]
 REFUSED = {
@@ -169,6 +187,12 @@ REFUSED = {
     "no command": ([], "COMMAND"),
     "a folder as model": ([*SAMPLE, "--model", "."], "folder"),
     "a model that is not there": ([*SAMPLE, "--model", "nowhere"], "no file"),
+    "a field of an alloy": ([*SAMPLE[:4], "-q", "--field", "0.1"], "with the Ising model alone"),
+    "a field and mu": (["sample", "ising:4", "-T", "2", "--field", "0.1", "--mu", "+=0.1"], "got both"),
+    "a field of nan": (["sample", "ising:4", "-T", "2", "--field", "nan"], "expected a finite number"),
+    "several fields of one sample": (["sample", "ising:4", "-T", "2", "--field", "0:1:3"], "one field"),
+    "an Ising model of no sites": (["sample", "ising:0", "-T", "2"], "the side of 'ising:0'"),
+    "atoms of an Ising model": (["mc", "ising:4", "-T", "2", "-o", "c.extxyz"], "no -o with the Ising model"),
     "jobs of Monte Carlo": (["phase-diagram", "Cu:2x2x4", "--mu", "Au=-0.1:0.1:3", "--method", "mc", "--jobs", "2"], "--jobs 1"),
     "a step of 0": (["phase-diagram", "Cu:2x2x4", "--mu", "Au", "--step", "0"], "--step"),
     "references below 0": (["evaluate", "cuau_2x2x4", "--reference", "-1"], "--reference"),
