@@ -32,6 +32,7 @@ from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.io.checkpoint import load_model, read_metadata, require_model
 from alloygen.models.base import Model
 from alloygen.models.draw import draw, trained_family
+from alloygen.orders import FAMILIES
 from alloygen.resolve import expansion_of, placed, supercell
 from alloygen.scans import Scan
 from alloygen.supercell import TOL
@@ -85,16 +86,16 @@ def sample(
     n: int = 1000,
     *,
     h: float | None = None,
-    seed: int | None = None,
+    seed: int | None = 0,
     model=None,
     hamiltonian=None,
     method: str = "auto",
     order: str | None = None,
-    batch: int = 500,
+    batch: int | None = None,
     fixed=None,
     refine: str | None = None,
     effort: float = 1.0,
-    stride=None,
+    stride: int | Sequence[int] | None = None,
     average: int = 1,
     tol: float = TOL,
     progress: bool = False,
@@ -113,14 +114,16 @@ def sample(
         a bare number is accepted: mu of the last species of the expansion's list, the first has 0. See :mod:`alloygen.conditions`
     n : number of independent configurations
     h : field of the Ising model instead of mu, H = -J sum s s - h sum s, so that Phi is its F; on top of one in the Hamiltonian
-    seed : same seed, same configurations
+    seed : same seed, same bits, for any number of threads and any ``batch``; the first m of n configurations are those of n = m. None: a
+        fresh one, in ``ens.info["seed"]``. The whole rule is in :mod:`alloygen.arguments`
     model : a model, the path of a checkpoint, or a name that ships; None picks the one that fits
     hamiltonian : a ClusterExpansion, for Monte Carlo of an alloy that no shipped expansion describes; Atoms that carry
         a Clease calculator need none
     method : "neural", "mc" (replica-exchange Monte Carlo), or "auto": neural where a model fits, else mc with a NoModel
         warning that says which supercells have models
     order : order family of the model ("sublattice", "raster", "random"); None takes the one it was trained on
-    batch : configurations drawn at once
+    batch : at most so many configurations in work at once, in blocks of up to 128, for less memory; None: a block on each thread that
+        torch may use (``torch.get_num_threads``). It changes no result
     fixed : sites that are held: {atom index: symbol}, indices or a mask of ``atoms``, which keep their symbols, or Atoms in the same order
         with "X" where free (where X is a species it is a held vacancy, and all Atoms are held). The rest is drawn from
         p(x_rest | x_fixed); ``ens.info["log_p_fixed"]`` is the model's log p(x_fixed), and
@@ -152,16 +155,18 @@ def sample(
     if np.ndim(h):
         raise BadCondition(f"expected one field h, got {h!r}; several are for scan and mc")
     T, mu = temperature(T), _potentials(atoms, mu, h)
-    n = whole_number(n, "n, the number of configurations,")
+    n, seed = whole_number(n, "n, the number of configurations,"), seed_from(seed)
+    average = whole_number(average, "average")
     one_of(method, "method", METHODS)
-    if refine not in REFINE or not effort > 0:
-        raise AlloygenError(f"expected refine of {REFINE} and effort above 0, got {refine!r} and {effort!r}")
+    one_of(refine, "refine", REFINE)
+    effort = positive(effort, "effort")
+    _require_drawing(order, batch)
     model, target, atoms_map = _resolve(atoms, mu, model, hamiltonian, method, tol=tol)
     potentials = chemical_potentials(mu, target)
     known = None if fixed is None else _known(atoms_map, fixed, target.lattice)
     if model is None or method == "mc":
         _require_unused(sample, order=order, batch=batch, stride=stride, average=average, refine=refine, effort=effort)
-        return _monte_carlo(target, atoms_map, T, potentials, n, seed_from(seed), progress, known)
+        return _monte_carlo(target, atoms_map, T, potentials, n, seed, progress, known)
     drawing = _Drawing(order or trained_family(model), batch, stride, average, refine, effort, progress)
     return _neural(model, target, atoms_map, T, potentials, n, seed, known, drawing)
 
@@ -259,7 +264,7 @@ def scan(
     hamiltonian=None,
     method: str = "auto",
     order: str | None = None,
-    batch: int = 512,
+    batch: int | None = None,
     executor=None,
     checkpoint=None,
     tol: float = TOL,
@@ -278,7 +283,7 @@ def scan(
     adaptive : put conditions between neighbours in mu until each pair has J = beta dmu dN below ``spacing`` nats (see
         :mod:`alloygen.adaptive`); default: only where mu has no numbers. Monte Carlo refines by exchange rates instead
     max_conditions : where refining stops
-    seed : same seed, same configurations, with any executor
+    seed : as in :func:`sample`: same seed, same bits, with any executor too, and the first m of n at each condition those of n = m
     model, hamiltonian, method, order, batch, tol : as in :func:`sample`
     executor : a ``concurrent.futures.Executor`` (processes, threads, Dask, MPI) that draws the conditions side by side; not for
         Monte Carlo, whose conditions exchange configurations
@@ -302,6 +307,8 @@ def scan(
     one_of(method, "method", METHODS)
     positive(spacing, "spacing, the largest J between neighbours in nats,")
     mu = _potentials(atoms, mu, h, whole=True)
+    max_conditions = whole_number(max_conditions, "max_conditions")
+    _require_drawing(order, batch)
     whole = mu is None or isinstance(mu, str)
     adaptive = whole if adaptive is None else adaptive
     named = {} if mu is None else {mu: 0.0} if whole else (mu := mu_list(mu))
@@ -516,13 +523,20 @@ def _site_row(model: Model, found: AtomsMap) -> np.ndarray | None:
 
 
 # ---------------------------------------------------------------------- drawing
+def _require_drawing(order: object, batch: object) -> None:
+    """Check how a model is asked to draw."""
+    one_of(order, "order", (None, *FAMILIES))
+    if batch is not None:
+        whole_number(batch, "batch")
+
+
 @dataclass(frozen=True)
 class _Drawing:
     """How a model draws and what follows; the arguments of ``sample``."""
 
     family: str
-    batch: int
-    stride: object
+    batch: int | None
+    stride: int | Sequence[int] | None
     average: int
     refine: str | None
     effort: float
@@ -534,8 +548,7 @@ def _neural(model: Model, target, atoms_map, T, mu, n, seed, known, how: _Drawin
     from alloygen.generate.refine import refined
 
     _warn_outside(model, T, mu)
-    generator = torch.Generator()
-    generator.manual_seed(seed) if seed is not None else generator.seed()
+    generator = torch.Generator().manual_seed(seed)
     name = getattr(model, "metadata", {}).get("name", model.kind)
     info = {"model": name, "fingerprint": target.fingerprint, "order": how.family, "seed": seed}
     grown = target.n_sites != model.hamiltonian.n_sites
@@ -561,7 +574,7 @@ def _neural(model: Model, target, atoms_map, T, mu, n, seed, known, how: _Drawin
         if not grown:
             from alloygen.generate.conditional import log_p_fixed
 
-            info["log_p_fixed"] = log_p_fixed(model, known, T, mu, generator=torch.Generator().manual_seed(seed or 0))
+            info["log_p_fixed"] = log_p_fixed(model, known, T, mu, generator=torch.Generator().manual_seed(seed))
     if how.refine is None:
         occ, log_prob = plain(T, n)
         return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, atoms_map, info)

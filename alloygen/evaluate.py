@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 
-from alloygen.arguments import one_of, whole_number
+from alloygen.arguments import LARGEST_SEED, one_of, whole_number
 from alloygen.conditions import cuau_grid, exchangeable, grid, ising_grid, references, relative, temperature
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
@@ -26,7 +26,7 @@ from alloygen.estimate.weights import eubo, forward_ness
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.atomic import atomic_path
 from alloygen.models.base import Model
-from alloygen.models.draw import draw as draw_batches
+from alloygen.models.draw import draw as draw_blocks
 from alloygen.models.draw import trained_orders
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
@@ -214,7 +214,6 @@ def evaluate(
     exact: bool | None = None,
     phi: ArrayLike | None = None,
     seed: int = 0,
-    batch: int = 1000,
     forward: int = FORWARD,
     visit: Callable[[int, Ensemble], None] | None = None,
     progress: bool = False,
@@ -225,13 +224,14 @@ def evaluate(
     mu : (C, n_elements) chemical potentials, or of a binary (C,) mu(last) - mu(first)
     exact : compare with enumeration (None: where the supercell is small enough and phi is not given)
     phi : known values (C,) of Phi to compare with, for example of a transfer matrix
+    seed : a number, not None: rows have no place that would record a fresh one
     forward : at most so many reference samples for the forward figures
     visit : called with the number of each condition and its ensemble, for figures of one's own
     """
     from alloygen.progress import tqdm
 
     h = model.hamiltonian
-    (T, mu), n = _conditions(h, T, mu), whole_number(n, "n")
+    (T, mu), n, seed = _conditions(h, T, mu), whole_number(n, "n"), whole_number(seed, "seed", 0, LARGEST_SEED)
     states = float(np.prod(h.lattice.n_species.astype(float)))
     table = None
     if exact or (exact is None and phi is None and states <= ENUMERABLE):
@@ -241,7 +241,7 @@ def evaluate(
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for i in tqdm(range(len(T)), desc="conditions", disable=not progress):
-        ens = draw(model, float(T[i]), mu[i], n, generator, batch)
+        ens = draw(model, float(T[i]), mu[i], n, generator)
         with _ness_tells():
             row = _row(ens)
         if phi is not None:
@@ -249,7 +249,7 @@ def evaluate(
         elif table is not None:
             row.phi_exact = float(table.at(T[i], mu[i]).phi)
         if reference is not None:
-            _against(row, model, ens, reference.occ[i], reference.energy[i], generator, batch, forward)
+            _against(row, model, ens, reference.occ[i], reference.energy[i], generator, forward)
         if visit is not None:
             visit(i, ens)
         rows.append(row)
@@ -265,9 +265,9 @@ def _row(ens: Ensemble) -> Row:
     return Row(ens.T, {e: float(ens.mu[index(e)]) for e in free}, ens.ness, *_phi(ens), x)
 
 
-def draw(model: Model, T: float, mu: np.ndarray, n: int, generator: torch.Generator, batch: int = 1000) -> Ensemble:
-    """An ensemble without Atoms, drawn in batches."""
-    occ, log_prob = draw_batches(model, T, mu, n, generator, batch=batch)
+def draw(model: Model, T: float, mu: np.ndarray, n: int, generator: torch.Generator) -> Ensemble:
+    """An ensemble without Atoms; see :func:`alloygen.models.draw.draw`."""
+    occ, log_prob = draw_blocks(model, T, mu, n, generator)
     return Ensemble(model.hamiltonian, occ, model.hamiltonian.energy(occ), log_prob, T, mu, "neural")
 
 
@@ -286,19 +286,15 @@ def _ness_tells() -> Iterator[None]:
 
 @torch.no_grad()
 @_ness_tells()
-def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, batch: int, forward: int) -> None:
+def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, forward: int) -> None:
     """Distances of the histograms, and forward figures on at most ``forward`` reference samples spread over the run."""
     h = model.hamiltonian
     x = torch.as_tensor(occ.astype(np.int64))
     kT, mu = h.kB * row.T, torch.as_tensor(ens.mu)
     pick = np.unique(np.linspace(0, len(x) - 1, forward).astype(int))
-    log_q = []
-    for part in x[pick].split(batch):
-        path = trained_orders(model, len(part), generator)
-        log_q.append(
-            model.log_prob(part, torch.full((len(part),), row.T, dtype=torch.float64), mu.expand(len(part), -1), path)
-        )
-    log_w = (-(torch.as_tensor(energy[pick]) - h.counts(x[pick]) @ mu) / kT - torch.cat(log_q)).numpy()
+    T, path = torch.full((len(pick),), row.T, dtype=torch.float64), trained_orders(model, len(pick), generator)
+    log_q = model.log_prob(x[pick], T, mu.expand(len(pick), -1), path)
+    log_w = (-(torch.as_tensor(energy[pick]) - h.counts(x[pick]) @ mu) / kT - log_q).numpy()
     row.forward_ness = forward_ness(log_w, None if row.phi_exact is None else -row.phi_exact * h.n_sites / kT)
     row.eubo = float(eubo(log_w).value)
     n = h.n_sites

@@ -3,6 +3,11 @@
 A run lives in a folder: ``data.safetensors`` (Monte Carlo samples, where the objective needs them), ``state.safetensors``
 (everything the next step needs), ``log.jsonl``, and at the end ``model.safetensors``. Interrupt it at will: the same
 command goes on, bit for bit. What a step draws and minimises is a ``Task`` (tasks.py).
+
+Gradients are sums that torch splits between threads, so other weights, equal but for rounding at first, come of another number of them.
+The same configuration gives the same bits for the same number of threads (``training.threads``, or as many as torch uses) on the same
+machine. A run keeps the number that it began with when it is resumed, whatever the shell says then; only a ``training.threads`` that was
+changed changes it.
 """
 
 from __future__ import annotations
@@ -154,7 +159,12 @@ class Trainer:
             tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in s.items()}
         tensors |= {f"task.{k}": v for k, v in self.task.state().items()}
         tensors["generator"] = self.generator.get_state()
-        write_run(path, tensors, self.identity, {"step": self.step, "seconds": self.seconds})
+        write_run(
+            path,
+            tensors,
+            self.identity,
+            {"step": self.step, "seconds": self.seconds, "threads": torch.get_num_threads()},
+        )
 
     def load(self, path: Path) -> None:
         """Go on from the state in ``path``, where there is one."""
@@ -177,6 +187,7 @@ class Trainer:
         self.task.load(part("task."))
         self.generator.set_state(tensors["generator"])
         self.step, self.seconds = progress["step"], progress["seconds"]
+        torch.set_num_threads(self.config.training.threads or progress["threads"])
 
 
 def _parts(drawn: dict, n: int) -> Iterator[dict]:
@@ -222,8 +233,22 @@ def train(
     config = load_config(config)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if config.training.threads:
-        torch.set_num_threads(config.training.threads)
+    with _threads(config.training.threads):
+        return _train(config, folder, resume, progress, stop_at)
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """``n`` threads for torch (0: as many as now), and afterwards as many as before, also where a resumed run set others."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: int | None) -> Path:
     hamiltonian = expansion_from(config.system.hamiltonian).on(config.system.repeats)
     started = time.monotonic()
     model = new_model(config, hamiltonian)  # before the data: a network that does not fit the lattice says so at once
@@ -244,7 +269,14 @@ def train(
     t = config.training
     with trainer.averaged() as model:
         save_model(
-            path, model, name=config.name, orders=t.orders, images=t.images, config=config.to_dict(), steps=trainer.step
+            path,
+            model,
+            name=config.name,
+            orders=t.orders,
+            images=t.images,
+            config=config.to_dict(),
+            steps=trainer.step,
+            threads=torch.get_num_threads(),
         )
     return path
 

@@ -66,17 +66,21 @@ def windows(source: Lattice, target: Lattice, stride: ArrayLike | None = None) -
             f"cells and a target of {want.tolist()}{'' if same else ' of another primitive cell'}"
         )
     default = np.maximum(have - np.maximum((have + 3) // 4, 1), 1)
-    stride = default if stride is None else np.broadcast_to(np.asarray(stride), (3,))
-    if (
-        not np.issubdtype(stride.dtype, np.integer)
-        or (stride < 1).any()
-        or (stride[want > have] > have[want > have]).any()
-    ):
+    stride = default if stride is None else _strides(stride)
+    if (stride[want > have] > have[want > have]).any():
         raise AlloygenError(
             f"expected strides between 1 and the window's {have.tolist()} cells, got {stride.tolist()}: a larger one would leave sites out"
         )
     origins = [range(0, 1) if w == h else range(0, w - h + s, s) for h, w, s in zip(have, want, stride, strict=True)]
     return np.stack([target.index(source.offsets + np.array(o), source.sublattice) for o in product(*origins)])
+
+
+def _strides(stride: object) -> np.ndarray:
+    """(3,) whole numbers of at least 1 from one or three."""
+    several = list(stride) if isinstance(stride, (list, tuple, np.ndarray)) and np.ndim(stride) else [stride] * 3
+    if len(several) != 3:
+        raise AlloygenError(f"expected stride as a whole number or three of them, one per axis, got {stride!r}")
+    return np.array([whole_number(s, "stride") for s in several])
 
 
 def repeats(lattice: Lattice) -> np.ndarray:

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from alloygen.arguments import whole_number
+
 SMALLEST, LARGEST = 16, 128
 
 
@@ -62,7 +64,7 @@ def by_blocks(
 ):
     """function(*rows) block by block: ``rows`` are tensors (B, ...) or None, as are the one or several that it returns.
 
-    limit : rows in work at once, in whole blocks; None for as many as there are threads
+    limit : rows in work at once, in whole blocks, called ``batch`` by those who draw; None for as many as there are threads
     done : called with the number of rows of each finished block
 
     Within a block, and for tensors on another device, ``function`` is called at once.
@@ -72,7 +74,7 @@ def by_blocks(
     >>> by_blocks(lambda x: 2 * x, torch.arange(3))
     tensor([0, 2, 4])
     """
-    n = len(rows[0])
+    n, limit = len(rows[0]), None if limit is None else whole_number(limit, "batch")
     if _place.inside or n == 0 or rows[0].device.type != "cpu":
         return function(*rows)
 
