@@ -1,8 +1,11 @@
 """Checks of what callers pass, each told once: expected, got, remedy. Used before any work is done.
 
 The rule of seeds, the same for every public function: ``seed=0`` unless another is given, so that the same call gives the same
-result; a whole number from 0 to 2**63 - 1; ``seed=None`` takes a fresh one from the operating system, which the result records, so
-that any run can be repeated.
+result; a whole number from 0 to 2**63 - 1; ``seed=None`` takes a fresh one from the operating system, which the result records
+(``info["seed"]``), so that any run can be repeated. Models and Monte Carlo then give the same bits for any number of threads, any
+executor and any ``batch``, on one machine; another processor or another torch may round differently. Of a model's n configurations the
+first m are those of n = m. Replica exchange keeps this too, as long as no precision is asked for; copies of a Metropolis run do not, as
+n shares itself out among them.
 """
 
 from __future__ import annotations

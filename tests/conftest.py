@@ -12,10 +12,8 @@ import torch
 import alloygen.data
 from alloygen.montecarlo.ground_states import ground_states
 
-
-if (
-    "OMP_NUM_THREADS" not in os.environ
-):  # for speed alone, small tensors being faster so: with a number given the suite passes on that many
+# For speed alone, small tensors being faster so: where a number is given the suite passes on that many.
+if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(1)
 
 

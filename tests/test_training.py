@@ -253,6 +253,26 @@ def test_half_and_half_is_the_whole_bit_for_bit(whole, tmp_path):
     assert [x["ness"] for x in ours] == [x["ness"] for x in theirs]
 
 
+def test_a_resumed_run_keeps_its_number_of_threads(tmp_path, monkeypatch):
+    """Unless the configuration names another; the caller's own number is as before."""
+    advance, seen, before = Trainer.advance, [], torch.get_num_threads()
+
+    def counted(self):
+        seen.append(torch.get_num_threads())
+        return advance(self)
+
+    monkeypatch.setattr(Trainer, "advance", counted)
+    try:
+        for stop, threads, there in ((2, 0, 2), (4, 0, 1), (6, 3, 1)):
+            torch.set_num_threads(there)
+            with pytest.raises(TrainingInterrupted):
+                train(config(threads=threads), tmp_path, progress=False, stop_at=stop)
+            assert torch.get_num_threads() == there
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [2, 2, 2, 2, 3, 3]
+
+
 def test_another_seed_is_another_run(whole, tmp_path):
     """Negative control of the comparison above."""
     assert not same_weights(train(config(seed=1), tmp_path, progress=False), whole)
