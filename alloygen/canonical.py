@@ -3,11 +3,13 @@
     F_n(T) = -kB T log Omega_n / N,   Omega_n = sum of exp(-beta E) over the configurations with n atoms of one element,
 
 with everything else at fixed composition (energy, entropy, heat capacity, order parameters) from the same weights. All per site,
-N the sites of the supercell; the composition x = n / (exchangeable sites). Pure ends are one configuration each, so F is exact there.
+N the sites of the supercell; the composition x = n / (exchangeable sites). The ends are one configuration each, so F is exact there:
+the pure ones, or the most and the fewest atoms that held sites leave possible. What cannot be reached is nan.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,35 +22,50 @@ from alloygen.estimate.pool import Pool
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.prototypes import is_vacancy, kind
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-CONVENTION = "energies per site of the supercell; x is a fraction of the exchangeable sites; F absolute, mixing F relative to the pure ends"
+CONVENTION = (
+    "energies per site of the supercell; x is the fraction of the exchangeable sites that hold the element, held ones among them; "
+    "F absolute, mixing F relative to the ends of x that can be reached"
+)
 
 
 @dataclass(frozen=True)
 class Binary:
-    """The one composition variable of a supercell: atoms of ``element`` on its exchangeable sites."""
+    """The one composition variable of a supercell: n atoms of ``element`` on its exchangeable sites."""
 
     element: str
     other: str
     index: int
-    held: int  # atoms of the element on fixed sites
+    held: int  # atoms of the element on the sites of fixed sublattices, which n does not count
     free: int  # exchangeable sites
-    ends: tuple[float, float]  # energies of the pure cells
+    reach: tuple[int, int]  # the smallest and the largest n: 0 and ``free`` where no site is held
+    ends: tuple[float, float]  # energies of the cells with these n
+    fixed: dict[str, int]  # atoms (no vacancies) on the sites of fixed sublattices
 
 
-def binary(h: Hamiltonian, element: str | None = None) -> Binary:
-    """What a binary's composition axis is; AlloygenError where the Hamiltonian is no binary.
+def binary(h: Hamiltonian, element: str | None = None, held=None) -> Binary:
+    """What a binary's composition axis is.
+
+    Parameters
+    ----------
+    h : Hamiltonian of the supercell (N sites)
+    element : that n counts; the second of the two if not given
+    held : (N,) species index of each site that is held, -1 of the others; None where none is
+
+    Raises AlloygenError where the Hamiltonian is no binary, UnknownSpecies for another element.
 
     Examples
     --------
     >>> import alloygen.data
-    >>> binary(alloygen.data.cuau().on((2, 2, 4))).element
-    'Au'
+    >>> h = alloygen.data.cuau().on((2, 2, 4))
+    >>> binary(h).element, binary(h).reach, binary(h, held=[1, 0] + 14 * [-1]).reach
+    ('Au', (0, 16), (1, 15))
     """
     lattice, names = h.lattice, exchangeable(h.lattice)
     if len(names) != 2:
@@ -62,15 +79,17 @@ def binary(h: Hamiltonian, element: str | None = None) -> Binary:
         raise UnknownSpecies(f"expected one of the elements {names}, got {element!r}")
     other = names[1 - names.index(element)]
     free = lattice.n_species > 1
-    pure = []
-    for e in (other, element):
-        code = lattice.element_index[lattice.sublattice] == h.elements.index(e)  # (N, S)
-        row = np.where(free, code.argmax(1), 0)
-        pure.append(h.energy(torch.as_tensor(row)[None]).item())
-    here = lattice.element_index[lattice.sublattice, 0] == h.elements.index(element)
+    codes = lattice.element_index[lattice.sublattice]  # (N, S)
+    held = np.full(h.n_sites, -1) if held is None else np.asarray(held, dtype=int)
+    rows = [
+        np.where(held >= 0, held, np.where(free, (codes == h.elements.index(e)).argmax(1), 0)) for e in (other, element)
+    ]
+    counted = [int((codes[np.arange(h.n_sites), row] == h.elements.index(element))[free].sum()) for row in rows]
+    fixed = [h.elements[k] for k in codes[~free, 0]]
     return Binary(
-        element, other, h.elements.index(element), int((here & ~free).sum()), int(free.sum()), (pure[0], pure[1])
-    )
+        element, other, h.elements.index(element), fixed.count(element), int(free.sum()), (counted[0], counted[1]),
+        tuple(h.energy(torch.as_tensor(np.array(rows))).tolist()), {e: fixed.count(e) for e in dict.fromkeys(fixed) if not is_vacancy(e)},
+    )  # fmt: skip
 
 
 def free_energies(
@@ -80,6 +99,7 @@ def free_energies(
     element: str | None = None,
     values: dict | None = None,
     info: dict | None = None,
+    held: ArrayLike | None = None,
 ) -> xr.Dataset:
     """An ``xarray.Dataset`` over (T, n): F and what else is known at fixed composition, each with its standard error.
 
@@ -90,9 +110,11 @@ def free_energies(
     element : that n counts; the second of the two if not given
     values : name -> (samples,) further quantities to average (order parameters)
     info : further attributes
+    held : (N,) species index of each site that was held, -1 of the others; None where none was
 
     Variables: free_energy, mixing (F_mix), energy, entropy, heat_capacity and each of ``values``, with ``..._stderr``;
-    effective_samples; free_energy_replica and heat_capacity_replica (T, replica, n), the bootstrap. nan where n was never sampled.
+    effective_samples; free_energy_replica and heat_capacity_replica (T, replica, n), the bootstrap. nan where n was never sampled, as
+    where held sites leave no cell with n atoms. n counts atoms on the exchangeable sites, held ones among them; x = n / these sites.
 
     Raises AlloygenError for other than two exchangeable elements and for a pool without absolute free energies.
     """
@@ -103,7 +125,7 @@ def free_energies(
             "expected samples with absolute free energies: a likelihood, or a Monte Carlo scan that holds T = infinity "
             "(alloygen.mc by replica exchange, or montecarlo.tempering.ladder)"
         )
-    b = binary(h, element)
+    b = binary(h, element, held)
     T = temperatures(T)
     values = values or {}
     zero = float(pool.energy.mean())
@@ -136,12 +158,13 @@ def free_energies(
         table["free_energy_stderr"][t, at] = np.hypot(
             table["free_energy_stderr"][t, at], 1.0 / (by.effective_samples * beta * size)
         )
-    for n, e in zip((0, b.free), b.ends, strict=True):
+    for n, e in zip(b.reach, b.ends, strict=True):
         for name, value in (("free_energy", e / size), ("energy", e / size), ("heat_capacity", 0.0)):
             table[name][:, n], table[f"{name}_stderr"][:, n], replicas[name][..., n] = value, 0.0, value
         table["effective_samples"][:, n] = np.inf
     x = np.arange(count) / b.free
-    line = ((1 - x) * b.ends[0] + x * b.ends[1]) / size
+    share = (np.arange(count) - b.reach[0]) / max(b.reach[1] - b.reach[0], 1)
+    line = ((1 - share) * b.ends[0] + share * b.ends[1]) / size
     table |= {"mixing": table["free_energy"] - line, "mixing_stderr": table["free_energy_stderr"]}
     table["entropy"] = (table["energy"] - table["free_energy"]) / T[:, None]
     table["entropy_stderr"] = (replicas["energy"] - replicas["free_energy"]).std(1, ddof=1) / T[:, None]
@@ -151,11 +174,24 @@ def free_energies(
     data = {k: (("T", "n"), v, {"units": units.get(k.removesuffix("_stderr"), h.unit)}) for k, v in table.items()}
     for name in ("free_energy", "heat_capacity"):
         data[f"{name}_replica"] = (("T", "replica", "n"), replicas[name], {"units": units.get(name, h.unit)})
-    attributes = {
-        "element": b.element, "other": b.other, "n_sites": size, "n_exchangeable": b.free, "unit": h.unit, "kB": h.kB,
-        "hamiltonian": h.expansion.name, "fingerprint": h.fingerprint, "convention": CONVENTION, **(info or {}),
-    }  # fmt: skip
+    attributes = {**axis_attributes(h, b), "convention": CONVENTION, **(info or {})}
     return xr.Dataset(data, {"T": ("T", T, {"units": "K"}), "n": np.arange(count), "x": ("n", x)}, attributes)
+
+
+def axis_attributes(h: Hamiltonian, b: Binary) -> dict:
+    """What a table over compositions must carry for others to read it: which atoms there are, on what lattice, in what unit."""
+    return {
+        "element": b.element, "other": b.other, "n_sites": h.n_sites, "n_exchangeable": b.free, "fixed_atoms": json.dumps(b.fixed),
+        "lattice": kind(h.lattice.primitive), "unit": h.unit, "kB": h.kB, "hamiltonian": h.expansion.name, "fingerprint": h.fingerprint,
+    }  # fmt: skip
+
+
+def _temperature_of(table: xr.Dataset, T: float) -> float:
+    known = table["T"].values
+    near = known[np.abs(known - T).argmin()]
+    if abs(near - T) > 1e-6 * abs(near):
+        raise BadCondition(f"expected one of the temperatures of the table, {known.tolist()}, got {T!r}")
+    return near
 
 
 def at_composition(table: xr.Dataset, T: float, x: float) -> Estimate:
@@ -170,7 +206,7 @@ def at_composition(table: xr.Dataset, T: float, x: float) -> Estimate:
         raise BadCondition(
             f"expected x as a multiple of 1/{free} between 0 and 1, the compositions of this cell, got {x!r}; nearest {n / free:g}"
         )
-    row = table.sel(T=T)
+    row = table.sel(T=_temperature_of(table, T))
     f = row["free_energy"].values
     if np.isfinite(f[n]):
         few = float(row["effective_samples"].values[n])
@@ -178,6 +214,11 @@ def at_composition(table: xr.Dataset, T: float, x: float) -> Estimate:
             f[n], row["free_energy_stderr"].values[n], "" if few >= MIN_ESS else f"{few:.1f} effective samples"
         )
     known = np.flatnonzero(np.isfinite(f))
+    if not known.min() < n < known.max():
+        raise BadCondition(
+            f"expected a composition from x_{element} = {known.min() / free:g} to {known.max() / free:g}, got {x:g}: sites that "
+            "are held leave no such cell"
+        )
     a, b = known[known < n].max(), known[known > n].min()
     mu = (f[b] - f[a]) / (b - a) * int(table.attrs["n_sites"])
     raise BadCondition(

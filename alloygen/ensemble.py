@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from alloygen.arguments import one_of, whole_number
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
 from alloygen.estimate import correlation, order, thermo, weights
 from alloygen.estimate.chains import inefficiency
 from alloygen.estimate.chains import mean as chain_mean
 from alloygen.estimate.free_energy import free_energy
 from alloygen.estimate.result import Estimate
+from alloygen.estimate.superstructure import SUPERSTRUCTURES
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.structures import info_key, write_structures
-from alloygen.types import ArrayLike, PathLike
+from alloygen.prototypes import is_vacancy
+from alloygen.types import ArrayLike, Mu, PathLike
 
 if TYPE_CHECKING:
     from alloygen.convert import AtomsMap
@@ -49,7 +52,10 @@ class Ensemble:
         autocorrelation then sets each error bar. 0 for independent samples
     observed : name -> (n,) values that observers returned while sampling
     log_w : (n,) log-weights known up to a constant, for samples of a biased law (a multicanonical walk); None else
+    drawn : what the samples and what is known of them (their equal weights, ``info``) belong to; filled in by itself
 
+    Weights, free energies and error bars belong to the samples, energies and condition that they were found for:
+    ``dataclasses.replace`` refuses other ones. Take :meth:`reweighted` for other energies, T or mu, :meth:`subset` for some samples.
     With a likelihood all averages are importance weighted, w = exp(-beta [E - mu.N]) / q, hence exact for any q that
     covers the target; without one all samples weigh the same. The arrays are not copied: do not change them.
 
@@ -80,6 +86,7 @@ class Ensemble:
     chains: int = 0
     observed: dict = field(default_factory=dict)
     log_w: torch.Tensor | None = None
+    drawn: dict | None = None
 
     def __post_init__(self):
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
@@ -103,6 +110,12 @@ class Ensemble:
             raise AlloygenError(f"expected chains of equal length, got {len(occ)} samples in {self.chains} chains")
         put("mu", mu)
         put("T", float(self.T))
+        law = {"hamiltonian": self.hamiltonian, "occ": occ}
+        if self.log_prob is None:  # else the weights follow from the energies, T and mu, whatever these are
+            law |= {"energy": self.energy, "T": self.T, "mu": mu}
+        put(
+            "drawn", require_drawn(self.drawn, law, "ensemble", "ens.reweighted(energy=, T=, mu=) or ens.subset(index)")
+        )
 
     # ------------------------------------------------------------------ facts
     def __len__(self) -> int:
@@ -264,13 +277,56 @@ class Ensemble:
         """<E> / N per site, without the field term."""
         return self.mean(self.energy.numpy() / self.n_sites, self._energy_quantum / self.n_sites)
 
-    def composition(self, element: str) -> Estimate:
-        """Fraction of the exchangeable sites that hold ``element``.
+    def composition(self, element: str, per: str | int = "exchangeable") -> Estimate:
+        """Fraction of sites or of atoms that are ``element``.
 
-        Exchangeable sites are those with more than one allowed species, whichever these are: with several
-        sublattices all of them count below, and atoms of the element on fixed sites count neither above nor below.
+        per : what counts below, and above as far as ``element`` is there:
+
+            * "exchangeable": the sites with more than one allowed species, whichever these are, held ones among them. With
+              several sublattices all of them count: In on every cation of (Ga, In)(As, Sb) is 0.5. The x of tables and diagrams.
+            * "atoms": all atoms, those of fixed sublattices too, vacancies not: the mole fraction <N_element> / <N_atoms>
+            * a number: the sites of this sublattice, in the order of ``hamiltonian.lattice.species``: In on every cation is 1.0
+
+        Raises UnknownSpecies for an element that is not there, or not on that sublattice; AlloygenError for another ``per``.
+
+        Examples
+        --------
+        >>> from alloygen.hamiltonian.ising import ising
+        >>> from alloygen.montecarlo.sampling import metropolis
+        >>> ens = metropolis(ising(4, h=0.1), [3.0], n=1000, seed=0)[0]
+        >>> ens.composition("+") == ens.composition("+", per=0)      # one sublattice, and all of it is exchangeable
+        True
         """
-        return self.mean(self._fraction(element), quantum=1.0 / int(self._free.sum()))
+        lattice, holds = self.hamiltonian.lattice, self._holds(element)
+        if isinstance(per, str) and per == "atoms":
+            return self._mole_fraction(element)
+        if isinstance(per, str):
+            one_of(per, "per", ("exchangeable", "atoms", *range(lattice.n_sublattices)))
+            sites = self._free
+        else:
+            b = whole_number(per, "per (a sublattice)", 0, lattice.n_sublattices - 1)
+            if element not in lattice.species[b]:
+                raise UnknownSpecies(f"expected an element of sublattice {b}, {lattice.species[b]}, got {element!r}")
+            sites = lattice.sublattice == b
+        return self.mean(holds[:, sites].double().mean(1).numpy(), quantum=1.0 / int(sites.sum()))
+
+    def _mole_fraction(self, element: str) -> Estimate:
+        """<N_element> / <N_atoms>, its error from the influence of a sample on both."""
+        empty = [is_vacancy(e) for e in self.elements]
+        if is_vacancy(element):
+            raise UnknownSpecies(
+                f"expected an atom, got the vacancy {element!r}: it is no part of the atoms; ask per='exchangeable'"
+            )
+        n, atoms = (
+            self.counts[:, self.elements.index(element)].numpy(),
+            self.counts[:, ~torch.tensor(empty)].sum(1).numpy(),
+        )
+        total = float(self.weights @ atoms)
+        if not total > 0:
+            return Estimate(np.nan, np.nan, "there are no atoms")
+        ratio = float(self.weights @ n) / total
+        moved = self.mean((n - ratio * atoms) / total, quantum=1.0 / total)
+        return Estimate(ratio, moved.stderr, moved.note)
 
     def heat_capacity(self) -> Estimate:
         """(<E^2> - <E>^2) / (kB T^2 N), E without the field term: energy per temperature and site."""
@@ -401,14 +457,15 @@ class Ensemble:
     def order_values(self, which: str | ArrayLike, element: str | None = None) -> np.ndarray:
         """Long-range order of each sample, float64 (n,): see :func:`alloygen.estimate.order.long_range_order`.
 
-        ``which`` is "L1_2" or "L1_0" (1 in the perfect structure), or an order vector of three numbers (plain amplitude);
-        ``element`` the last exchangeable one if not given.
+        ``which`` is a structure, "L1_2", "L1_0", "L1_1" or "D0_22" on fcc, "B2", "B32" or "D0_3" on bcc, "D0_19" or "B19" on hcp (1 in
+        the perfect structure), or an order vector (h, k, l) of the conventional cell (plain amplitude). ``element`` is the last
+        exchangeable one if not given; the exchangeable sites that may hold it count.
         """
-        element = self._exchanged()[-1] if element is None and self._free.any() else element
-        return order.long_range_order(self._holds(element).double().numpy(), self.hamiltonian.lattice, which)
+        element, sites = self._ordered(element)
+        return order.long_range_order(self._holds(element).double().numpy(), self.hamiltonian.lattice, which, sites)
 
     def order_parameter(self, which: str | ArrayLike, element: str | None = None) -> Estimate:
-        """Mean of :meth:`order_values`: long-range order "L1_2", "L1_0" or the amplitude of an order vector.
+        """Mean of :meth:`order_values`: long-range order such as "L1_2" or "B2", or the amplitude of an order vector.
 
         Examples
         --------
@@ -418,8 +475,23 @@ class Ensemble:
         >>> 0.2 < ens.order_parameter("L1_2").value < 0.5
         True
         """
-        step = order.STEP.get(which, 1.0) if isinstance(which, str) else 1.0
-        return self.mean(self.order_values(which, element), quantum=step / int(self._free.sum()))
+        values = self.order_values(which, element)
+        step = SUPERSTRUCTURES[which].scale if isinstance(which, str) else 1.0
+        return self.mean(values, quantum=step / int(self._ordered(element)[1].sum()))
+
+    def _ordered(self, element: str | None) -> tuple[str, np.ndarray]:
+        """The element whose order is meant, and the exchangeable sites (N,) that may hold it."""
+        free = self._free
+        element = self._exchanged()[-1] if element is None else element
+        may = (
+            np.array([element in names for names in self.hamiltonian.lattice.species])[
+                self.hamiltonian.lattice.sublattice
+            ]
+            & free
+        )
+        if not may.any():
+            raise UnknownSpecies(f"expected one of the elements {self._exchanged()}, got {element!r}")
+        return element, may
 
     def histogram(
         self, what: str = "energy", bins: int | ArrayLike | None = None
@@ -449,6 +521,62 @@ class Ensemble:
             values, default if bins is None else bins, self._log_w, self._inefficiency_of
         )
 
+    # ------------------------------------------------------------------ other laws
+    def reweighted(
+        self, energy: ArrayLike | None = None, T: float | None = None, mu: Mu | np.ndarray | None = None
+    ) -> Ensemble:
+        """The same samples with the weights of another law: other energies (n,) of the cell, another T or mu.
+
+            log w' = log w + u - u',    u = (E - mu.N) / kT,    Phi' = -kT'/N [log Z + log <exp(u - u')>]
+
+        With a likelihood the weights are exp(-u') / q as ever. ``mu`` is a dict by element or a vector (n_elements,). What was known
+        for the old law goes: the free energy is the one above where the old one is known, and the error bars are those of the
+        effective samples that are left. Energies may come from elsewhere, such as a finer calculator.
+
+        Raises :class:`AlloygenError` for energies of another shape, BadCondition and UnknownSpecies for another T or mu.
+
+        Examples
+        --------
+        >>> from alloygen.hamiltonian.ising import ising
+        >>> from alloygen.montecarlo.sampling import metropolis
+        >>> ens = metropolis(ising(4), [3.0], n=4000, seed=0)[0]
+        >>> hot = ens.reweighted(T=3.2)
+        >>> hot.mean_energy().value > ens.mean_energy().value, hot.ness < 1
+        (True, True)
+        """
+        from alloygen.conditions import chemical_potentials, temperature
+
+        energy = self.energy if energy is None else torch.as_tensor(energy).detach().cpu().double()
+        if energy.shape != self.energy.shape or not torch.isfinite(energy).all():
+            raise AlloygenError(
+                f"expected finite energies of shape {tuple(self.energy.shape)}, got shape {tuple(energy.shape)}"
+            )
+        T = self.T if T is None else temperature(T)
+        if mu is None:
+            mu = self.mu
+        elif isinstance(mu, Mapping) or np.ndim(mu) == 0:
+            mu = chemical_potentials(mu, self.hamiltonian)
+        known = {"inefficiency", "free_energy", "log_states", "resampled_from"}
+        info = {k: v for k, v in self.info.items() if k not in known}
+        if not self.has_likelihood:
+            info["inefficiency"] = self.inefficiency
+        new = replace(self, energy=energy, T=T, mu=mu, info=info, chains=0, log_w=None, drawn=None)
+        if self.has_likelihood:
+            return new
+        change = (self._field_energy / self.kT if np.isfinite(self.T) else 0.0) - new._field_energy / new.kT
+        log_w = change if self.log_w is None else self.log_w + change
+        if np.isfinite(self.T) and "free_energy" in self.info:
+            info = {**info, "free_energy": self._moved_free_energy(change.numpy(), new.kT)}
+        return replace(new, log_w=log_w, info=info, drawn=None)
+
+    def _moved_free_energy(self, change: np.ndarray, kT: float) -> Estimate:
+        """Phi of the law exp(change) times this one, at kT, from the Phi of this one."""
+        old, top = self.free_energy(), change.max()
+        ratio = self.mean(np.exp(change - top))
+        log_z = -old.value * self.n_sites / self.kT + top + np.log(ratio.value)
+        error = np.hypot(old.stderr * self.n_sites / self.kT, ratio.stderr / ratio.value)
+        return Estimate(-kT * log_z / self.n_sites, kT * error / self.n_sites, ratio.note or old.note)
+
     # ------------------------------------------------------------------ parts
     def subset(self, index: int | slice | list[int] | np.ndarray | torch.Tensor) -> Ensemble:
         """The samples of ``index``: an integer, a slice, a list of integers or a mask (n,)."""
@@ -458,7 +586,7 @@ class Ensemble:
         observed = {k: np.asarray(v)[rows.numpy()] for k, v in self.observed.items()}
         return replace(
             self, occ=self.occ[rows], energy=self.energy[rows], log_prob=log_prob, chains=0, info=info, observed=observed,
-            log_w=None if self.log_w is None else self.log_w[rows],
+            log_w=None if self.log_w is None else self.log_w[rows], drawn=None,
         )  # fmt: skip
 
     def __getitem__(self, index) -> Ensemble:
@@ -485,6 +613,7 @@ class Ensemble:
             info=info,
             chains=0,
             log_w=None,
+            drawn=None,
             observed={k: np.asarray(v)[rows.numpy()] for k, v in self.observed.items()},
             method=f"{self.method}, resampled",
         )
@@ -523,6 +652,30 @@ class Ensemble:
         weighted = len(self) and self._log_w is not None
         quality = f"NESS={self.ness:.3f}" if weighted else f"{len(self)} equal weights"
         return f"Ensemble({self.method!r}, n={len(self)}, T={self.T:g}, mu={{{mu}}}, {quality})"
+
+
+def require_drawn(drawn: dict | None, law: dict, what: str, remedy: str) -> dict:
+    """What samples belong to, by name; AlloygenError where it is not what it was (``drawn``) when they were first put together.
+
+    The guard of results that carry derived numbers: a copy with another energy must not keep the weights of the old one.
+    """
+    changed = [k for k in law if drawn and k in drawn and not _same(law[k], drawn[k])]
+    if changed:
+        raise AlloygenError(
+            f"expected the {', '.join(changed)} that this {what} was drawn with, got another: weights, free energies and error bars belong "
+            f"to them and would be wrong. Use {remedy}, or make a new {what} of the arrays"
+        )
+    return law
+
+
+def _same(a, b) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return (a.data_ptr() == b.data_ptr() and a.shape == b.shape) or torch.equal(a, b)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.shape == b.shape and bool((a == b).all())
+    return type(a) is type(b) and isinstance(a, (int, float)) and a == b
 
 
 class AtomsSequence(Sequence):

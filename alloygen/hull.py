@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.prototypes import is_vacancy
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
@@ -174,19 +175,21 @@ class GroundStates:
         return out
 
     def to_pymatgen(self):
-        """A pymatgen ``PhaseDiagram`` of the exchangeable elements; ``entry_id`` is the row, or "end ..." for ends.
+        """A pymatgen diagram; ``entry_id`` is the row, or "end ..." for ends.
 
-        Entries carry structures where there is an ``atoms_map`` and every site is exchangeable, else compositions only.
+        Entries are whole cells: all atoms, held ones and those of fixed sublattices too, vacancies not; with structures where there
+        is an ``atoms_map``. A ``PhaseDiagram`` of the elements where the end members are pure elements, else a
+        ``CompoundPhaseDiagram`` between the end members, such as LiO and NaO.
+
         Raises AlloygenError for several kinds of exchangeable sites and for species that are no elements.
         """
-        from pymatgen.analysis.phase_diagram import PhaseDiagram
-        from pymatgen.core import Element
+        from pymatgen.core import Composition, Element
         from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEntry
 
         from alloygen.convert import to_pymatgen
 
         h, kinds = self.hamiltonian, kinds_of(self.hamiltonian, self.sites)
-        names = [h.elements[k] for k in next(iter(kinds))]
+        names = [e for e in h.elements if not is_vacancy(e)]
         if len(kinds) > 1 or not all(map(Element.is_valid_symbol, names)):
             raise AlloygenError(
                 f"expected one kind of exchangeable sites that holds chemical elements, got {len(kinds)} with {names}; "
@@ -195,15 +198,18 @@ class GroundStates:
         here, known = atom_counts(h, self.ends[0]), {tuple(c) for c in self.counts.tolist()}
         new = [k for k, c in enumerate(here.tolist()) if tuple(c) not in known]
         occ, energy = np.concatenate([self.occ, self.ends[0][new]]), np.append(self.energy, self.ends[1][new])
-        label = [*map(str, range(len(self))), *(f"end {k}" for k in new)]
-        held, entries = held_atoms(h, occ[0], self.sites), []
-        for row, e, c, name in zip(occ, energy, atom_counts(h, occ) - held, label, strict=True):
-            if self.atoms_map is not None and not held.any():
-                structure = to_pymatgen(self.atoms_map.to_atoms(row))
-                entries.append(ComputedStructureEntry(structure, float(e), entry_id=name))
+        label, entries = [*map(str, range(len(self))), *(f"end {k}" for k in new)], []
+        for row, e, c, name in zip(occ, energy, atom_counts(h, occ), label, strict=True):
+            atoms = Composition(_without_vacancies(by_element(h, c)))
+            if not atoms:
+                raise AlloygenError("expected atoms in every cell, got one of vacancies alone; use `hull`")
+            if self.atoms_map is None:
+                entries.append(ComputedEntry(atoms, float(e), entry_id=name))
             else:
-                entries.append(ComputedEntry(by_element(h, c), float(e), entry_id=name))
-        return PhaseDiagram(entries)
+                structure = to_pymatgen(_occupied(self.atoms_map.to_atoms(row)))
+                entries.append(ComputedStructureEntry(structure, float(e), entry_id=name))
+        ends = [Composition(_without_vacancies(by_element(h, c))) for c in here]
+        return pymatgen_diagram(entries, ends)
 
     def to_pandas(self):
         """A ``pandas.DataFrame`` of counts, energies and hull, one row per composition."""
@@ -228,6 +234,29 @@ class GroundStates:
         ]
         shown = ", ".join(formula[:8]) + (", ..." if len(formula) > 8 else "")
         return f"GroundStates({self.hamiltonian.expansion.name!r}, {len(self)} compositions, on the hull: {shown})"
+
+
+def pymatgen_diagram(entries: list, ends: list | None = None) -> Any:
+    """A pymatgen diagram of entries: of the elements where each has an entry of its own, else of compounds between ``ends``.
+
+    ends : terminal compositions; the first and the last entry's if not given
+    """
+    from pymatgen.analysis.phase_diagram import CompoundPhaseDiagram, PhaseDiagram
+
+    elements = {e for entry in entries for e in entry.composition}
+    if elements == {e for entry in entries if len(entry.composition) == 1 for e in entry.composition}:
+        return PhaseDiagram(entries)
+    ends = [entries[0].composition, entries[-1].composition] if ends is None else ends
+    return CompoundPhaseDiagram(entries, ends)
+
+
+def _without_vacancies(counts: dict[str, int]) -> dict[str, int]:
+    return {e: n for e, n in counts.items() if not is_vacancy(e)}
+
+
+def _occupied(atoms):
+    """Atoms without those that stand for vacancies."""
+    return atoms[[not is_vacancy(s) for s in atoms.get_chemical_symbols()]]
 
 
 # ---------------------------------------------------------------------- atoms of a supercell

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alloygen import units
+from alloygen.arguments import one_of, whole_number
+from alloygen.canonical import axis_attributes, binary
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.coexistence import Region, lower_vertices, regions, tangent_at
-from alloygen.estimate.order import ORDERS
+from alloygen.estimate.superstructure import SUPERSTRUCTURES
+from alloygen.hull import pymatgen_diagram
+from alloygen.prototypes import is_vacancy
 from alloygen.types import ArrayLike, PathLike
 
 if TYPE_CHECKING:
@@ -31,6 +38,11 @@ SURE, SIGMAS = (
 )  # share of the replicas that must show a region, and how many errors of its own its barrier must have
 DISORDERED = "disordered"
 REPLICAS = 100
+NARROW = 2  # steps of the composition that a line compound is wide at most
+CALPHAD = {  # what databases call the disordered phase on a crystal
+    "fcc": "FCC_A1", "bcc": "BCC_A2", "hcp": "HCP_A3", "diamond": "DIAMOND_A4", "rocksalt": "HALITE_B1", "caesium chloride": "BCC_B2",
+    "zincblende": "ZINCBLENDE_B3", "wurtzite": "WURTZITE_B4", "fluorite": "FLUORITE_C1", "perovskite": "PEROVSKITE",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,61 +107,57 @@ class PhaseDiagram:
         min_width: int = 3,
         seed: int = 0,
     ) -> PhaseDiagram:
-        """From free energies per site on a grid: T (nT,), x (L,) evenly from 0 to 1, free_energy (nT, L), nan where unknown.
+        """From free energies per site on a grid: T (nT,), x (L,) evenly within 0 to 1, free_energy (nT, L), nan where unknown.
 
         ``stderr`` (nT, L) is taken as independent between compositions; without it the diagram has no error bars. x counts
-        ``elements[1]``.
+        ``elements[1]``, as a fraction of all ``n_sites`` sites (one step of x per site if not given).
+
+        Raises AlloygenError for a grid that is uneven or leaves 0 to 1, and for shapes that do not fit.
         """
-        import xarray as xr
-
-        from alloygen import units
-
         T, x, f = np.atleast_1d(np.asarray(T, float)), np.asarray(x, float), np.asarray(free_energy, float)
-        if f.shape != (len(T), len(x)) or len(x) < 3 or not np.allclose(x, np.linspace(0, 1, len(x))):
+        if stderr is not None:
+            stderr = np.broadcast_to(np.asarray(stderr, float), f.shape)
+        even = x.ndim == 1 and len(x) > 2 and np.allclose(x, np.linspace(x[0], x[-1], len(x)), atol=1e-6)
+        if f.shape != (len(T), x.size) or not even or not -1e-9 <= x[0] < x[-1] <= 1 + 1e-9:
             raise AlloygenError(
-                f"expected x evenly spaced from 0 to 1 and free_energy of shape (nT, len(x)), got x of {len(x)} values from "
-                f"{x.min(initial=np.nan):g} to {x.max(initial=np.nan):g} and shape {f.shape} for {len(T)} temperatures"
+                f"expected x evenly spaced within 0 to 1 and free_energy of shape (nT, len(x)), got x of {x.size} values from "
+                f"{x.min(initial=np.inf):g} to {x.max(initial=-np.inf):g} and shape {f.shape} for {len(T)} temperatures"
             )
-        error = np.full(f.shape, np.nan) if stderr is None else np.broadcast_to(np.asarray(stderr, float), f.shape)
-        line = (1 - x) * f[:, :1] + x * f[:, -1:]
-        data = {"free_energy": f, "free_energy_stderr": error, "mixing": f - line, "mixing_stderr": error,
-                "effective_samples": np.where(np.isfinite(f), np.inf, np.nan)}  # fmt: skip
-        table = xr.Dataset(
-            {k: (("T", "n"), v) for k, v in data.items()}, {"T": T, "n": np.arange(len(x)), "x": ("n", x)}
-        )
+        replica = None
         if stderr is not None:
             noise = np.random.default_rng(seed).normal(size=(len(T), REPLICAS, len(x)))
-            table["free_energy_replica"] = (("T", "replica", "n"), f[:, None] + error[:, None] * noise)
-        table.attrs = {"element": elements[1], "other": elements[0], "unit": unit, "kB": units.KB_EV_PER_K if kB is None else kB,
-                       "n_sites": n_sites or len(x) - 1, "n_exchangeable": len(x) - 1, "method": "table"}  # fmt: skip
-        return cls(table, min_width)
+            replica = f[:, None] + stderr[:, None] * noise
+        sites = n_sites or round(1 / (x[1] - x[0]))
+        attributes = {"element": elements[1], "other": elements[0], "unit": unit, "kB": units.KB_EV_PER_K if kB is None else kB,
+                      "n_sites": sites, "n_exchangeable": sites, "method": "table"}  # fmt: skip
+        return cls(_table(T, x, f, stderr, replica, attributes), min_width)
 
     @classmethod
     def from_profile(
         cls, profile: CompositionProfile, T: ArrayLike | None = None, min_width: int = 3, seed: int = 0
     ) -> PhaseDiagram:
-        """From the F(N, T) of metadynamics, a :class:`alloygen.estimate.profile.CompositionProfile` of a binary."""
+        """From the F(N, T) of metadynamics, a :class:`alloygen.estimate.profile.CompositionProfile` of a binary.
+
+        The compositions are those of the profile, a part of 0 to 1 for a window or where sites were held. ``T`` : some of its
+        temperatures; all of them if not given.
+
+        Raises AlloygenError for a profile that is no binary's, BadCondition for a temperature that it has not.
+        """
         h = profile.hamiltonian
-        at = (
-            np.arange(len(profile.T))
-            if T is None
-            else [int(np.flatnonzero(np.isclose(profile.T, t))[0]) for t in np.atleast_1d(T)]
-        )
+        wanted = profile.T if T is None else np.atleast_1d(np.asarray(T, float))
+        at = np.abs(np.asarray(profile.T)[:, None] - wanted).argmin(0)
+        missing = [float(t) for t, k in zip(wanted, at, strict=True) if abs(profile.T[k] - t) > 1e-6 * abs(t)]
+        if missing:
+            raise BadCondition(f"expected temperatures of the profile, {_list(profile.T)}, got {missing}")
+        at = np.unique(at[np.argsort(profile.T[at])]) if T is None else at[np.argsort(wanted)]
         f, error = profile.free_energy[at], profile.stderr[at]
-        elements = [e for e in h.elements if e != profile.element]
-        out = cls.from_table(profile.T[at], np.linspace(0, 1, f.shape[1]), f, error, elements=(elements[0], profile.element),
-                             n_sites=h.n_sites, kB=h.kB, unit=h.unit, min_width=min_width)  # fmt: skip
         series = np.asarray(profile.influence)[at]  # (T, copies, blocks, N)
-        rng = np.random.default_rng(seed)
-        xi = rng.normal(size=(REPLICAS, *series.shape[1:3]))
+        xi = np.random.default_rng(seed).normal(size=(REPLICAS, *series.shape[1:3]))
         moved = np.einsum("rcb,tcbn->trn", xi, series) / (series.shape[1] * series.shape[2])
         scale = error[:, None] / np.maximum(moved.std(1, ddof=1, keepdims=True), 1e-300)  # the series' autocorrelation
-        out.table["free_energy_replica"] = (
-            ("T", "replica", "n"),
-            f[:, None] + moved * np.where(np.isfinite(scale), scale, 0.0),
-        )
-        out.table.attrs |= {"method": "metadynamics", "hamiltonian": h.expansion.name, "fingerprint": h.fingerprint}
-        return out
+        replica = f[:, None] + moved * np.where(np.isfinite(scale), scale, 0.0)
+        attributes = {**axis_attributes(h, binary(h, profile.element)), "method": "metadynamics"}
+        return cls(_table(profile.T[at], profile.x, f, error, replica, attributes), min_width)
 
     # ------------------------------------------------------------------ facts
     @property
@@ -177,6 +185,33 @@ class PhaseDiagram:
         return self.table["free_energy"].values
 
     @property
+    def _step(self) -> float:
+        return float(self.x[1] - self.x[0])
+
+    @property
+    def _mu_of_slope(self) -> float:
+        """By what a slope of F per site and row is turned into a difference of chemical potentials per atom."""
+        return self.n_sites / (int(self.table.attrs["n_exchangeable"]) * self._step)
+
+    def _atoms(self, x: float) -> dict[str, float]:
+        """Atoms of the cell at x by element, those of fixed sublattices among them and vacancies not."""
+        free, attrs = int(self.table.attrs["n_exchangeable"]), self.table.attrs
+        exchanged = {attrs["other"]: (1 - x) * free, self.element: x * free}
+        atoms = {k: v for k, v in exchanged.items() if not is_vacancy(k)}
+        for k, v in json.loads(attrs.get("fixed_atoms", "{}")).items():
+            atoms[k] = atoms.get(k, 0) + v
+        return {k: v for k, v in atoms.items() if v > 1e-9}
+
+    def _formula(self, x: float) -> str:
+        """Reduced formula of the cell at x, such as Cu3Au, or Li3NaO4 with oxygen on a fixed sublattice."""
+        free = int(self.table.attrs["n_exchangeable"])
+        parts = {k: Fraction(v / free).limit_denominator(free) for k, v in self._atoms(x).items()}
+        size = math.lcm(*(p.denominator for p in parts.values()))
+        whole = {k: int(p * size) for k, p in parts.items()}
+        common = math.gcd(*whole.values())
+        return "".join(f"{k}{v // common if v > common else ''}" for k, v in whole.items()) or "vacancies"
+
+    @property
     def _replica(self) -> np.ndarray | None:
         return self.table["free_energy_replica"].values if "free_energy_replica" in self.table else None
 
@@ -194,25 +229,46 @@ class PhaseDiagram:
     # ------------------------------------------------------------------ phases
     @cached_property
     def phases(self) -> np.ndarray:
-        """(nT, L) names of the phases by their order parameters, "" where these are not known."""
-        value = np.stack(
-            [
-                self.table[f"order_{k}"].values if f"order_{k}" in self.table else np.full(self._f.shape, np.nan)
-                for k in ORDERS
-            ]
-        )
-        a, b = self.table.attrs["other"], self.element
-        low, high = self.x < 0.5, self.x >= 0.5
-        names = np.where(np.isfinite(value).any(0), DISORDERED, "").astype(object)
-        best = np.where(np.isfinite(value), value, -np.inf).argmax(0)
-        ordered = np.where(np.isfinite(value), value, -np.inf).max(0) > ORDERED
-        l1_0 = best == ORDERS.index("L1_0")
-        names[ordered & l1_0] = f"{a}{b} (L1_0)"
-        names[ordered & ~l1_0 & low] = f"{a}3{b} (L1_2)"
-        names[ordered & ~l1_0 & high] = f"{a}{b}3 (L1_2)"
-        if np.isfinite(value).any():
-            names[:, [0, -1]] = DISORDERED
+        """(nT, L) names of the phases: "Cu3Au (L1_2)" where an order parameter tells, else "disordered".
+
+        "" where no order is known of the lattice. Line compounds whose order has no name are called by their formula, such as "Cu3Au":
+        states at most two steps wide between two-phase regions, from the lowest temperature on.
+        """
+        known = [k for k in SUPERSTRUCTURES if f"order_{k}" in self.table]
+        names = np.full(self._f.shape, DISORDERED if known else "", dtype=object)
+        if known:
+            value = np.stack([self.table[f"order_{k}"].values for k in known])
+            value = np.where(np.isfinite(value), value, -np.inf)
+            names[np.isneginf(value.max(0))] = ""
+            for k, name in enumerate(known):
+                here, share = (value.argmax(0) == k) & (value.max(0) > ORDERED), SUPERSTRUCTURES[name].share
+                for x, side in ((share, self.x < 0.5), (1 - share, self.x >= 0.5)):
+                    names[here & side] = f"{self._formula(x)} ({name})"
+            names[:, [n for n in (0, -1) if abs(self.x[n] - (n != 0)) < 1e-9]] = DISORDERED
+        return self._with_compounds(names)
+
+    def _with_compounds(self, names: np.ndarray) -> np.ndarray:
+        """Names with those of line compounds that have none."""
+        before: list[tuple[int, int, str]] = []
+        for t, f in enumerate(self._f):
+            wide, found = regions(f, self.min_width), []
+            for left, right in itertools.pairwise(wide):
+                a, b = left.b, right.a
+                old = [name for low, high, name in before if a <= high + 1 and low <= b + 1]
+                if b - a <= NARROW and (old or t == 0) and all(self._unnamed(names, t, n) for n in range(a, b + 1)):
+                    found.append((a, b, old[0] if old else self._formula(self.x[(a + b) // 2])))
+            for a, b, name in found:
+                names[t, a : b + 1] = name
+            before = found
         return names
+
+    def _unnamed(self, names: np.ndarray, t: int, n: int) -> bool:
+        """Whether nothing is known of the order of a state, or its entropy is far from that of a disordered one."""
+        if names[t, n] != DISORDERED or "entropy" not in self.table:
+            return names[t, n] == ""
+        x = min(max(self.x[n], 1e-12), 1 - 1e-12)
+        mixed = -(x * np.log(x) + (1 - x) * np.log(1 - x)) * self.table.attrs["n_exchangeable"] / self.n_sites
+        return bool(self.table["entropy"].values[t, n] < 0.5 * mixed * float(self.table.attrs["kB"]))
 
     # ------------------------------------------------------------------ two-phase regions
     @cached_property
@@ -246,7 +302,7 @@ class PhaseDiagram:
         return pd.DataFrame(rows, columns=columns)
 
     def _region(self, t: int, r: Region) -> dict:
-        f, step = self._f[t], 1.0 / (len(self.x) - 1)
+        f, step = self._f[t], self._step
         inner = np.arange(r.a + 1, r.b)
         above = f[inner] - f[r.a] - r.slope * (inner - r.a)
         kT = float(self.table.attrs["kB"]) * self.T[t]
@@ -259,7 +315,7 @@ class PhaseDiagram:
             ]
             a, b, slope = (np.array(x, float) for x in zip(*found, strict=True))
             left, right = (np.hypot(v.std(ddof=1) * step, step / np.sqrt(12)) for v in (a, b))
-            mu, support = slope.std(ddof=1) * self.n_sites, float((b - a >= self.min_width).mean())
+            mu, support = slope.std(ddof=1) * self._mu_of_slope, float((b - a >= self.min_width).mean())
             if np.isfinite(above).any():
                 k = int(inner[np.nanargmax(above)])
                 g = self._replica[t]
@@ -271,7 +327,7 @@ class PhaseDiagram:
             notes.append(f"{int((~np.isfinite(above)).sum())} compositions between were never visited")
         return {
             "T": self.T[t], "x_left": self.x[r.a], "x_left_stderr": left, "x_right": self.x[r.b], "x_right_stderr": right,
-            "mu": r.slope * self.n_sites, "mu_stderr": mu, "phase_left": self.phases[t, r.a], "phase_right": self.phases[t, r.b],
+            "mu": r.slope * self._mu_of_slope, "mu_stderr": mu, "phase_left": self.phases[t, r.a], "phase_right": self.phases[t, r.b],
             "barrier": float(np.nanmax(above, initial=0.0)) * self.n_sites / kT,
             "significance": float(np.nanmax(above, initial=0.0)) / sigma if sigma > 0 else np.nan, "support": support, "effective_samples": ess,
             "reliable": not ess < MIN_ESS, "note": "; ".join(notes),
@@ -288,9 +344,9 @@ class PhaseDiagram:
         """
         import pandas as pd
 
-        if not 0 <= x <= 1:
-            raise BadCondition(f"expected a composition between 0 and 1, got {x!r}")
-        at = x * (len(self.x) - 1)
+        if not self.x[0] <= x <= self.x[-1]:
+            raise BadCondition(f"expected a composition between {self.x[0]:g} and {self.x[-1]:g}, got {x!r}")
+        at = (x - self.x[0]) / self._step
         inside = lambda f: np.array([_wide(tangent_at(g, at), at, self.min_width) for g in f])  # noqa: E731
         middle = 0.5 * (self.T[1:] + self.T[:-1])
         steps = np.flatnonzero(np.diff(inside(self._f).astype(int)))
@@ -333,7 +389,11 @@ class PhaseDiagram:
         import pandas as pd
 
         columns = ["x", "T", "T_stderr", "phase", "single_phase", "kind", "effective_samples", "reliable"]
-        if "heat_capacity" not in self.table or not any(f"order_{k}" in self.table for k in ORDERS) or len(self.T) < 5:
+        if (
+            "heat_capacity" not in self.table
+            or not any(f"order_{k}" in self.table for k in SUPERSTRUCTURES)
+            or len(self.T) < 5
+        ):
             return pd.DataFrame([], columns=columns)
         rows = [row for n in range(1, len(self.x) - 1) if (row := self._transition(n)) is not None]
         return pd.DataFrame(rows, columns=columns)
@@ -422,12 +482,13 @@ class PhaseDiagram:
         import pandas as pd
 
         rows, wide = [], regions(self._f[0], self.min_width)
-        ends = [0, *[v for r in wide for v in (r.a, r.b)], len(self.x) - 1]
+        vertices = lower_vertices(self._f[0])
+        ends = [vertices[0], *[v for r in wide for v in (r.a, r.b)], vertices[-1]]
         for a, b in zip(ends[::2], ends[1::2], strict=True):
             name = self.phases[0, (a + b) // 2]
-            if name not in ("", DISORDERED) or (not name and 0 < a and b < len(self.x) - 1):
-                rows.append({"phase": name or f"compound at x = {self.x[(a + b) // 2]:.3g}", "x_min": self.x[a], "x_max": self.x[b],
-                             "line_compound": b - a <= 2})  # fmt: skip
+            if name not in ("", DISORDERED) or (not name and vertices[0] < a and b < vertices[-1]):
+                rows.append({"phase": name or f"compound near {self._formula(self.x[(a + b) // 2])}", "x_min": self.x[a],
+                             "x_max": self.x[b], "line_compound": bool(b - a <= NARROW)})  # fmt: skip
         return pd.DataFrame(rows, columns=["phase", "x_min", "x_max", "line_compound"])
 
     @property
@@ -450,21 +511,21 @@ class PhaseDiagram:
 
     # ------------------------------------------------------------------ other libraries and files
     def to_pymatgen(self, T: float, arc: int = 8):
-        """A pymatgen ``PhaseDiagram`` of free energies at T: hull compositions, single-phase arcs thinned to ``arc`` entries each.
+        """A pymatgen diagram of free energies at T: hull compositions, single-phase arcs thinned to ``arc`` entries each.
 
-        Energies are F of the cell's exchangeable sites, eV; entry_id is the phase and x. Raises AlloygenError for species that are no elements.
+        Entries are whole cells: all atoms, those of fixed sublattices too, vacancies not, and F of the cell in eV, so that pymatgen's
+        energies are per atom; entry.name is the phase and x. A ``PhaseDiagram`` of the elements where the ends of x are pure elements;
+        else a ``CompoundPhaseDiagram`` between the ends that are known, such as LiO and NaO, or CoO2 and LiCoO2.
+
+        Raises AlloygenError for species that are no elements, and for a lattice of one kind of atoms and vacancies alone.
         """
         from pymatgen.analysis.phase_diagram import PDEntry
-        from pymatgen.analysis.phase_diagram import PhaseDiagram as Pymatgen
-        from pymatgen.core import Composition, Element
+        from pymatgen.core import Composition
 
         t = self._at(T)
-        names = (self.table.attrs["other"], self.element)
-        if not all(map(Element.is_valid_symbol, names)):
-            raise AlloygenError(f"expected chemical elements, got {names}; read `regions` and `table` instead")
-        if arc < 2:
-            raise AlloygenError(f"expected arcs of at least 2 entries, got arc={arc!r}")
-        f, last = self._f[t], len(self.x) - 1
+        self._require_elements()
+        arc = whole_number(arc, "arc", 2)
+        f = self._f[t]
         vertices = lower_vertices(f)
         cuts = np.flatnonzero(np.diff(vertices) >= self.min_width) + 1
         keep = [
@@ -472,22 +533,35 @@ class PhaseDiagram:
             for part in np.split(vertices, cuts)
             for v in part[np.unique(np.linspace(0, len(part) - 1, min(arc, len(part))).round().astype(int))]
         ]
-        entries = [
-            PDEntry(Composition({k: m for k, m in zip(names, (last - n, n), strict=True) if m}), float(f[n]) * self.n_sites,
-                    name=f"{self.phases[t, n] or 'x'} x={self.x[n]:.4g}") for n in keep
-        ]  # fmt: skip
-        return Pymatgen(entries)
+        return pymatgen_diagram([
+            PDEntry(Composition(self._atoms(self.x[n])), float(f[n]) * self.n_sites, name=f"{self.phases[t, n] or 'x'} x={self.x[n]:.4g}")
+            for n in keep
+        ])  # fmt: skip
+
+    def _require_elements(self) -> None:
+        """AlloygenError unless the atoms are chemical elements, two kinds of them at least."""
+        from pymatgen.core import Element
+
+        names = list(self._atoms(0.5))
+        if not all(map(Element.is_valid_symbol, names)):
+            raise AlloygenError(f"expected chemical elements, got {names}; read `regions` and `table` instead")
+        if len(names) < 2:
+            raise AlloygenError(
+                f"expected two kinds of atoms, got {names[0]} and vacancies, whose composition does not change; read `regions` and "
+                "`table` instead"
+            )
 
     def to_landau(self):
         """Stable states as a ``pandas.DataFrame`` with the columns of the landau package: T, mu, c, phi, f, phase, stable, border.
 
-        One row per hull composition and T; at the ends of two-phase regions two rows share a mu and are ``border``. Energies per site;
-        mu is the difference per atom, phi = f - mu c.
+        One row per hull composition and T; at the ends of two-phase regions two rows share a mu and are ``border``. c is the fraction of
+        the exchangeable sites (from 0 to 1, sites of fixed sublattices do not count); f and phi = f - mu c are energies per exchangeable
+        site, and mu is the difference of the chemical potentials per atom, as in :attr:`regions`.
         """
         import pandas as pd
 
-        rows = []
-        for t, f in enumerate(self._f):
+        rows, scale = [], self.n_sites / int(self.table.attrs["n_exchangeable"])
+        for t, f in enumerate(scale * self._f):
             v = lower_vertices(f)
             slope = np.diff(f[v]) / np.diff(self.x[v])
             for k, n in enumerate(v):
@@ -499,23 +573,31 @@ class PhaseDiagram:
         return pd.DataFrame(rows)
 
     def to_espei(self, phase_names: dict | None = None, pressure: float = 101325.0) -> dict:
-        """Tie-lines as an ESPEI ZPF dataset (a dict for ``json.dump``); ``phase_names`` maps our names to those of a database.
+        """Tie-lines as an ESPEI ZPF dataset (a dict for ``json.dump``).
 
-        Only reliable regions are written; ESPEI's weight is one for all.
+        Compositions are mole fractions of all atoms, those of fixed sublattices too; vacancies are VA and no atoms. The element that
+        is left out of a list is the one that x turns into, where that is an atom. ``phase_names`` maps our names to those of a
+        database; without it the disordered phase is called after the crystal (FCC_A1, BCC_A2, HCP_A3, HALITE_B1, ...; SOLUTION where
+        it has no name) and others by their formula. Only reliable regions are written; ESPEI's weight is one for all.
+
+        Raises AlloygenError for species that are no elements, and for a lattice of one kind of atoms and vacancies alone.
         """
-        names = {"": "SOLUTION", DISORDERED: "FCC_A1"} | (phase_names or {})
-        name = lambda p: names.get(p, p.split(" ")[0].upper() if p else "SOLUTION")  # noqa: E731
+        self._require_elements()
+        solution = CALPHAD.get(self.table.attrs.get("lattice", ""), "SOLUTION")
+        names = {"": solution, DISORDERED: solution} | (phase_names or {})
+        name = lambda p: names.get(p, p.split(" ")[0].upper())  # noqa: E731
         rows = self.regions[self.regions["reliable"] | self.regions["support"].isna()]
-        component = self.element.upper()
-        values = [
-            [
-                [name(r.phase_left), [component], [float(r.x_left)]],
-                [name(r.phase_right), [component], [float(r.x_right)]],
-            ]
-            for r in rows.itertuples()
-        ]
+        atoms = list(self._atoms(0.5))
+        left_out = self.table.attrs["other"] if self.table.attrs["other"] in atoms else atoms[-1]
+        told = [a for a in atoms if a != left_out]
+
+        def side(phase, x) -> list:
+            here = self._atoms(float(x))
+            return [name(phase), [a.upper() for a in told], [here.get(a, 0.0) / sum(here.values()) for a in told]]
+
+        values = [[side(r.phase_left, r.x_left), side(r.phase_right, r.x_right)] for r in rows.itertuples()]
         return {
-            "components": sorted({component, self.table.attrs["other"].upper(), "VA"}),
+            "components": sorted({*(a.upper() for a in atoms), "VA"}),
             "phases": sorted({v[0] for pair in values for v in pair}), "broadcast_conditions": False,
             "conditions": {"T": [float(v) for v in rows["T"]], "P": [pressure]}, "output": "ZPF", "values": values,
             "reference": f"alloygen, {self.table.attrs.get('hamiltonian', 'table')}, {self.n_sites} sites",
@@ -569,8 +651,7 @@ class PhaseDiagram:
         from alloygen import plot
 
         kinds = {"T-x": plot.diagram_tx, "T-mu": plot.diagram_tmu, "F-x": plot.free_energy_curves}
-        if kind not in kinds:
-            raise AlloygenError(f"expected kind of {tuple(kinds)}, got {kind!r}")
+        one_of(kind, "kind", tuple(kinds))
         return kinds[kind](self.table if kind == "F-x" else self, ax=ax, **options)
 
     def __repr__(self) -> str:
@@ -609,6 +690,26 @@ def heat_capacity_peak(T: ArrayLike, c: ArrayLike, replicas: ArrayLike | None = 
 
 
 # ---------------------------------------------------------------------- small steps
+def _table(T, x, f, stderr, replica, attributes: dict):
+    """A Dataset over (T, n) of free energies (nT, L) alone; mixing F is relative to the outermost compositions known at every T."""
+    import xarray as xr
+
+    error = np.full(f.shape, np.nan) if stderr is None else stderr
+    known = np.flatnonzero(np.isfinite(f).all(0))
+    mixing = np.full(f.shape, np.nan)
+    if len(known) > 1:
+        a, b = known[0], known[-1]
+        share = (x - x[a]) / (x[b] - x[a])
+        mixing = f - (1 - share) * f[:, a : a + 1] - share * f[:, b : b + 1]
+    data = {"free_energy": f, "free_energy_stderr": error, "mixing": mixing, "mixing_stderr": error,
+            "effective_samples": np.where(np.isfinite(f), np.inf, np.nan)}  # fmt: skip
+    n = np.arange(len(x)) + round(x[0] / (x[1] - x[0]))
+    table = xr.Dataset({k: (("T", "n"), v) for k, v in data.items()}, {"T": T, "n": n, "x": ("n", x)}, attributes)
+    if replica is not None:
+        table["free_energy_replica"] = (("T", "replica", "n"), replica)
+    return table
+
+
 def _list(values) -> str:
     v = [f"{x:g}" for x in values]
     return ", ".join(v if len(v) < 9 else [*v[:4], "...", *v[-2:]])

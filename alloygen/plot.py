@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from alloygen.errors import AlloygenError
+from alloygen.prototypes import is_vacancy
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
@@ -56,6 +57,15 @@ def _axes(ax: Axes | None, width: float = 5.2, height: float = 4.0) -> Axes:
 def _unit(unit: str) -> tuple[float, str]:
     """A factor and a name for energies: meV for eV."""
     return (1000.0, f"m{unit}") if unit == "eV" else (1.0, unit)
+
+
+def _composition_label(table) -> str:
+    """x, and of what where that is not all atoms: sites of fixed sublattices and vacancies do not count alike."""
+    attrs = table.attrs
+    all_atoms = attrs["n_exchangeable"] == attrs["n_sites"] and not any(
+        map(is_vacancy, (attrs["element"], attrs["other"]))
+    )
+    return f"$x_\\mathrm{{{attrs['element']}}}$" + ("" if all_atoms else " (of the exchangeable sites)")
 
 
 # ---------------------------------------------------------------------- phase diagrams
@@ -124,7 +134,7 @@ def diagram_tx(
         )
     if len(found):
         ax.plot([], [], "s", ms=3, color="black", label="order-disorder (peak of C at fixed x)")
-    ax.set(xlim=(0, 1), xlabel=f"$x_\\mathrm{{{element}}}$", ylabel="T (K)" if diagram.table.attrs["unit"] == "eV" else "T",
+    ax.set(xlim=(0, 1), xlabel=_composition_label(diagram.table), ylabel="T (K)" if diagram.table.attrs["unit"] == "eV" else "T",
            ylim=_temperatures(diagram))  # fmt: skip
     ax.set_title(f"{other}-{element}, cell of {diagram.n_sites} sites", fontsize=10)
     _legend_below(ax)
@@ -203,7 +213,7 @@ def free_energy_curves(
             other = reference.sel(T=float(at["T"]), method="nearest")
             ax.plot(other["x"], scale * other["mixing"], color="black", lw=0.8, ls=":")
     ax.set(
-        xlabel=f"$x_\\mathrm{{{table.attrs['element']}}}$",
+        xlabel=_composition_label(table),
         ylabel=f"$F_\\mathrm{{mix}}$ ({unit}/site)",
         xlim=(-0.02, 1.02),
     )
@@ -336,6 +346,8 @@ def _coloured(diagram) -> list:
 def _temperatures(diagram) -> tuple[float, float]:
     """Limits of the T axis: up to a fifth of the range above the highest thing drawn."""
     low, high = float(diagram.T.min()), float(diagram.T.max())
+    if low == high:
+        return 0.99 * low, 1.01 * high
     found = [*diagram.regions["T"], *diagram.transitions["T"]]
     top = min(high, max(found) + 0.2 * (high - low)) if found else high
     return low - 0.01 * (high - low), top + 0.01 * (high - low)

@@ -13,18 +13,19 @@ import numpy as np
 
 from alloygen.canonical import at_composition, binary, free_energies
 from alloygen.conditions import exchangeable, references
-from alloygen.ensemble import Ensemble
+from alloygen.ensemble import Ensemble, require_drawn
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
 from alloygen.estimate.chains import Convergence, convergence
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.mixture import NoOverlap
-from alloygen.estimate.order import ORDERS, long_range_order
+from alloygen.estimate.order import long_range_order, orders_of
 from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.atomic import atomic_path, require_writable
 from alloygen.phase import PhaseDiagram
+from alloygen.prototypes import is_vacancy
 from alloygen.types import ArrayLike, PathLike
 
 if TYPE_CHECKING:
@@ -42,17 +43,20 @@ def _energy_reference(h: Hamiltonian) -> str:
     return f"the zero of {h.expansion.name}, where the pure cells have ({h.unit} per site): {ends}"
 
 
+def _more_compositions(lattice) -> dict[str, tuple[str, str | int]]:
+    """Columns beside x_<element> (of the exchangeable sites): x_<element>_per_atom where fixed sublattices or vacancies make it another
+    number, x_<element>_on_<sublattice> where exchangeable sublattices hold different elements. name -> (element, ``per``)"""
+    out: dict[str, tuple[str, str | int]] = {}
+    if any(len(names) == 1 for names in lattice.species) or any(map(is_vacancy, lattice.elements)):
+        out |= {f"x_{e}_per_atom": (e, "atoms") for e in lattice.elements if not is_vacancy(e)}
+    free = {b: names for b, names in enumerate(lattice.species) if len(names) > 1}
+    if len({frozenset(names) for names in free.values()}) > 1:
+        out |= {f"x_{e}_on_{b}": (e, b) for b, names in free.items() for e in names}
+    return out
+
+
 def _unless_infinite(ensemble: Ensemble, estimate):
     return estimate() if np.isfinite(ensemble.T) else Estimate(np.nan, np.nan, "the temperature is infinite")
-
-
-def _has_orders(h: Hamiltonian) -> bool:
-    """Whether the supercell is fcc and holds the X points."""
-    try:
-        long_range_order(np.zeros((1, h.n_sites)), h.lattice, ORDERS[0])
-    except AlloygenError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,6 +78,7 @@ class Scan(Sequence):
     info : facts of the run as a whole
     hidden : a Scan of further conditions that were run with these, such as the ladder of a replica exchange up to infinite
         temperature: free energies rest on their samples too, and nothing else shows them
+    drawn : what weights and free energies belong to, filled in by itself: ``dataclasses.replace`` refuses other samples or conditions
 
     Examples
     --------
@@ -99,6 +104,7 @@ class Scan(Sequence):
     facts: dict = field(default_factory=dict)
     info: dict = field(default_factory=dict)
     hidden: Scan | None = None
+    drawn: dict | None = None
 
     def __post_init__(self):
         c, n = self.occ.shape[:2]
@@ -116,6 +122,11 @@ class Scan(Sequence):
                 f"expected T (C,), mu (C, n_elements), energy (C, n) and n a multiple of chains for occ {self.occ.shape}, got "
                 f"{self.T.shape}, {self.mu.shape}, {self.energy.shape} and {self.chains} chains"
             )
+        law = {"hamiltonian": self.hamiltonian, "occ": self.occ}
+        if self.log_prob is None:  # else the weights follow from the energies, T and mu, whatever these are
+            law |= {"energy": self.energy, "T": self.T, "mu": self.mu}
+        law = require_drawn(self.drawn, law, "scan", "scan.select(conditions), scan[c].reweighted(energy=, T=, mu=)")
+        object.__setattr__(self, "drawn", law)
 
     # ------------------------------------------------------------------ a sequence of ensembles
     def __len__(self) -> int:
@@ -273,7 +284,8 @@ class Scan(Sequence):
         """F(T, x) of a binary at fixed composition, with energy, entropy, heat capacity and order: an ``xarray.Dataset``.
 
         From the samples of all conditions together, reweighted in mu and T; see :func:`alloygen.canonical.free_energies`. ``T``
-        defaults to the temperatures of the scan. On fcc lattices order_L1_2 and order_L1_0 are there too.
+        defaults to the temperatures of the scan. On fcc, bcc and hcp lattices order_L1_2, order_B2, ... are there too, those of
+        :func:`alloygen.estimate.order.orders_of`. Where sites were held, compositions that cannot be reached are nan.
 
         Examples
         --------
@@ -285,7 +297,7 @@ class Scan(Sequence):
         -0.042
         """
         holds, values = binary(self.hamiltonian, element).element, {}
-        for name in ORDERS if _has_orders(self.hamiltonian) else ():
+        for name in orders_of(self.hamiltonian.lattice):
             values[f"order_{name}"] = np.concatenate(
                 [
                     long_range_order(s, self.hamiltonian.lattice, name)
@@ -294,7 +306,20 @@ class Scan(Sequence):
                 ]
             )
         T = np.unique(self.T[np.isfinite(self.T)]) if T is None else T
-        return free_energies(self.pool, self.hamiltonian, T, element, values, {"method": self.method, **self._origin})
+        origin = {"method": self.method, **self._origin}
+        return free_energies(self.pool, self.hamiltonian, T, element, values, origin, self._held)
+
+    @property
+    def _held(self) -> np.ndarray:
+        """(N,) species of the exchangeable sites that were held, -1 of all others."""
+        out = np.full(self.hamiltonian.n_sites, -1)
+        sites = np.asarray(self.info.get("held", ()), dtype=int)
+        out[sites] = self.occ[0, 0, sites]
+        if (self.occ[..., sites] != out[sites]).any():
+            raise AlloygenError(
+                "expected the same species on a held site in all samples, got several: F(x) is that of one such cell. Scan each by itself"
+            )
+        return out
 
     def phase_diagram(
         self, T: ArrayLike | None = None, element: str | None = None, *, step: float | None = None, min_width: int = 3
@@ -457,6 +482,8 @@ class Scan(Sequence):
             put("energy", [e.mean_energy() for e in ensembles])
             for element in h.elements:
                 put(f"x_{element}", [e.composition(element) for e in ensembles])
+            for name, (element, per) in _more_compositions(h.lattice).items():
+                put(name, [e.composition(element, per) for e in ensembles])
             put("heat_capacity", [e.heat_capacity() for e in ensembles])
             for element in exchangeable(h.lattice)[1:]:
                 put(f"susceptibility_{element}", [e.susceptibility(element) for e in ensembles])
@@ -491,7 +518,12 @@ class Scan(Sequence):
         per_T, per_mu = f"{h.unit}/K" if h.unit == "eV" else "kB", f"1/{h.unit}"
         units = {"energy": h.unit, "phi": h.unit, "heat_capacity": per_T, "entropy": per_T}
         unit = lambda k: units.get(k.removesuffix("_stderr"), per_mu if k.startswith("susceptibility") else "1")  # noqa: E731
-        data = {k: ("condition", np.asarray(v), {"units": unit(k)}) for k, v in columns.items()}
+        long = {f"x_{e}": f"fraction of the exchangeable sites that hold {e}" for e in h.elements}
+        for name, (element, per) in _more_compositions(h.lattice).items():
+            of = "atoms that are" if per == "atoms" else f"sites of sublattice {per} that hold"
+            long[name] = f"fraction of the {of} {element}"
+        more = lambda k: {"long_name": long[k]} if k in long else {}  # noqa: E731
+        data = {k: ("condition", np.asarray(v), {"units": unit(k), **more(k)}) for k, v in columns.items()}
         return xr.Dataset(data, coords, attributes)
 
     def to_pandas(self):

@@ -14,8 +14,12 @@ from alloygen.convert import match
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, UnknownSpecies
 from alloygen.estimate.result import Estimate
+from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
+from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Primitive
+from alloygen.montecarlo.sampling import replica_exchange
+from alloygen.scans import Scan
 
 T, MU = 700.0, np.array([0.01, 0.04])  # the target; dmu = 0.03 eV
 T_Q, MU_Q = 850.0, np.array([0.0, 0.01])  # the law that is drawn from
@@ -158,6 +162,144 @@ def test_composition_counts_exchangeable_sites_only():
     assert sum(ens.composition(e).value for e in h.elements) == pytest.approx(1.0)
     with pytest.raises(UnknownSpecies, match="got 'Xe'"):
         ens.composition("Xe")
+
+
+NOTHING = Orbit("point", 0.0, [[(0, 0, 0, 0)]], [[0]], [1.0])
+LATTICES = {  # species of the sublattices; x_In or what stands for it per exchangeable site, per atom, per sublattice
+    "one": ([("Ga", "In")], 1.0, 1.0, {0: 1.0}),
+    "rocksalt": ([("Ga", "In"), ("O",)], 1.0, 0.5, {0: 1.0}),
+    "both": ([("Ga", "In"), ("As", "Sb")], 0.5, 0.5, {0: 1.0}),
+    "hcp": ([("Ga", "In"), ("In", "Ga")], 1.0, 1.0, {0: 1.0, 1: 1.0}),
+    "vacancies": ([("In", "Ga"), ("X", "O")], 0.5, 1.0, {0: 1.0}),
+    "spectators alike": ([("Ga", "In"), ("In",), ("O",)], 1.0, 2 / 3, {0: 1.0, 1: 1.0}),
+}
+
+
+@pytest.mark.parametrize("name", LATTICES)
+def test_composition_per_sites_atoms_and_sublattice(name):
+    """In wherever it may be, and the first species of other sublattices: 0.5, 1 or what the atoms say."""
+    species, sites, atoms, sublattices = LATTICES[name]
+    basis = np.linspace(0, 0.8, len(species))[:, None] * np.ones(3)
+    primitive = Primitive(np.eye(3), basis, species)
+    h = ClusterExpansion(primitive, [np.ones(len(primitive.elements))], (NOTHING,), kB=1.0).on((2, 1, 1))
+    occ = torch.tensor([[names.index("In") if "In" in names else 0 for names in species] * 2] * 16)
+    scan = Scan(
+        h, np.array([1.0]), np.zeros((1, len(h.elements))), occ[None].numpy().astype(np.int8), np.zeros((1, 16))
+    )
+    ens = scan[0]
+    assert ens.composition("In").value == ens.composition("In", "exchangeable").value == sites
+    assert ens.composition("In", per="atoms").value == pytest.approx(atoms)
+    assert {b: ens.composition("In", per=b).value for b in sublattices} == sublattices
+    every = [e for e in h.elements if e != "X"]
+    assert sum(ens.composition(e, "atoms").value for e in every) == pytest.approx(1.0)
+    data = scan.to_xarray()
+    assert data["x_In"].attrs["long_name"] == "fraction of the exchangeable sites that hold In"
+    assert ("x_In_per_atom" in data) == (name in ("rocksalt", "vacancies", "spectators alike"))
+    assert ("x_In_on_0" in data) == (name in ("both", "vacancies"))
+    if "x_In_on_0" in data:
+        assert (
+            float(data["x_In_on_0"][0]) == 1.0 and "sublattice 0 that hold In" in data["x_In_on_0"].attrs["long_name"]
+        )
+
+
+def test_mole_fractions_where_the_number_of_atoms_changes():
+    """<N_Ga> / <N_atoms> over weighted samples, its error against the scatter of many runs."""
+    primitive = Primitive(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [("In", "Ga"), ("X", "O")])
+    h = ClusterExpansion(primitive, [np.ones(4)], (NOTHING,), kB=1.0).on((2, 2, 1))
+    runs = []
+    for seed in range(300):
+        occ = torch.rand(200, 8, generator=torch.Generator().manual_seed(seed)) < torch.tensor([0.3, 0.4] * 4)
+        runs.append(Ensemble(h, occ.long(), torch.zeros(200), None, T=1.0).composition("Ga", per="atoms"))
+    value, stderr = np.array([(r.value, r.stderr) for r in runs]).T
+    assert value.mean() == pytest.approx(0.3 * 4 / (4 + 1.6), abs=2e-3)
+    assert value.std() / stderr.mean() == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_composition_of_what_is_not_there_is_refused():
+    primitive = Primitive(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [("In", "Ga"), ("X", "O")])
+    h = ClusterExpansion(primitive, [np.ones(4)], (NOTHING,), kB=1.0).on((2, 1, 1))
+    ens = Ensemble(h, torch.zeros(3, 4, dtype=torch.long), torch.zeros(3), None, T=1.0)
+    with pytest.raises(UnknownSpecies, match="got the vacancy 'X'"):
+        ens.composition("X", per="atoms")
+    with pytest.raises(UnknownSpecies, match=r"element of sublattice 0, \('In', 'Ga'\), got 'O'"):
+        ens.composition("O", per=0)
+    for per in ("site", 2, -1, 0.5, None):
+        with pytest.raises(AlloygenError, match="expected per"):
+            ens.composition("In", per=per)
+
+
+# ---------------------------------------------------------------------- what belongs to the samples
+def test_a_copy_with_other_data_keeps_no_weights():
+    """Equal weights, Phi and error bars are those of the law that was sampled; facts beside them may change."""
+    scan = replica_exchange(ising(3), [2.5, 5.0, np.inf], n=400, seed=0, check=False)
+    ens = scan[0]
+    for changed in (
+        {"energy": ens.energy + 0.1},
+        {"T": 2.6},
+        {"mu": [0.0, 0.3]},
+        {"occ": 1 - ens.occ},
+        {"hamiltonian": ising(3, h=0.2)},
+    ):
+        with pytest.raises(AlloygenError, match=f"expected the {next(iter(changed))}.* drawn with.*reweighted"):
+            replace(ens, **changed)
+    assert replace(ens, energy=ens.energy.clone(), method="the same").free_energy() == ens.free_energy()
+    assert len(replace(ens, info={"note": 1})) == 400
+    for name, value in {
+        "energy": scan.energy + 0.1,
+        "T": scan.T * 1.1,
+        "mu": scan.mu + 0.1,
+        "occ": 1 - scan.occ,
+    }.items():
+        with pytest.raises(AlloygenError, match=f"expected the {name}.* this scan was drawn with"):
+            replace(scan, **{name: value})
+    assert replace(scan, method="again")[0].free_energy().value == ens.free_energy().value
+    assert scan.select([0, 2]).T.tolist() == [2.5, np.inf]
+
+
+def test_a_copy_of_weighted_samples_takes_other_energies_but_no_other_samples(table, laws):
+    ens = draw(table, laws["q"], 200, 0)
+    moved = replace(ens, energy=ens.energy + 1.6)
+    assert moved.free_energy().value == pytest.approx(ens.free_energy().value + 1.6 / ens.n_sites)
+    with pytest.raises(AlloygenError, match="expected the occ"):
+        replace(ens, occ=1 - ens.occ)
+
+
+@pytest.mark.parametrize("likelihood", [True, False])
+def test_reweighted_samples_follow_the_other_law(likelihood):
+    """T, field and energies are changed at once; averages and Phi against enumeration, over seeds."""
+    h, other = ising(3, h=0.1), ising(3, h=0.25)
+    table, truth = Enumeration(h), Enumeration(other).at(3.4, [0.0, 0.2])
+    p, z = torch.from_numpy(table.at(3.0).probabilities), []
+    for seed in range(30):
+        rows = torch.multinomial(p, 1000, replacement=True, generator=torch.Generator().manual_seed(seed))
+        occ = table.occ[rows]
+        info = {"free_energy": Estimate(table.at(3.0).phi, 0.0), "inefficiency": 1.0}
+        ens = Ensemble(
+            h, occ, h.energy(occ), p[rows].log() if likelihood else None, T=3.0, info={} if likelihood else info
+        )
+        new = ens.reweighted(other.energy(occ), T=3.4, mu={"+": 0.2})
+        assert new.T == 3.4 and new.mu.tolist() == [0.0, 0.2] and new.info.keys() <= {"free_energy", "inefficiency"}
+        pairs = [
+            (new.mean_energy(), truth.energy),
+            (new.composition("+"), truth.composition[1]),
+            (new.free_energy(), truth.phi),
+        ]
+        z.append([(e.value - t) / e.stderr for e, t in pairs])
+    z = np.array(z)
+    assert np.abs(z.mean(0)).max() < 0.7 and 0.6 < z.std() < 1.4
+    same = ens.reweighted()
+    assert same.mean_energy().value == pytest.approx(ens.mean_energy().value)
+    assert same.free_energy().value == pytest.approx(ens.free_energy().value)
+    with pytest.raises(AlloygenError, match=r"energies of shape \(1000,\), got shape \(3,\)"):
+        ens.reweighted([1.0, 2.0, 3.0])
+    with pytest.raises(BadCondition, match="temperature"):
+        ens.reweighted(T=-1)
+
+
+def test_what_is_not_known_of_the_old_law_is_not_known_of_the_new():
+    ens = replica_exchange(ising(3), [2.5, 5.0], n=200, seed=0, check=False)[0]
+    with pytest.raises(AlloygenError, match="known up to a factor"):
+        ens.reweighted(T=2.6).free_energy()
 
 
 # ---------------------------------------------------------------------- parts

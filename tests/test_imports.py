@@ -19,6 +19,7 @@ ROOMS = [
     "progress",
     "interrupt",
     "lattice",
+    "prototypes",
     "conditions",
     "supercell",
     "fits",

@@ -31,7 +31,7 @@ SYSTEMS = {  # Hamiltonian, conditions (T, difference of mu), how to measure dis
     "ising-3": (lambda: ising(3), [(T, d) for T in (2.0, 2.7, 3.5) for d in (-0.4, 0.3)], "shell", [(1 / 3, 0, 0)],
                 np.arange(-20, 13, 4) / 9),
     "cuau": (lambda: alloygen.data.cuau().on((2, 2, 4)), [(T, d) for T in (500.0, 700.0, 1200.0) for d in (0.0, 0.06)], "shell",
-             ["L1_0", "L1_2", (0.5, 0.5, 0.25)], np.linspace(-0.06, 0.06, 13)),
+             ["L1_0", "L1_2", (0.25, 0.25, 0.75)], np.linspace(-0.06, 0.06, 13)),
 }  # fmt: skip
 FAMILIES = {"phi", "energy", "entropy", "capacity", "susceptibility", "composition", "two-point", "warren-cowley", "order",
             "energies", "compositions"}  # fmt: skip
@@ -360,7 +360,9 @@ def test_bad_input():
             ens.warren_cowley(pair=pair)
     with pytest.raises(AlloygenError, match="'shell' or 'manhattan', got 'euclid'"):
         ens.two_point("euclid")
-    with pytest.raises(AlloygenError, match="or an order vector"):
+    with pytest.raises(
+        AlloygenError, match=r"an order of fcc, one of \['L1_0'.*'L1_1'\], or an order vector.* got 'B2'"
+    ):
         ens.order_parameter("B2")
     with pytest.raises(AlloygenError, match="order vector"):
         flat = system("ising-3")

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 from ase.build import bulk
+from pymatgen.core import Composition
 from scipy.optimize import brentq
 from scipy.special import logsumexp
 from small_systems import cuau_16, hamiltonian
@@ -16,6 +17,10 @@ from alloygen import plot
 from alloygen.canonical import binary
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, UnknownSpecies
 from alloygen.estimate.coexistence import lower_vertices, regions, tangent_at
+from alloygen.exact.enumeration import Enumeration
+from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
+from alloygen.lattice import Primitive
+from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.phase import PhaseDiagram, _three_phase, heat_capacity_peak
 from alloygen.units import KB_EV_PER_K as KB
 
@@ -268,6 +273,204 @@ def test_files_round_trip(diagram, tmp_path):
     assert "<table" in diagram._repr_html_() and "16 sites" in diagram._repr_html_()
 
 
+# ---------------------------------------------------------------------- spectators, vacancies, held sites, windows
+def exact_table(h, T, held=None):
+    """The table of a binary by enumeration: no noise, nan where no state has this composition."""
+    table = Enumeration(h)
+    occ, energy = table.occ.numpy(), np.asarray(table.energy)
+    keep = np.ones(len(occ), bool) if held is None else ((occ == held) | (np.asarray(held) < 0)).all(1)
+    b = binary(h, held=held)
+    n = np.rint(np.asarray(table.counts)[:, b.index]).astype(int) - b.held
+    f = np.full((len(T), b.free + 1), np.nan)
+    for k in np.unique(n[keep]):
+        u = energy[keep & (n == k)]
+        f[:, k] = [-KB * t * logsumexp(-u / (KB * t)) / h.n_sites for t in T]
+    return f
+
+
+def two_state(primitive, pair: float, field: float, n):
+    """One kind of pair of exchangeable sites along the cell vectors and a field: spins +-1 of the first and the second species."""
+    vectors = np.array([[(0, 0, 0, 0), (*v, 0)] for v in np.eye(3, dtype=int)])
+    values = [[-1.0, 1.0] + [0.0] * (len(primitive.elements) - 2)]
+    orbits = (
+        Orbit("nn", pair, vectors, np.zeros((3, 2), int), np.ones(3)),
+        Orbit("c1", field, [[(0, 0, 0, 0)]], [[0]], [1.0]),
+    )
+    return ClusterExpansion(primitive, values, orbits).on(n)
+
+
+FCC_CELL = 0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
+CELLS = {  # primitive cell; atoms of fixed sublattices per exchangeable site
+    "one sublattice": (Primitive(FCC_CELL, [[0, 0, 0]], [("Cu", "Ag")]), {}, "FCC_A1"),
+    "rocksalt": (Primitive(FCC_CELL, [[0, 0, 0], [0.5] * 3], [("Li", "Na"), ("O",)]), {"O": 1}, "HALITE_B1"),
+    "vacancies": (Primitive(FCC_CELL, [[0, 0, 0], [0.25] * 3, [0.75] * 3], [("X", "Li"), ("O",), ("O",)]), {"O": 2}, "FLUORITE_C1"),
+    "vacancies last": (Primitive(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [("Li", "X"), ("Co",)]), {"Co": 1}, "BCC_B2"),
+    "two spectators": (
+        Primitive(np.diag([1, 1, 1.1]), [[0, 0, 0], [0.5, 0.5, 0], [0, 0, 0.5]], [("Li", "Na"), ("O",), ("Ti",)]), {"O": 1, "Ti": 1}, "SOLUTION",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_exports_know_all_atoms_and_count_the_rest_per_atom(name):
+    """A gap from end to end: mu at coexistence is the difference of the pure cells per exchanged atom, 2 c1, on any lattice."""
+    primitive, fixed, solution = CELLS[name]
+    h = two_state(primitive, -0.02, 0.03, (2, 2, 3))
+    scan = replica_exchange(h, [300.0, 5000.0, np.inf], np.c_[np.zeros(9), np.linspace(0, 0.12, 9), np.zeros((9, len(h.elements) - 2))],
+                            n=400, seed=1, check=False)  # fmt: skip
+    diagram = scan.phase_diagram([300.0])
+    other, element = h.elements[:2]
+    assert diagram.regions[["x_left", "x_right"]].values.tolist() == [[0.0, 1.0]]
+    assert diagram.regions["mu"][0] == pytest.approx(0.06, abs=1e-6)
+
+    landau = diagram.to_landau()
+    border = landau[landau["border"]]
+    assert border["mu"].to_numpy() == pytest.approx([0.06, 0.06], abs=1e-6) and border["c"].tolist() == [0.0, 1.0]
+    assert border["f"].to_numpy() == pytest.approx(
+        [-0.06 - 0.03, -0.06 + 0.03], abs=1e-6
+    )  # per exchangeable site: three pairs and the field
+    assert np.ptp(border["phi"]) < 1e-9
+
+    atoms = lambda e: {k: v for k, v in {e: 1, **fixed}.items() if k != "X"}  # noqa: E731
+    espei = json.loads(json.dumps(diagram.to_espei()))
+    every = sorted({*(a.upper() for e in (element, other) for a in atoms(e)), "VA"})
+    assert espei["components"] == every and espei["phases"] == [solution]
+    for (phase, told, x), e in zip(espei["values"][0], (other, element), strict=True):
+        here = {k.upper(): v for k, v in atoms(e).items()}
+        assert phase == solution and len(told) == len(every) - 2 and "VA" not in told
+        assert x == pytest.approx([here.get(a, 0) / sum(here.values()) for a in told])
+
+    made = diagram.to_pymatgen(300)
+    assert {str(e) for entry in made.all_entries for e in entry.composition} >= set() and len(made.stable_entries) == 2
+    whole = [getattr(e, "original_entry", e) for e in made.stable_entries]
+    for e, wanted in ((other, -0.09), (element, -0.03)):
+        entry = next(w for w in whole if w.composition.reduced_formula == Composition(atoms(e)).reduced_formula)
+        assert entry.composition.num_atoms == 12 * sum(atoms(e).values())
+        assert entry.energy == pytest.approx(12 * wanted, abs=1e-5)
+    axis = diagram.plot().get_xlabel()
+    assert ("exchangeable" in axis) == (name != "one sublattice")
+    matplotlib.pyplot.close("all")
+
+
+def test_an_adsorbate_alone_has_no_mole_fraction():
+    h = two_state(Primitive(np.eye(3), [[0, 0, 0]], [("O", "X")]), -0.02, 0.01, (2, 2, 2))
+    f = exact_table(h, [300.0])
+    table = PhaseDiagram.from_table([300.0], np.arange(9) / 8, f, elements=("O", "X"))
+    for export in (table.to_espei, lambda: table.to_pymatgen(300)):
+        with pytest.raises(AlloygenError, match="two kinds of atoms, got O and vacancies"):
+            export()
+    assert table.to_landau()["c"].iloc[-1] == 1.0
+
+
+@pytest.mark.parametrize("held, reach", [({0: 1}, (1, 8)), ({0: 0}, (0, 7)), ({0: 1, 3: 0, 5: 1}, (2, 7))])
+def test_compositions_that_held_sites_forbid_are_nan(held, reach):
+    h, T = alloygen.data.cuau().on((2, 2, 2)), [900.0]
+    row = np.full(8, -1)
+    row[list(held)] = list(held.values())
+    scan = replica_exchange(h, [900.0, 2000.0, np.inf], np.c_[np.zeros(9), np.linspace(-0.3, 0.3, 9)], n=1000, seed=1,
+                            fixed=list(held), occ=np.maximum(row, 0), check=False)  # fmt: skip
+    table, truth = scan.free_energies(T), exact_table(h, T, row)
+    f, error = table["free_energy"].values, table["free_energy_stderr"].values
+    assert (np.isfinite(f) == np.isfinite(truth)).all() and np.flatnonzero(np.isfinite(f[0]))[[0, -1]].tolist() == list(
+        reach
+    )
+    assert f[0, list(reach)] == pytest.approx(
+        truth[0, list(reach)], abs=1e-12
+    )  # one configuration each, known without a sample
+    inside = np.isfinite(f) & (error > 0)
+    assert np.abs((f - truth)[inside] / error[inside]).max() < 5
+    assert table["mixing"].values[0, list(reach)] == pytest.approx([0, 0], abs=1e-12)
+    for n in (-1, 9):
+        out = reach[0] + n if n < 0 else reach[1] + 1
+        if 0 <= out <= 8:
+            with pytest.raises(BadCondition, match="held leave no such cell"):
+                scan.free_energy_at(900, out / 8)
+    diagram = scan.phase_diagram(T, min_width=2)
+    frame = diagram.to_landau()
+    assert (frame["c"].min(), frame["c"].max()) == (reach[0] / 8, reach[1] / 8)
+    ends = diagram.to_pymatgen(900).terminal_compositions if reach != (0, 8) else ()
+    assert [c.get_atomic_fraction("Au") for c in ends] == pytest.approx([reach[0] / 8, reach[1] / 8])
+
+
+@pytest.mark.filterwarnings("ignore:metadynamics")
+@pytest.mark.parametrize(
+    "options",
+    [{"window": (2, 6)}, {"fixed": [0, 3], "occ": [1] + 7 * [0]}, {"window": (1, 4), "element": "Cu"}],
+    ids=str,
+)
+def test_a_profile_keeps_its_compositions(options):
+    """Windows and held sites: x is not stretched, and mu is the slope per atom."""
+    h = alloygen.data.cuau().on((2, 2, 2))
+    profile = alloygen.metadynamics(h, [900.0, 1200.0], production=4000, seed=1, **options)
+    held = np.full(8, -1) if "fixed" not in options else np.where(np.isin(np.arange(8), [0, 3]), options["occ"], -1)
+    low, high = options.get("window", (1, 7))
+    diagram = PhaseDiagram.from_profile(profile, min_width=1)
+    assert diagram.x == pytest.approx(np.arange(low, high + 1) / 8) and diagram.x == pytest.approx(profile.x)
+    assert diagram.table["n"].values.tolist() == list(range(low, high + 1))
+    truth = exact_table(h, [900.0], held)[0]
+    truth = truth[::-1] if "element" in options else truth
+    for row in diagram.tie_lines(900).itertuples():
+        a, b = round(row.x_left * 8), round(row.x_right * 8)
+        assert row.mu == pytest.approx(8 * (truth[b] - truth[a]) / (b - a), abs=5 * row.mu_stderr + 1e-3)
+    assert len(diagram.tie_lines(900)) and diagram.plot().get_xlabel()
+    assert diagram.boundaries(low / 8 + 1 / 8) is not None
+    with pytest.raises(BadCondition, match="expected a composition between"):
+        diagram.boundaries(low / 8 - 0.01)
+    with pytest.raises(BadCondition, match=r"temperatures of the profile, 900, 1200, got \[901.0\]"):
+        PhaseDiagram.from_profile(profile, T=[900, 901.0])
+    assert PhaseDiagram.from_profile(profile, T=[1200]).T.tolist() == [1200.0]
+    matplotlib.pyplot.close("all")
+
+
+def test_a_profile_of_rocksalt_names_the_element_that_it_exchanges():
+    primitive = Primitive(FCC_CELL, [[0.5] * 3, [0, 0, 0]], [("O",), ("Li", "Na")])
+    at = [[(0, 0, 0, 1), (*v, 1)] for v in np.eye(3, dtype=int)]
+    h = ClusterExpansion(
+        primitive, [[0.0, -1.0, 1.0]], (Orbit("nn", -0.01, at, np.zeros((3, 2), int), np.ones(3)),)
+    ).on((2, 2, 2))
+    profile = alloygen.metadynamics(h, [300.0], element="Na", production=2000, seed=0)
+    diagram = PhaseDiagram.from_profile(profile)
+    assert diagram.table.attrs["other"] == "Li" and diagram.to_espei()["components"] == ["LI", "NA", "O", "VA"]
+
+
+def test_mu_of_a_table_is_per_atom_whatever_its_grid():
+    """The same F on a grid that is finer than the cell: dF/dx does not change."""
+    for steps, sites in ((50, 50), (200, 64), (50, None)):
+        x = np.linspace(0, 1, steps + 1)
+        d = PhaseDiagram.from_table([300.0], x, regular([300.0], x), n_sites=sites)
+        assert d.regions["mu"][0] == pytest.approx(0.01, abs=2e-4)
+    part = np.linspace(0.02, 0.98, 49)
+    d = PhaseDiagram.from_table([300.0], part, regular([300.0], part))
+    assert d.n_sites == 50 and d.regions["mu"][0] == pytest.approx(0.01, abs=2e-4)
+    assert d.regions["x_left"][0] == pytest.approx(binodal(300.0), abs=0.011)
+
+
+# ---------------------------------------------------------------------- names of phases
+def test_phases_of_bcc_have_names():
+    """A second-neighbour and a first-neighbour pair that make B2; enumeration-free: the perfect structure at half."""
+    primitive = Primitive(0.5 * np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]), [[0, 0, 0]], [("Fe", "Al")])
+    near = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)]
+    pairs = [[(0, 0, 0, 0), (*v, 0)] for v in near]
+    expansion = ClusterExpansion(
+        primitive, [[-1.0, 1.0]], (Orbit("nn", 0.02, pairs, np.zeros((4, 2), int), np.ones(4)),)
+    )
+    scan = replica_exchange(expansion.on((2, 2, 2)), [300.0, 1000.0, 3000.0, np.inf], np.c_[np.zeros(11), np.linspace(-0.5, 0.5, 11)], n=400,
+                            seed=0, check=False)  # fmt: skip
+    diagram = scan.phase_diagram([300.0, 3000.0], min_width=2)
+    assert diagram.phases[0, 4] == "FeAl (B2)" and list(diagram.compounds["phase"]) == ["FeAl (B2)"]
+    assert diagram.phases[1, 2] == "disordered"
+    assert set(diagram.to_espei()["phases"]) <= {"BCC_A2", "FEAL"}
+
+
+def test_line_compounds_without_a_name_go_by_their_formula():
+    x, T = np.linspace(0, 1, 17), np.array([300.0, 600.0])
+    f = np.array([-0.04 * np.maximum(0, 1 - 6 * np.abs(x - 0.25)), -0.001 * x * (1 - x)])
+    d = PhaseDiagram.from_table(T, x, f, elements=("Cu", "Au"))
+    assert list(d.compounds["phase"]) == ["Cu3Au"] and d.phases[0, 4] == "Cu3Au" and (d.phases[1] == "").all()
+    assert d.regions["phase_right"].tolist()[0] == "Cu3Au" and d.to_espei()["phases"] == ["CU3AU", "SOLUTION"]
+    assert "Cu3Au" in set(d.to_landau()["phase"]) and "Cu3Au" in repr(d)
+
+
 # ---------------------------------------------------------------------- pictures
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["T-x", "T-mu", "F-x"])
@@ -353,7 +556,7 @@ def test_bad_tables_are_refused(diagram):
         PhaseDiagram.from_table([300.0], np.linspace(0, 1, 5), [[0.0, np.nan, np.nan, np.nan, 0.0]])
     with pytest.raises(BadCondition, match="one of the diagram's temperatures"):
         diagram.tie_lines(333)
-    with pytest.raises(AlloygenError, match="kind of"):
+    with pytest.raises(AlloygenError, match="expected kind as one of"):
         diagram.plot("P-T")
     with pytest.raises(AlloygenError, match="chemical elements"):
         solution_of_letters().to_pymatgen(300)

@@ -16,12 +16,11 @@ from scipy import sparse
 from alloygen.errors import AlloygenError
 from alloygen.estimate import thermo
 from alloygen.estimate.result import Estimate
+from alloygen.estimate.superstructure import Frame
 from alloygen.lattice import Lattice, Primitive
 from alloygen.types import ArrayLike, Inefficiency
 
 SAME = 1e-6  # distances that differ by less than this share are one shell
-STEP = {"L1_0": 2.0, "L1_2": 4.0}  # named orders of fcc lattices, and by how many 1/N one atom moves each at most
-ORDERS = tuple(STEP)
 
 
 # ---------------------------------------------------------------------- short-range order
@@ -207,139 +206,122 @@ def structure_amplitudes(s: ArrayLike, lattice: Lattice, vectors: ArrayLike) -> 
     >>> structure_amplitudes(layers, lattice, [[0.5, 0, 0], [0, 0, 0], [0.5, 0.5, 0]]).round(12).tolist()
     [[0.5, 0.5, 0.0]]
     """
-    s, k = np.asarray(s, dtype=np.float64), np.atleast_2d(np.asarray(vectors, dtype=np.float64))
-    if s.ndim != 2 or s.shape[1] != lattice.n_sites:
-        raise AlloygenError(f"expected site values of shape (n, {lattice.n_sites}), got {s.shape}")
+    s, k = _site_values(s, lattice), np.atleast_2d(np.asarray(vectors, dtype=np.float64))
     if k.ndim != 2 or k.shape[1] != 3 or not np.isfinite(k).all():
         raise AlloygenError(f"expected order vectors of three finite numbers each, got {np.asarray(vectors).tolist()}")
+    return _amplitudes(s, lattice, k, _counted(lattice, None))
+
+
+def _site_values(s, lattice: Lattice) -> np.ndarray:
+    s = np.asarray(s, dtype=np.float64)
+    if s.ndim != 2 or s.shape[1] != lattice.n_sites:
+        raise AlloygenError(f"expected site values of shape (n, {lattice.n_sites}), got {s.shape}")
+    return s
+
+
+def _counted(lattice: Lattice, sites) -> np.ndarray:
+    """The sites that count, (N,) bool: exchangeable ones if not given."""
+    sites = lattice.n_species > 1 if sites is None else np.asarray(sites)
+    if sites.shape != (lattice.n_sites,) or sites.dtype != bool:
+        raise AlloygenError(
+            f"expected sites as a mask of {lattice.n_sites} booleans, got shape {sites.shape} of {sites.dtype}"
+        )
+    if not sites.any():
+        raise AlloygenError(f"expected sites with more than one species, got none in {lattice!r}")
+    return sites
+
+
+def _amplitudes(s: np.ndarray, lattice: Lattice, k: np.ndarray, sites: np.ndarray) -> np.ndarray:
+    """Amplitudes (n, V) of checked values over some sites."""
     turns = k @ lattice.matrix.T  # phase of each supercell vector, in turns
     whole = np.rint(turns)
     for vector, off, near in zip(k, np.abs(turns - whole)[:, list(lattice.primitive.pbc)], whole, strict=True):
         if off.max(initial=0.0) > 1e-8:
             raise AlloygenError(
-                f"expected an order vector that fits {lattice!r}, got {_text(vector)}; the nearest that does is "
-                f"{_text(np.linalg.solve(lattice.matrix, near))}. For this one choose a supercell in which each supercell "
+                f"expected an order vector that fits {lattice!r}, got {_text(vector)}; the "
+                f"nearest that does is {_text(np.linalg.solve(lattice.matrix, near))}. For this one choose a supercell in which each supercell "
                 "vector (rows of lattice.matrix) times the order vector is a whole number: even repeats for components of 1/2"
             )
-    free = lattice.n_species > 1
-    if not free.any():
-        raise AlloygenError(f"expected sites with more than one species, got none in {lattice!r}")
-    sites = lattice.offsets[free] + lattice.primitive.basis[lattice.sublattice[free]]
-    angle = 2 * np.pi * (sites @ k.T)
-    return np.hypot(s[:, free] @ np.cos(angle), s[:, free] @ np.sin(angle)) / free.sum()
+    here = lattice.offsets[sites] + lattice.primitive.basis[lattice.sublattice[sites]]
+    angle = 2 * np.pi * (here @ k.T)
+    return np.hypot(s[:, sites] @ np.cos(angle), s[:, sites] @ np.sin(angle)) / sites.sum()
 
 
-def _bravais_cell(primitive: Primitive) -> np.ndarray | None:
-    """Shortest primitive vectors of the exchangeable sites; None where these are not one Bravais lattice."""
-    basis = primitive.basis[[len(names) > 1 for names in primitive.species]]
-    cell = primitive.cell
-    if len(basis) > 1:
-        import spglib
-
-        found = spglib.standardize_cell(
-            (cell.tolist(), basis.tolist(), [1] * len(basis)), to_primitive=True, no_idealize=True, symprec=1e-5
-        )
-        if found is None:
-            return None
-        cell, basis = np.asarray(found[0]), np.asarray(found[1])
-    if len(basis) != 1:
-        return None
-    return Lattice(Primitive(cell, np.zeros((1, 3)), (("X",),)), (1, 1, 1)).shortest_vectors
-
-
-def _x_points(primitive: Primitive) -> np.ndarray | None:
-    """The X points as Cartesian rows, in cycles per unit of length; None where the exchangeable sites are not an fcc lattice."""
-    cell = _bravais_cell(primitive) if all(primitive.pbc) else None
-    if cell is None:
-        return None
-    whole = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    vectors, kinds = whole @ np.linalg.inv(cell).T / 2, (whole % 2) @ [4, 2, 1]
-    members = [vectors[kinds == kind] for kind in range(1, 8)]
-    shortest = np.array([v[np.linalg.norm(v, axis=1).argmin()] for v in members])
-    length = np.linalg.norm(shortest, axis=1)
-    order = np.argsort(length)
-    x, shape = shortest[order[4:]], length[order] / length.max()
-    angles = (x @ x.T)[np.triu_indices(3, 1)] / length.max() ** 2
-    ideal = np.abs(shape - ([np.sqrt(0.75)] * 4 + [1.0] * 3)).max() < 1e-4 and np.abs(angles).max() < 1e-4
-    return x if ideal else None
-
-
-def fcc(lattice: Lattice) -> bool:
-    """Whether the exchangeable sites make an fcc lattice, for which the named orders are defined.
-
-    A supercell must fit their waves too, or :func:`long_range_order` says so: even repeats do.
-
-    Examples
-    --------
-    >>> import alloygen.data
-    >>> from alloygen.hamiltonian.ising import ising
-    >>> fcc(alloygen.data.cuau().on((3, 2, 1)).lattice), fcc(ising(4).lattice)
-    (True, False)
-    """
-    return _x_points(lattice.primitive) is not None
-
-
-def x_points(lattice: Lattice) -> np.ndarray:
-    """The three X points of an fcc lattice of exchangeable sites, (3, 3), one a row, in fractional coordinates of the
-    reciprocal primitive cell of ``lattice``.
-
-    A half reciprocal vector is as good as one that differs by a whole one; the seven shortest of their kind are the four L
-    points of an fcc lattice, sqrt(3)/2 as long as the three X points that follow, which are at right angles. The
-    lengths tell an fcc lattice from any other, whichever primitive vectors were chosen.
-
-    Raises :class:`AlloygenError` where the lattice is not fcc.
-
-    Examples
-    --------
-    >>> import alloygen.data
-    >>> sorted(np.abs(x_points(alloygen.data.cuau().on((2, 2, 2)).lattice)).round(9).tolist())
-    [[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]]
-    """
-    x = _x_points(lattice.primitive)
-    if x is None:
-        raise AlloygenError(
-            f"expected an fcc lattice of exchangeable sites for the orders {list(ORDERS)}, got {lattice!r} with the primitive cell "
-            f"{np.round(lattice.primitive.cell, 6).tolist()}. Give an order vector instead: three numbers, in fractional "
-            "coordinates of the reciprocal primitive cell"
-        )
-    return x @ lattice.primitive.cell.T
-
-
-def long_range_order(s, lattice: Lattice, which: str | ArrayLike) -> np.ndarray:
+def long_range_order(
+    s: ArrayLike, lattice: Lattice, which: str | ArrayLike, sites: np.ndarray | None = None
+) -> np.ndarray:
     """Long-range order of each sample, (n,), dimensionless where ``s`` is 1 for a species and 0 for the others.
 
-    With the amplitudes a1 <= a2 <= a3 of :func:`structure_amplitudes` at the three X points of an fcc lattice,
+    A named order is 1 in the perfect structure, whichever its orientation and translation, and 0 in pure metals. With the amplitudes a of
+    :func:`structure_amplitudes` at vectors of the conventional cell, sorted, smallest first (Khachaturyan, Prog. Mater. Sci. 22, 1
+    (1978)):
 
-        L1_2 = 4 a1,    L1_0 = 2 (a3 - a2)
+        fcc   L1_0 = 2 (a3 - a2), L1_2 = 4 a1 of (1,0,0) (0,1,0) (0,0,1);   L1_1 = 2 (a4 - a3) of the four (1/2,1/2,1/2);
+              D0_22 = 4 min(a(0,0,1), a(1,0,1/2)), the largest of three axes
+        bcc   B2 = 2 a(1,0,0);   D0_3 = 4 min(a(1,0,0), a(1/2,1/2,1/2));   B32 = 4 min(|Re A|, |Im A|), A at (1/2,1/2,1/2), the origin on
+              a site
+        hcp   D0_19 = 4 a1, B19 = 2 (a3 - a2) of (1/2,0,0) (0,1/2,0) (1/2,1/2,0), the two layers added with the phases of these structures
 
-    L1_2 is 1 for perfect Cu3Au and CuAu3, where all three waves are present with 1/4 each, and L1_0 is 1 for perfect CuAu,
-    where one is, with 1/2 (Khachaturyan, Prog. Mater. Sci. 22, 1 (1978)); either is 0 for the other structure and for pure
-    metals, and has the same value for all translations and orientations of it. In a disordered sample of N sites the amplitudes do
-    not vanish but are about sqrt(x (1 - x) / N).
+    An order that contains another shows part of it: B2 is 1/2 in perfect D0_3, and L1_0 in D0_22. In a disordered sample of N sites the
+    amplitudes do not vanish but are about sqrt(x (1 - x) / N). A variant that does not fit the supercell cannot be there and is left out.
 
     Parameters
     ----------
     s : (n, N) 1 where the site holds the species, else 0
     lattice : the supercell
-    which : "L1_2", "L1_0", or the three numbers of an order vector, whose plain amplitude is returned
+    which : a name of above; or the three numbers (h, k, l) of an order vector, whose plain amplitude is returned, in the reciprocal basis
+        of the conventional cell (cubic, or hexagonal with a1 and a2 at 120 degrees) where the sites are fcc, bcc, simple cubic, hcp or diamond, and of the
+        primitive cell elsewhere. On bcc (1, 0, 0) is the vector of B2
+    sites : (N,) bool, the sites that count; those with more than one species if not given
 
-    Raises :class:`AlloygenError` for another name, for the named orders on a lattice that is not fcc, and for vectors that do
-    not fit the supercell.
+    Raises :class:`AlloygenError` for a name that does not belong to the lattice, with those that do; for vectors that do not fit
+    the supercell; and for those with one phase on all sites, whose amplitude is the composition: (1, 1, 1) on fcc, (1, 1, 0) on bcc.
 
     Examples
     --------
     >>> import alloygen.data
     >>> lattice = alloygen.data.cuau().on((2, 2, 2)).lattice
     >>> gold = (np.ptp(lattice.offsets % 2, axis=1) == 0)[None]      # Cu3Au
-    >>> [long_range_order(gold, lattice, w).round(9).tolist() for w in ("L1_2", "L1_0", (0.5, 0.5, 0))]
+    >>> [long_range_order(gold, lattice, w).round(9).tolist() for w in ("L1_2", "L1_0", (1, 0, 0))]
     [[1.0], [0.0], [0.25]]
     """
-    if not isinstance(which, str):
-        vector = np.asarray(which, dtype=object)
-        if vector.shape != (3,):
-            raise AlloygenError(f"expected {list(ORDERS)} or an order vector of three numbers, got {which!r}")
-        return structure_amplitudes(s, lattice, np.asarray(which, dtype=float))[:, 0]
-    if which not in ORDERS:
-        raise AlloygenError(f"expected one of {list(ORDERS)} or an order vector of three numbers, got {which!r}")
-    a = np.sort(structure_amplitudes(s, lattice, x_points(lattice)), axis=1)
-    return 4 * a[:, 0] if which == "L1_2" else 2 * (a[:, 2] - a[:, 1])
+    s = _site_values(s, lattice)
+    frame = Frame(lattice, _counted(lattice, sites))
+    if isinstance(which, str):
+        return frame.named(s, which)
+    vector = _vector(which)
+    if vector is None:
+        raise AlloygenError(f"expected {frame._expected()}, got {which!r}")
+    if frame.constant(vector):
+        raise AlloygenError(
+            f"expected an order vector that tells sites apart, got {_text(vector)}, a vector of the reciprocal lattice: its wave has one phase on "
+            f"all sites and its amplitude is the composition. Vectors are (h, k, l) in the reciprocal basis of the "
+            f"{'conventional ' + frame.kind if frame.kind else 'primitive'} cell; ordered structures have others, such as (1, 0, 0) on fcc and bcc "
+            "and (1/2, 0, 0) on hcp"
+        )
+    if not frame.fits(vector):
+        raise AlloygenError(
+            f"expected an order vector that fits {lattice!r}, got {_text(vector)}; the nearest that does is {_text(frame.nearest(vector))}. For "
+            "this one choose a supercell in which its wave is periodic: even repeats for halves of primitive vectors"
+        )
+    return _amplitudes(s, lattice, frame.primitive(vector), frame.sites)[:, 0]
+
+
+def orders_of(lattice: Lattice) -> list[str]:
+    """The named orders that the exchangeable sites of a supercell can have.
+
+    Examples
+    --------
+    >>> import alloygen.data
+    >>> orders_of(alloygen.data.cuau().on((2, 2, 2)).lattice), orders_of(alloygen.data.cuau().on((3, 3, 3)).lattice)
+    (['L1_0', 'L1_2', 'L1_1'], [])
+    """
+    return Frame(lattice, _counted(lattice, None)).names()
+
+
+def _vector(which) -> np.ndarray | None:
+    try:
+        vector = np.asarray(which, dtype=float)
+    except (TypeError, ValueError):
+        return None
+    return vector if vector.shape == (3,) and np.isfinite(vector).all() else None

@@ -144,7 +144,7 @@ class CompositionProfile:
     For a binary there are no other elements that matter, mu = 0 and F is the Helmholtz free energy.
 
     T : (nT,) temperatures; element : the element that is counted
-    N : (bins,) its atoms on the sites that change; x : (bins,) N / number of sites that change
+    N : (bins,) its atoms on the sites that change; x : (bins,) fraction of the exchangeable sites that hold it, held ones among them
     free_energy, stderr : (nT, bins) per lattice site in the Hamiltonian's unit (eV); nan where nothing is known.
         Absolute where ``absolute``, else relative to the minimum of each row
     visits : (nT, bins) attempts made at each N under the frozen bias
@@ -186,7 +186,10 @@ class CompositionProfile:
 
     @property
     def x(self) -> np.ndarray:
-        return self.N / self.n_changing
+        lattice = self.hamiltonian.lattice
+        free = lattice.n_species > 1
+        fixed = lattice.element_index[lattice.sublattice[~free], 0] == lattice.elements.index(self.element)
+        return (self.N + self.n_fixed - fixed.sum()) / free.sum()
 
     @property
     def complete(self) -> bool:
@@ -224,7 +227,10 @@ class CompositionProfile:
         return Estimate(value, series_error(self.influence[c][..., known] @ p), self._note(c))
 
     def composition(self, T: float, mu: Mu | None = None) -> Estimate:
-        """<N> / number of changing sites at (T, mu); arguments and errors as :meth:`phi`, relative profiles will do."""
+        """Mean fraction of the exchangeable sites that hold the element, held ones among them, at (T, mu).
+
+        Arguments and errors as :meth:`phi`, relative profiles will do.
+        """
         c, p, _, _, known = self._weights(T, mu)
         x = self.x[known]
         mean = float(p @ x)
@@ -292,7 +298,7 @@ class CompositionProfile:
         attributes = {
             "method": "metadynamics", "element": self.element, "unit": h.unit, "n_sites": h.n_sites,
             "absolute": int(self.absolute), "fingerprint": h.fingerprint, "hamiltonian": h.expansion.name,
-            "convention": "free energies per lattice site; x = N / sites that change",
+            "convention": "free energies per lattice site; x is the fraction of the exchangeable sites",
         }  # fmt: skip
         return xr.Dataset(data, {"T": self.T, "N": self.N, "x": ("N", self.x)}, attributes)
 

@@ -288,6 +288,8 @@ class _Sampler:
             occ[:, :, k] = o.reshape(self.copies, self._n_conditions, -1)[:, at].swapaxes(0, 1)
         info = {"seed": self.seed, "fingerprint": ch.hamiltonian.fingerprint, "sweeps": self.run.sweeps}
         info |= {"move": ch.move, "reached": self.reached, "log_states": ch.log_states}
+        free = np.flatnonzero(ch.hamiltonian.lattice.n_species > 1)
+        info["held"] = np.setdiff1d(free, ch.sites).tolist()
         if getattr(ch, "pairs", None):
             rates = np.concatenate(ch.exchange_rates)
             info |= {

@@ -9,6 +9,7 @@ from small_systems import FCC
 import alloygen.data
 from alloygen.errors import AlloygenError
 from alloygen.estimate import order
+from alloygen.estimate.superstructure import SUPERSTRUCTURES
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Lattice, Primitive
 
@@ -80,7 +81,7 @@ def test_random_alloys_have_no_order():
     assert np.abs(z[:3]).max() < 4 and max(e.stderr for e in found) < 0.01
     images = [m.diagonal().mean() / m.sum(1)[0] for m in shells]  # a site with itself: alpha = 1
     assert [e.value for e in found] == pytest.approx(images, abs=4 * max(e.stderr for e in found))
-    a = order.structure_amplitudes(s, lattice, order.x_points(lattice))
+    a = np.stack([order.long_range_order(s, lattice, axis) for axis in np.eye(3)], 1)
     assert (a**2).mean(0) == pytest.approx(x * (1 - x) / 64, rel=0.1)
     assert (
         order.long_range_order(s, lattice, "L1_2").mean() < 0.2
@@ -104,7 +105,9 @@ def test_amplitudes_are_written_out_sums():
     assert np.abs(k - np.rint(k)).max() > 0.1  # odd fractions that a transposed matrix would refuse
     wave = np.exp(-2j * np.pi * np.array([[n @ v for v in k] for n in lattice.offsets]))
     assert order.structure_amplitudes(s, lattice, k) == pytest.approx(np.abs(s @ wave) / lattice.n_sites, abs=1e-12)
-    assert order.long_range_order(s, lattice, k[0]) == pytest.approx(order.structure_amplitudes(s, lattice, k)[:, 0])
+    odd = next(v for v in k if np.abs(v - np.rint(v)).max() > 0.1)  # told in the conventional cell: k.r is the same
+    cubic = odd @ np.linalg.inv(lattice.primitive.cell).T * 3.8
+    assert order.long_range_order(s, lattice, cubic) == pytest.approx(order.structure_amplitudes(s, lattice, odd)[:, 0])
     every = lattice.translations  # a shift turns the phase alone
     assert order.structure_amplitudes(s[0][every], lattice, k).std(0).max() < 1e-12
 
@@ -113,10 +116,200 @@ def test_amplitudes_are_written_out_sums():
 def test_fixed_sites_count_neither_above_nor_below():
     rocksalt = Lattice(Primitive(FCC, [[0, 0, 0], [0.5, 0.5, 0.5]], [CUAU, ("O",)]), (2, 2, 2))
     gold = (np.ptp(rocksalt.offsets % 2, axis=1) == 0) & (rocksalt.sublattice == 0)
-    assert order.fcc(rocksalt) and order.long_range_order(gold[None], rocksalt, "L1_2") == pytest.approx([1.0])
+    assert "L1_2" in order.orders_of(rocksalt) and order.long_range_order(
+        gold[None], rocksalt, "L1_2"
+    ) == pytest.approx([1.0])
     distances, shells = order.pair_multiplicity(rocksalt, 2, [0])
     assert distances == pytest.approx([np.sqrt(0.5), 1.0]) and shells[0].shape == (8, 8) and shells[0].sum() == 8 * 12
     assert order.pair_multiplicity(rocksalt, 2)[0] == pytest.approx([0.5, np.sqrt(0.5)])
+
+
+# ---------------------------------------------------------------------- structures of ASE, built and cut out of the parent
+BCC = 0.5 * np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])
+HCP = np.array([[1, 0, 0], [-0.5, np.sqrt(0.75), 0], [0, 0, 1.6]])
+HCP_SITES = [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]]
+TURN = np.linalg.qr(np.random.default_rng(7).normal(size=(3, 3)))[0]
+OTHER = np.array([[1, 0, 0], [2, 1, 0], [-1, 3, 1]])
+AB = ("A", "B")
+
+
+def parents(name: str) -> dict[str, Lattice]:
+    """A supercell that holds all variants of all orders, from usual, skewed and turned primitive cells."""
+    cell, basis = {"fcc": (FCC, [[0, 0, 0]]), "bcc": (BCC, [[0, 0, 0]]), "hcp": (HCP, HCP_SITES)}[name]
+    repeats = (2, 2, 1) if name == "hcp" else (4, 4, 4)
+    usual = Primitive(cell, basis, [AB] * len(basis))
+    skewed = Primitive(OTHER @ cell, np.array(basis) @ np.linalg.inv(OTHER), [AB] * len(basis))
+    # the conventional cell of bcc as a primitive one: two sublattices of one lattice
+    cubic = Lattice(Primitive(3.0 * np.eye(3), [[0.1, 0, 0], [0.6, 0.5, 0.5]], [AB, AB]), (2, 2, 2))
+    spectators = Primitive(cell, [*basis, [0.5, 0.5, 0.5 if name != "hcp" else 0.0]], [AB] * len(basis) + [("O",)])
+    return {
+        "usual": Lattice(usual, repeats),
+        "skewed": Lattice(skewed, np.rint(np.diag(repeats) @ np.linalg.inv(OTHER)).astype(int)),
+        "turned": Lattice(Primitive(2.7 * cell @ TURN, basis, usual.species), repeats),
+        "spectators": Lattice(spectators, repeats),
+        **({"cubic cell": cubic} if name == "bcc" else {}),
+    }
+
+
+def ordered(name: str):
+    """The structure as ASE builds it, its edge that of the parent's conventional cell: (Atoms, minority element)."""
+    from ase import Atoms
+    from ase.build import bulk
+    from ase.lattice.compounds import L1_2
+    from ase.lattice.hexagonal import HexagonalClosedPacked
+
+    if name == "B2":
+        return bulk("CuZn", "cesiumchloride", a=1.0), "Zn"
+    if name == "L1_2":
+        return L1_2(size=(1, 1, 1), symbol=("Au", "Cu"), latticeconstant=1.0), "Au"
+    if name == "L1_0":
+        return Atoms(
+            "CuAu",
+            cell=[[0.5, 0.5, 0], [0.5, -0.5, 0], [0, 0, 1]],
+            scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]],
+            pbc=True,
+        ), "Au"
+    if name == "L1_1":  # (111) layers of one kind
+        cell = [[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 1.0]]
+        return Atoms("CuPt", cell=cell, scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], pbc=True), "Pt"
+    if name == "D0_22":
+        cell = [[1, 0, 0], [0, 1, 0], [0.5, 0.5, 1]]
+        al = [[0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+        return Atoms("TiAl3", cell=cell, positions=[[0, 0, 0], *al], pbc=True), "Ti"
+    if name == "D0_3":  # Fm-3m: Al 4a, Fe 4b and 8c, an edge of two
+        cell = 2 * FCC
+        return Atoms(
+            "AlFe3", cell=cell, scaled_positions=[[0, 0, 0], [0.5] * 3, [0.25] * 3, [0.75] * 3], pbc=True
+        ), "Al"
+    if name == "B32":  # Fd-3m: Na 8a, Tl 8b
+        return Atoms(
+            "Na2Tl2", cell=2 * FCC, scaled_positions=[[0] * 3, [0.25] * 3, [0.5] * 3, [0.75] * 3], pbc=True
+        ), "Tl"
+    parent = HexagonalClosedPacked(symbol="Ni", latticeconstant={"a": 1.0, "c": 1.6}, size=(2, 2, 1))
+    if name == "D0_19":  # P6_3/mmc: Sn 2c
+        symbols = np.array(parent.get_chemical_symbols())
+        at = parent.get_scaled_positions()
+        pairs = [
+            (i, j)
+            for i in range(8)
+            for j in range(i)
+            if abs(at[i, 2] - at[j, 2]) > 0.1 and parent.get_distance(i, j, mic=True) > 1.2
+        ]
+        symbols[list(pairs[0])] = "Sn"
+        parent.set_chemical_symbols(symbols)
+        return parent, "Sn"
+    # B19: rows in each layer; of the three neighbours in the next layer two are unlike
+    at = parent.positions
+    rows = np.rint(2 * parent.get_scaled_positions()[:, 1] - 2 * parent.get_scaled_positions()[[0], 1]).astype(int) % 2
+    layers = np.array([np.abs(z - at[0, 2]) > 0.1 for z in at[:, 2]])
+    for flip in (0, 1):
+        gold = (rows + flip * layers) % 2 == 1
+        across = [parent.get_distances(i, np.flatnonzero(layers != layers[i]), mic=True) for i in range(8)]
+        like = [(gold[np.flatnonzero(layers != layers[i])] == gold[i])[d < 1.1] for i, d in enumerate(across)]
+        if all(v.sum() == 1 for v in like):
+            parent.set_chemical_symbols(np.where(gold, "Au", "Cd"))
+    return parent, "Au"
+
+
+def occupations(name: str, lattice: Lattice) -> np.ndarray:
+    """The minority's sites in every variant and translate (n, N), by laying ASE's structure onto the lattice's conventional cell."""
+    from alloygen.prototypes import conventional
+
+    atoms, minority = ordered(name)
+    free = np.flatnonzero(lattice.n_species > 1)
+    cell = conventional(lattice.primitive, np.unique(lattice.sublattice[free]))[1]
+    own = np.eye(3) if cell is None or abs(cell[0] @ cell[1]) < 1e-9 * (cell[0] @ cell[0]) else HCP
+    to_lattice = np.linalg.inv(own) @ cell
+    found = np.array([s == minority for s in atoms.get_chemical_symbols()])
+    gold, super_cell = atoms.positions[found] @ to_lattice, atoms.cell.array @ to_lattice
+    here = lattice.positions
+    if own is HCP:
+        gold = gold + (here[free[0]] - atoms.positions[0] @ to_lattice)
+        # the second layer of ASE's cell may lie in the other hollow
+        if not _on(atoms.positions @ to_lattice + here[free[0]] - atoms.positions[0] @ to_lattice, here[free], lattice):
+            gold = 2 * here[free[0]] - gold
+            super_cell = -super_cell
+    else:
+        gold = gold - gold[0] + here[free[0]]
+    s = np.zeros(lattice.n_sites)
+    rest = (here[free][:, None] - gold) @ np.linalg.inv(super_cell)
+    s[free] = (np.abs(rest - np.rint(rest)).max(-1) < 1e-6).any(1)
+    images = {tuple(s[row]) for row in _symmetries(lattice, s)}
+    return np.array(sorted(images))
+
+
+def _on(points, sites, lattice) -> bool:
+    rest = (points[:, None] - sites) @ np.linalg.inv(lattice.cell)
+    return bool((np.abs(rest - np.rint(rest)).max(-1) < 1e-6).any(1).all())
+
+
+def _symmetries(lattice, s):
+    for operation in lattice.point_operations:
+        yield from np.argsort(operation)[lattice.translations]
+
+
+VARIANTS = {"B2": 2, "D0_3": 4, "B32": 4, "L1_2": 4, "L1_0": 6, "L1_1": 8, "D0_22": 12, "D0_19": 4, "B19": 6}
+PARENT = {n: s.parent for n, s in SUPERSTRUCTURES.items()}
+PARTS = {("B2", "D0_3"): 0.5, ("L1_0", "D0_22"): 0.5}  # an order within another
+
+
+@pytest.mark.parametrize("name", SUPERSTRUCTURES)
+def test_named_orders_are_one_in_every_variant_of_the_perfect_structure_and_none_in_others(name):
+    for title, lattice in parents(PARENT[name]).items():
+        for structure in [n for n, p in PARENT.items() if p == PARENT[name]]:
+            s = occupations(structure, lattice)
+            free = lattice.n_species > 1
+            assert s[:, free].mean() == pytest.approx(SUPERSTRUCTURES[structure].share)
+            expected = 1.0 if structure == name else PARTS.get((name, structure), 0.0)
+            assert order.long_range_order(s, lattice, name) == pytest.approx(expected, abs=1e-9), (title, structure)
+            # the other species has the same order
+            assert order.long_range_order(free - s, lattice, name) == pytest.approx(expected, abs=1e-9), (
+                title,
+                structure,
+            )
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_all_variants_and_translates_were_there(name):
+    """B19 has three directions of rows and two places of each, L1_1 four planes and two, and so on."""
+    assert len(occupations(name, parents(PARENT[name])["usual"])) == VARIANTS[name]
+
+
+def test_vectors_are_those_of_the_conventional_cell():
+    """(1, 0, 0) on bcc is the wave of B2; as a vector of the primitive cell it would be the composition."""
+    for lattice in parents("bcc").values():
+        b2, d03 = occupations("B2", lattice), occupations("D0_3", lattice)
+        assert order.long_range_order(b2, lattice, [1, 0, 0]) == pytest.approx(0.5)
+        assert order.long_range_order(d03, lattice, [1, 0, 0]) == pytest.approx(0.25)
+        assert order.long_range_order(d03, lattice, (0.5, 0.5, 0.5)) == pytest.approx(0.25)
+    for lattice in parents("fcc").values():
+        l10 = occupations("L1_0", lattice)
+        three = np.sort([order.long_range_order(l10, lattice, axis) for axis in np.eye(3)], 0)
+        assert three == pytest.approx(np.array([[0.0], [0.0], [0.5]]) * np.ones(len(l10)))
+    lattice = parents("hcp")["usual"]
+    layers = (lattice.sublattice == 0).astype(float)[None]
+    assert order.long_range_order(layers, lattice, (0, 0, 1)) == pytest.approx(
+        0.5
+    )  # a reciprocal vector, yet not the composition
+
+
+@pytest.mark.parametrize(
+    "name, vectors", [("fcc", [(1, 1, 1), (2, 0, 0), (0, 0, 0)]), ("bcc", [(1, 1, 0), (2, 0, 0)]), ("hcp", [(0, 0, 2)])]
+)
+def test_vectors_that_give_the_composition_are_refused(name, vectors):
+    for lattice in parents(name).values():
+        for vector in vectors:
+            with pytest.raises(AlloygenError, match="one phase on all sites and its amplitude is the composition"):
+                order.long_range_order(np.ones((1, lattice.n_sites)), lattice, vector)
+
+
+def test_a_name_of_another_lattice_is_refused_with_those_that_fit():
+    for parent, names in (("bcc", r"\['B2', 'B32', 'D0_3'\]"), ("hcp", r"\['B19', 'D0_19'\]")):
+        lattice = parents(parent)["usual"]
+        assert order.orders_of(lattice) == [n for n, p in PARENT.items() if p == parent]
+        for wrong in ("L1_2", "B1", ""):
+            with pytest.raises(AlloygenError, match=f"expected an order of {parent}, one of {names}.*got '{wrong}'"):
+                order.long_range_order(np.ones((1, lattice.n_sites)), lattice, wrong)
 
 
 # ---------------------------------------------------------------------- pairs and images
@@ -227,35 +420,41 @@ def test_absent_species_and_empty_shells():
     assert "no pairs" in order.warren_cowley(1 - s, s, [np.zeros((8, 8))])[0].note
 
 
-@pytest.mark.parametrize("primitive", [
-    Primitive(np.eye(3), [[0, 0, 0]], [CUAU]),  # simple cubic
-    Primitive([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]], [[0, 0, 0]], [CUAU]),  # bcc
-    Primitive(FCC @ np.diag([1, 1, 1.05]), [[0, 0, 0]], [CUAU]),  # face-centred tetragonal
-    Primitive(FCC, [[0, 0, 0], [0.25, 0.25, 0.25]], [CUAU] * 2),  # diamond
-    Primitive(FCC, [[0, 0, 0]], [CUAU], (True, True, False)),
-], ids=["cubic", "bcc", "tetragonal", "diamond", "slab"])  # fmt: skip
-def test_named_orders_are_those_of_fcc(primitive):
+STRANGERS = {
+    "simple cubic": Primitive(np.eye(3), [[0, 0, 0]], [CUAU]),
+    "diamond": Primitive(FCC, [[0, 0, 0], [0.25, 0.25, 0.25]], [CUAU] * 2),
+    "tetragonal": Primitive(FCC @ np.diag([1, 1, 1.05]), [[0, 0, 0]], [CUAU]),
+    "slab": Primitive(FCC, [[0, 0, 0]], [CUAU], (True, True, False)),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_crystals_without_named_orders_say_so(name):
+    primitive = STRANGERS[name]
     lattice = Lattice(primitive, (2, 2, 2 if all(primitive.pbc) else 1))
-    assert not order.fcc(lattice)
-    with pytest.raises(AlloygenError, match=r"expected an fcc lattice.*Give an order vector"):
+    assert order.orders_of(lattice) == []
+    with pytest.raises(AlloygenError, match=r"no name \(the sites.*an order vector.*got 'L1_2'"):
         order.long_range_order(np.ones((1, lattice.n_sites)), lattice, "L1_2")
-    assert order.long_range_order(np.ones((1, lattice.n_sites)), lattice, (0.5, 0.5, 0)) == pytest.approx([0.0])
+    vector = (0.5, 0.5, 0) if name != "diamond" else (1, 0, 0)
+    assert order.long_range_order(np.ones((1, lattice.n_sites)), lattice, vector) == pytest.approx([0.0])
 
 
 def test_vectors_must_fit_the_supercell():
-    lattice = cuau((3, 2, 2))
+    lattice, ones = cuau((3, 2, 2)), np.ones((1, 12))
     with pytest.raises(AlloygenError, match=r"nearest that does is \(0.333333, 0.5, 0\).*even repeats"):
-        order.structure_amplitudes(np.ones((1, 12)), lattice, (0.4, 0.5, 0))
-    with pytest.raises(AlloygenError, match="fits"):
-        order.long_range_order(np.ones((1, 12)), lattice, "L1_0")
-    assert order.long_range_order(np.ones((1, 12)), lattice, (1 / 3, 0, 0)) == pytest.approx([0.0], abs=1e-12)
+        order.structure_amplitudes(ones, lattice, (0.4, 0.5, 0))
+    with pytest.raises(AlloygenError, match=r"got \(1, 0, 0\); the nearest that does is \(-?\d.*even repeats"):
+        order.long_range_order(np.ones((1, 18)), cuau((3, 3, 2)), (1, 0, 0))
+    with pytest.raises(AlloygenError, match="supercell that L1_2 fits into"):
+        order.long_range_order(ones, lattice, "L1_2")
+    assert order.long_range_order(ones, lattice, (-1 / 3, 1 / 3, 1 / 3)) == pytest.approx([0.0], abs=1e-12)
     assert order.structure_amplitudes(np.ones((1, 9)), ising(3).lattice, (0, 0, 0.3)) == pytest.approx(1.0)  # one layer
 
 
 def test_errors():
     lattice, ones = cuau((2, 2, 2)), np.ones((1, 8))
     for which in ("B2", (0.5, 0.5), 0.5, None):
-        with pytest.raises(AlloygenError, match=r"\['L1_0', 'L1_2'\] or an order vector"):
+        with pytest.raises(AlloygenError, match=r"\['L1_0', 'L1_2', 'D0_22', 'L1_1'\], or an order vector"):
             order.long_range_order(ones, lattice, which)
     with pytest.raises(AlloygenError, match=r"shape \(n, 8\), got \(1, 7\)"):
         order.structure_amplitudes(ones[:, 1:], lattice, (0, 0, 0))
