@@ -207,6 +207,19 @@ def test_a_word_that_cannot_be_meant_is_one_line_before_any_work(case, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("text", ['{"x": 1', "[1]", "{}", "null", "\\xff", '{"name": "x", "orbits": 3}'])
+def test_a_file_that_holds_no_expansion(text, tmp_path, capsys):
+    (tmp_path / "h.json").write_bytes(text.encode("latin-1"))
+    for path, says in (
+        (
+            tmp_path / "h.json",
+            "ClusterExpansion.to_dict()" if text.startswith("{}") or "orbits" in text else "alloygen's JSON format",
+        ),
+        (tmp_path, "expected a Hamiltonian"),
+    ):
+        assert says in refused([*SAMPLE, "--hamiltonian", str(path)], capsys)
+
+
 MC_RUN = ["mc", "Cu:2x2x2", "-T", "900", "--mu", "Au=0", "-n", "10", "-q"]
 DIAGRAM = ["phase-diagram", "Cu:2x2x4", "--mu", "Au", "-q"]
 

@@ -22,9 +22,17 @@ def expansion_from(spec: ClusterExpansion | PathLike) -> ClusterExpansion:
         from alloygen.hamiltonian.ising import ising_expansion
 
         return ising_expansion()
-    if isinstance(spec, (str, os.PathLike)) and os.path.exists(spec):
-        with open(spec) as f:
-            return ClusterExpansion.from_dict(json.load(f))
+    if isinstance(spec, (str, os.PathLike)) and os.path.isfile(spec):
+        try:
+            with open(spec) as f:
+                return ClusterExpansion.from_dict(json.load(f))
+        except AlloygenError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise AlloygenError(
+                f"expected an expansion in alloygen's JSON format (to_dict) in {os.fspath(spec)!r}, got a file that holds none "
+                f"({type(error).__name__}: {error}). Write it anew; for CLEASE settings use alloygen.from_clease."
+            ) from None
     raise AlloygenError(
         f"expected a Hamiltonian: 'cuau', 'ising', a ClusterExpansion, or the path of its JSON file, got {spec!r}. "
         "For CLEASE settings and ECIs use alloygen.hamiltonian.clease.from_clease first."
