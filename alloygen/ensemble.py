@@ -213,8 +213,8 @@ class Ensemble:
         if self.log_prob is None:
             raise AlloygenError(
                 f"expected samples with a likelihood, got an ensemble made by {self.method!r}: Monte Carlo samples "
-                'carry no likelihood. Draw with method="neural", or take free energies of Monte Carlo runs from MBAR '
-                "or thermodynamic integration."
+                'carry no likelihood. Draw with method="neural", or by alloygen.mc with method="replica exchange", whose '
+                "ladder makes free energies absolute."
             )
         return -self._field_energy / self.kT - self.log_prob
 
