@@ -10,7 +10,12 @@ import alloygen
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 README = (ROOT / "README.md").read_text()
-SMALLER = {"(4, 4, 4)": "(2, 2, 4)", "n=1000": "n=200", "range(300, 1001, 100)": "(300, 500, 700)"}
+SMALLER = {
+    "(4, 4, 4)": "(2, 2, 4)",
+    "n=1000": "n=200",
+    "ising(10)": "ising(4)",
+    "range(300, 1001, 100)": "(300, 500, 700)",
+}
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -26,6 +31,7 @@ def test_readme_is_short():
     assert len(code) <= 15
 
 
+@pytest.mark.slow
 def test_readme_lines_run(tmp_path, monkeypatch):
     """On a smaller cell; they run as they stand where the wheel is tried."""
     monkeypatch.chdir(tmp_path)
