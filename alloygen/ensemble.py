@@ -196,7 +196,7 @@ class Ensemble:
         if not self.chains or self.has_likelihood:
             return self.inefficiency
         values = np.asarray(values, dtype=np.float64)
-        return inefficiency(self._by_chain(self.weights * (values - self.weights @ values)))
+        return inefficiency(self._by_chain(self.weights * (values - (self.weights * values).sum())))
 
     def _by_chain(self, values) -> np.ndarray:
         return np.asarray(values, dtype=np.float64).reshape(self.chains, -1)

@@ -3,7 +3,8 @@
 With log-weights w the averages are self-normalised importance sampling (Owen, "Monte Carlo theory, methods and
 examples", 2013, section 9.2), whose error follows from the delta method: an estimate sum_i W_i f_i (W_i = w_i / sum w)
 has the variance n/(n-1) sum_i W_i^2 (f_i - mean)^2. Without weights it is the plain standard error of the mean, times
-the square root of a statistical inefficiency where the samples are correlated.
+the square root of a statistical inefficiency where the samples are correlated. Sums over samples are numpy's, not products of a
+linear-algebra library, which round by the number of its threads.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def mean(
     2.50(65)
     """
     values, w = _prepare(values, log_w, "The mean")
-    centre, g = float(w @ values), _memory(inefficiency, values)
+    centre, g = float((w * values).sum()), _memory(inefficiency, values)
     error = _stderr(values - centre, w, g)
     if quantum:
         error = float(np.hypot(error, _unseen(values, quantum, g)))
@@ -92,8 +93,8 @@ def fluctuation(values: ArrayLike, scale: float = 1.0, log_w: ArrayLike | None=N
     values, w = _prepare(values, log_w, what)
     if len(w) < 2:
         return Estimate(np.nan, np.nan, "one sample has no fluctuation; draw more")
-    centred = values - w @ values
-    variance = float(w @ centred**2)
+    centred = values - (w * values).sum()
+    variance = float((w * centred**2).sum())
     free = max(1.0 - float((w**2).sum()), 1.0 / len(w))  # one weight of 100 % leaves nothing to correct
     g = _memory(inefficiency, centred**2)
     error = _stderr(centred**2 - variance, w, g)
@@ -186,7 +187,7 @@ def entropy(u: ArrayLike, log_w: ArrayLike, kT: float, kB: float, n_sites: int, 
     if log_w is None:
         raise AlloygenError("expected log-weights with their constant, got none: an entropy needs a free energy")
     u, w = _prepare(u, log_w, "The entropy")
-    n, scale, mean_u = len(w), kB / n_sites, float(w @ u)
+    n, scale, mean_u = len(w), kB / n_sites, float((w * u).sum())
     value = scale * (mean_u / kT + log_mean_exp(log_w))
     if n == 1:
         return Estimate(value, np.nan, "one sample has no error bar; draw more")
