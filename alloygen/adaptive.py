@@ -16,7 +16,6 @@ import itertools
 from collections.abc import Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 
 import numpy as np
@@ -32,12 +31,13 @@ from alloygen.models.blocks import derived_seed
 from alloygen.models.draw import draw, trained_family
 from alloygen.progress import tqdm
 from alloygen.scans import Scan
+from alloygen.types import PathLike
 
 MIN_STEP = 1e-3  # of kT: conditions nearer than this are one
 
 
 def draw_condition(
-    model: Model, T: float, mu: np.ndarray, n: int, seed: int, family: str, batch: int | None
+    model: Model, T: float, mu: np.ndarray, n: int, seed: int, family: str | None, batch: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(occ (n, N) int8, energy (n,), log_prob (n,)) at one condition, from a seed of its own.
 
@@ -76,7 +76,7 @@ class NeuralScan:
     executor: Executor | None = None
     spacing: float | None = None
     max_conditions: int = 2000
-    checkpoint: str | Path | None = None
+    checkpoint: PathLike | None = None
     save_every: float = 60.0
     progress: bool = False
     done: dict = field(default_factory=dict)  # (T, mu...) -> (occ, energy, log_prob)

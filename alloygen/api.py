@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from alloygen.arguments import one_of, positive, seed_from, whole_number
-from alloygen.conditions import chemical_potentials, exchangeable, mu_from_field, references, relative, temperature
+from alloygen.conditions import (
+    Mu,
+    Mus,
+    chemical_potentials,
+    exchangeable,
+    mu_from_field,
+    references,
+    relative,
+    temperature,
+)
 from alloygen.convert import AtomsMap
 from alloygen.ensemble import Ensemble
 from alloygen.errors import (
@@ -36,6 +46,16 @@ from alloygen.orders import FAMILIES
 from alloygen.resolve import expansion_of, placed, supercell
 from alloygen.scans import Scan
 from alloygen.supercell import TOL
+from alloygen.types import ArrayLike, PathLike, Temperatures
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+    from alloygen.config import Config
+
 
 METHODS = ("auto", "neural", "mc")
 REFINE = (None, "smc", "blocks", "mcmc")
@@ -43,7 +63,7 @@ ENSEMBLES, MC_METHODS, STARTS = ("semigrand", "canonical"), ("replica exchange",
 _loaded: dict[tuple[str, int, int], Model] = {}
 
 
-def load(path, hamiltonian=None) -> Model:
+def load(path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None = None) -> Model:
     """Load a trained model from a checkpoint file, or by the name of one that ships (``"cuau_4x4x4"``).
 
     Raises CheckpointError for a damaged or newer file, and for one of another Hamiltonian than the one given.
@@ -63,7 +83,9 @@ def load(path, hamiltonian=None) -> Model:
     return load_model(path, hamiltonian) if hamiltonian is not None else model
 
 
-def train(config, folder=None, *, resume: bool = True, progress: bool = True) -> Model:
+def train(
+    config: Config | dict | PathLike, folder: PathLike | None = None, *, resume: bool = True, progress: bool = True
+) -> Model:
     """Train a model from a TOML configuration (path, dict, or the name of one that ships) and return it.
 
     The run lives in ``folder`` (default ``runs/<name>``) and goes on from there after an interrupt; the model itself is
@@ -80,22 +102,22 @@ def train(config, folder=None, *, resume: bool = True, progress: bool = True) ->
 
 
 def sample(
-    atoms,
-    T,
-    mu=None,
+    atoms: Atoms | Structure | PathLike | Hamiltonian,
+    T: float,
+    mu: Mu | None = None,
     n: int = 1000,
     *,
     h: float | None = None,
     seed: int | None = 0,
-    model=None,
-    hamiltonian=None,
+    model: Model | PathLike | None = None,
+    hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None = None,
     method: str = "auto",
     order: str | None = None,
     batch: int | None = None,
-    fixed=None,
+    fixed: Mapping[int, str] | ArrayLike | Atoms | None = None,
     refine: str | None = None,
     effort: float = 1.0,
-    stride: int | Sequence[int] | None = None,
+    stride: ArrayLike | None = None,
     average: int = 1,
     tol: float = TOL,
     progress: bool = False,
@@ -172,22 +194,22 @@ def sample(
 
 
 def mc(
-    atoms,
-    T,
-    mu=None,
+    atoms: Atoms | Structure | PathLike | Hamiltonian,
+    T: Temperatures,
+    mu: Mus | None = None,
     n: int = 1000,
     *,
     h: float | Sequence[float] | None = None,
     ensemble: str = "semigrand",
     method: str = "replica exchange",
-    hamiltonian=None,
+    hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None = None,
     start: str = "random",
-    fixed=None,
+    fixed: Mapping[int, str] | ArrayLike | Atoms | None = None,
     seed: int = 0,
     threads: int = 1,
     tol: float = TOL,
     progress: bool = False,
-    **run,
+    **run: Any,
 ) -> Scan:
     """Monte Carlo of an alloy at one or many conditions.
 
@@ -250,9 +272,9 @@ def mc(
 
 
 def scan(
-    atoms,
-    T,
-    mu=None,
+    atoms: Atoms | Structure | PathLike | Hamiltonian,
+    T: Temperatures,
+    mu: Mus | str | None = None,
     n: int = 500,
     *,
     h: float | Sequence[float] | None = None,
@@ -260,13 +282,13 @@ def scan(
     spacing: float = 6.0,
     max_conditions: int = 2000,
     seed: int = 0,
-    model=None,
-    hamiltonian=None,
+    model: Model | PathLike | None = None,
+    hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None = None,
     method: str = "auto",
     order: str | None = None,
     batch: int | None = None,
-    executor=None,
-    checkpoint=None,
+    executor: Executor | None = None,
+    checkpoint: PathLike | None = None,
     tol: float = TOL,
     progress: bool = False,
 ) -> Scan:
@@ -309,12 +331,11 @@ def scan(
     mu = _potentials(atoms, mu, h, whole=True)
     max_conditions = whole_number(max_conditions, "max_conditions")
     _require_drawing(order, batch)
-    whole = mu is None or isinstance(mu, str)
-    adaptive = whole if adaptive is None else adaptive
-    named = {} if mu is None else {mu: 0.0} if whole else (mu := mu_list(mu))
+    asked = None if mu is None or isinstance(mu, str) else mu_list(mu)
+    adaptive = asked is None if adaptive is None else adaptive
+    named = asked if asked is not None else {} if mu is None else {mu: 0.0}
     model, target, atoms_map = _resolve(atoms, named, model, hamiltonian, method, larger=False, tol=tol)
-    mu = _whole_range(model, target) if whole else mu
-    rungs, mus = axes(T, mu, target)
+    rungs, mus = axes(T, _whole_range(model, target) if asked is None else asked, target)
     if model is None or method == "mc":
         _require_unused(
             scan, order=order, batch=batch, executor=executor, spacing=spacing, max_conditions=max_conditions
@@ -327,9 +348,9 @@ def scan(
             mus = mu_ladder(target, rungs[0], mus, seed=seed)
         return _with_ladder(target, rungs, mus, n, seed, options, atoms_map)
     _warn_outside(model, rungs, mus)
-    run = NeuralScan(model, n, order, seed, batch, executor, spacing if adaptive else None, max_conditions, checkpoint,
-                     progress=progress)  # fmt: skip
-    return replace(run.run(np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))), atoms_map=atoms_map)
+    drawn = NeuralScan(model, n, order, seed, batch, executor, spacing if adaptive else None, max_conditions, checkpoint,
+                       progress=progress)  # fmt: skip
+    return replace(drawn.run(np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))), atoms_map=atoms_map)
 
 
 def _spins(atoms) -> bool:
@@ -536,7 +557,7 @@ class _Drawing:
 
     family: str
     batch: int | None
-    stride: int | Sequence[int] | None
+    stride: ArrayLike | None
     average: int
     refine: str | None
     effort: float

@@ -14,12 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
 
 from alloygen.errors import BadCondition, UnknownSpecies
-from alloygen.types import Mu
+from alloygen.types import Temperatures
+
+if TYPE_CHECKING:
+    import torch
 
 HOW_MU = 'Write it by element, in eV per atom, for example mu={"Au": 0.05}; an element that is not named has mu = 0'
 
@@ -40,7 +43,19 @@ class Field:
     values: tuple[tuple[int, float], ...]
 
 
-def temperature(T: float) -> float:
+class Alloy(Protocol):
+    """What knows its elements: a Primitive, a Lattice, a ClusterExpansion, a Hamiltonian."""
+
+    @property
+    def elements(self) -> tuple[str, ...]: ...
+
+
+Potentials = TypeVar("Potentials", np.ndarray, "torch.Tensor")
+Mu: TypeAlias = float | Mapping[str, float] | Field  # one set of chemical potentials, see ``chemical_potentials``
+Mus: TypeAlias = Mu | Iterable[Mu] | Mapping[str, float | Iterable[float]]  # one or several, see ``mu_list``
+
+
+def temperature(T: object) -> float:
     """One temperature (kelvin for alloys, J/kB for Ising) as a float.
 
     Raises BadCondition for what is not a finite number above 0.
@@ -91,7 +106,7 @@ def references(lattice: Sites) -> np.ndarray:
     return out
 
 
-def relative(mu: Any, lattice: Sites) -> Any:
+def relative(mu: Potentials, lattice: Sites) -> Potentials:
     """Chemical potentials (..., n_elements), an array or tensor, as differences that fix the law: each less its reference's.
 
     See :func:`references`; the first element has 0.
@@ -105,7 +120,7 @@ def relative(mu: Any, lattice: Sites) -> Any:
     return mu - mu[..., references(lattice)]
 
 
-def chemical_potentials(mu: Mu | Field | None, lattice: Any) -> np.ndarray:
+def chemical_potentials(mu: Mu | None, lattice: Alloy) -> np.ndarray:
     """Chemical potentials as a vector (n_elements,) in order of ``lattice.elements``, eV per atom, as they are given.
 
     Parameters
@@ -127,25 +142,24 @@ def chemical_potentials(mu: Mu | Field | None, lattice: Any) -> np.ndarray:
     >>> chemical_potentials(0.05, cuau)
     array([0.  , 0.05])
     """
-    source = lattice
-    lattice = getattr(source, "lattice", getattr(source, "primitive", source))
-    free = exchangeable(lattice)
+    bare: Any = getattr(lattice, "lattice", getattr(lattice, "primitive", lattice))
+    free = exchangeable(bare)
     if mu is None:
         if not free:
-            return np.zeros(len(lattice.elements))
+            return np.zeros(len(bare.elements))
         raise BadCondition(
             f"expected chemical potentials for {_join(free)}, got mu=None. {HOW_MU} (mu={{}}: all of them)."
         )
     if isinstance(mu, Field):
-        return _from_field(mu, source)
-    by_element = dict(mu) if isinstance(mu, Mapping) else _from_number(mu, lattice, free)
-    unknown = [e for e in by_element if e not in lattice.elements]
+        return _from_field(mu, lattice)
+    by_element = dict(mu) if isinstance(mu, Mapping) else _from_number(mu, bare, free)
+    unknown = [e for e in by_element if e not in bare.elements]
     if unknown:
         raise UnknownSpecies(
-            f"expected chemical potentials of elements among {_join(lattice.elements)}, got mu of {_join(unknown)}. "
+            f"expected chemical potentials of elements among {_join(bare.elements)}, got mu of {_join(unknown)}. "
             "Drop it, or use a Hamiltonian that knows the element."
         )
-    return _vector(by_element, lattice.elements)
+    return _vector(by_element, bare.elements)
 
 
 def _from_number(mu, lattice, free: tuple[str, ...]) -> dict[str, float]:
@@ -185,7 +199,17 @@ def _vector(by_element: Mapping, elements: tuple[str, ...]) -> np.ndarray:
     return out
 
 
-def mu_from_field(field: float | Mapping[str, float] | Iterable[float], expansion: Any = None) -> Any:
+@overload
+def mu_from_field(field: float | Mapping[str, float], expansion: None = None) -> Field: ...
+@overload
+def mu_from_field(field: float | Mapping[str, float], expansion: Alloy) -> dict[str, float]: ...
+@overload
+def mu_from_field(field: Iterable[float], expansion: None = None) -> list[Field]: ...
+@overload
+def mu_from_field(field: Iterable[float], expansion: Alloy) -> list[dict[str, float]]: ...
+def mu_from_field(
+    field: float | Mapping[str, float] | Iterable[float], expansion: Alloy | None = None
+) -> Field | dict[str, float] | list:
     """Chemical potentials from fields that multiply the site functions, as in CLEASE: chem_pot={"c1_0": m}.
 
     A field takes m N c1_k from the energy, c1_k = <phi_k> the mean of a site function over the sites that can change, and N all
@@ -248,7 +272,7 @@ def _from_field(field: Field, source) -> np.ndarray:
     return share * sum((m * functions[k] for k, m in field.values), np.zeros(len(expansion.elements)))
 
 
-def temperatures(T: float | Iterable[float]) -> np.ndarray:
+def temperatures(T: Temperatures) -> np.ndarray:
     """Temperatures (nT,), rising, each once: from one number or any iterable of numbers.
 
     Raises BadCondition for none at all and what :func:`temperature` raises.
@@ -265,7 +289,7 @@ def temperatures(T: float | Iterable[float]) -> np.ndarray:
     return found[np.append(True, np.diff(found) > 1e-9 * found[1:])]
 
 
-def axes(T: float | Iterable[float], mu: Any, lattice: Any) -> tuple[np.ndarray, np.ndarray]:
+def axes(T: Temperatures, mu: Mus | None, lattice: Alloy) -> tuple[np.ndarray, np.ndarray]:
     """The axes of a grid of conditions, ``(T (nT,), mu (nM, n_elements))``: both rising, each value once.
 
     Values that are given twice (to 1e-9) are one. mu rises in its differences from the first element, as :func:`relative` gives
@@ -288,16 +312,16 @@ def axes(T: float | Iterable[float], mu: Any, lattice: Any) -> tuple[np.ndarray,
     (array([300., 600.]), array([-0.1,  0.1]))
     """
     found = temperatures(T)
-    rows = [chemical_potentials(m, lattice) for m in mu_list(mu)]
-    if not rows:
+    every = [chemical_potentials(m, lattice) for m in mu_list(mu)]
+    if not every:
         raise BadCondition(f"expected at least one mu, got mu={mu!r}. Give numbers or sequences of them.")
-    rows = np.stack(rows)
-    bare = getattr(lattice, "lattice", getattr(lattice, "primitive", lattice))
+    rows = np.stack(every)
+    bare: Any = getattr(lattice, "lattice", getattr(lattice, "primitive", lattice))
     known = np.round(np.column_stack([relative(rows, bare), rows]), 9)
     return found, rows[np.unique(known, axis=0, return_index=True)[1]]
 
 
-def grid(T: float | Iterable[float], mu: Any, lattice: Any) -> tuple[np.ndarray, np.ndarray]:
+def grid(T: Temperatures, mu: Mus | None, lattice: Alloy) -> tuple[np.ndarray, np.ndarray]:
     """Every temperature with every chemical potential: ``(T (C,), mu (C, n_elements))``, T slow and mu fast.
 
     The axes, the arguments and the errors are those of :func:`axes`.
@@ -367,7 +391,7 @@ def _items(x) -> list:
     return list(x)
 
 
-def mu_list(mu: Any) -> list:
+def mu_list(mu: Mus | None) -> list:
     """The chemical potentials of a grid, one entry each: of an iterable, or of a dict in which one value is a sequence.
 
     Examples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,7 +56,14 @@ class Fit:
         return other.misfit - self.misfit <= noise
 
 
-def best_fits(symbols, positions, cell, primitive: Primitive, limit: float, neighbour: float) -> list[Fit]:
+def best_fits(
+    symbols: Sequence[str] | np.ndarray,
+    positions: np.ndarray,
+    cell: np.ndarray,
+    primitive: Primitive,
+    limit: float,
+    neighbour: float,
+) -> list[Fit]:
     """The fit to take, and those that cannot be told from it.
 
     One fit with all atoms on sites gives every other by turning the lattice of sites. Large cells coincide with it in many
@@ -78,7 +86,7 @@ def best_fits(symbols, positions, cell, primitive: Primitive, limit: float, neig
     return [whole(equal[0]), *([] if equal[0].literal else equal[1:])]
 
 
-def _first_fit(job: _Job, positions, sample, cell, n_cells: int) -> Fit:
+def _first_fit(job: _Job, positions: np.ndarray, sample: np.ndarray, cell: np.ndarray, n_cells: int) -> Fit:
     """The first fit with every atom on a site, or the one with the fewest off."""
     best: Fit | None = None
     promise = 0
@@ -175,6 +183,6 @@ def nearest_neighbour(primitive: Primitive) -> float:
     return float(every.min()) if len(every) else float(np.linalg.norm(primitive.cell, axis=1).min())
 
 
-def species_index(lattice, symbols) -> np.ndarray:
+def species_index(lattice, symbols: Sequence[str] | np.ndarray) -> np.ndarray:
     """(n_sublattices, n_symbols) index of each symbol in the sublattice's species list, -1 where it is not allowed."""
     return np.array([[names.index(s) if s in names else -1 for s in symbols] for names in lattice.species])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloygen.canonical import at_composition, binary, free_energies
-from alloygen.conditions import exchangeable, references
+from alloygen.conditions import Mu, exchangeable, references
 from alloygen.ensemble import Ensemble, require_drawn
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
 from alloygen.estimate.chains import Convergence, convergence
@@ -167,7 +167,7 @@ class Scan(Sequence):
             self.atoms_map, part(self.observed), part(self.facts), self.info,
         )  # fmt: skip
 
-    def at(self, T: float, mu=None) -> Ensemble:
+    def at(self, T: float, mu: Mu | None = None) -> Ensemble:
         """The ensemble at a condition of the scan. Raises BadCondition when it is not one of them."""
         from alloygen.conditions import chemical_potentials, temperature
 

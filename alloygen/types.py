@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["ArrayLike", "Index", "Inefficiency", "Mu", "PathLike", "Temperatures"]
+__all__ = ["ArrayLike", "Index", "Inefficiency", "PathLike", "Temperatures"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
-# One chemical potential: by element, or a bare number for a binary; see ``conditions.chemical_potentials``.
-Mu: TypeAlias = float | Mapping[str, float]
 # One temperature or several.
-Temperatures: TypeAlias = float | Sequence[float] | np.ndarray
+Temperatures: TypeAlias = float | Iterable[float]
 # A site, a species or a number of them in a compiled kernel.
 Index: TypeAlias = int | np.integer
 # A statistical inefficiency, or a function that finds it for a series (n,).

@@ -271,7 +271,9 @@ class MBAR:
         error = self._errors(np.bincount(mix.row, z, minlength=len(mix.c))[None], z)[0]
         return Estimate(value, np.hypot(error, quantum * square))
 
-    def composition_free_energy(self, element: int, beta: float, beta_mu=None, relative_to=None):
+    def composition_free_energy(
+        self, element: int, beta: float, beta_mu: ArrayLike | None = None, relative_to: int | None = None
+    ):
         """Canonical free energies of every number of atoms of an element: (N (L,), F_N (L,), stderr (L,)).
 
             F_N = -1/beta log sum_{x: N(x) = N} exp(-beta E(x)) / d(x)

@@ -10,12 +10,11 @@ import torch
 from scipy import stats
 from scipy.special import logsumexp
 
-from alloygen.conditions import chemical_potentials, references, temperature
+from alloygen.conditions import Mu, chemical_potentials, references, temperature
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate import chains
 from alloygen.estimate.result import Estimate
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.types import Mu
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -67,7 +67,9 @@ class Model(nn.Module, ABC):
         return next(self.parameters()).device
 
 
-def path_log_prob(log_conditionals, occ, order, known=None) -> torch.Tensor:
+def path_log_prob(
+    log_conditionals: torch.Tensor, occ: torch.Tensor, order: torch.Tensor, known: torch.Tensor | None = None
+) -> torch.Tensor:
     """Log-likelihood (B,) of occupations (B, N) from the conditionals (B, M, S) along ``order``; the steps of known sites do not count."""
     steps = torch.gather(log_conditionals, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
     return (steps if known is None else steps.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)).sum(1)

@@ -17,7 +17,7 @@ import torch
 from numba import njit
 
 from alloygen.arguments import seed_from, whole_number
-from alloygen.conditions import chemical_potentials, temperature
+from alloygen.conditions import Mu, chemical_potentials, temperature
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
@@ -26,7 +26,7 @@ from alloygen.montecarlo import moves
 from alloygen.montecarlo.chains import MOVES, free_sites, require_hamiltonian
 from alloygen.montecarlo.rng import seeds
 from alloygen.progress import tqdm
-from alloygen.types import ArrayLike, Mu
+from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
     from tqdm import tqdm as Bar

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from scipy.special import gammaln
 
-from alloygen.conditions import chemical_potentials, exchangeable, references, temperature
+from alloygen.conditions import Mu, chemical_potentials, exchangeable, references, temperature
 from alloygen.errors import AlloygenError, UnknownSpecies
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import free_sites
-from alloygen.types import ArrayLike, Mu
+from alloygen.types import ArrayLike
 
 RATIO, STEP = 1.5, 2.8  # neighbouring temperatures differ by 1 + min(RATIO - 1, STEP / sqrt(sites)) at most
 HOT = 2.0  # times the spread of single-flip energies of random configurations: no order is left at this kT

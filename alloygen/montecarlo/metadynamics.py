@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from alloygen.arguments import fraction, positive, seed_from, whole_number
-from alloygen.conditions import temperature
+from alloygen.conditions import Mu, temperature
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.profile import CompositionProfile, join_links, judge, series_error
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -30,7 +30,7 @@ from alloygen.montecarlo.chains import require_hamiltonian
 from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.flat_walk import DONE, FlatWalk
 from alloygen.progress import tqdm
-from alloygen.types import ArrayLike, Mu, PathLike, Temperatures
+from alloygen.types import ArrayLike, PathLike, Temperatures
 
 SAVE_EVERY = 60.0  # seconds
 
