@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import one_of, whole_number
+from alloygen.conditions import Mu
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
 from alloygen.estimate import correlation, order, thermo, weights
 from alloygen.estimate.chains import inefficiency
@@ -24,7 +25,7 @@ from alloygen.estimate.superstructure import SUPERSTRUCTURES
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.structures import info_key, write_structures
 from alloygen.prototypes import is_vacancy
-from alloygen.types import ArrayLike, Mu, PathLike
+from alloygen.types import ArrayLike, PathLike
 
 if TYPE_CHECKING:
     from alloygen.convert import AtomsMap
