@@ -445,7 +445,7 @@ class PhaseDiagram:
                     np.hypot(np.std(found), step / np.sqrt(12)) if len(found) > 0.5 * self._replica.shape[1] else np.nan
                 )
             rows.append({"kind": kind, "T": T, "T_stderr": error, "x": self.x[x], "phases": " + ".join(phases)})
-        for name, part in self.transitions[self.transitions["single_phase"]].groupby("phase"):
+        for name, part in self.transitions[self.transitions["single_phase"].astype(bool)].groupby("phase"):
             top = part.loc[part["T"].idxmax()]
             if part["x"].min() < top["x"] < part["x"].max():
                 rows.append(

@@ -364,9 +364,12 @@ def _field_name(branch) -> str:
 
 
 def _pretty(name: str) -> str:
+    """A phase with subscripts, "solution" where it has no name."""
     import re
 
-    return re.sub(r"(?<=[a-z])(\d)", r"$_\1$", name.replace("L1_2", "L1$_2$").replace("L1_0", "L1$_0$"))
+    formula, _, order = (name or "solution").partition(" (")
+    structure = re.sub(r"_(\d+)", r"$_{\1}$", order)
+    return re.sub(r"(?<=[A-Za-z])(\d+)", r"$_{\1}$", formula) + (f" ({structure}" if order else "")
 
 
 def _differences(data) -> list:

@@ -469,6 +469,8 @@ def test_line_compounds_without_a_name_go_by_their_formula():
     assert list(d.compounds["phase"]) == ["Cu3Au"] and d.phases[0, 4] == "Cu3Au" and (d.phases[1] == "").all()
     assert d.regions["phase_right"].tolist()[0] == "Cu3Au" and d.to_espei()["phases"] == ["CU3AU", "SOLUTION"]
     assert "Cu3Au" in set(d.to_landau()["phase"]) and "Cu3Au" in repr(d)
+    assert len(d.invariants) == 0 or set(d.invariants["kind"]) == {"peritectoid"}
+    assert d.to_dict()["compounds"][0]["phase"] == "Cu3Au"
 
 
 # ---------------------------------------------------------------------- pictures
