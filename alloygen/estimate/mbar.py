@@ -20,7 +20,7 @@ from scipy.special import logsumexp
 
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate import chains as markov
-from alloygen.estimate.mixture import CHUNK, Mixture, gap_of_states
+from alloygen.estimate.mixture import Mixture, gap_of_states
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.types import ArrayLike
@@ -174,11 +174,6 @@ class MBAR:
             out.append(np.sqrt(np.square(np.nan_to_num(sigma)).sum()))
         return np.array(out)
 
-    def free_energy_difference(self, i: int, j: int) -> Estimate:
-        """f_j - f_i = log Z_i - log Z_j (in units of kT only where both have the same T)."""
-        error = self._errors((self._mix.state(i) - self._mix.state(j))[None])[0]
-        return Estimate(self.f[j] - self.f[i], error)
-
     def log_weights(self, beta: float, beta_mu: ArrayLike) -> np.ndarray:
         """log w (n,) of all samples, state by state, for averages at one condition; sum w = 1.
 
@@ -270,44 +265,6 @@ class MBAR:
         z = w * (values - value)
         error = self._errors(np.bincount(mix.row, z, minlength=len(mix.c))[None], z)[0]
         return Estimate(value, np.hypot(error, quantum * square))
-
-    def composition_free_energy(
-        self, element: int, beta: float, beta_mu: ArrayLike | None = None, relative_to: int | None = None
-    ):
-        """Canonical free energies of every number of atoms of an element: (N (L,), F_N (L,), stderr (L,)).
-
-            F_N = -1/beta log sum_{x: N(x) = N} exp(-beta E(x)) / d(x)
-
-        in the energy unit per supercell; nan where N was never visited. ``beta_mu`` (E,), zero if not given, is a field
-        on the other elements of a ternary. With ``relative_to`` F is 0 at this N and the errors are those of
-        differences from it; otherwise F is relative to the reference state (absolute with ``log_z_reference``).
-        """
-        mix, elements = self._mix, self._mix.x.shape[1] - 1
-        if not beta > 0 or not 0 <= element < elements:
-            raise BadCondition(f"expected beta above 0 and an element in 0..{elements - 1}, got {beta!r}, {element!r}")
-        log_w, log_z = self._weights(beta, np.zeros(elements) if beta_mu is None else beta_mu)
-        found, group = np.unique(np.rint(mix.x[:, 1 + element]).astype(int), return_inverse=True)
-        top = np.full(len(found), -np.inf)
-        np.maximum.at(top, group, log_w)
-        part = top + np.log(np.bincount(group, np.exp(log_w - top[group])))  # log of the share of Z with N atoms
-        w = np.exp(log_w - part[group])
-        unseen = np.bincount(group, w**2 / mix.c)
-        if relative_to is None:
-            zero, origin, unseen_at = -log_z, mix.state(self._ref), 0.0
-        elif relative_to in found:
-            at = int(np.searchsorted(found, relative_to))
-            zero, origin, unseen_at = part[at], np.where(group == at, w, 0.0), unseen[at]
-        else:
-            raise AlloygenError(f"expected relative_to among the numbers of atoms seen, {found}, got {relative_to!r}")
-        step = max(1, CHUNK // len(w))
-        pieces = [np.arange(a, min(a + step, len(found))) for a in range(0, len(found), step)]
-        error = np.concatenate([self._errors(np.where(group == k[:, None], w, 0.0) - origin) for k in pieces])
-        error = np.sqrt(error**2 + unseen**2 + unseen_at**2)
-        if relative_to is not None:
-            error[at] = 0.0
-        out = np.full((2, found.max() + 1), np.nan)
-        out[:, found] = [(zero - part) / beta, error / beta]
-        return np.arange(found.max() + 1), *out
 
 
 def _series(beta, beta_mu, energy, counts) -> list[np.ndarray]:

@@ -15,6 +15,8 @@ import alloygen.data
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate import chains, mixture, thermo
 from alloygen.estimate.mbar import MBAR
+from alloygen.estimate.pool import from_mbar
+from alloygen.estimate.result import Estimate
 from alloygen.exact.enumeration import Enumeration
 from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.tempering import grid_pairs
@@ -63,6 +65,18 @@ def composition(e, element, beta):
     )
 
 
+def difference(m, i: int, j: int) -> Estimate:
+    """f_j - f_i: what covariances of the f alone do not give where the reference is a third state."""
+    return Estimate(m.f[j] - m.f[i], m._errors((m._mix.state(i) - m._mix.state(j))[None])[0])
+
+
+def by_composition(m, element: int, beta: float):
+    """(N, F_N, its error) of the numbers of atoms that were seen, by the pool of the same samples, which phase diagrams rest on."""
+    by = from_mbar(m).by_number(element, beta)
+    error = np.hypot(by.log_omega_replica.std(0, ddof=1), 1 / by.effective_samples)
+    return by.number, -by.log_omega / beta, error / beta
+
+
 def z_scores(name, energy, counts, inefficiency=None) -> dict[str, list[float]]:
     """Deviations from enumeration in standard errors, of all that MBAR gives."""
     e, (beta, beta_mu), at = enumeration(name), conditions(name), between(name)
@@ -72,16 +86,12 @@ def z_scores(name, energy, counts, inefficiency=None) -> dict[str, list[float]]:
     p = np.exp(-at[0] * e.energy + e.counts @ at[1] - exact)
     z = lambda estimate, truth: (estimate.value - truth) / estimate.stderr  # noqa: E731
     n_sites = hamiltonian(name).n_sites
-    numbers, free, error = m.composition_free_energy(1, at[0])
-    truth = composition(e, 1, at[0])[: len(numbers)]
-    seen = np.isfinite(free)
     return {
         "f": list((m.f - f)[1:] / np.sqrt(np.diag(m.covariance))[1:]),
-        "difference": [z(m.free_energy_difference(1, len(f) - 1), f[-1] - f[1])],
+        "difference": [z(difference(m, 1, len(f) - 1), f[-1] - f[1])],
         "log Z": [z(m.log_z(*at), exact)],
         "phi": [z(m.phi(*at, n_sites), -exact / at[0] / n_sites)],
         "mean": [z(m.mean(energy, *at), p @ e.energy), z(m.mean([c[:, 1] for c in counts], *at), p @ e.counts[:, 1])],
-        "composition": list((free - truth)[seen] / error[seen]),
     }
 
 
@@ -186,14 +196,10 @@ def cuau():
 def test_composition_free_energies_of_cuau(T):
     e, m, _ = cuau()
     beta = 1 / (e.hamiltonian.kB * T)
-    n, free, error = m.composition_free_energy(1, beta)
+    n, free, error = by_composition(m, 1, beta)
     truth = composition(e, 1, beta)
     assert n.tolist() == list(range(17)) and (error * 1000 < 6).all()  # meV per supercell
     assert np.abs((free - truth) / error).max() < 4
-    _, free, error = m.composition_free_energy(1, beta, relative_to=4)
-    assert free[4] == 0 and error[4] == 0
-    other = n != 4
-    assert np.abs((free - truth + truth[4])[other] / error[other]).max() < 4
 
 
 def test_phi_of_cuau_is_absolute_at_unsampled_conditions():
@@ -227,7 +233,7 @@ def test_two_states_solve_bennetts_equation():
     du = [(beta[1] - beta[0]) * x - c @ (beta_mu[1] - beta_mu[0]) for x, c in zip(energy, counts, strict=True)]
     shift = np.log(n[0] / n[1])
     bennett = lambda c: expit(-(shift + du[0] - c)).sum() - expit(shift + du[1] - c).sum()  # noqa: E731
-    d = MBAR(beta, beta_mu, energy, counts).free_energy_difference(0, 1)
+    d = difference(MBAR(beta, beta_mu, energy, counts), 0, 1)
     assert d.value == pytest.approx(brentq(bennett, -50, 50, xtol=1e-13), abs=1e-8)
     assert abs(d.value - log_z(e, beta[0], beta_mu[0]) + log_z(e, beta[1], beta_mu[1])) < 4 * d.stderr
 
@@ -286,7 +292,7 @@ def test_covariance_is_the_formula_of_the_paper():
     error = lambda i, j: theta[i, i] + theta[j, j] - 2 * theta[i, j]  # noqa: E731
     for i in range(1, len(n)):
         assert m.covariance[i, i] == pytest.approx(error(0, i), rel=1e-5)
-        assert m.free_energy_difference(1, i).stderr ** 2 == pytest.approx(error(1, i), rel=1e-5, abs=1e-15)
+        assert difference(m, 1, i).stderr ** 2 == pytest.approx(error(1, i), rel=1e-5, abs=1e-15)
     unseen = (w[:, -1] ** 2).sum()  # 1 / ESS
     assert m.log_z(*at).stderr ** 2 == pytest.approx(error(0, len(n)) + unseen**2, rel=1e-5)
 
@@ -309,8 +315,8 @@ def test_blocks_and_thinning_change_nothing(monkeypatch):
     assert two.f == pytest.approx(one.f, abs=1e-8)
     assert two.covariance == pytest.approx(one.covariance, abs=1e-10)
     assert str(two.mean(energy, *at)) == str(one.mean(energy, *at))
-    for a, b in zip(one.composition_free_energy(2, at[0]), two.composition_free_energy(2, at[0]), strict=True):
-        assert a == pytest.approx(b, abs=1e-8, nan_ok=True)
+    for a, b in zip(by_composition(one, 2, at[0])[:2], by_composition(two, 2, at[0])[:2], strict=True):
+        assert a == pytest.approx(b, abs=1e-8)
 
 
 def test_weights_give_the_means():
@@ -331,10 +337,12 @@ def test_a_bias_is_taken_off():
     m = MBAR(beta, beta_mu, energy, counts, bias=bias)
     truth, z = composition(e, 1, beta[0]), []
     for model in (m, MBAR(beta, beta_mu, energy, counts)):  # the second knows nothing of the bias
-        n, free, error = model.composition_free_energy(1, beta[0], relative_to=3)
-        other = n != 3
-        z.append(np.abs((free - truth + truth[3])[other] / error[other]).max())
-    assert len(n) == 9 and z[0] < 4 and z[1] > 10
+        by, n = from_mbar(model).by_number(1, beta[0]), np.arange(9)
+        assert by.number.tolist() == n.tolist()
+        relative = by.log_omega - by.log_omega[3] + beta[0] * (truth - truth[3])
+        error = (by.log_omega_replica - by.log_omega_replica[:, 3:4]).std(0, ddof=1)
+        z.append(np.abs(relative[n != 3] / error[n != 3]).max())
+    assert z[0] < 4 and z[1] > 10
 
 
 # ---------------------------------------------------------------------- what must fail
@@ -382,12 +390,11 @@ def test_out_of_reach_warns():
             f(6.0, [0.0])
 
 
-def test_what_was_not_visited_is_nan():
+def test_what_was_not_visited_is_left_out():
     _, _, energy, _ = apart(0.3)
     counts = [2.0 * (x[:, None] > 0) + 1 for x in energy]
-    n, free, error = MBAR([0.0, 0.3, 0.6, 0.9], np.zeros((4, 1)), energy, counts).composition_free_energy(0, 1.0)
-    assert n.tolist() == [0, 1, 2, 3]
-    assert np.isnan(free).tolist() == np.isnan(error).tolist() == [True, False, True, False]
+    n, free, error = by_composition(MBAR([0.0, 0.3, 0.6, 0.9], np.zeros((4, 1)), energy, counts), 0, 1.0)
+    assert n.tolist() == [1, 3] and np.isfinite([free, error]).all()
 
 
 def test_one_state_and_deep_phases():
@@ -431,9 +438,5 @@ def test_errors_speak():
         m.log_z(1.0, [0.0, 1.0])
     with pytest.raises(BadCondition, match="above 0"):
         m.phi(0.0, [0.0], 4)
-    with pytest.raises(BadCondition, match="element in"):
-        m.composition_free_energy(1, 1.0)
-    with pytest.raises(AlloygenError, match="among the numbers"):
-        m.composition_free_energy(0, 1.0, relative_to=7)
     with pytest.raises(AlloygenError, match="one per sample"):
         m.mean(np.zeros(3), 0.5, [0.0])
