@@ -174,7 +174,7 @@ def sample(
     >>> abs(ens.free_energy().value + 2.197069) < 0.002
     True
     """
-    if np.ndim(h):
+    if h is not None and np.ndim(h):
         raise BadCondition(f"expected one field h, got {h!r}; several are for scan and mc")
     T, mu = temperature(T), _potentials(atoms, mu, h)
     n, seed = whole_number(n, "n, the number of configurations,"), seed_from(seed)
@@ -379,11 +379,13 @@ def _whole_range(model: Model | None, target: Hamiltonian):
     """Nine chemical potentials over the range that a binary's model was trained on."""
     free = exchangeable(target.lattice)
     if model is not None and _spins(target):
-        return mu_from_field(0.5 * np.linspace(*model.ranges["mu"][0], 9))
+        low, high = model.ranges["mu"][0]
+        return mu_from_field(0.5 * np.linspace(low, high, 9))
     if model is None or len(free) != 2 or free[0] != target.elements[0]:
         why = "Monte Carlo knows no range" if model is None else f"the range is one of {', '.join(target.elements[1:])}"
         raise BadCondition(f'expected numbers for mu, such as mu={{"{free[-1]}": [-0.2, 0.0, 0.2]}}, got none: {why}')
-    return {free[1]: np.linspace(*model.ranges["mu"][target.elements.index(free[1]) - 1], 9).tolist()}
+    low, high = model.ranges["mu"][target.elements.index(free[1]) - 1]
+    return {free[1]: np.linspace(low, high, 9).tolist()}
 
 
 # ---------------------------------------------------------------------- choosing the model

@@ -13,6 +13,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection
 from numbers import Integral, Real
+from typing import SupportsInt, cast
 
 from alloygen.errors import AlloygenError
 
@@ -35,10 +36,11 @@ def whole_number(value: object, name: str, least: int = 1, most: int | None = No
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     exact = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
-    if isinstance(value, bool) or not exact or value < least or (most is not None and value > most):
+    number = int(cast(SupportsInt, value)) if exact and not isinstance(value, bool) else None
+    if number is None or number < least or (most is not None and number > most):
         limits = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise AlloygenError(f"expected {name} as a whole number {limits}, got {value!r}")
-    return int(value)
+    return number
 
 
 def positive(value: object, name: str, unit: str = "") -> float:

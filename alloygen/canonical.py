@@ -23,7 +23,7 @@ from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.prototypes import is_vacancy, kind
-from alloygen.types import ArrayLike
+from alloygen.types import ArrayLike, Temperatures
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -95,7 +95,7 @@ def binary(h: Hamiltonian, element: str | None = None, held=None) -> Binary:
 def free_energies(
     pool: Pool,
     h: Hamiltonian,
-    T: ArrayLike,
+    T: Temperatures,
     element: str | None = None,
     values: dict | None = None,
     info: dict | None = None,
@@ -171,7 +171,9 @@ def free_energies(
     units = {"heat_capacity": f"{h.unit}/K", "entropy": f"{h.unit}/K", "effective_samples": "1"} | dict.fromkeys(
         values, "1"
     )
-    data = {k: (("T", "n"), v, {"units": units.get(k.removesuffix("_stderr"), h.unit)}) for k, v in table.items()}
+    data: dict[str, tuple] = {
+        k: (("T", "n"), v, {"units": units.get(k.removesuffix("_stderr"), h.unit)}) for k, v in table.items()
+    }
     for name in ("free_energy", "heat_capacity"):
         data[f"{name}_replica"] = (("T", "replica", "n"), replicas[name], {"units": units.get(name, h.unit)})
     attributes = {**axis_attributes(h, b), "convention": CONVENTION, **(info or {})}

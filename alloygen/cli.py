@@ -204,8 +204,8 @@ def _mc(args) -> int:
     )  # fmt: skip
     print(scan)
     for ens in scan:
-        mu = ", ".join(f"mu_{e} {m:.6g}" for e, m in zip(ens.elements, ens.mu, strict=True))
-        print(f"T {ens.T:g}" + (f", {mu}" if args.ensemble == "semigrand" else ""))
+        told = ", ".join(f"mu_{e} {m:.6g}" for e, m in zip(ens.elements, ens.mu, strict=True))
+        print(f"T {ens.T:g}" + (f", {told}" if args.ensemble == "semigrand" else ""))
         _print_averages(ens, "Phi/site" if args.ensemble == "semigrand" else "F/site")
     if "exchange" in scan.info:
         print(f"exchange rate {scan.info['exchange']:.2f} (least {scan.info['exchange_min']:.2f}), {scan.info['round_trips']} round "
@@ -313,13 +313,22 @@ def _evaluate(args) -> int:
     _require_file(args.output)
     model = load(args.model)
     h = model.hamiltonian
-    T, mu = evaluate.named_grid(args.grid, h) if args.grid else evaluate.model_grid(model, T, mu)
+    at, potentials = evaluate.named_grid(args.grid, h) if args.grid else evaluate.model_grid(model, T, mu)
     reference, fine = None, evaluate.GRIDS[args.grid][-1] if args.grid else {}
     if args.reference:
         reference = evaluate.reference_samples(
-            h, T, mu, args.reference, seed=args.seed, progress=not args.quiet, threads=torch.get_num_threads(), **fine
+            h,
+            at,
+            potentials,
+            args.reference,
+            seed=args.seed,
+            progress=not args.quiet,
+            threads=torch.get_num_threads(),
+            **fine,
         )
-    rows = evaluate.evaluate(model, T, mu, args.n, reference=reference, seed=args.seed, progress=not args.quiet)
+    rows = evaluate.evaluate(
+        model, at, potentials, args.n, reference=reference, seed=args.seed, progress=not args.quiet
+    )
     evaluate.print_table(rows, h.unit)
     if args.output is None:
         return 0

@@ -443,7 +443,7 @@ def _require_allowed(index, lattice: Lattice, site, symbols) -> None:
     bad = np.flatnonzero(index < 0)
     if not len(bad):
         return
-    groups = {}
+    groups: dict[tuple[str, int], list[int]] = {}
     for i in bad:
         groups.setdefault((symbols[i], int(lattice.sublattice[site[i]])), []).append(int(i))
     told = "; ".join(
@@ -509,8 +509,8 @@ def elements_of(atoms: Atoms, mu: object = None) -> tuple[str, ...]:
     >>> elements_of(bulk("Cu"), {"Au": 0.02})
     ('Cu', 'Au')
     """
-    several = isinstance(mu, Sequence) and not isinstance(mu, str)
-    keys = [e for m in (mu if several else [mu]) if isinstance(m, Mapping) for e in m]
+    each = mu if isinstance(mu, Sequence) and not isinstance(mu, str) else [mu]
+    keys = [e for m in each if isinstance(m, Mapping) for e in m]
     return tuple(dict.fromkeys([*atoms.get_chemical_symbols(), *keys]))
 
 

@@ -119,7 +119,8 @@ def model_grid(
     (99, 190.0, 1230.0, [0.0, -0.25], [0.0, 0.25])
     """
     lattice = model.hamiltonian.lattice
-    T = np.unique(np.linspace(*model.ranges["T"], N_T)) if T is None else T
+    coldest, hottest = model.ranges["T"]
+    T = np.unique(np.linspace(coldest, hottest, N_T)) if T is None else T
     if mu is None:
         mu = _own_potentials(model)
     elif not isinstance(mu, Mapping):
@@ -137,7 +138,7 @@ def _own_potentials(model: Model) -> dict[str, list[float]]:
         if reference[k] != k and e in exchangeable(lattice)
     }
     n = max(2, round(N_MU ** (1 / max(len(ranges), 1))))
-    return {e: np.unique(np.linspace(*ends, n)).tolist() for e, ends in ranges.items()}
+    return {e: np.unique(np.linspace(low, high, n)).tolist() for e, (low, high) in ranges.items()}
 
 
 def reference_samples(
@@ -245,7 +246,7 @@ def evaluate(
         with _ness_tells():
             row = _row(ens)
         if phi is not None:
-            row.phi_exact = float(phi[i])
+            row.phi_exact = float(np.asarray(phi)[i])
         elif table is not None:
             row.phi_exact = float(table.at(T[i], mu[i]).phi)
         if reference is not None:

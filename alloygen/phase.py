@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -218,7 +219,7 @@ class PhaseDiagram:
     @cached_property
     def _vertices(self) -> list:
         """Hull vertices of each temperature and replica."""
-        return [[lower_vertices(f) for f in many] for many in self._replica]
+        return [] if self._replica is None else [[lower_vertices(f) for f in many] for many in self._replica]
 
     def _at(self, T: float) -> int:
         near = int(np.abs(self.T - T).argmin())
@@ -359,11 +360,11 @@ class PhaseDiagram:
         for k in steps:
             enters, error = bool(inside(self._f[k + 1 : k + 2])[0]), np.nan
             if many is not None:
-                nearest = [
+                places = [
                     _nearest(middle[np.flatnonzero(np.diff(m.astype(int)) == (1 if enters else -1))], middle[k])
                     for m in many
                 ]
-                nearest = np.array([v for v in nearest if v is not None])
+                nearest = np.array([v for v in places if v is not None])
                 grid = (self.T[k + 1] - self.T[k]) / np.sqrt(12)
                 error = np.hypot(nearest.std(ddof=1), grid) if len(nearest) > SURE * len(many) else np.nan
             rows.append(
@@ -465,8 +466,11 @@ class PhaseDiagram:
     @cached_property
     def _replica_points(self) -> list:
         """Three-phase points of each replica."""
-        of = lambda r: [self._sequence(t, self._replica[t, r], self._vertices[t][r]) for t in range(len(self.T))]  # noqa: E731
-        return [list(_three_phase(of(r))) for r in range(self._replica.shape[1])]
+        replica = self._replica
+        if replica is None:
+            return []
+        of = lambda r: [self._sequence(t, replica[t, r], self._vertices[t][r]) for t in range(len(self.T))]  # noqa: E731
+        return [list(_three_phase(of(r))) for r in range(replica.shape[1])]
 
     def _replica_invariant(self, r: int, kind: str, phases, T: float) -> float | None:
         fit = [
@@ -629,8 +633,9 @@ class PhaseDiagram:
                 self.table.assign_attrs(min_width=self.min_width).to_netcdf(part)
             else:
                 import matplotlib.pyplot as plt
+                from matplotlib.figure import Figure
 
-                figure = self.plot().figure
+                figure = cast(Figure, self.plot().figure)
                 figure.savefig(part, dpi=150, format=path.suffix[1:], bbox_inches="tight")
                 plt.close(figure)
         return path
@@ -650,7 +655,7 @@ class PhaseDiagram:
         """Draw "T-x" (fields, boundaries, transitions), "T-mu" (coexistence lines) or "F-x" (mixing free energies); returns the Axes."""
         from alloygen import plot
 
-        kinds = {"T-x": plot.diagram_tx, "T-mu": plot.diagram_tmu, "F-x": plot.free_energy_curves}
+        kinds: dict[str, Callable] = {"T-x": plot.diagram_tx, "T-mu": plot.diagram_tmu, "F-x": plot.free_energy_curves}
         one_of(kind, "kind", tuple(kinds))
         return kinds[kind](self.table if kind == "F-x" else self, ax=ax, **options)
 
@@ -685,7 +690,7 @@ def heat_capacity_peak(T: ArrayLike, c: ArrayLike, replicas: ArrayLike | None = 
     """
     T, error = np.asarray(T, dtype=float), np.nan
     if replicas is not None:
-        error = float(np.hypot(np.nanstd([_peak(T, r) for r in replicas], ddof=1), 0.1 * np.diff(T).mean()))
+        error = float(np.hypot(np.nanstd([_peak(T, r) for r in np.asarray(replicas)], ddof=1), 0.1 * np.diff(T).mean()))
     return _peak(T, np.asarray(c, dtype=float)), error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ def placed(
                 f"expected one Hamiltonian, got {atoms.expansion.name!r} ({atoms.fingerprint}) in place of Atoms, and {other.name!r} "
                 f"({other.fingerprint}) as that of hamiltonian= or of the model. Give Atoms, or leave the other out"
             )
-        return atoms.expansion, AtomsMap.of_lattice(atoms.lattice)
+        return cast(ClusterExpansion, atoms.expansion), AtomsMap.of_lattice(atoms.lattice)
     atoms = atoms_from(atoms)
     expansion = expansion_of(atoms, mu, hamiltonian)
     require_elements(atoms, mu, expansion)
@@ -186,15 +186,16 @@ def _two_ways(found: AtomsMap, rival: Rival, expansion, energies) -> LatticeMism
 
 # ---------------------------------------------------------------------- which alloy
 def expansion_of(
-    atoms: Atoms, mu: object, hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None
+    atoms: Atoms | None, mu: object, hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None
 ) -> ClusterExpansion:
     """The expansion that the caller names, that the Atoms carry, or that ships for these elements."""
     if isinstance(hamiltonian, Hamiltonian):
-        return hamiltonian.expansion
+        return cast(ClusterExpansion, hamiltonian.expansion)
     if hamiltonian is not None:
         from alloygen.hamiltonian.source import expansion_from
 
         return expansion_from(hamiltonian)
+    assert atoms is not None  # there are none only where ``hamiltonian`` is given
     if getattr(atoms.calc, "name", "") == "CLEASE":
         from alloygen.hamiltonian.clease import from_clease
 

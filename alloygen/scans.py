@@ -26,7 +26,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.atomic import atomic_path, require_writable
 from alloygen.phase import PhaseDiagram
 from alloygen.prototypes import is_vacancy
-from alloygen.types import ArrayLike, PathLike
+from alloygen.types import ArrayLike, PathLike, Temperatures
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -280,7 +280,7 @@ class Scan(Sequence):
         beta = 1.0 / (self.hamiltonian.kB * self.T)
         return from_likelihood(beta, beta[:, None] * self.mu, self.energy, self._counts, self.log_prob)
 
-    def free_energies(self, T: ArrayLike | None = None, element: str | None = None) -> xr.Dataset:
+    def free_energies(self, T: Temperatures | None = None, element: str | None = None) -> xr.Dataset:
         """F(T, x) of a binary at fixed composition, with energy, entropy, heat capacity and order: an ``xarray.Dataset``.
 
         From the samples of all conditions together, reweighted in mu and T; see :func:`alloygen.canonical.free_energies`. ``T``
@@ -322,7 +322,12 @@ class Scan(Sequence):
         return out
 
     def phase_diagram(
-        self, T: ArrayLike | None = None, element: str | None = None, *, step: float | None = None, min_width: int = 3
+        self,
+        T: Temperatures | None = None,
+        element: str | None = None,
+        *,
+        step: float | None = None,
+        min_width: int = 3,
     ) -> PhaseDiagram:
         """The temperature-composition diagram of a binary, a :class:`~alloygen.phase.PhaseDiagram`.
 

@@ -67,14 +67,14 @@ def values(text: str) -> list[float]:
     >>> values("600"), values("200:400:3")
     ([600.0], [200.0, 300.0, 400.0])
     """
-    words = [_number(word) for word in text.split(":")]
-    finite = all(isinstance(w, (int, float)) and abs(w) < float("inf") for w in words)
-    if not finite or len(words) not in (1, 3):
+    every = [_number(word) for word in text.split(":")]
+    words = [w for w in every if isinstance(w, int | float) and abs(w) < float("inf")]
+    if len(words) < len(every) or len(words) not in (1, 3):
         raise BadCondition(f"expected a finite number or first:last:how many, such as 200:1200:21, got {text!r}")
     if len(words) == 1:
         return [float(words[0])]
-    first, last, n = words
-    n = whole_number(n, f"the number of values in {text!r}", 1, MOST_VALUES)
+    first, last, count = words
+    n = whole_number(count, f"the number of values in {text!r}", 1, MOST_VALUES)
     if n == 1 and first != last:
         raise BadCondition(f"expected at least 2 values from {first:g} to {last:g}, got {text!r}")
     return [first + (last - first) * k / max(n - 1, 1) for k in range(n)]

@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from functools import lru_cache
-from importlib.resources import files
+from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +52,7 @@ def cuau_reference() -> xr.Dataset:
     """
     import xarray as xr
 
-    with xr.open_dataset(files(__package__).joinpath("cuau_4x4x8_reference.nc")) as data:
+    with as_file(files(__package__).joinpath("cuau_4x4x8_reference.nc")) as path, xr.open_dataset(path) as data:
         return data.load()
 
 

@@ -34,7 +34,7 @@ def copper_first(expansion: ClusterExpansion) -> ClusterExpansion:
     """The same with the species listed as ("Cu", "Au"): a bare number for mu is then mu_Au - mu_Cu."""
     p = expansion.primitive
     columns = [p.elements.index(e) for e in ("Cu", "Au")]
-    primitive = Primitive(p.cell, p.basis, [("Cu", "Au")], p.pbc)
+    primitive = Primitive(p.cell, p.basis, (("Cu", "Au"),), p.pbc)
     return replace(expansion, primitive=primitive, functions=expansion.functions[:, columns])
 
 

@@ -32,7 +32,7 @@ NEEDED = (
     "max_cluster_dia",
     "basis_func_type",
 )  # keys of a settings file that fix the figures
-OTHERS = {
+OTHERS: dict[str, object] = {
     "size": None,
     "supercell_factor": 27,
     "skew_threshold": 40,
@@ -152,7 +152,7 @@ def _settings_from(path: str) -> Any:
         raise AlloygenError(
             f"{wrong}, with the keys {', '.join(NEEDED)}, got none for {', '.join(missing)}. Save them anew"
         )
-    kept = {"include_background_atoms": not found.get("ignore_background_atoms", True), **OTHERS}
+    kept: dict[str, object] = {"include_background_atoms": not found.get("ignore_background_atoms", True), **OTHERS}
     kept |= {k: v for k, v in found.items() if k in (*NEEDED, *kept)}
     with TemporaryDirectory() as folder:
         kept |= {"db_name": os.path.join(folder, "clease.db"), "__clease_objtype__": "ce_settings"}
@@ -191,21 +191,20 @@ def _basis_groups(settings) -> list[int | None]:
     """For each primitive basis site, the row of ``basis_elements`` that it belongs to (None for background)."""
     prim = settings.prim_cell
     tags = settings.atoms
-    groups = [None] * len(prim)
+    groups: list[int | None] = [None] * len(prim)
     cell = prim.cell
     for g, indices in enumerate(settings.index_by_basis):
         for i in indices:
             frac = np.linalg.solve(cell.T, tags.positions[i])
             rest = prim.get_scaled_positions(wrap=False) - frac
-            b = np.abs(rest - np.rint(rest)).max(1).argmin()
-            groups[b] = g
+            groups[int(np.abs(rest - np.rint(rest)).max(1).argmin())] = g
     return groups
 
 
 def _orbit(cf: str, eci: float, settings, n_basis: int) -> Orbit:
     """Members, functions and weights of one correlation function, over all symmetry groups that carry it."""
     if cf == "c0":
-        return Orbit(cf, eci, np.zeros((1, 0, 4)), np.zeros((1, 0)), [float(n_basis)])
+        return Orbit(cf, eci, np.zeros((1, 0, 4)), np.zeros((1, 0)), np.array([float(n_basis)]))
     prefix, decoration = cf.rsplit("_", 1)
     dec = tuple(int(c) for c in decoration)
     members, functions = [], []

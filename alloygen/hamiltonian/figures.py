@@ -51,7 +51,7 @@ def merged(orbit: Orbit) -> Orbit:
     Orbit('pair', ECI 0.1, 1 clusters of 2 sites)
     """
     if orbit.order == 0:
-        return Orbit(orbit.name, orbit.eci, orbit.members[:1], orbit.functions[:1], [orbit.weights.sum()])
+        return Orbit(orbit.name, orbit.eci, orbit.members[:1], orbit.functions[:1], np.array([orbit.weights.sum()]))
     cells = orbit.members[..., :3]
     base = 4 * int(np.abs(cells).max()) + 1  # numbers that sort as the rows of integers do
     first = _number(cells, base).argmin(1)

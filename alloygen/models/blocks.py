@@ -13,8 +13,9 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
@@ -74,8 +75,9 @@ def by_blocks(
     >>> by_blocks(lambda x: 2 * x, torch.arange(3))
     tensor([0, 2, 4])
     """
-    n, limit = len(rows[0]), None if limit is None else whole_number(limit, "batch")
-    if _place.inside or n == 0 or rows[0].device.type != "cpu":
+    first = cast(torch.Tensor, rows[0])
+    n, limit = len(first), None if limit is None else whole_number(limit, "batch")
+    if _place.inside or n == 0 or first.device.type != "cpu":
         return function(*rows)
 
     def one(block: tuple[int, int]):
@@ -119,7 +121,8 @@ def _side_by_side(function: Callable, n: int, limit: int | None) -> Iterator:
                 result = function(block)
             yield result
         return
-    mode, waiting = _mode(), deque()
+    mode = _mode()
+    waiting: deque[Future] = deque()
 
     def work(block):
         with _alone(), mode():

@@ -211,7 +211,7 @@ class CausalModel(Model):
         """
         stage = self.stage() if stage is None else stage
         uniform = torch.rand(*order.shape, generator=generator, dtype=torch.float64, device=generator.device)
-        one = lambda *rows: self._sample(*rows, stage)  # noqa: E731
+        one = lambda t, m, s, u, k: self._sample(t, m, s, u, k, stage)  # noqa: E731
         return by_blocks(one, T, mu, order, uniform.to(order.device), known)
 
     def _sample(self, T, mu, order, uniform, known, stage: Stage):
