@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import cast
 
 from alloygen import shell
 from alloygen.errors import AlloygenError, BadCondition
@@ -154,7 +155,7 @@ def _sample(args) -> int:
     given = {k: v for k in ("refine", "effort", "average") if (v := getattr(args, k)) is not None}
     ens = sample(
         atoms, T, mu, args.n, seed=args.seed, model=args.model, hamiltonian=args.hamiltonian, method=args.method,
-        fixed=fixed, h=shell.field(args.field), tol=args.tol, progress=not args.quiet, **given,
+        fixed=fixed, h=cast(float | None, shell.field(args.field)), tol=args.tol, progress=not args.quiet, **given,
     )  # fmt: skip
     print(ens)
     if "log_p_fixed" in ens.info:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
 from alloygen.arguments import one_of, whole_number
-from alloygen.conditions import Mu
+from alloygen.conditions import Field, Mu
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
 from alloygen.estimate import correlation, order, thermo, weights
 from alloygen.estimate.chains import inefficiency
@@ -514,13 +514,13 @@ class Ensemble:
         if what != "energy" and what not in self.elements:
             raise UnknownSpecies(f"expected 'energy' or one of the elements {self.elements}, got {what!r}")
         if what == "energy":
-            values, default = self.energy.numpy() / self.n_sites, 50
+            values = self.energy.numpy() / self.n_sites
+            bins = 50 if bins is None else bins
         else:
             n = int(self._free.sum())
-            values, default = self._fraction(what), (np.arange(n + 2) - 0.5) / n
-        return thermo.histogram_with_errors(
-            values, default if bins is None else bins, self._log_w, self._inefficiency_of
-        )
+            values = self._fraction(what)
+            bins = (np.arange(n + 2) - 0.5) / n if bins is None else bins
+        return thermo.histogram_with_errors(values, bins, self._log_w, self._inefficiency_of)
 
     # ------------------------------------------------------------------ other laws
     def reweighted(
@@ -554,14 +554,16 @@ class Ensemble:
             )
         T = self.T if T is None else temperature(T)
         if mu is None:
-            mu = self.mu
-        elif isinstance(mu, Mapping) or np.ndim(mu) == 0:
-            mu = chemical_potentials(mu, self.hamiltonian)
+            vector = self.mu
+        elif isinstance(mu, Mapping | Field) or np.ndim(mu) == 0:
+            vector = chemical_potentials(cast(Mu, mu), self.hamiltonian)
+        else:
+            vector = np.asarray(mu)
         known = {"inefficiency", "free_energy", "log_states", "resampled_from"}
         info = {k: v for k, v in self.info.items() if k not in known}
         if not self.has_likelihood:
             info["inefficiency"] = self.inefficiency
-        new = replace(self, energy=energy, T=T, mu=mu, info=info, chains=0, log_w=None, drawn=None)
+        new = replace(self, energy=energy, T=T, mu=vector, info=info, chains=0, log_w=None, drawn=None)
         if self.has_likelihood:
             return new
         change = (self._field_energy / self.kT if np.isfinite(self.T) else 0.0) - new._field_energy / new.kT

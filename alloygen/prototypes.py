@@ -130,7 +130,8 @@ def _translations(primitive: Primitive, sublattices) -> np.ndarray:
     import spglib
 
     unit = abs(np.linalg.det(primitive.cell)) ** (1 / 3)
-    sites = (primitive.cell / unit, primitive.basis[list(sublattices)], [1] * len(sublattices))
-    cell = spglib.standardize_cell(sites, to_primitive=True, no_idealize=True, symprec=TOLERANCE)[0] * unit
-    short = Lattice(Primitive(cell, [[0, 0, 0]], [("X",)]), (1, 1, 1)).shortest_vectors
+    sites = ((primitive.cell / unit).tolist(), primitive.basis[list(sublattices)].tolist(), [1] * len(sublattices))
+    found = spglib.standardize_cell(sites, to_primitive=True, no_idealize=True, symprec=TOLERANCE)
+    cell = primitive.cell if found is None else np.asarray(found[0]) * unit
+    short = Lattice(Primitive(cell, np.zeros((1, 3)), (("X",),)), (1, 1, 1)).shortest_vectors
     return np.array(list(product((-2, -1, 0, 1, 2), repeat=3))) @ short
