@@ -217,6 +217,7 @@ def test_windows_of_a_larger_cell_as_painting_meets_them(repeats, times):
     assert float(ours) == pytest.approx(-float(again[row].detach()), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_windows_of_a_larger_cell_are_learned(tmp_path):
     """They are likelier after training than before it, the run resumes bit for bit, and bad settings are told."""
     made = config(steps=40, grown=0.5, orders={"sublattice": 1.0}) | {"data": {**BASE["data"], "grown": [1, 1, 2]}}
@@ -415,6 +416,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_every_objective_resumes_bit_for_bit(run, tmp_path):
     c = RUNS[run]()
@@ -442,21 +444,25 @@ def test_every_objective_resumes_bit_for_bit(run, tmp_path):
         assert not same_weights(lost / "model.safetensors", whole / "model.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "run, floor", [("reinforce, arm", 0.2), ("reinforce, causal", 0.05), ("marginal, two trunks", 0.2)]
 )
 def test_training_without_data_learns(run, floor):
-    """NESS over the range rises from that of an untrained model, and the spread of log q + beta H falls."""
-    c = load_config(RUNS[run](steps=250, lr=1e-2, warmup=10, validate_samples=256, batch=48, advantage_floor=0.3))
-    h = ising(2)
-    trainer = Trainer(c, new_model(c, h), make_task(c, h, None, False))
-    before, spreads = trainer.validate()["ness"], []
-    for _ in range(250):
-        trainer.advance()
-        spreads.append(trainer.task.report["spread"])
-    after = trainer.validate()
-    assert after["ness"] > before + floor and after["ness"] > 0.8
-    assert sum(spreads[-30:]) < 0.75 * sum(spreads[:30])
+    """NESS over the range rises from that of an untrained model, and the spread of log q + beta H falls: noisy, so over two runs."""
+    h, first, last = ising(2), 0.0, 0.0
+    for seed in (0, 1):
+        c = RUNS[run](steps=250, lr=1e-2, warmup=10, validate_samples=256, batch=48, advantage_floor=0.3, seed=seed)
+        c = load_config(c)
+        trainer = Trainer(c, new_model(c, h), make_task(c, h, None, False))
+        before, spreads = trainer.validate()["ness"], []
+        for _ in range(250):
+            trainer.advance()
+            spreads.append(trainer.task.report["spread"])
+        after = trainer.validate()["ness"]
+        assert after > before + floor and after > 0.8
+        first, last = first + sum(spreads[:30]), last + sum(spreads[-30:])
+    assert last < 0.75 * first
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -548,7 +554,7 @@ def test_a_time_budget_ends_the_run_and_is_counted_over_sessions(tmp_path, monke
     monkeypatch.setattr(Trainer, "rate", lambda self: rates.append((self.step, rate(self))) or rates[-1][1])
     c = RUNS["reinforce, arm"](steps=10**6, minutes=0.5, validate_every=10**6, checkpoint_minutes=1e6)
     whole = train(c, tmp_path / "whole", progress=False)
-    assert read_tensors(tmp_path / "whole" / "state.safetensors")[1]["seconds"] == 30
+    assert read_tensors(tmp_path / "whole" / "state.safetensors")[1]["progress"]["seconds"] == 30
     assert load_model(whole).metadata["steps"] == 30 and [x["step"] for x in log(whole.parent)] == [30]
     in_one_go = dict(rates)
     assert len(in_one_go) == 30 and in_one_go[29] < 0.02 * max(
@@ -558,7 +564,7 @@ def test_a_time_budget_ends_the_run_and_is_counted_over_sessions(tmp_path, monke
     for stop in (9, 20):
         with pytest.raises(TrainingInterrupted, match=f"saved at step {stop}"):
             train(c, tmp_path / "parts", progress=False, stop_at=stop)
-        assert read_tensors(tmp_path / "parts" / "state.safetensors")[1]["seconds"] == stop
+        assert read_tensors(tmp_path / "parts" / "state.safetensors")[1]["progress"]["seconds"] == stop
     assert same_weights(train(c, tmp_path / "parts", progress=False), whole) and dict(rates) == in_one_go
     rates.clear()
     assert same_weights(train(c, tmp_path / "parts", progress=False), whole) and not rates  # nothing is left to do
