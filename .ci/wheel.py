@@ -75,9 +75,9 @@ def main() -> None:
         call(python, "-m", "pip", "install", "--quiet", "-c", pins, wheel, cwd=tmp)
         work = tmp / "work"
         work.mkdir()
-        shutil.copy(ROOT / "README.md", work)
+        shutil.copy(tmp / "copy" / "README.md", work)
         shutil.copy(ROOT / ".ci" / "wheel_check.py", work)
-        modules = [n for n in sorted(in_tree()) if n.endswith(".py")]
+        modules = [n for n in sorted(in_wheel(wheel)) if n.endswith(".py")]
         (work / "modules.txt").write_text("\n".join(modules))
         call(python, "wheel_check.py", cwd=work)
 
