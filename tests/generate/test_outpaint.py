@@ -250,7 +250,7 @@ def test_windows_are_those_of_the_paper():
 
 @pytest.mark.parametrize("target, stride, error, says", [
     ((2, 4, 4), None, LatticeMismatch, "fits into along every axis"), ((4, 4, 8), 5, AlloygenError, "leave sites out"),
-    ((4, 4, 8), 0, AlloygenError, "between 1 and"), (np.array([[4, 0, 0], [1, 4, 0], [0, 0, 8]]), None, LatticeMismatch, "along its axes"),
+    ((4, 4, 8), 0, AlloygenError, "of at least 1, got 0"), (np.array([[4, 0, 0], [1, 4, 0], [0, 0, 8]]), None, LatticeMismatch, "along its axes"),
 ])  # fmt: skip
 def test_windows_that_do_not_fit_are_refused(target, stride, error, says):
     small = alloygen.data.cuau().on((4, 4, 4)).lattice

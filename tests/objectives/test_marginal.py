@@ -26,7 +26,7 @@ class Exact:
         self.log_p = exact(NAME, T0, MU0).log()
         self.shift, self.bend, self.blur, self.turn = shift, bend, blur, turn
 
-    _draw, regenerate = MaskedLaw._draw, MaskedLaw.regenerate
+    _draw, _regenerate, regenerate = MaskedLaw._draw, MaskedLaw._regenerate, MaskedLaw.regenerate
 
     def _agreeing(self, occ, decided):
         return ((self.states == occ[:, None]) | ~decided[:, None]).all(2)
