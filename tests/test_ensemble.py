@@ -137,7 +137,9 @@ def test_mistakes_do_not_pass_as_calibrated(table, laws, exact, mistake, name):
 def test_monte_carlo_carries_no_likelihood(table, laws):
     ens = draw(table, laws["p"], 100, 0, log_prob=None, method="mc", info={"inefficiency": 4.0})
     for ask in (lambda: ens.log_weight, lambda: ens.ness, ens.free_energy):
-        with pytest.raises(AlloygenError, match=r'Monte Carlo samples carry no likelihood.*method="neural".*alloygen\.mc'):
+        with pytest.raises(
+            AlloygenError, match=r'Monte Carlo samples carry no likelihood.*method="neural".*alloygen\.mc'
+        ):
             ask()
     assert ens.weights == pytest.approx(0.01)
     assert ens.effective_samples == 25.0
