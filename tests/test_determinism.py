@@ -50,6 +50,11 @@ def everything() -> dict[str, str]:
     out["out-painted"] = of_ensemble(alloygen.sample(ATOMS.repeat((1, 1, 2)), **AT, n=20, average=2))
     scan = alloygen.scan(ATOMS, [500, 900], {"Au": [-0.1, 0.02]}, n=40, seed=3)
     out["scan"] = bits(scan.occ, scan.log_prob, scan.energy, [scan[c].free_energy().value for c in range(len(scan))])
+    chains = alloygen.mc(ATOMS, [500, 900], {"Au": [-0.1, 0.02]}, n=300, seed=3, check=False)
+    for name, made in (("scan", scan), ("chains", chains)):
+        f = made.free_energies()
+        out[f"F(x) of {name}"] = bits(f.free_energy.values, f.free_energy_stderr.values)
+    out["chains"] = bits(chains.occ, chains.energy, [[e.free_energy().value, e.free_energy().stderr] for e in chains])
     model = alloygen.load("cuau_2x2x4")
     painter = Outpainter(model, alloygen.data.cuau().on((2, 2, 8)))
     made = sequential(painter, 900.0, MU.numpy(), 64, torch.Generator().manual_seed(0))

@@ -22,6 +22,7 @@ from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate import chains as markov
 from alloygen.estimate.mixture import Mixture, gap_of_states
 from alloygen.estimate.result import Estimate
+from alloygen.estimate.serial import one_thread
 from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.types import ArrayLike
 
@@ -76,6 +77,7 @@ class MBAR:
     Estimate(0.6250(77))
     """
 
+    @one_thread
     def __init__(
         self,
         beta: ArrayLike,
@@ -174,6 +176,7 @@ class MBAR:
             out.append(np.sqrt(np.square(np.nan_to_num(sigma)).sum()))
         return np.array(out)
 
+    @one_thread
     def log_weights(self, beta: float, beta_mu: ArrayLike) -> np.ndarray:
         """log w (n,) of all samples, state by state, for averages at one condition; sum w = 1.
 
@@ -189,6 +192,7 @@ class MBAR:
         """Whether free energies are known with their constant."""
         return self._absolute
 
+    @one_thread
     def pooled(
         self, draw: Callable[[int], np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -226,6 +230,7 @@ class MBAR:
             parts.append(draw(blocks)[:, np.arange(n) * blocks // n])
         return np.concatenate(parts, 1)
 
+    @one_thread
     def log_z(self, beta: float, beta_mu: ArrayLike) -> Estimate:
         """log Z at any condition, beta = 0 and beta mu (E,) = 0 included; see :meth:`phi`."""
         log_w, log_z = self._weights(beta, beta_mu)
@@ -234,6 +239,7 @@ class MBAR:
         self._warn(1.0 / unseen, "log Z")
         return Estimate(log_z, np.hypot(self._errors((w - self._mix.state(self._ref))[None])[0], unseen))
 
+    @one_thread
     def phi(self, beta: float, beta_mu: ArrayLike, n_sites: int) -> Estimate:
         """Semigrand free energy per site, Phi = -log Z / (beta N), at any condition, with its error.
 
@@ -247,6 +253,7 @@ class MBAR:
         log_z = self.log_z(beta, beta_mu)
         return Estimate(-log_z.value / (beta * n_sites), log_z.stderr / (beta * n_sites))
 
+    @one_thread
     def mean(
         self, values: ArrayLike | list[np.ndarray], beta: float, beta_mu: ArrayLike, quantum: float = 0.0
     ) -> Estimate:

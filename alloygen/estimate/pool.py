@@ -23,6 +23,7 @@ from scipy.special import logsumexp
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.result import Estimate
+from alloygen.estimate.serial import one_thread
 from alloygen.estimate.weights import log_mean_exp, ness
 from alloygen.types import ArrayLike
 
@@ -85,12 +86,14 @@ class Pool:
             )
         return self.log_g - beta * self.energy + self.counts @ beta_mu
 
+    @one_thread
     def effective_samples(self, beta: float, beta_mu: ArrayLike) -> float:
         """Independent samples behind an average at (beta, beta mu): (sum w)^2 / sum w^2, over the inefficiency."""
         w = self._log_w(beta, beta_mu)
         w = np.exp(w - w.max())
         return float(w.sum() ** 2 / (w**2 / self.share).sum())
 
+    @one_thread
     def log_z(self, beta: float, beta_mu: ArrayLike) -> Estimate:
         """log Z = log sum_x exp(-beta E + beta mu.N) at any condition in reach, with its error."""
         log_w = self._log_w(beta, beta_mu)
@@ -100,6 +103,7 @@ class Pool:
         unseen = (w**2 / self.share).sum() / w.sum() ** 2
         return Estimate(top + np.log(w.sum()), np.hypot(error, unseen))
 
+    @one_thread
     def mean(self, values: ArrayLike, beta: float, beta_mu: ArrayLike) -> Estimate:
         """Average of ``values`` (n,), one per sample, over the law at (beta, beta mu)."""
         values = np.ravel(values)
@@ -110,6 +114,7 @@ class Pool:
         parts = self.replica @ np.column_stack([w, w * (values - centre)]).astype(np.float32)
         return Estimate(centre, (parts[:, 1] / parts[:, 0]).std(ddof=1))
 
+    @one_thread
     def by_number(self, element: int, beta: float, values: ArrayLike | None = None) -> ByNumber:
         """Sums and means of ``values`` (n, V) at each number of atoms of ``element`` (an index) that was sampled.
 
@@ -145,6 +150,7 @@ class Pool:
         return number, row.ravel()
 
 
+@one_thread
 def from_likelihood(
     beta: ArrayLike,
     beta_mu: ArrayLike,
