@@ -46,15 +46,15 @@ class Block(nn.Module):
     def forward(
         self,
         x: torch.Tensor,
-        condition: torch.Tensor,
+        modulation: torch.Tensor,
         q_angle: tuple[torch.Tensor, torch.Tensor],
         k_angle: tuple[torch.Tensor, torch.Tensor],
         cache: tuple[torch.Tensor, torch.Tensor, int] | None = None,
     ) -> torch.Tensor:
-        """x (B, T, width); ``cache`` (keys, values, step) is written from ``step`` on and read up to it when sampling: one
-        token, or the first T at once."""
+        """x (B, T, width); ``modulation`` (B, 4 width) is ``self.condition`` of the embedded condition. ``cache`` (keys, values, step) is
+        written from ``step`` on and read up to it when sampling: one token, or the first T at once."""
         b, t, w = x.shape
-        scale_a, shift_a, scale_m, shift_m = self.condition(condition)[:, None].chunk(4, dim=-1)
+        scale_a, shift_a, scale_m, shift_m = modulation[:, None].chunk(4, dim=-1)
         h = F.layer_norm(x, (w,)) * (1 + scale_a) + shift_a
         q, k, v = self.qkv(h).view(b, t, 3, self.heads, w // self.heads).unbind(2)
         q, k = rotate(q, *q_angle).transpose(1, 2), rotate(k, *k_angle).transpose(1, 2)
@@ -117,8 +117,10 @@ class CausalTransformer(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def embed_condition(self, T: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
-        return self.condition(T, mu)
+    def embed_condition(self, T: torch.Tensor, mu: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The condition as ``forward`` takes it: embedded (B, width), and what each block makes of it (B, 4 width), once for all steps."""
+        embedded = self.condition(T, mu)
+        return embedded, *(block.condition(embedded) for block in self.blocks)
 
     def forward(
         self,
@@ -126,24 +128,25 @@ class CausalTransformer(nn.Module):
         previous_species: torch.Tensor,
         site: torch.Tensor,
         features: torch.Tensor,
-        condition: torch.Tensor,
+        condition: tuple[torch.Tensor, ...],
         cache: tuple[list[tuple[torch.Tensor, torch.Tensor]], int] | None = None,
     ) -> torch.Tensor:
-        """All arguments but ``condition`` (B, width) are per step, (B, T[, n]).
+        """All arguments but ``condition``, from ``embed_condition``, are per step, (B, T[, n]).
 
         previous_site is -1 where nothing has been decided yet. ``cache`` comes from ``new_cache`` plus the step.
         """
+        embedded, *modulations = condition
         start = previous_site < 0
         token = self.sublattice[previous_site.clamp_min(0)] * self.n_species + previous_species
         token = torch.where(start, self.decided.num_embeddings - 1, token)
-        x = self.decided(token) + self.asked(self.sublattice[site]) + self.features(features) + condition[:, None]
+        x = self.decided(token) + self.asked(self.sublattice[site]) + self.features(features) + embedded[:, None]
         own = torch.where(start, site, previous_site)
         q_angle = (self.cos[site], self.sin[site])
         half = self.heads // 2
         cos, sin = (torch.cat([t[own][:, :, :half], t[site][:, :, half:]], dim=2) for t in (self.cos, self.sin))
-        for i, block in enumerate(self.blocks):
+        for i, (block, modulation) in enumerate(zip(self.blocks, modulations, strict=True)):
             layer = None if cache is None else (*cache[0][i], cache[1])
-            x = block(x, condition, q_angle, (cos, sin), layer)
+            x = block(x, modulation, q_angle, (cos, sin), layer)
         return self.head(self.norm(x))
 
     def new_cache(self, batch: int, steps: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -59,6 +59,6 @@ class LatticeTransformer(nn.Module):
         x = self.token(self.sublattice * self.states + state) + condition[:, None]
         angle = (self.cos, self.sin)
         for block in self.blocks:
-            x = block(x, condition, angle, angle)
+            x = block(x, block.condition(condition), angle, angle)
         out = self.head(self.norm(x))
         return (out[..., : self.outputs] if self.outputs else None), (out[..., -1].sum(1) if self.marginal else None)
