@@ -83,3 +83,9 @@ def test_the_python_that_is_tested_is_named():
     told = [c for c in PROJECT["project"]["classifiers"] if re.search(r":: 3\.\d+$", c)]
     assert told == ["Programming Language :: Python :: 3.11"]
     assert set(PROJECT["project"]["urls"]) >= {"Homepage", "Issues", "Changelog"}
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """Two of one name in two folders are one module to pytest."""
+    found = [p.name for p in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(found) == sorted(set(found))

@@ -268,7 +268,7 @@ def test_what_cannot_be_run_is_said():
     fixed = ClusterExpansion(Primitive(np.eye(3), [[0, 0, 0]], [("Cu",)]), [[1.0]], ()).on((2, 2, 1))
     with pytest.raises(AlloygenError, match="some of two, got 1"):
         ClusterChains(fixed, [1.0], [[0.0]], 0)
-    with pytest.raises(AlloygenError, match="kind to be one of"):
+    with pytest.raises(AlloygenError, match="kind as one of"):
         ClusterChains(ising(3), [1.0], [[0, 0]], 0, "metropolis")
     with pytest.raises(AlloygenError, match=r"one configuration per condition \(2\), got 1"):
         ClusterChains(ising(3), [1.0, 2.0], [[0, 0]], 0, occ=np.zeros((1, 9), dtype=int))
