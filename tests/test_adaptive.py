@@ -44,6 +44,7 @@ def jeffreys(scan):
     return out
 
 
+@pytest.mark.slow
 def test_a_grid_is_what_was_asked_for(plain):
     assert len(plain) == 6 and plain.n == 40 and plain.method == "neural" and plain.info["model"] == "cuau_2x2x4"
     assert plain.at(500, {"Au": 0.02}).atoms[0].get_chemical_symbols().count("Au") > 0
@@ -72,6 +73,7 @@ def test_executors_give_the_same(plain):
         assert same(alloygen.scan(ATOMS, **GRID, executor=pool), plain)
 
 
+@pytest.mark.slow
 def test_refining_finds_the_window_of_cuau3_untold():
     """x = 3/4 is stable over 5 meV only; nine values of mu step over it."""
     coarse = alloygen.scan(ATOMS, 300, "Au", n=60, seed=0, adaptive=False)
@@ -88,6 +90,7 @@ def test_spacing_and_the_limit_of_conditions():
     assert len(alloygen.scan(ATOMS, [300], "Au", n=40, seed=0, max_conditions=11)) == 11
 
 
+@pytest.mark.slow
 def test_an_interrupted_scan_goes_on(tmp_path, monkeypatch, plain):
     path, real, calls = tmp_path / "scan.safetensors", adaptive.draw_condition, []
 

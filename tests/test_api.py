@@ -62,6 +62,7 @@ def test_free_energy_and_composition_are_exact_within_their_errors():
     assert abs(wrong.value - exact.phi) > 20 * wrong.stderr  # the check can fail
 
 
+@pytest.mark.slow
 def test_energies_belong_to_the_callers_site_order():
     """Shuffled, rescaled and turned supercells get energies that a fresh match of the returned Atoms confirms."""
     from alloygen.convert import match
@@ -261,6 +262,7 @@ def _agrees_with_the_transfer_matrix(ens, h, width=4.5):
     assert abs(energy.value - exact.energy) < width * energy.stderr < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("h", [0.0, 0.1, -0.3])
 def test_the_ising_model_by_the_model_that_ships(h):
     ens = alloygen.sample(alloygen.ising(10), T=2.3, h=h, n=120, seed=1)
@@ -271,11 +273,13 @@ def test_the_ising_model_by_the_model_that_ships(h):
         assert abs(ens.free_energy().value - wrong) > 20 * ens.free_energy().stderr
 
 
+@pytest.mark.slow
 def test_without_a_field_free_energy_is_kaufmans():
     phi = alloygen.sample(alloygen.ising(10), T=2.5, n=120).free_energy()
     assert abs(phi.value - kaufman_free_energy(10, 2.5)) < 4.5 * phi.stderr < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inside", [0.0, 0.15])
 def test_the_ising_model_by_monte_carlo(inside):
     """A field of the Hamiltonian and one of the call add up; one end of a scan at a time."""
@@ -288,6 +292,7 @@ def test_the_ising_model_by_monte_carlo(inside):
     assert abs(2 * ens.composition("+").value - 1 - transfer_matrix(4, 3.0, 0.2 + inside).magnetization) < 0.1
 
 
+@pytest.mark.slow
 def test_a_scan_of_the_ising_model():
     scan = alloygen.scan(alloygen.ising(10), T=2.5, h=[0.1, -0.2], n=40, seed=2)
     assert scan.method == "neural" and scan.mu[:, 1].tolist() == [-0.2, 0.1]

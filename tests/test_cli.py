@@ -132,6 +132,7 @@ def test_mc_writes_a_netcdf_table(tmp_path, capsys):
         assert data["x_Au"].values.tolist() == pytest.approx(shown(capsys.readouterr().out, "x_Au"), abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--method", "mc"]], ids=["a model", "mc"])
 def test_the_ising_model_in_a_field(more, capsys):
     L = 4 if more else 10
@@ -396,6 +397,7 @@ def evaluated(model, tmp_path, *arguments) -> dict:
     return json.loads(out.read_text())
 
 
+@pytest.mark.slow
 def test_evaluate_looks_at_the_range_of_the_model(trained, tmp_path, capsys):
     content = evaluated(trained["cuau"], tmp_path)
     text, rows = capsys.readouterr().out, content["rows"]
@@ -408,6 +410,7 @@ def test_evaluate_looks_at_the_range_of_the_model(trained, tmp_path, capsys):
     assert content["summary"]["phi_z_max"] == pytest.approx(worst, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_evaluate_of_an_ising_model_stays_in_its_range(trained, tmp_path, capsys):
     """Trained without data, from a TOML file to the table, with exact values and forward figures."""
     content = evaluated(trained["ising"], tmp_path)
@@ -417,6 +420,7 @@ def test_evaluate_of_an_ising_model_stays_in_its_range(trained, tmp_path, capsys
     assert re.search(r"^ +1\.7 ", capsys.readouterr().out, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model, grid, n, ends", [("cuau", "cuau", 110, (-0.24, 0.24)), ("ising", "ising", 105, (-0.8, 0.8))]
 )

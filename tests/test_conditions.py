@@ -250,6 +250,7 @@ def vector(mu, elements) -> np.ndarray:
     return np.array([mu.get(e, 0.0) for e in elements]) if isinstance(mu, dict) else np.array([0.0, mu])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, mu", GIVEN)
 def test_phi_is_that_of_the_mu_given(name, mu):
     expansion, atoms = alloy(name)
@@ -274,6 +275,7 @@ def test_phi_is_that_of_the_mu_given(name, mu):
     assert {f"mu_{e}" for e in h.elements} <= set(scan[0].atoms[0].info)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mu, exact", [({"Cu": 0.2}, -0.20086), ({"Cu": 0.4, "Au": 0.2}, -0.40086)])
 def test_phi_of_the_shipped_model_is_that_of_the_mu_given(mu, exact):
     atoms = Atoms("Au", cell=3.8 * FCC, pbc=True).repeat((2, 2, 4))
@@ -282,6 +284,7 @@ def test_phi_of_the_shipped_model_is_that_of_the_mu_given(mu, exact):
         assert abs(phi.value - exact) < 5 * phi.stderr + 1e-5 and phi.stderr < 2e-3
 
 
+@pytest.mark.slow
 def test_free_energies_at_a_composition_know_no_shift_of_mu():
     """F = Phi + sum mu_k x_k, from neural and Monte Carlo scans in any gauge, against enumeration."""
     expansion, atoms = alloy("spectator")
@@ -309,6 +312,7 @@ def test_free_energies_at_a_composition_know_no_shift_of_mu():
         scan.at(T, {"Mg": 0.1})  # the same law as {"Mg": 0.15, "Ni": 0.05, "O": 0.4}, with another Phi
 
 
+@pytest.mark.slow
 def test_conditions_given_twice_are_one_everywhere():
     atoms = Atoms("Cu", cell=3.8 * FCC, pbc=True).repeat((2, 2, 2))
     T, mu = [900, 700, 900], {"Au": [0.05, 0.0, 0.05]}
@@ -351,6 +355,7 @@ def test_a_shift_of_mu_moves_phi_and_nothing_else():
     assert "'Cu': 0.25, 'Au': 0.27" in repr(b)
 
 
+@pytest.mark.slow
 def test_a_plot_says_which_difference_is_drawn():
     import matplotlib.pyplot as plt
 

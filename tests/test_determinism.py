@@ -102,6 +102,7 @@ def test_a_pass_of_another_shape_gives_other_bits():
         assert torch.equal(law(n)[:3], law(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WAYS)
 def test_the_first_are_those_of_a_shorter_draw_and_any_batch_gives_them(name):
     how = {k: v for k, v in WAYS[name].items() if k != "n"}
@@ -111,6 +112,7 @@ def test_the_first_are_those_of_a_shorter_draw_and_any_batch_gives_them(name):
         assert torch.equal(short.occ, long.occ[:n]) and torch.equal(short.log_prob, long.log_prob[:n])
 
 
+@pytest.mark.slow
 def test_the_head_rule_holds_in_scans_and_out_painting():
     grid = dict(T=[600], mu={"Au": [0.0, 0.02]}, seed=2)
     long, short = (alloygen.scan(ATOMS, n=n, **grid) for n in (50, 20))

@@ -92,12 +92,14 @@ def calibrated(z):
     return abs(z.mean()) < 0.25 and 0.8 < z.std() < 1.25
 
 
+@pytest.mark.slow
 def test_weighted_estimates_are_calibrated(table, laws, exact):
     z = z_scores(lambda seed: draw(table, laws["q"], 2000, seed), exact)
     assert set(z) == {"phi", "composition", "energy", "capacity"}
     assert {name: calibrated(v) for name, v in z.items()} == dict.fromkeys(z, True), z
 
 
+@pytest.mark.slow
 def test_plain_estimates_are_calibrated(table, laws, exact):
     z = z_scores(lambda seed: draw(table, laws["p"], 2000, seed, log_prob=None, method="mc"), exact)
     assert set(z) == {"composition", "energy", "capacity"}

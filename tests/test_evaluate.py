@@ -30,6 +30,7 @@ def test_the_grid_of_a_model_is_its_own_range(name):
     assert ends[0].tolist() == [0, 0] and np.allclose(ends[1:], net.ranges["mu"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_of_any_elements_is_judged(name):
     """Against enumeration and against replica exchange, whatever the number of elements and sublattices."""

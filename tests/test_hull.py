@@ -106,6 +106,7 @@ def test_pymatgen_agrees_on_the_hull(cuau_states, structures):
         assert atoms.get_potential_energy() == g.energy[15] and atoms.info["distance"] == g.distance[15]
 
 
+@pytest.mark.slow
 def test_pymatgen_agrees_on_a_ternary():
     h = random_expansion(FCC, [[0, 0, 0]], [("Cu", "Ag", "Au")], 1).on((2, 3, 1))
     g = ground_states(h, **FEW)

@@ -185,6 +185,7 @@ def test_the_wrong_law_is_wrong_enough():
         assert 0.1 < min(ness) and max(ness) < 0.95, ness
 
 
+@pytest.mark.slow
 def test_forgotten_weights_and_small_errors_fail():
     """Negative controls: the same check on every family, without the weights, and with a third of the error."""
     s = system("cuau")
@@ -251,6 +252,7 @@ def test_entropy_of_chains_with_absolute_free_energies():
         bare.entropy()
 
 
+@pytest.mark.slow
 def test_observables_of_chains_are_calibrated():
     """Metropolis runs, one sample a sweep: each error from the autocorrelation of its own influence.
 
@@ -308,6 +310,7 @@ def test_shapes_and_names():
     assert ens.histogram("Au")[0].shape == (18,) and ens.histogram("Au", 5)[1].shape == (5,)
 
 
+@pytest.mark.slow
 def test_several_sublattices():
     """Two kinds with other species have no common concentration; a spectator is left out everywhere."""
     from small_systems import enumeration
@@ -371,6 +374,7 @@ def test_bad_input():
         ens.histogram("energy", [0.0, 0.001])
 
 
+@pytest.mark.slow
 def test_distances_are_those_of_the_callers_atoms():
     """a = 4: neighbours at 4 / sqrt(2), whatever the lattice constant of the expansion and of the model."""
     atoms = bulk("Cu", a=4.0).repeat((2, 2, 4))

@@ -109,6 +109,7 @@ def test_models_build_at_full_size(name):
         assert order[0].tolist() == list(range(h.n_sites))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_on_the_cpu(name, tmp_path):
     c = on_cpu(name, **STEPS[name])

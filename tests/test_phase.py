@@ -63,6 +63,7 @@ def test_the_miscibility_gap_of_a_regular_solution():
     assert np.isnan(diagram.regions["x_left_stderr"]).all()  # no errors were given, and none are made up
 
 
+@pytest.mark.slow
 def test_boundaries_have_honest_error_bars():
     """z-scores of the ends and of mu over many noisy curves; a third of the errors must fail."""
     z = []
@@ -80,6 +81,7 @@ def test_boundaries_have_honest_error_bars():
     assert (3 * z[:, 2]).std() > 1.25
 
 
+@pytest.mark.slow
 def test_the_temperature_at_which_an_alloy_unmixes():
     diagram = solution(200, stderr=1e-6, T=np.arange(300.0, 500.0, 10.0))
     row = diagram.boundaries(0.25).iloc[0]
@@ -362,6 +364,7 @@ def test_an_adsorbate_alone_has_no_mole_fraction():
     assert table.to_landau()["c"].iloc[-1] == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held, reach", [({0: 1}, (1, 8)), ({0: 0}, (0, 7)), ({0: 1, 3: 0, 5: 1}, (2, 7))])
 def test_compositions_that_held_sites_forbid_are_nan(held, reach):
     h, T = alloygen.data.cuau().on((2, 2, 2)), [900.0]

@@ -65,6 +65,7 @@ def whole(tmp_path_factory):
     return train(config(), tmp_path_factory.mktemp("whole"), progress=False)
 
 
+@pytest.mark.slow
 def test_a_run_writes_what_it_says(whole):
     folder = whole.parent
     assert sorted(p.name for p in folder.iterdir()) == [
@@ -83,6 +84,7 @@ def test_a_run_writes_what_it_says(whole):
     assert model.ranges == {"T": [500.0, 900.0], "mu": [[-0.04, 0.07]]}
 
 
+@pytest.mark.slow
 def test_training_learns(tmp_path):
     """The averaged model beats the bare physics on a batch that it was not trained on, and in NESS."""
     c, fresh = load_config(config(steps=150, lr=1e-2, warmup=10, known=0.0)), load_config(config(batch=512, known=0.0))
@@ -243,6 +245,7 @@ def test_windows_of_a_larger_cell_are_learned(tmp_path):
             load_config({**made, **wrong})
 
 
+@pytest.mark.slow
 def test_half_and_half_is_the_whole_bit_for_bit(whole, tmp_path):
     with pytest.raises(TrainingInterrupted, match="saved at step 13 of 30"):
         train(config(), tmp_path, progress=False, stop_at=13)
@@ -274,11 +277,13 @@ def test_a_resumed_run_keeps_its_number_of_threads(tmp_path, monkeypatch):
     assert seen == [2, 2, 2, 2, 3, 3]
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(whole, tmp_path):
     """Negative control of the comparison above."""
     assert not same_weights(train(config(seed=1), tmp_path, progress=False), whole)
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_call_goes_on(whole, tmp_path, monkeypatch):
     advance, before = Trainer.advance, signal.getsignal(signal.SIGINT)
 
@@ -547,6 +552,7 @@ def test_a_gradient_that_is_not_a_number_changes_nothing(run, module, name, tmp_
     assert not (tmp_path / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_time_budget_ends_the_run_and_is_counted_over_sessions(tmp_path, monkeypatch):
     """With a clock on which every step takes a second, half a minute is thirty steps, in one go or in three."""
     ticks, rates, rate = itertools.count(), [], Trainer.rate

@@ -145,7 +145,11 @@ def user_level() -> int:
     """The ``stacklevel`` of a warning that points at the first caller outside this package."""
     frame: FrameType | None = sys._getframe(1)
     level = 1
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("alloygen", "contextlib", "functools"):
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in (
+        "alloygen",
+        "contextlib",
+        "functools",
+    ):
         frame, level = frame.f_back, level + 1
     return level
 

@@ -105,6 +105,7 @@ def test_means_are_calibrated(case):
         assert np.std(ignorant) > 1.5
 
 
+@pytest.mark.slow
 def test_metropolis_chains_against_enumeration():
     """Energy and magnetisation of the 4 x 4 Ising model at 60 conditions, one sweep between samples."""
     h = ising(4, h=0.15)
@@ -173,6 +174,7 @@ def test_split_rhat_of_discrete_series():
 
 
 # ---------------------------------------------------------------------- equilibration and convergence
+@pytest.mark.slow
 def test_equilibration_drops_a_transient_and_little_else():
     rng, n = np.random.default_rng(0), 1000
     decay = 12 * np.exp(-np.arange(n) / 30)

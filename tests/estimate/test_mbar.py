@@ -192,6 +192,7 @@ def cuau():
     return Enumeration(h), MBAR(beta, beta[:, None] * mu, energy, counts, "measure", reference), occ
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("T", [200.0, 300.0, 400.0, 600.0, 900.0, 1200.0])
 def test_composition_free_energies_of_cuau(T):
     e, m, _ = cuau()

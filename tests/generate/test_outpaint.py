@@ -62,6 +62,7 @@ def test_the_path_law_is_normalised_and_is_what_is_drawn(name):
     assert torch.allclose(painter.log_prob(made.occ, T, MU, made.orders), made.log_prob, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAINTERS)
 def test_weights_give_the_exact_partition_function(name):
     painter = PAINTERS[name]()
@@ -107,6 +108,7 @@ def test_surroundings_on_a_larger_cell_are_the_nearest_images():
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(small.displacements[1][0], abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["physics of the target", "the model's own torus"])
 def test_known_sites_are_kept_and_condition_the_rest(name):
     """The law of the rest given the known ones, weighted, against the exact conditional."""
@@ -170,6 +172,7 @@ def test_averaged_likelihoods_keep_the_weights_exact_and_even_them(name, known):
     assert lost.mean() > 4 * lost.std() / np.sqrt(n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [None, [1, 0]])
 @pytest.mark.parametrize(
     "name", ["physics of the target", "the model's own torus", "masked model", "two axes, wrapping round"]
@@ -197,6 +200,7 @@ def test_resampling_along_the_windows_is_unbiased(name, known):
     assert abs(wrong.value - target) > 4 * wrong.stderr  # negative control: a tenth of the cost forgotten
 
 
+@pytest.mark.slow
 def test_resampling_that_forgets_the_mean_weight_is_seen(monkeypatch):
     """Negative control: groups start again from weight 1."""
     painter = PAINTERS["physics of the target"]()
@@ -297,6 +301,7 @@ def chi_square(occ, e, p) -> float:
     return float(stats.chisquare(seen[keep], expected[keep] * seen[keep].sum() / expected[keep].sum()).pvalue)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape, block", [((2, 3), 1), ((2, 3), [2, 3, 1]), ((2, 4), None), ((2, 4), 2)])
 def test_block_moves_keep_the_law(shape, block):
     """Exact draws stay exact, whatever the model believes."""
@@ -310,6 +315,7 @@ def test_block_moves_keep_the_law(shape, block):
     assert chi_square(occ, e, p) > 1e-4 and 0.3 < np.mean(rate) <= 1
 
 
+@pytest.mark.slow
 def test_the_chi_square_sees_moves_without_the_ratio(monkeypatch):
     """Negative control: every proposal accepted."""
     painter = Outpainter(model(shape=(2, 3)), cell(2, 3))

@@ -290,6 +290,7 @@ def test_fields_have_cleases_sign_in_every_order_and_basis(tmp_path, elements, b
         assert [np.sign(mu[h.elements.index(e)] - mu[h.elements.index(active[0])]) for e in active] == sign
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elements", [[["Au", "Cu"]], [["Cu", "Au"]]], ids=str)
 def test_a_field_drives_monte_carlo_as_in_clease(tmp_path, elements):
     s = CEBulk(

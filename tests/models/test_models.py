@@ -235,6 +235,7 @@ def test_known_sites_stay_and_do_not_count(case):
     assert of_known[1:].min() < -0.1
 
 
+@pytest.mark.slow
 def test_conditional_law_is_the_joint_over_the_marginal(case):
     """log p(x | x_known) = log p(x) - log p(x_known), the marginal by summing over every state that agrees."""
     kind, system = case

@@ -189,6 +189,7 @@ def test_means_are_exact(name, kind):
     assert max(abs(deviation(run.counts[:, k], n * turned.composition[k])) for k in moving) > 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "moves"), [("wolff", 80), ("swendsen-wang", 40)])
 def test_10x10_ising(kind, moves):
     """With field against the transfer matrix, without against Kaufman; the field as chemical potential."""

@@ -92,6 +92,7 @@ def repeats():
     return out
 
 
+@pytest.mark.slow
 def test_error_bars_are_calibrated(repeats):
     z = np.concatenate([scores(p, truth)[p.stderr > 1e-9] for p, truth in repeats])
     assert 0.8 < z.std() < 1.25 and abs(z.mean()) < 0.4
@@ -110,6 +111,7 @@ def test_cold_and_hot_cuau_of_16_sites():
     assert (p.visits.min(1) > 0.3 * p.visits.mean(1)).all()
 
 
+@pytest.mark.slow
 def test_phi_of_a_larger_ising_lattice_is_kaufmans():
     """64 spins, deep in the ordered phase and above it: the two phases count as they should."""
     T = [1.2, 2.2, 3.0]

@@ -86,6 +86,7 @@ def arrivals(h, occ, run, copies):
     return arrived
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, move", [*((n, m) for n in TINY for m in ("flips", "swaps")),
                                         ("ising-2", "threshold_flips"), ("spectator", "threshold_flips")])  # fmt: skip
 def test_one_attempt_of_the_kernel_is_the_rule(name, move):

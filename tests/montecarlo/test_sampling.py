@@ -81,6 +81,7 @@ def test_metropolis_means_are_exact(system):
     assert "exchange" not in s.info
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ising-3", "cuau-skew", "two-sublattice"])
 def test_every_state_is_seen_as_often_as_it_should(name):
     assert min(chi_squares(grid(name, sweeps=25), name)) > 1e-4
@@ -162,6 +163,7 @@ def test_swaps_follow_the_canonical_law(name):
         assert chi_square(counts[p > 0], 4000 * at_composition(name, occ, wrong)[p > 0]) < 1e-4
 
 
+@pytest.mark.slow
 def test_canonical_free_energy_is_absolute():
     """log Z at T = infinity is the multinomial number of arrangements."""
     name, T = "cuau-2x2x2", 500.0
@@ -231,6 +233,7 @@ def test_cluster_moves_do_not_slow_down_at_the_critical_point():
 
 
 # ---------------------------------------------------------------------- error bars
+@pytest.mark.slow
 def test_error_bars_are_honest():
     """z-scores of energies and compositions over 160 conditions and seeds have a standard deviation near 1."""
     z = {"energy": [], "composition": []}

@@ -71,6 +71,7 @@ def test_many_sites_are_counted_at_once():
     assert 2830 < log_states(lattice, np.arange(lattice.n_sites), "swap", occ[None]) < 4096 * np.log(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["one kind, hcp", "ternary hcp", "rock salt", "one element in common", "two elements in common"]
 )

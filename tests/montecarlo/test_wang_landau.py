@@ -34,6 +34,7 @@ def test_every_level_of_ising(h, bins, schedule):
     assert dos.converged == ("max_attempts" not in dos.note)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", [1, 2])
 def test_log_g_from_transitions(windows):
     model = ising(4, h=0.15)

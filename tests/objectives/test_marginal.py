@@ -213,6 +213,7 @@ def test_regenerating_keeps_the_exact_law(sites):
     assert after(Exact(turn=True)) < 1e-9
 
 
+@pytest.mark.slow
 def test_regenerating_everything_samples_the_law_of_a_model():
     """From any start, with all sites erased in one order, what comes is q along that order."""
     net, n, e = mam(), 8000, enumeration(NAME)
