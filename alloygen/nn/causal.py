@@ -9,6 +9,7 @@ t depends on earlier decisions, on the order, and on nothing else, and a key-val
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import nn
@@ -120,7 +121,7 @@ class CausalTransformer(nn.Module):
     def embed_condition(self, T: torch.Tensor, mu: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The condition as ``forward`` takes it: embedded (B, width), and what each block makes of it (B, 4 width), once for all steps."""
         embedded = self.condition(T, mu)
-        return embedded, *(block.condition(embedded) for block in self.blocks)
+        return embedded, *(block.condition(embedded) for block in cast("list[Block]", self.blocks))
 
     def forward(
         self,

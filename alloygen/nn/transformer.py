@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -58,7 +60,7 @@ class LatticeTransformer(nn.Module):
         condition = self.condition(T, mu)
         x = self.token(self.sublattice * self.states + state) + condition[:, None]
         angle = (self.cos, self.sin)
-        for block in self.blocks:
+        for block in cast("list[Block]", self.blocks):
             x = block(x, block.condition(condition), angle, angle)
         out = self.head(self.norm(x))
         return (out[..., : self.outputs] if self.outputs else None), (out[..., -1].sum(1) if self.marginal else None)
