@@ -27,3 +27,8 @@ def system(request) -> str:
 def cuau_states():
     """The ground states of CuAu on 4x4x4 at every composition."""
     return ground_states(alloygen.data.cuau().on((4, 4, 4)), sweeps=5, restarts=4, seed=1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The notebooks first, which take longest: no worker is left with one when the others have nothing more to do."""
+    items.sort(key=lambda item: "test_tutorials" not in item.nodeid)
