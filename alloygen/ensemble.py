@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import one_of, whole_number
-from alloygen.conditions import Field, Mu
+from alloygen.conditions import Field, Mu, exchangeable
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
 from alloygen.estimate import correlation, order, thermo, weights
 from alloygen.estimate.chains import inefficiency
@@ -161,8 +161,7 @@ class Ensemble:
 
     def _exchanged(self) -> tuple[str, ...]:
         """The elements that exchangeable sites may hold, in the order of ``elements``."""
-        held = {e for names in self.hamiltonian.lattice.species if len(names) > 1 for e in names}
-        return tuple(e for e in self.elements if e in held)
+        return exchangeable(self.hamiltonian.lattice)
 
     def _holds(self, element: str) -> torch.Tensor:
         """Whether each site holds ``element``, bool (n, N)."""

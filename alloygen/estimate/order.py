@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import sparse
 
+from alloygen.arguments import whole_number
 from alloygen.errors import AlloygenError
 from alloygen.estimate import thermo
 from alloygen.estimate.result import Estimate
@@ -83,8 +84,7 @@ def pair_multiplicity(
     >>> [int(m.sum(1)[0]) for m in shells], shells[0].toarray()[0].tolist()     # two of the 12 neighbours are i itself
     ([12, 6, 24, 12, 24, 8], [2, 4, 4, 2])
     """
-    if int(n_shells) != n_shells or n_shells < 1:
-        raise AlloygenError(f"expected a number of coordination shells of at least 1, got {n_shells!r}")
+    n_shells = whole_number(n_shells, "n_shells, the number of coordination shells,")
     known = np.arange(lattice.n_sublattices)
     sublattices = known if sublattices is None else np.unique(sublattices)
     if not len(sublattices) or not np.isin(sublattices, known).all():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alloygen.errors import AlloygenError
+from alloygen.arguments import whole_number
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.lattice import Primitive
@@ -37,6 +37,5 @@ def ising(L: int, h: float = 0.0, J: float = 1.0) -> Hamiltonian:
     >>> float(ising(4).energy(torch.ones(1, 16, dtype=torch.long)))
     -32.0
     """
-    if int(L) != L or L < 1:
-        raise AlloygenError(f"expected a side length L >= 1, got {L!r}")
-    return ising_expansion(h, J).on((int(L), int(L), 1))
+    L = whole_number(L, "L, the side length,")
+    return ising_expansion(h, J).on((L, L, 1))

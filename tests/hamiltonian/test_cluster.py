@@ -7,6 +7,7 @@ from small_systems import SYSTEMS, generator, hamiltonian, random_orders
 
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
+from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Primitive
 
 CLOSE = dict(rtol=0, atol=1e-12)
@@ -220,3 +221,9 @@ def test_round_trip_through_json(system):
 def test_fingerprints_tell_expansions_apart():
     prints = {hamiltonian(name).fingerprint for name in SYSTEMS}
     assert len(prints) == len(SYSTEMS) - 2  # the three CuAu cells share one expansion
+
+
+@pytest.mark.parametrize("L", [0, -2, 2.5, float("nan"), None, "10", True])
+def test_a_side_of_an_ising_model_is_a_whole_number(L):
+    with pytest.raises(AlloygenError, match="expected L, the side length, as a whole number of at least 1, got"):
+        ising(L)
