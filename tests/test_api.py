@@ -345,7 +345,7 @@ ISING = alloygen.ising(4)
     (lambda: alloygen.sample(ISING, 2.3, method="neural"), "a model was trained for"),
     (lambda: alloygen.sample(alloygen.data.cuau(), 600, {"Au": 0}), r"expansion\.on"),
     (lambda: alloygen.mc(ISING, 2.3, ensemble="canonical"), "a Hamiltonian alone"), (lambda: alloygen.mc(ISING, 2.3, start="atoms"), "alone"),
-    (lambda: alloygen.sample(ISING, 2.3, fixed=[0]), "fixed={site: species}"), (lambda: alloygen.ising(0), "L >= 1"),
+    (lambda: alloygen.sample(ISING, 2.3, fixed=[0]), "fixed={site: species}"), (lambda: alloygen.ising(0), "L, the side length, as a whole number of at least 1"),
 ])  # fmt: skip
 def test_a_hamiltonian_in_place_of_atoms_says_what_it_cannot_do(call, says):
     with pytest.raises(AlloygenError, match=says):
