@@ -65,9 +65,13 @@ class Block(nn.Module):
         else:
             keys, values, step = cache
             keys[:, :, step : step + t], values[:, :, step : step + t] = k, v
-            y = F.scaled_dot_product_attention(
-                q, keys[:, :, : step + t], values[:, :, : step + t], is_causal=self.causal and t > 1
-            )
+            keys, values = keys[:, :, : step + t], values[:, :, : step + t]
+            if (
+                t == 1
+            ):  # one question a row: two products of matrices are twice as fast as the fused kernel, made for many
+                y = (q * q.shape[-1] ** -0.5 @ keys.transpose(2, 3)).softmax(-1) @ values
+            else:
+                y = F.scaled_dot_product_attention(q, keys, values, is_causal=self.causal)
         x = x + self.out(y.transpose(1, 2).reshape(b, t, w))
         h = F.layer_norm(x, (w,)) * (1 + scale_m) + shift_m
         return x + self.down(self.activation(self.up(h)))
