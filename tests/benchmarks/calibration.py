@@ -1,138 +1,131 @@
-"""Are the error bars honest? z-scores against exact answers, for every sampler. Run: python tests/benchmarks/calibration.py
+"""Are the error bars honest? z = (estimate - truth) / error bar for every estimator, system and regime, over many seeds.
 
-A standard deviation of 1 is right; above 1 the error bars are too small. Each line has at least 100 conditions.
+Run: python tests/benchmarks/calibration.py [--only TEXT ...] [--seeds 30] [--workers 2] [--markdown FILE]
+
+A standard deviation of 1 is right; above 1 the bars are too small. Numbers whose bar is nan are withheld: they are counted and not
+scored. Rows come from the files of ``calibrated``; each seed of a row is kept in results/calibration.json as soon as it is there, and
+a run goes on where it was stopped (delete the file to measure anew).
 """
 
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import pkgutil
 import sys
 import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
-from small_systems import SYSTEMS, hamiltonian
+import calibrated
 
-import alloygen.data
-from alloygen.exact.enumeration import Enumeration
-from alloygen.hamiltonian.ising import ising
-from alloygen.montecarlo.metadynamics import metadynamics
-from alloygen.montecarlo.sampling import cluster_moves, metropolis, replica_exchange
-from alloygen.montecarlo.wang_landau import wang_landau
+from alloygen.io.atomic import atomic_path
 
-warnings.simplefilter("ignore")
-SEEDS = 12
+KEPT = Path(__file__).parent / "results" / "calibration.json"
+RIGHT, FAR, RARE = (0.8, 1.25), 3.0, 0.005
 
 
-def of(scan, tables) -> dict[str, list[float]]:
-    """z-scores of energy, composition, heat capacity and (where absolute) free energy at each finite temperature."""
-    out: dict[str, list[float]] = {}
-    for c in np.flatnonzero(np.isfinite(scan.T)):
-        ens, truth, h = scan[int(c)], tables.at(scan.T[c], scan.mu[c]), scan.hamiltonian
-        pairs = {
-            "energy": (ens.mean_energy(), truth.energy),
-            "heat capacity": (ens.heat_capacity(), truth.heat_capacity),
-        }
-        pairs["composition"] = (ens.composition(h.elements[1]), truth.composition[1])
-        if scan.absolute:
-            pairs["free energy"] = (ens.free_energy(), truth.phi)
-        for name, (got, exactly) in pairs.items():
-            out.setdefault(name, []).append((got.value - exactly) / got.stderr)
-    return out
+def rows() -> dict[str, calibrated.Row]:
+    """All rows by name."""
+    modules = [importlib.import_module(f"calibrated.{m.name}") for m in pkgutil.iter_modules(calibrated.__path__)]
+    found = [row for module in modules for row in module.ROWS]
+    assert len({row.name for row in found}) == len(found), "two rows of one name"
+    return {row.name: row for row in found}
 
 
-def merge(total: dict, part: dict) -> None:
-    for name, z in part.items():
-        total.setdefault(name, []).extend(z)
+def run(name: str, seed: int) -> list[tuple[str, float, float, float, str]]:
+    """(quantity, value, error bar, truth, note) of one seed of a row."""
+    import torch
+
+    torch.set_num_threads(1)
+    row = rows()[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [
+            (q, e.value, float(np.hypot(e.stderr, row.error(q))), float(true), e.note) for q, e, true in row.run(seed)
+        ]
 
 
-def report(sampler: str, found: dict) -> None:
-    for name, z in found.items():
-        z = np.array(z)
-        print(
-            f"{sampler:34s} {name:16s} {len(z):5d} conditions, z-scores: std {z.std():.2f}, mean {z.mean():+.2f}, largest {np.abs(z).max():.1f}",
-            flush=True,
-        )
+def scores(kept: dict[str, list]) -> dict[str, dict]:
+    """By quantity: how many numbers, the share withheld, and mean, standard deviation, largest and share beyond 3 of z."""
+    out: dict[str, list] = {}
+    for found in kept.values():
+        for quantity, value, error, true, _ in found:
+            out.setdefault(quantity.split(" @")[0], []).append((value - true) / error if error else np.nan)
+    return {quantity: _score(np.array(z)) for quantity, z in out.items()}
 
 
-def swaps(name: str, seed: int) -> dict:
-    """Energies at fixed composition against the canonical law."""
-    h, table = hamiltonian(name), Enumeration(hamiltonian(name))
-    occ = torch.tensor([k % 2 for k in range(h.n_sites)])
-    same = (table.counts == h.counts(occ[None]).numpy()).all(1)
-    z = []
-    for T in SYSTEMS[name].T:
-        e = metropolis(h, [T], n=600, move="swap", occ=occ, sweeps=2, seed=seed, check=False)[0].mean_energy()
-        w = np.exp(-(table.energy[same] - table.energy[same].min()) / (h.kB * T))
-        z.append((e.value - w @ table.energy[same] / w.sum() / h.n_sites) / e.stderr)
-    return {"energy": z}
+def _score(z: np.ndarray) -> dict:
+    told = z[np.isfinite(z)]
+    if not len(told):
+        return {"numbers": len(z), "withheld": 1.0, "mean": np.nan, "std": np.nan, "largest": np.nan, "beyond": np.nan}
+    return {"numbers": len(z), "withheld": 1 - len(told) / len(z), "mean": told.mean(), "std": told.std(),
+            "largest": np.abs(told).max(), "beyond": (np.abs(told) > FAR).mean()}  # fmt: skip
+
+
+def verdict(s: dict) -> str:
+    """What a line of the table says: bars right, too small or too wide."""
+    if s["withheld"] == 1:
+        return "withheld"
+    if s["std"] > RIGHT[1] or s["beyond"] > max(RARE, 1.5 / s["numbers"]):
+        return "too small"
+    return "right" if s["std"] >= RIGHT[0] else "wide"
+
+
+def table(kept: dict[str, dict]) -> str:
+    head = [
+        "estimator",
+        "system",
+        "regime",
+        "quantity",
+        "numbers",
+        "withheld",
+        "mean z",
+        "std z",
+        "largest",
+        "beyond 3",
+        "bars",
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name in sorted(kept):
+        for quantity, s in scores(kept[name]).items():
+            cells = [*name.split(" | "), quantity, str(s["numbers"]), f"{s['withheld']:.1%}", f"{s['mean']:+.2f}", f"{s['std']:.2f}",
+                     f"{s['largest']:.1f}", f"{s['beyond']:.1%}", verdict(s)]  # fmt: skip
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
-    names = ["ising-3", "cuau-2x2x2", "cuau-skew", "cuau-1x2x4", "ternary"]
-    tables = {n: Enumeration(hamiltonian(n)) for n in names}
-    found: dict[str, dict] = {
-        "Metropolis flips": {},
-        "Metropolis swaps": {},
-        "replica exchange": {},
-        "Swendsen-Wang": {},
-        "Wolff": {},
-    }
-    small = ising(4, h=0.1)
-    small_table = Enumeration(small)
-    for seed in range(SEEDS):
-        for n in names:
-            s = SYSTEMS[n]
-            T, mu = (x.numpy() for x in s.conditions())
-            merge(
-                found["Metropolis flips"],
-                of(metropolis(hamiltonian(n), T, mu, 800, sweeps=2, seed=seed, check=False), tables[n]),
-            )
-            hot = [*s.T, 2.5 * max(s.T), np.inf]
-            merge(
-                found["replica exchange"],
-                of(replica_exchange(hamiltonian(n), hot, s.mu, 800, sweeps=2, seed=seed, check=False), tables[n]),
-            )
-        for n in names:
-            merge(found["Metropolis swaps"], swaps(n, seed))
-        for title, kind in (("Swendsen-Wang", "swendsen-wang"), ("Wolff", "wolff")):
-            T, mu = np.linspace(1.6, 3.4, 10), [0.0, 0.05]
-            merge(
-                found[title],
-                of(cluster_moves(small, T, mu, 2000, sweeps=2, kind=kind, seed=seed, check=False), small_table),
-            )
-    for sampler, z in found.items():
-        report(sampler, z)
-    free_energies()
-
-
-def free_energies() -> None:
-    """Wang-Landau and metadynamics on CuAu 2x2x4."""
-    h = alloygen.data.cuau().on((2, 2, 4))
-    table, T = Enumeration(h), np.arange(200.0, 1201.0, 100.0)
-    z = []
-    for seed in range(SEEDS):
-        g = wang_landau(h, mu=[0.0, 0.02], width=2e-4, walkers=8, max_attempts=40_000_000, schedule="1/t", seed=seed)
-        z += [(g.phi(t).value - table.at(t, [0.0, 0.02]).phi) / g.phi(t).stderr for t in T]
-    report("Wang-Landau (8 walkers)", {"free energy": z})
-    exactly = (
-        np.array(
-            [
-                [
-                    -h.kB * t * np.logaddexp.reduce(-table.energy[table.counts[:, 1] == n] / (h.kB * t))
-                    for n in range(17)
-                ]
-                for t in T
-            ]
-        )
-        / 16
-    )
-    z = []
-    for seed in range(SEEDS):
-        p = metadynamics(h, T, production=20_000, seed=seed)
-        z += ((p.free_energy - exactly) / p.stderr)[p.stderr > 1e-9].tolist()  # neighbours of the pure ends are exact
-    report("metadynamics", {"F(x)": z})
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", default=[""], help="rows whose name holds one of these texts")
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--markdown", type=Path, help="write the table there too")
+    parser.add_argument("--kept", type=Path, default=KEPT, help="file of what was measured")
+    options = parser.parse_args()
+    wanted = [n for n in rows() if any(text in n for text in options.only)]
+    kept = json.loads(options.kept.read_text()) if options.kept.exists() else {}
+    jobs = [(n, s) for s in range(options.seeds) for n in wanted if str(s) not in kept.get(n, {})]
+    options.kept.parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(options.workers) as pool:
+        waiting = {pool.submit(run, *job): job for job in jobs}
+        for k, future in enumerate(as_completed(waiting), 1):
+            name, seed = waiting[future]
+            kept.setdefault(name, {})[str(seed)] = future.result()
+            with atomic_path(options.kept) as part:
+                Path(part).write_text(json.dumps(kept))
+            print(f"\r{k} of {len(jobs)}: {name}, seed {seed}".ljust(100), end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    text = table({n: kept[n] for n in wanted if n in kept})
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text + "\n")
 
 
 if __name__ == "__main__":
