@@ -18,6 +18,7 @@ from alloygen.montecarlo.energy_walk import Rules, Walks
 from alloygen.types import ArrayLike
 
 MAX_LEVELS, MAX_BINS = 2**14, 2**22
+BLOCKS, STORED = 96, 2**25  # blocks of a walk, at most (an even number); numbers that those of all walks may store
 
 
 @dataclass
@@ -120,15 +121,19 @@ def _bound(h: Hamiltonian, mu: np.ndarray) -> float:
 
 
 # ---------------------------------------------------------------------- walks
-def new_walks(plan: Plan, occ: np.ndarray, log_f: float, rng: np.ndarray, bounds: np.ndarray) -> Walks:
-    """Walks at their start, occ (R, N); bounds (R, 2) are the bins allowed to each."""
+def new_walks(
+    plan: Plan, occ: np.ndarray, log_f: float, rng: np.ndarray, bounds: np.ndarray, in_blocks: bool = False
+) -> Walks:
+    """Walks at their start, occ (R, N); bounds (R, 2) are the bins allowed to each; ``in_blocks`` keeps blocks for error bars."""
     n, bins = len(occ), plan.n_bins
     span = 2 * int(np.abs(plan.rules.jump).max()) + 1 if plan.rules.transitions else 0
     whole = lambda *shape: np.zeros(shape, dtype=np.int64)  # noqa: E731
+    kept = min(BLOCKS, STORED // (n * bins * (2 + span)) // 2 * 2) if in_blocks else 0
     w = Walks(
         occ.astype(np.int8), whole(n, plan.hamiltonian.n_sites * plan.tables.n_words), plan.energies(occ),
         np.full((n, bins), -1.0), whole(n, bins), whole(n, bins), np.zeros((n, bins)), np.zeros((n, bins)),
-        whole(n, bins, span), rng.copy(), np.full(n, float(log_f)), whole(n), whole(n), whole(n), whole(n),
+        whole(n, bins, span), whole(n, kept, bins), np.zeros((n, kept, bins)), whole(n, kept, bins, span), whole(n, bins),
+        np.zeros((n, bins)), whole(n, bins, span), whole(n), whole(n), whole(n), rng.copy(), np.full(n, float(log_f)), whole(n), whole(n), whole(n), whole(n),
         bounds[:, 0].astype(np.int64).copy(), bounds[:, 1].astype(np.int64).copy(),
     )  # fmt: skip
     fill(plan, w)

@@ -15,7 +15,7 @@ from alloygen.hamiltonian.flips import FlipTables, flip_energy, set_species
 from alloygen.montecarlo.moves import by_site, draw_pair
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
 
-SETTLED = 1e-4  # transitions are counted at smaller log f only
+SETTLED = 1e-4  # transitions are counted at smaller log f only; blocks too, or from where log f falls as 1/t
 LATE = 1e-3  # a bin met at a smaller log f is mentioned in the note
 _1, _32, _LOW10 = np.uint64(1), np.uint64(32), np.uint64(1023)
 _EDGE = np.append(-np.inf, np.log(np.arange(1, 1025) / 1024))
@@ -28,6 +28,10 @@ class Walks(NamedTuple):
     log_g (R, n_bins): smallest 0, -1 where never met; seen (R, n_bins): histogram of this stage, visits: of those before
     first, second (R, n_bins): sums of the distance from the bin's centre and of its square (not for levels)
     leads (R, n_bins, 2 D + 1): flips that lead D levels down ... D levels up from here, if they are counted, or else empty
+    counts, biases (R, K, n_bins): visits of each block of attempts since the walk has settled, and log g on its average; blocks
+    (R, K, n_bins, 2 D + 1): its leads. When all K are full, pairs are put together and blocks are twice as long from then on
+    mark, begin (R, n_bins), led (R, n_bins, 2 D + 1): visits, log g and leads where the block under way began
+    length, passed, filled (R,) int64: attempts of a block and of the one under way, and how many blocks there are
     rng (R,) uint64, log_f (R,), attempts, stages, inverse_t, late, low, high (R,) int64: the bins low..high are allowed
     """
 
@@ -40,6 +44,15 @@ class Walks(NamedTuple):
     first: np.ndarray
     second: np.ndarray
     leads: np.ndarray
+    counts: np.ndarray
+    biases: np.ndarray
+    blocks: np.ndarray
+    mark: np.ndarray
+    begin: np.ndarray
+    led: np.ndarray
+    length: np.ndarray
+    passed: np.ndarray
+    filled: np.ndarray
     rng: np.ndarray
     log_f: np.ndarray
     attempts: np.ndarray
@@ -110,6 +123,33 @@ def _refine(w, r, rules):
         w.inverse_t[r] = rules.one_over_t and w.log_f[r] < n / w.attempts[r]
     if w.inverse_t[r]:
         w.log_f[r] = n / w.attempts[r]
+    if w.counts.shape[1] > 0 and (w.inverse_t[r] or w.log_f[r] < SETTLED):
+        _keep_block(w, r, rules.check)
+
+
+@njit(cache=True, nogil=True)
+def _keep_block(w, r, check):
+    """Close the block under way when it is long enough, and put pairs together when there is no room for another."""
+    now, here = w.visits[r] + w.seen[r], w.log_g[r]
+    w.passed[r] += check
+    if w.length[r] == 0:
+        w.length[r] = check
+    elif w.passed[r] >= w.length[r]:
+        k, most = w.filled[r], w.counts.shape[1]
+        w.counts[r, k] = now - w.mark[r]
+        w.biases[r, k] = 0.5 * (np.maximum(w.begin[r], 0.0) + np.maximum(here, 0.0))
+        w.blocks[r, k] = w.leads[r] - w.led[r]
+        w.filled[r] = k + 1
+        if k + 1 == most:
+            for j in range(most // 2):
+                w.counts[r, j] = w.counts[r, 2 * j] + w.counts[r, 2 * j + 1]
+                w.biases[r, j] = 0.5 * (w.biases[r, 2 * j] + w.biases[r, 2 * j + 1])
+                w.blocks[r, j] = w.blocks[r, 2 * j] + w.blocks[r, 2 * j + 1]
+            w.filled[r] = most // 2
+            w.length[r] *= 2
+    else:
+        return
+    w.mark[r], w.begin[r], w.led[r], w.passed[r] = now, here, w.leads[r], 0
 
 
 @njit(cache=True, nogil=True)

@@ -37,7 +37,17 @@ from alloygen.arguments import fraction, one_of, positive, seed_from, whole_numb
 from alloygen.conditions import chemical_potentials
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition
-from alloygen.estimate.density import DensityOfStates, average, from_transitions, join_windows
+from alloygen.estimate.density import UNSETTLED, DensityOfStates, influence_error
+from alloygen.estimate.energy_walks import (
+    average,
+    blocks_used,
+    from_transitions,
+    from_visits,
+    grouped,
+    join_windows,
+    normal,
+    normal_influence,
+)
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.interrupt import interrupt_flag
 from alloygen.io.atomic import require_writable
@@ -96,7 +106,8 @@ def wang_landau(
         goes on until ``log_f_final``, however long that takes
     transitions : take log g from counted transitions, see the module: about half the error for the same attempts. Needs
         levels, two species on free sites, and pair energies that fit one table (``hamiltonian.flips``)
-    walkers : independent walks (in each window), whose log g is averaged and whose spread gives the errors (``DensityOfStates``)
+    walkers : independent walks (in each window), which are pooled. Errors come from blocks within each walk and from the
+        spread between them (``DensityOfStates``), so that one walk has them too
     seed : same seed, same result, for any number of threads
     fixed : sites that never change, indices or a mask (N,); needs ``occ``
     occ : (N,) where the walks start; random if not given
@@ -131,7 +142,7 @@ def wang_landau(
     plan, known, found = scout(hamiltonian, mu, move, sites, start, width, rules, seed)
     bounds = windows_of(plan, known, energies, windows, overlap)
     begin = starts(plan, bounds, walkers, found, start, seed)
-    w = new_walks(plan, begin, log_f, seeds(seed, 3 + rows)[3:], np.repeat(bounds, walkers, 0))
+    w = new_walks(plan, begin, log_f, seeds(seed, 3 + rows)[3:], np.repeat(bounds, walkers, 0), in_blocks=True)
     if energies is None and windows == 1:
         w.log_g[:, known] = 0.0
     run = identity("Wang-Landau", hamiltonian, **settings, mu=mu, changing_sites=sites, start=start)
@@ -299,29 +310,60 @@ def _restore(plan: Plan, w: Walks, tensors: dict) -> None:
 # ---------------------------------------------------------------------- the result
 def _density(plan: Plan, w: Walks, walkers: int, start: np.ndarray, whole: bool) -> DensityOfStates:
     rules, visits = plan.rules, w.visits + w.seen
-    log_g = np.where(visits > 0, w.log_g, np.nan)
+    alone = np.where(visits > 0, w.log_g, np.nan)
     if rules.transitions:
-        log_g = np.array([from_transitions(*x) for x in zip(log_g, w.leads, strict=True)])
-    log_g = log_g.reshape(-1, walkers, plan.n_bins)
-    joined = [join_windows(log_g[:, k], w.low[::walkers], w.high[::walkers]) for k in range(walkers)]
+        alone = np.array([from_transitions(*x)[0] for x in zip(alone, w.leads, strict=True)])
+    alone = alone.reshape(-1, walkers, plan.n_bins)
+    joined = [join_windows(alone[:, k], w.low[::walkers], w.high[::walkers]) for k in range(walkers)]
     total = visits.sum(0)
     bins = np.flatnonzero(total)
     known = log_states(plan.hamiltonian.lattice, rules.sites, plan.move, start[None]) if whole else None
     total_states = math.nan if known is None else known
-    mean, error, curves = average(np.array([c[bins] for c, _ in joined]), total_states)
+    mean, curves = average(np.array([c[0][bins] for c in joined]), total_states)
+    mean, influence = _pooled(plan, w, walkers, bins, mean, total_states)
     away = w.first.sum(0)[bins] / total[bins]
     variance = np.maximum(w.second.sum(0)[bins] / total[bins] - away**2, 0.0)
+    error = np.array([influence_error(influence[..., k]) for k in range(len(bins))])
     return DensityOfStates(
         hamiltonian=plan.hamiltonian, mu=plan.mu, move=plan.move, width=rules.width, origin=rules.origin,
         levels=rules.levels, bins=bins, energy=plan.centre(bins) + away, variance=variance, log_g=mean,
-        log_g_stderr=error, walker_log_g=curves, visits=total[bins], log_states=total_states,
+        log_g_stderr=error, walker_log_g=curves, influence=influence, visits=total[bins], log_states=total_states,
         attempts=int(w.attempts.sum()), log_f=float(w.log_f.max()), converged=bool((w.log_f <= rules.final).all()),
-        note=_note(plan, w, walkers, np.isfinite(curves), whole), joints=np.array([rms for _, rms in joined]),
+        note=_note(plan, w, influence.shape[1] > 0, np.isfinite(curves), whole), joints=np.array([c[1] for c in joined]),
         sites=rules.sites, occ=w.occ[0].copy(),
     )  # fmt: skip
 
 
-def _note(plan: Plan, w: Walks, walkers: int, met: np.ndarray, whole: bool) -> str:
+def _pooled(
+    plan: Plan, w: Walks, walkers: int, bins: np.ndarray, alone: np.ndarray, total: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(log g (bins,), influence (walkers, blocks, bins)) of all blocks of all walks, or log g of the walks and no blocks."""
+    edges = blocks_used(w.length, w.filled, w.passed, w.attempts)
+    if not edges:
+        return alone, np.zeros((walkers, 0, len(bins)))
+    found = [_window(plan, w, list(range(r, r + walkers)), edges) for r in range(0, len(w.occ), walkers)]
+    log_g, _, influence = join_windows(
+        np.array([f[0] for f in found]), w.low[::walkers], w.high[::walkers], np.array([f[1] for f in found])
+    )
+    log_g, influence = log_g[bins], influence[..., bins]
+    new = np.isnan(log_g)  # met before the walks settled, and not again
+    log_g[new] = alone[new] + np.mean((log_g - alone)[~new])
+    return normal(log_g, total), normal_influence(log_g, influence.reshape(walkers, -1, len(bins)))
+
+
+def _window(plan: Plan, w: Walks, rows: list[int], edges: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """log g (n_bins,) of the walks of one window, and the influence (walkers * blocks, n_bins)."""
+    counts = np.concatenate([grouped(w.counts[r], edges[r]) for r in rows])
+    if plan.rules.transitions:
+        met = np.where((w.visits + w.seen)[rows].sum(0) > 0, w.log_g[rows].max(0), np.nan)
+        leads = np.concatenate([grouped(w.blocks[r], edges[r]) for r in rows])
+        return from_transitions(met, w.leads[rows].sum(0), leads)
+    size = np.concatenate([np.diff(edges[r]) for r in rows])
+    bias = np.concatenate([grouped(w.biases[r], edges[r]) for r in rows]) / size[:, None]
+    return from_visits(counts, bias)
+
+
+def _note(plan: Plan, w: Walks, known: bool, met: np.ndarray, whole: bool) -> str:
     out = []
     if plan.rules.transitions and not w.leads.any(axis=(1, 2)).all():
         out.append(
@@ -329,8 +371,8 @@ def _note(plan: Plan, w: Walks, walkers: int, met: np.ndarray, whole: bool) -> s
         )
     if (w.log_f > plan.rules.final).any():
         out.append(f"stopped at max_attempts with log f = {w.log_f.max():.2g}, not {plan.rules.final:g}")
-    if walkers == 1:
-        out.append("one walker: no errors are known; run with walkers=2 or more")
+    if not known:
+        out.append(UNSETTLED)
     if not met.all():
         out.append(f"{int((~met.all(0)).sum())} bins were not met by every walker")
     if w.late.any():

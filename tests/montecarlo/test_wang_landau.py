@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from densities import deviations, grand, run, same, truth
-from small_systems import PAIR, SYSTEMS, enumeration, random_expansion
+from small_systems import PAIR, SYSTEMS, cuau_16, enumeration, random_expansion
 
 from alloygen.errors import AlloygenError
 from alloygen.exact.enumeration import Enumeration
@@ -155,3 +155,19 @@ def test_error_bars_are_calibrated():
         z
     )  # 176 values of Student's t with 7 degrees of freedom, widened; two T share a run: 1, known to 9 per cent
     assert 0.8 < z.std() < 1.25 and abs(z.mean()) < 0.6, (z.std(), z.mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("walkers", [1, 4])
+def test_heat_capacities_of_few_walks_have_bars_that_hold(walkers):
+    """CuAu 2x2x4 from 200 to 1200 K, one walk included; the spread of four walks alone gave deviations of 10 standard errors."""
+    h, mu, T = cuau_16().hamiltonian, np.array([0.0, 0.02]), (200.0, 600.0, 1200.0)
+    energy = np.asarray(cuau_16().energy) - np.asarray(cuau_16().counts) @ mu
+    z = []
+    for seed in range(8):
+        dos = wang_landau(h, mu=mu, width=2e-4, walkers=walkers, max_attempts=4e6 * walkers, schedule="1/t", seed=seed)
+        assert (dos.log_g_stderr[dos.visits > 1000] > 0).all()
+        z.append(deviations(dos, energy, T, ("phi", "heat_capacity")))
+    z = np.array(z)  # 48 values of 8 runs
+    assert 0.6 < z.std() < 1.45 and np.abs(z).max() < 4, (z.std(), np.abs(z).max())
+    assert (3 * z).std() > 1.45  # control: bars a third as long

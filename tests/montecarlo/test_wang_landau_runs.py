@@ -91,10 +91,13 @@ def test_the_file_is_written_as_time_goes_by(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_one_walker_says_that_it_knows_no_error():
-    dos = wang_landau(ising(4), log_f_final=1e-3)
-    assert np.isnan(dos.phi(2.0).stderr) and "walkers=2" in dos.phi(2.0).note and "one walker" in dos.note
-    assert np.isnan(dos.log_g_stderr).all() and dos.converged
+def test_one_walker_knows_its_error_and_a_short_one_says_that_it_does_not():
+    dos = wang_landau(ising(4), log_f_final=1e-7)
+    assert dos.converged and 0 < dos.phi(2.0).stderr < 0.01 and dos.influence.shape[1] >= 16
+    assert (dos.log_g_stderr > 0).all() and "no error" not in dos.note
+    short = wang_landau(ising(4), max_attempts=1e4)
+    assert np.isnan(short.phi(2.0).stderr) and "run longer" in short.phi(2.0).note and "run longer" in short.note
+    assert np.isnan(short.log_g_stderr).all()
 
 
 def test_what_cannot_be_run_is_said():
