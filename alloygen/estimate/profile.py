@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WORTH = 10.0  # independent blocks that the slowest composition must have
 TRIPS = 10  # round trips between the ends that all walkers together must have made
 DOUBT = 1e-5  # copies that differ more than by this chance do not sample the same law
+UNSEEN = 3.0  # visits that a kind of configuration which was never met may have missed (the rule of three)
 SIGMAS = 4.0  # mismatch of the two ends in its standard errors above which a profile is not believed
 
 
@@ -49,6 +50,7 @@ def join_links(
     bias: np.ndarray,
     left: float | None = None,
     right: float | None = None,
+    exact: tuple[bool, bool] = (False, False),
 ) -> Links:
     """beta F(N) from the transitions of walks under a frozen bias V(N), dimensionless.
 
@@ -67,6 +69,9 @@ def join_links(
     bias : (bins,) V
     left, right : beta F of the first and of the last bin, if known. With both, their mismatch is spread over the links
         in proportion to the variances of these, which is the most likely profile
+    exact : whether the first and the last link are known by symmetry, see ``Counted.exact_links``. Any other whose chances never
+        changed has met one kind of configuration only; what it has missed can be three independent visits (the rule of
+        three), each of chance 1, and its series is made as large as that
     """
     n_up, u, n_down, d = (x.sum((0, 1)) for x in (tried_up, up, tried_down, down))
     blocks = up.shape[0] * up.shape[1]
@@ -76,6 +81,8 @@ def join_links(
         link[~np.isfinite(link)] = np.nan
         d_up = (blocks * (up / u - tried_up / n_up))[..., :-1]
         d_down = (blocks * (down / d - tried_down / n_down))[..., 1:]
+        d_up = _or_unseen(d_up, u[:-1], exact[:1] + (False,) * (len(bias) - 3) + exact[1:], 0)
+        d_down = _or_unseen(d_down, d[1:], exact[:1] + (False,) * (len(bias) - 3) + exact[1:], 1)
     total, series = np.append(0.0, np.cumsum(link)), _pad(np.cumsum(d_down - d_up, -1))
     if right is None:
         return Links((total - np.nanmin(total)) if left is None else left + total, _about_minimum(total, series, left))
@@ -91,6 +98,20 @@ def join_links(
     miss = left + total[-1] - right
     end = series[..., -1]
     return Links(left + total - share * miss, series - share * end[..., None], miss, end)
+
+
+def _or_unseen(series: np.ndarray, passed: np.ndarray, exact: tuple[bool, ...], stream: int) -> np.ndarray:
+    """Series (copies, blocks, links) of which those that never changed, and are not exact, scatter by what can be unseen.
+
+    passed (links,) are sums of chances: an unseen kind of configuration, met three times, adds 3 / passed at most. The
+    signs of the blocks are random and add up to next to nothing.
+    """
+    out, n = series.copy(), series[..., 0].size
+    for k in range(len(passed)):
+        if not exact[k] and passed[k] > 0 and _exact(series[..., k]):
+            signs = np.random.default_rng([stream, k]).permutation(np.resize([1.0, -1.0], n))
+            out[..., k] = UNSEEN / passed[k] * np.sqrt(n) * (signs - signs.mean()).reshape(series.shape[:-1])
+    return out
 
 
 def _pad(series: np.ndarray) -> np.ndarray:
@@ -144,7 +165,8 @@ class CompositionProfile:
 
     T : (nT,) temperatures; element : the element that is counted
     N : (bins,) its atoms on the sites that change; x : (bins,) fraction of the exchangeable sites that hold it, held ones among them
-    free_energy, stderr : (nT, bins) per lattice site in the Hamiltonian's unit (eV); nan where nothing is known.
+    free_energy, stderr : (nT, bins) per lattice site in the Hamiltonian's unit (eV); nan where nothing is known. The error is 0
+        where F is exact: at ends that are one configuration, and at one atom beside them where all sites are alike.
         Absolute where ``absolute``, else relative to the minimum of each row
     visits : (nT, bins) attempts made at each N under the frozen bias
     converged : (nT,) bool, notes : (nT,) what is wrong or worth knowing, "" for nothing

@@ -93,6 +93,25 @@ class Counted:
     def _reduced(self, occ) -> float:
         return float(self.h.energy(torch.as_tensor(occ)[None])[0] - self.mu @ self.counts(occ))
 
+    def exact_links(self) -> tuple[bool, bool]:
+        """Whether the step beside the lowest and the one beside the highest number is known by symmetry.
+
+        It is where the end is one configuration and each of its flips costs the same, as on a lattice of equivalent sites.
+        """
+        binary = bool((self.h.lattice.n_species[self.sites] == 2).all())
+        return (
+            binary and self.left is not None and self._alike(self.with_number(0)),
+            binary and self.right is not None and self._alike(self.with_number(len(self.hosts))),
+        )
+
+    def _alike(self, occ: np.ndarray) -> bool:
+        energies = self.h.site_energies(torch.as_tensor(occ)[None])[0].numpy()[self.sites]
+        cost = (
+            energies[np.arange(len(self.sites)), 1 - occ[self.sites]]
+            - energies[np.arange(len(self.sites)), occ[self.sites]]
+        )
+        return bool(np.ptp(cost) <= 1e-9 * max(np.abs(cost).max(), 1e-300))
+
     def shares(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Shares of the attempts at each N of the window that raise N and that lower it; None if not a matter of N alone."""
         n_species = self.h.lattice.n_species[self.hosts]

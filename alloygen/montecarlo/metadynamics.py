@@ -171,7 +171,14 @@ def _profile(run: FlatWalk, asked: np.ndarray) -> CompositionProfile:
         if shares is None:
             n_up = n_down = n
         links = join_links(
-            n_up, n_down, up, down, shares or np.ones((2, n.shape[-1])), run.bias[0, c, run.window], *ends
+            n_up,
+            n_down,
+            up,
+            down,
+            shares or np.ones((2, n.shape[-1])),
+            run.bias[0, c, run.window],
+            *ends,
+            p.exact_links(),
         )
         errors = np.array([series_error(links.influence[..., k]) for k in range(links.influence.shape[-1])])
         visits = n.sum((0, 1))

@@ -12,11 +12,12 @@ from small_systems import PAIR, SYSTEMS, enumeration, hamiltonian, random_expans
 import alloygen.data
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError, NotConverged, UnknownSpecies
 from alloygen.estimate import profile as profiles
-from alloygen.estimate.profile import join_links
+from alloygen.estimate.profile import join_links, series_error
 from alloygen.exact.enumeration import Enumeration
 from alloygen.exact.ising import kaufman_free_energy
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo import metadynamics as module
+from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.flat_walk import LEARN, PRODUCE, REFINE, FlatWalk
 from alloygen.montecarlo.metadynamics import metadynamics
 
@@ -396,3 +397,23 @@ def test_several_elements_must_be_named_and_their_mu_kept():
         p.phi(500.0, {"B": 0.3, "C": 0.05})
     with pytest.raises(BadCondition, match="got T=510"):
         p.phi(510.0, {"B": 0.3, "C": 0.02})
+
+
+def test_what_never_changed_is_not_exact_unless_symmetry_says_so():
+    """A hundred attempts that all had the chance 1/2, at every number: the links beside unique ends are exact where all sites
+    are alike, the others have a bar of three visits that may have been missed. The control is the old bar: none anywhere."""
+    n, up = np.full((2, 16, 5), 100.0), np.full((2, 16, 5), 50.0)
+    ends = (0.0, 0.0)
+    known, blind = (
+        np.array([series_error(x) for x in np.moveaxis(links.influence, -1, 0)])
+        for links in (
+            join_links(n, n, up, up, np.ones((2, 5)), np.zeros(5), *ends, exact)
+            for exact in ((True, True), (False, False))
+        )
+    )
+    assert (known[[0, 1, 3, 4]] == 0).all() and known[2] == pytest.approx(3 / 1600, rel=0.5)
+    assert (blind[[0, 4]] == 0).all() and (blind[1:4] > 0.5 * 3 / 1600).all()
+    alike, differ = (Counted(hamiltonian(k), None, None, None, None, None) for k in ("cuau-2x2x2", "cuau-skew"))
+    assert alike.exact_links() == (True, True) and differ.exact_links() == (True, True)
+    held = Counted(hamiltonian("cuau-2x2x2"), None, None, None, [0], [1] + 7 * [0])
+    assert held.exact_links() == (False, True)  # all copper but one: its neighbours are unlike the others; all gold: alike
