@@ -233,6 +233,14 @@ class Ensemble:
         return weights.ness(self.log_weight.numpy())
 
     @property
+    def k_hat(self) -> float:
+        """Shape of the upper tail of the weights (Pareto k-hat, Vehtari et al. 2024): -inf where there is none, as for equal weights.
+
+        Below 0.5 error bars are as good as they get; above 0.7 few rare draws decide and the free energy is not known.
+        """
+        return -np.inf if self._log_w is None else weights.k_hat(self._log_w)
+
+    @property
     def effective_samples(self) -> float:
         """Independent samples that these are worth: (sum w)^2 / sum w^2, or n / inefficiency without a likelihood."""
         return (len(self) if self._log_w is None else weights.ess(self._log_w)) / self.inefficiency

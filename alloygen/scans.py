@@ -499,6 +499,7 @@ class Scan(Sequence):
                 put("entropy", [_unless_infinite(e, e.entropy) for e in ensembles])
             if self.log_prob is not None:
                 columns["ness"] = [e.ness for e in ensembles]
+                columns["k_hat"] = [e.k_hat for e in ensembles]
         columns["effective_samples"] = [e.effective_samples for e in ensembles]
         low = int((np.array(columns["effective_samples"]) < MIN_ESS).sum())
         if low:

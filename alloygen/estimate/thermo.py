@@ -2,7 +2,8 @@
 
 With log-weights w the averages are self-normalised importance sampling (Owen, "Monte Carlo theory, methods and
 examples", 2013, section 9.2), whose error follows from the delta method: an estimate sum_i W_i f_i (W_i = w_i / sum w)
-has the variance n/(n-1) sum_i W_i^2 (f_i - mean)^2. Without weights it is the plain standard error of the mean, times
+has the variance n/(n-1) sum_i W_i^2 (f_i - mean)^2, to which the square of its largest term is added: k draws of a rare phase
+have the Poisson error of k + 1, so that a value and a bar that are too small together do not pass for exact. Without weights it is the plain standard error of the mean, times
 the square root of a statistical inefficiency where the samples are correlated. Sums over samples are numpy's, not products of a
 linear-algebra library, which round by the number of its threads.
 """
@@ -13,7 +14,7 @@ import numpy as np
 
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
-from alloygen.estimate.weights import log_mean_exp, normalized_weights, warn_if_low
+from alloygen.estimate.weights import log_mean, normalized_weights, warn_if_low
 from alloygen.types import ArrayLike, Inefficiency
 
 
@@ -31,9 +32,11 @@ def _prepare(values: ArrayLike, log_w: ArrayLike | None, what: str) -> tuple[np.
 
 
 def _stderr(influence: np.ndarray, w: np.ndarray, inefficiency: float) -> float:
-    """sqrt( g n/(n-1) sum_i (W_i u_i)^2 ) of centred influences u."""
-    n = len(w)
-    return float(np.sqrt(inefficiency * n / (n - 1) * ((w * influence) ** 2).sum())) if n > 1 else np.nan
+    """sqrt( g n/(n-1) sum_i (W_i u_i)^2 + max_i (g W_i u_i)^2 ) of centred influences u."""
+    n, square = len(w), (w * influence) ** 2
+    return (
+        float(np.sqrt(inefficiency * n / (n - 1) * square.sum() + inefficiency**2 * square.max())) if n > 1 else np.nan
+    )
 
 
 def _unseen(values: np.ndarray, quantum: float, inefficiency: float) -> float:
@@ -51,7 +54,7 @@ def mean(
 ) -> Estimate:
     """Average of ``values`` (n,) over the target law, with its standard error, in the unit of ``values``.
 
-        f = sum_i W_i f_i,    stderr^2 = g n/(n-1) sum_i W_i^2 (f_i - f)^2 + (quantum g / n)^2
+        f = sum_i W_i f_i,    stderr^2 = g n/(n-1) sum_i W_i^2 (f_i - f)^2 + max_i [g W_i (f_i - f)]^2 + (quantum g / n)^2
 
     Parameters
     ----------
@@ -66,7 +69,7 @@ def mean(
     Examples
     --------
     >>> print(mean([1.0, 2.0, 3.0, 4.0]))
-    2.50(65)
+    2.50(75)
     """
     values, w = _prepare(values, log_w, "The mean")
     centre, g = float((w * values).sum()), _memory(inefficiency, values)
@@ -159,12 +162,12 @@ def susceptibility(
 def entropy(u: ArrayLike, log_w: ArrayLike, kT: float, kB: float, n_sites: int, quantum: float = 0.0) -> Estimate:
     """Entropy per site from the log-weights of independent samples x ~ q, in energy per temperature.
 
-        S = (<u> - Phi N) / (T N) = kB/N ( <u>/kT + log Zhat ),    u = E - mu.N,    Zhat = mean of w
-        psi_i = W_i (u_i - <u>) / (T N) + kB/N (W_i - 1/n),    stderr^2 = n/(n-1) sum_i psi_i^2 + (kB / (N n))^2
+        S = (<u> - Phi N) / (T N) = kB/N ( <u>/kT + log Zhat + v/2 ),    u = E - mu.N,    Zhat = mean of w
+        psi_i = W_i (u_i - <u>) / (T N) + kB/N (W_i - 1/n),    stderr^2 = n/(n-1) sum_i psi_i^2 + max_i psi_i^2 + (kB/N)^2 (1/n^2 + missing^2)
 
     the Legendre transform of the semigrand potential (Callen, Thermodynamics, 2nd ed., chapter 5). psi is the influence of
     a sample on both terms (Hampel, J. Am. Stat. Assoc. 69, 383 (1974)): <u> and Phi come from the same weights, so their
-    errors do not add in quadrature. The last term is the unseen one of :func:`alloygen.estimate.free_energy.free_energy`, and
+    errors do not add in quadrature. v and the last terms are those of :func:`alloygen.estimate.free_energy.free_energy`, and
     with ``quantum``, the smallest step of u, that of :func:`mean` is added.
 
     Parameters
@@ -188,12 +191,15 @@ def entropy(u: ArrayLike, log_w: ArrayLike, kT: float, kB: float, n_sites: int, 
         raise AlloygenError("expected log-weights with their constant, got none: an entropy needs a free energy")
     u, w = _prepare(u, log_w, "The entropy")
     n, scale, mean_u = len(w), kB / n_sites, float((w * u).sum())
-    value = scale * (mean_u / kT + log_mean_exp(log_w))
-    if n == 1:
-        return Estimate(value, np.nan, "one sample has no error bar; draw more")
+    log_z = log_mean(log_w)
+    value = scale * (mean_u / kT + log_z.value)
+    if np.isnan(log_z.stderr):
+        return Estimate(value, np.nan, log_z.note)
     psi = scale * (w * (u - mean_u) / kT + w - 1.0 / n)
     unseen = _unseen(u, quantum, 1.0) / kT if quantum else 0.0
-    return Estimate(value, np.sqrt(n / (n - 1) * (psi**2).sum() + (scale / n) ** 2 + (scale * unseen) ** 2))
+    return Estimate(
+        value, np.sqrt(n / (n - 1) * (psi**2).sum() + (psi**2).max() + scale**2 * (log_z.missing**2 + unseen**2))
+    )
 
 
 def histogram(
@@ -224,10 +230,10 @@ def histogram_with_errors(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Share of the target law in each bin, with errors: ``(edges (k+1,), probabilities (k,), stderr (k,))``.
 
-        p_b = sum_(i in b) W_i,    stderr_b^2 = g_b n/(n-1) sum_i W_i^2 (1_b(i) - p_b)^2 + (c g_b sum_i W_i^2)^2
+        p_b = sum_(i in b) W_i,    stderr_b^2 = g_b n/(n-1) sum_i W_i^2 (1_b(i) - p_b)^2 + g_b^2 max( c sum_i W_i^2, (1 - p_b) max_(i in b) W_i )^2
 
-    A bin is the mean of its indicator, whose smallest step is 1; the last term, with 1 / sum W^2 in place of n, is one
-    visit more or less, and c is 1, or 3 where all samples or none fell into the bin (the rule of three, see
+    A bin is the mean of its indicator, whose smallest step is 1; the last term is one visit more or less, of the effective weight
+    sum W^2 or the largest in the bin, and c is 1, or 3 where all samples or none fell into the bin (the rule of three, see
     :func:`alloygen.estimate.chains.mean`): an empty bin has an error too. Errors of different bins are not independent.
 
     Parameters: ``values``, ``bins`` and ``log_w`` as in :func:`histogram`; ``inefficiency`` one g for all bins, or a function
@@ -251,7 +257,9 @@ def histogram_with_errors(
         g[changing] = [inefficiency((rows == b).astype(float)) for b in np.flatnonzero(changing)]
     steps, total = np.where(changing, 1.0, 3.0), squares.sum()
     variance = ((1.0 - share) ** 2 * squares + share**2 * (total - squares)) * (n / (n - 1) if n > 1 else np.nan)
-    return edges, share, np.sqrt(g * variance + (steps * g * total) ** 2)
+    largest = np.zeros(k)
+    np.maximum.at(largest, rows, w)
+    return edges, share, np.sqrt(g * variance + (g * np.maximum(steps * total, (1.0 - share) * largest)) ** 2)
 
 
 def js_divergence(hist_p: ArrayLike, hist_q: ArrayLike) -> float:

@@ -12,10 +12,12 @@ from __future__ import annotations
 import sys
 import warnings
 from types import FrameType
+from typing import NamedTuple
 
 import numpy as np
 
 from alloygen.errors import AlloygenError, LowSampleSize
+from alloygen.estimate.pareto import MAX_K, tail
 from alloygen.estimate.result import Estimate
 from alloygen.types import ArrayLike
 
@@ -56,6 +58,63 @@ def log_mean_exp(log_w: ArrayLike) -> float:
     log_w = as_log_weights(log_w)
     top = log_w.max()
     return float(top + np.log(np.exp(log_w - top).mean()))
+
+
+class LogMean(NamedTuple):
+    """log of a mean of weights, its bias taken off; variance of the mean weight over its square; ``missing``: what one draw more may change;
+    shape ``k_hat`` of the tail"""
+
+    value: float
+    variance: float
+    missing: float
+    k_hat: float
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the logarithm: nan for one sample and where k-hat is above 0.7."""
+        return float(np.sqrt(self.variance + self.missing**2)) if self.k_hat <= MAX_K else np.nan
+
+    @property
+    def note(self) -> str:
+        """Why there is no error."""
+        if np.isnan(self.variance):
+            return "one sample has no error bar; draw more"
+        return "" if self.k_hat <= MAX_K else heavy(self.k_hat)
+
+
+def heavy(k_hat: float) -> str:
+    """What is said of weights with such a tail."""
+    return (
+        f"not known: the weights have a tail of k-hat = {k_hat:.2f}, above {MAX_K}, so that few rare draws decide; draw more samples, average "
+        "over paths, or refine them (annealing, or a model trained nearer to this condition)"
+    )
+
+
+def log_mean(log_w: ArrayLike) -> LogMean:
+    """log( 1/n sum_i w_i ) of n independent weights, with an error that counts the tail which they show and what they do not.
+
+        value = log mean w + v/2,    v = (1/NESS - 1) / (n - 1),    stderr^2 = v + 1/n^2 + missing^2
+
+    v is the variance of the mean weight over its square (delta method), and v/2 what the logarithm of a mean is too low by on average
+    (Jensen; first order). 1/n^2 is what one sample more, of weight 0 or twice the mean, would add: deep in a phase all samples may be
+    one configuration, and their spread says nothing of states rarer than 1/n. ``missing`` is the share of the mean that one draw more
+    of the tail may bring (:func:`alloygen.estimate.pareto.tail`), nothing for even weights: with heavy tails the value and v are too
+    small together as long as the largest weights have not been drawn. Above k-hat = 0.7 there is no error (nan). For one weight there is none
+    either.
+
+    Examples
+    --------
+    >>> made = log_mean(np.random.default_rng(0).normal(size=1000))            # log-normal weights: log Z = 1/2
+    >>> abs(made.value - 0.5) < 2 * made.stderr, made.k_hat < 0.7
+    (True, True)
+    """
+    log_w = as_log_weights(log_w)
+    n = len(log_w)
+    if n == 1:
+        return LogMean(float(log_w[0]), np.nan, np.nan, -np.inf)
+    found = tail(log_w)
+    v = max(1.0 / ness(log_w) - 1.0, 0.0) / (n - 1)
+    return LogMean(log_mean_exp(log_w) + 0.5 * v, v, float(np.hypot(1.0 / n, found.missing)), found.k_hat)
 
 
 def normalized_weights(log_w: ArrayLike) -> np.ndarray:
@@ -154,14 +213,25 @@ def user_level() -> int:
     return level
 
 
+def k_hat(log_w: ArrayLike) -> float:
+    """Shape of the upper tail of the weights (Pareto k-hat): -inf where there is no tail to speak of; above 0.7 averages are not known.
+
+    Examples
+    --------
+    >>> k_hat(np.zeros(100))
+    -inf
+    """
+    return tail(as_log_weights(log_w)).k_hat
+
+
 def warn_if_low(log_w: ArrayLike, what: str) -> None:
-    """Warn :class:`~alloygen.errors.LowSampleSize` when ESS < 50 or one weight carries more than 20 % of the sum."""
+    """Warn :class:`~alloygen.errors.LowSampleSize` when ESS < 50, one weight carries more than 20 % of the sum or k-hat is above 0.7."""
     w = normalized_weights(log_w)
-    size, share = 1.0 / (w**2).sum(), w.max()
-    if size < MIN_ESS or share > MAX_SHARE:
+    size, share, k = 1.0 / (w**2).sum(), w.max(), k_hat(log_w)
+    if size < MIN_ESS or share > MAX_SHARE or k > MAX_K:
         warnings.warn(
-            f"{what} rests on {size:.1f} effective samples of {len(w)} (largest weight {share:.0%} of the sum; "
-            f"expected at least {MIN_ESS:.0f} and at most {MAX_SHARE:.0%}): the value and its error bar are "
+            f"{what} rests on {size:.1f} effective samples of {len(w)} (largest weight {share:.0%} of the sum, k-hat {k:.2f}; "
+            f"expected at least {MIN_ESS:.0f}, at most {MAX_SHARE:.0%} and at most {MAX_K}): the value and its error bar are "
             "unreliable. Draw more samples, or refine them (annealing, or a model trained nearer to this condition).",
             LowSampleSize,
             stacklevel=user_level(),

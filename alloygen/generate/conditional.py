@@ -8,6 +8,7 @@ import torch
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
+from alloygen.estimate.weights import log_mean
 from alloygen.generate.outpaint import condition_rows
 from alloygen.models.base import Model, path_log_prob
 from alloygen.models.blocks import by_blocks
@@ -49,9 +50,8 @@ def log_p_fixed(
     occ = known.clamp_min(0).expand(orders, -1)
     part = lambda x, t, m, s: path_log_prob(model.log_conditionals(x, t, m, s)[:, :count], x, s[:, :count])  # noqa: E731
     total = by_blocks(part, occ, *condition_rows(T, mu, orders), order).numpy()
-    top = total.max()
-    p = np.exp(total - top)
-    return Estimate(float(top + np.log(p.mean())), float(p.std(ddof=1) / p.mean() / np.sqrt(orders)))
+    found = log_mean(total)
+    return Estimate(found.value, found.stderr, found.note)
 
 
 def constraint(fixed: Ensemble, free: Ensemble) -> tuple[Estimate, Estimate]:
@@ -77,5 +77,5 @@ def constraint(fixed: Ensemble, free: Ensemble) -> tuple[Estimate, Estimate]:
         raise AlloygenError(f"expected ensembles of one supercell, T and mu, got {fixed!r} and {free!r}")
     a, b = fixed.free_energy(), free.free_energy()
     size = fixed.n_sites
-    energy = Estimate((a.value - b.value) * size, float(np.hypot(a.stderr, b.stderr)) * size)
-    return Estimate(-energy.value / fixed.kT, energy.stderr / fixed.kT), energy
+    energy = Estimate((a.value - b.value) * size, float(np.hypot(a.stderr, b.stderr)) * size, a.note or b.note)
+    return Estimate(-energy.value / fixed.kT, energy.stderr / fixed.kT, energy.note), energy

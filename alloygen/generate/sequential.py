@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from alloygen.estimate.result import Estimate
-from alloygen.estimate.weights import log_mean_exp, ness
+from alloygen.estimate.weights import log_mean, log_mean_exp, ness
 from alloygen.generate.annealed import require_islands, resample
 from alloygen.generate.outpaint import Outpainter
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -41,14 +41,13 @@ class Sequential:
     def log_z(self) -> Estimate:
         """log Z from the mean weight of all, its error from the spread of the islands."""
         means = np.array([log_mean_exp(part) for part in self.log_w.reshape(self.islands, -1)])
-        w = np.exp(means - means.max())
-        error = w.std(ddof=1) / w.mean() / np.sqrt(self.islands) if self.islands > 1 else np.nan
-        return Estimate(float(log_mean_exp(means)), float(error))
+        found = log_mean(means)
+        return Estimate(found.value, found.stderr, found.note)
 
     def phi(self) -> Estimate:
         """Phi = -kT log Z / N per site, in the energy unit."""
         z, scale = self.log_z(), self.kT / self.occ.shape[1]
-        return Estimate(-scale * z.value, scale * z.stderr)
+        return Estimate(-scale * z.value, scale * z.stderr, z.note)
 
 
 def sequential(

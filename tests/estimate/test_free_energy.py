@@ -7,6 +7,7 @@ import pytest
 
 from alloygen.errors import AlloygenError, LowSampleSize
 from alloygen.estimate.free_energy import free_energy
+from alloygen.estimate.weights import k_hat, log_mean_exp, ness
 
 
 def test_lognormal_weights_are_calibrated():
@@ -36,10 +37,73 @@ def test_error_bar_holds_where_rare_states_are_mostly_unseen():
     assert np.mean(np.abs(z) <= 4) > 0.99
 
 
-def test_error_is_the_sample_variance_of_the_mean():
+def test_error_is_the_sample_variance_of_the_mean_where_weights_have_no_tail():
     w = np.random.default_rng(0).uniform(0.5, 1.5, size=500)
-    e = free_energy(np.log(w), kT=1.0, n_sites=1)
-    assert e.stderr == pytest.approx(np.hypot(w.std(ddof=1) / np.sqrt(500) / w.mean(), 1 / 500))
+    e, plain = free_energy(np.log(w), kT=1.0, n_sites=1), w.std(ddof=1) / np.sqrt(500) / w.mean()
+    assert np.hypot(plain, 1 / 500) <= e.stderr < np.hypot(plain, 1.5 / 500)
+    assert e.value == pytest.approx(-np.log(w.mean()) - plain**2 / 2)
+
+
+def scores(draw, log_z, n, repeats=300):
+    """z of log Z from n weights, of these bars and of the delta method alone: two (repeats,) arrays; nan where withheld."""
+    rng, z, plain = np.random.default_rng(1), [], []
+    for _ in range(repeats):
+        log_w = draw(rng, n)
+        e = free_energy(log_w, kT=1.0, n_sites=1)
+        z.append((-e.value - log_z) / e.stderr)
+        plain.append((log_mean_exp(log_w) - log_z) / np.sqrt((1 / ness(log_w) - 1) / (n - 1) + 1 / n**2))
+    return np.array(z), np.array(plain)
+
+
+def two_phases(rng, n, q=0.1, p=0.6, s=0.3):
+    """log-weights of a q that draws a phase of weight p with chance q; log Z = s^2 / 2."""
+    return s * rng.normal(size=n) + np.where(rng.random(n) < q, np.log(p / q), np.log((1 - p) / (1 - q)))
+
+
+LAWS = {
+    "log-normal, NESS .37": (lambda rng, n: rng.normal(size=n), 0.5, 0.1),
+    "log-normal, NESS .11": (lambda rng, n: 1.5 * rng.normal(size=n), 1.125, 0.15),
+    "log-normal, NESS .02": (lambda rng, n: 2.0 * rng.normal(size=n), 2.0, 0.4),
+    "Pareto, k = .4": (lambda rng, n: 0.4 * rng.exponential(size=n), -np.log(0.6), 0.1),
+    "two phases": (two_phases, 0.045, 0.2),
+}
+
+
+@pytest.mark.parametrize("n", [128, 1000])
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.filterwarnings("ignore::alloygen.errors.LowSampleSize")
+def test_error_bar_of_heavy_tailed_weights_holds(law, n):
+    """Draws from which the value and its spread come out too small together: the bar counts the tail."""
+    draw, log_z, withheld = LAWS[law]
+    z, _ = scores(draw, log_z, n)
+    kept = z[np.isfinite(z)]
+    assert 1 - len(kept) / len(z) <= withheld
+    assert 0.4 < np.sqrt((kept**2).mean()) < 1.25 and (np.abs(kept) > 3).mean() < 0.025
+
+
+@pytest.mark.filterwarnings("ignore::alloygen.errors.LowSampleSize")
+def test_the_delta_method_alone_fails_there():
+    _, plain = scores(*LAWS["log-normal, NESS .02"][:2], n=128)
+    assert np.sqrt((plain**2).mean()) > 1.5 and (np.abs(plain) > 3).mean() > 0.08
+
+
+@pytest.mark.filterwarnings("ignore::alloygen.errors.LowSampleSize")
+def test_a_mean_that_does_not_exist_is_withheld():
+    """Pareto weights with k = 1.2 have no mean: the value is kept, its bar is not, and the note says why."""
+    rng = np.random.default_rng(0)
+    made = [free_energy(1.2 * rng.exponential(size=1000), kT=1.0, n_sites=1) for _ in range(50)]
+    withheld = [e for e in made if np.isnan(e.stderr)]
+    assert len(withheld) >= 45 and all(np.isfinite(e.value) and "k-hat" in e.note for e in withheld)
+
+
+@pytest.mark.parametrize(
+    "log_w",
+    [np.zeros(300), np.repeat([0.0, 0.4], [950, 50]), np.r_[np.zeros(995), np.full(5, -3.0)], 1e-9 * np.arange(200.0)],
+)
+def test_even_weights_have_no_tail(log_w):
+    e, n = free_energy(log_w, kT=1.0, n_sites=1), len(log_w)
+    assert k_hat(log_w) == -np.inf
+    assert e.stderr == pytest.approx(np.sqrt((1 / ness(log_w) - 1) / (n - 1) + 1 / n**2), rel=0.02)
 
 
 @pytest.mark.parametrize("log_w", [np.zeros(49), np.r_[np.zeros(900), 7.0]], ids=["few", "one weight over 20 %"])

@@ -1,5 +1,7 @@
 """Means and fluctuations: plain, weighted and correlated samples with known answers."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -62,8 +64,28 @@ def test_equal_weights_are_no_weights():
     for f in (thermo.mean, lambda v, log_w=None: thermo.heat_capacity(v, 1.0, 1.0, 1, log_w)):
         a, b = f(x), f(x, log_w=np.full(200, 77.0))
         assert (a.value, a.stderr) == pytest.approx((b.value, b.stderr))
-    assert thermo.mean(x).stderr == pytest.approx(x.std(ddof=1) / np.sqrt(200))
+    one_more = np.abs(x - x.mean()).max() / 200
+    assert thermo.mean(x).stderr == pytest.approx(np.hypot(x.std(ddof=1) / np.sqrt(200), one_more))
     assert thermo.heat_capacity(x, 1.0, 1.0, 1).value == pytest.approx(x.var(ddof=1))
+
+
+def test_a_phase_that_few_draws_show_has_the_error_of_one_more():
+    """q draws a phase of weight .2 with chance .05: with k draws of it the bar is that of k + 1."""
+    z, plain = [], []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        rare = rng.random(128) < 0.05
+        if not rare.any():
+            continue
+        log_w = 0.3 * rng.normal(size=128) + np.where(rare, np.log(0.2 / 0.05), np.log(0.8 / 0.95))
+        x, w = np.where(rare, 0.5, 0.75), np.exp(log_w) / np.exp(log_w).sum()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LowSampleSize)
+            e = thermo.mean(x, log_w)
+        z.append((e.value - 0.7) / e.stderr)
+        plain.append((e.value - 0.7) / np.sqrt(128 / 127 * (w**2 * (x - e.value) ** 2).sum()))
+    assert 0.8 < np.std(z) < 1.25 and np.mean(np.abs(z) > 3) < 0.02
+    assert np.mean(np.abs(plain) > 3) > 1.5 * max(np.mean(np.abs(z) > 3), 0.01)
 
 
 def test_warnings_and_errors():
