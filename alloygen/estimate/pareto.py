@@ -40,6 +40,7 @@ def fit(excess: np.ndarray) -> float:
     m = len(excess)
     steps = 30 + int(np.sqrt(m))
     theta = 1.0 / excess[-1] + (1.0 - np.sqrt(steps / (np.arange(steps) + 0.5))) / (3.0 * excess[int(m / 4 + 0.5) - 1])
+    theta[theta == 0.0] = 1e-9 / excess[-1]
     shape = np.log1p(-theta[:, None] * excess).mean(1)
     profile = m * (np.log(-theta / shape) - shape - 1.0)
     weight = np.exp(profile - profile.max())

@@ -32,11 +32,9 @@ def _prepare(values: ArrayLike, log_w: ArrayLike | None, what: str) -> tuple[np.
 
 
 def _stderr(influence: np.ndarray, w: np.ndarray, inefficiency: float) -> float:
-    """sqrt( g n/(n-1) sum_i (W_i u_i)^2 + max_i (g W_i u_i)^2 ) of centred influences u."""
+    """sqrt( g [ n/(n-1) sum_i (W_i u_i)^2 + max_i (W_i u_i)^2 ] ) of centred influences u."""
     n, square = len(w), (w * influence) ** 2
-    return (
-        float(np.sqrt(inefficiency * n / (n - 1) * square.sum() + inefficiency**2 * square.max())) if n > 1 else np.nan
-    )
+    return float(np.sqrt(inefficiency * (n / (n - 1) * square.sum() + square.max()))) if n > 1 else np.nan
 
 
 def _unseen(values: np.ndarray, quantum: float, inefficiency: float) -> float:
@@ -54,7 +52,7 @@ def mean(
 ) -> Estimate:
     """Average of ``values`` (n,) over the target law, with its standard error, in the unit of ``values``.
 
-        f = sum_i W_i f_i,    stderr^2 = g n/(n-1) sum_i W_i^2 (f_i - f)^2 + max_i [g W_i (f_i - f)]^2 + (quantum g / n)^2
+        f = sum_i W_i f_i,    stderr^2 = g [ n/(n-1) sum_i W_i^2 (f_i - f)^2 + max_i W_i^2 (f_i - f)^2 ] + (quantum g / n)^2
 
     Parameters
     ----------

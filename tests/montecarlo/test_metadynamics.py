@@ -416,4 +416,7 @@ def test_what_never_changed_is_not_exact_unless_symmetry_says_so():
     alike, differ = (Counted(hamiltonian(k), None, None, None, None, None) for k in ("cuau-2x2x2", "cuau-skew"))
     assert alike.exact_links() == (True, True) and differ.exact_links() == (True, True)
     held = Counted(hamiltonian("cuau-2x2x2"), None, None, None, [0], [1] + 7 * [0])
-    assert held.exact_links() == (False, True)  # all copper but one: its neighbours are unlike the others; all gold: alike
+    assert held.exact_links() == (
+        False,
+        True,
+    )  # all copper but one: its neighbours are unlike the others; all gold: alike
