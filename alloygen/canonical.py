@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+FEWEST = 3.0  # effective samples at a composition, below which no error bar of an average over them holds
 CONVENTION = (
     "energies per site of the supercell; x is the fraction of the exchangeable sites that hold the element, held ones among them; "
     "F absolute, mixing F relative to the ends of x that can be reached"
@@ -113,7 +114,7 @@ def free_energies(
     held : (N,) species index of each site that was held, -1 of the others; None where none was
 
     Variables: free_energy, mixing (F_mix), energy, entropy, heat_capacity and each of ``values``, with ``..._stderr``;
-    effective_samples; free_energy_replica and heat_capacity_replica (T, replica, n), the bootstrap. nan where n was never sampled, as
+    effective_samples; fewer than three of them give a value and no error (nan); free_energy_replica and heat_capacity_replica (T, replica, n), the bootstrap. nan where n was never sampled, as
     where held sites leave no cell with n atoms. n counts atoms on the exchangeable sites, held ones among them; x = n / these sites.
 
     Raises AlloygenError for other than two exchangeable elements and for a pool without absolute free energies.
@@ -155,9 +156,8 @@ def free_energies(
             if name in replicas:
                 replicas[name][t][:, at] = moved
         table["effective_samples"][t, at] = by.effective_samples
-        table["free_energy_stderr"][t, at] = np.hypot(
-            table["free_energy_stderr"][t, at], 1.0 / (by.effective_samples * beta * size)
-        )
+        for name, unseen in _unseen(by.effective_samples, beta, size, h.kB).items():
+            table[f"{name}_stderr"][t, at] = np.hypot(table[f"{name}_stderr"][t, at], unseen)
     for n, e in zip(b.reach, b.ends, strict=True):
         for name, value in (("free_energy", e / size), ("energy", e / size), ("heat_capacity", 0.0)):
             table[name][:, n], table[f"{name}_stderr"][:, n], replicas[name][..., n] = value, 0.0, value
@@ -167,7 +167,11 @@ def free_energies(
     line = ((1 - share) * b.ends[0] + share * b.ends[1]) / size
     table |= {"mixing": table["free_energy"] - line, "mixing_stderr": table["free_energy_stderr"]}
     table["entropy"] = (table["energy"] - table["free_energy"]) / T[:, None]
-    table["entropy_stderr"] = (replicas["energy"] - replicas["free_energy"]).std(1, ddof=1) / T[:, None]
+    counted = _unseen(table["effective_samples"], 1.0 / (h.kB * T[:, None]), size, h.kB)
+    spread = (replicas["energy"] - replicas["free_energy"]).std(1, ddof=1)
+    table["entropy_stderr"] = np.hypot(spread, counted["energy"] + counted["free_energy"]) / T[:, None]
+    for name in (*names, "mixing", "entropy"):
+        table[f"{name}_stderr"] = np.where(table["effective_samples"] < FEWEST, np.nan, table[f"{name}_stderr"])
     units = {"heat_capacity": f"{h.unit}/K", "entropy": f"{h.unit}/K", "effective_samples": "1"} | dict.fromkeys(
         values, "1"
     )
@@ -178,6 +182,20 @@ def free_energies(
         data[f"{name}_replica"] = (("T", "replica", "n"), replicas[name], {"units": units.get(name, h.unit)})
     attributes = {**axis_attributes(h, b), "convention": CONVENTION, **(info or {})}
     return xr.Dataset(data, {"T": ("T", T, {"units": "K"}), "n": np.arange(count), "x": ("n", x)}, attributes)
+
+
+def _unseen(effective: np.ndarray, beta: ArrayLike, size: int, kB: float) -> dict[str, np.ndarray]:
+    """What states that none of the effective samples shows may add to each quantity: those of chance 1 / effective.
+
+    Above a single state such a one lies kT log(effective) higher, some more where it is degenerate; one kT is added for that. Deep in a phase
+    all samples of a composition may be one structure, and their spread says nothing.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chance = 1.0 / np.asarray(effective)
+        step = np.where(chance > 0, 1.0 - np.log(chance), 0.0)  # in kT
+    return {
+        "free_energy": chance / beta / size, "energy": chance * step / beta / size, "heat_capacity": kB * chance * step**2 / size
+    }  # fmt: skip
 
 
 def axis_attributes(h: Hamiltonian, b: Binary) -> dict:
@@ -212,9 +230,10 @@ def at_composition(table: xr.Dataset, T: float, x: float) -> Estimate:
     f = row["free_energy"].values
     if np.isfinite(f[n]):
         few = float(row["effective_samples"].values[n])
-        return Estimate(
-            f[n], row["free_energy_stderr"].values[n], "" if few >= MIN_ESS else f"{few:.1f} effective samples"
-        )
+        note = "" if few >= MIN_ESS else f"{few:.1f} effective samples"
+        if few < FEWEST:
+            note = f"not known: {note} at this composition; draw more samples, or add conditions near it"
+        return Estimate(f[n], row["free_energy_stderr"].values[n], note)
     known = np.flatnonzero(np.isfinite(f))
     if not known.min() < n < known.max():
         raise BadCondition(

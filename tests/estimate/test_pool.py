@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from scipy.special import logsumexp
-from small_systems import enumeration, hamiltonian
+from small_systems import cuau_16, enumeration, hamiltonian
 
+from alloygen.canonical import FEWEST, free_energies
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.pool import from_likelihood, from_mbar
@@ -125,3 +126,39 @@ def test_bad_input_is_told():
     with pytest.raises(AlloygenError, match="expected beta"):
         from_likelihood([1.0], [[0.0, 0.0]], np.zeros((2, 5)), np.zeros((2, 5, 2)), np.zeros((2, 5)))
     assert hamiltonian(NAME).n_sites == 9 and len(pool) == 2400
+
+
+def cold_compositions(seed, T=300.0, n=200):
+    """Tables over compositions, 4 conditions of n draws each of a law that is 50 K too hot; and the exact energies (17,)."""
+    e, rng, mu = cuau_16(), np.random.default_rng(seed), np.array([-0.12, 0.0, 0.0724, 0.1])
+    kT, gold, drawn = e.hamiltonian.kB * T, np.asarray(e.counts)[:, 1], []
+    for m in mu:
+        log_q = -(np.asarray(e.energy) - gold * m) / (kT * 350 / 300)
+        log_q = np.logaddexp(np.log(0.98) + log_q - logsumexp(log_q), np.log(0.02 / len(e)))
+        rows = rng.choice(len(e), n, p=np.exp(log_q))
+        drawn.append((np.asarray(e.energy)[rows], np.asarray(e.counts)[rows], log_q[rows]))
+    pool = from_likelihood(
+        np.full(4, 1 / kT), np.stack([0 * mu, mu / kT], -1), *map(np.array, zip(*drawn, strict=True))
+    )
+    by = [np.asarray(e.energy)[gold == k] for k in range(17)]
+    exact = np.array([np.exp((u.min() - u) / kT) @ u / np.exp((u.min() - u) / kT).sum() for u in by]) / 16
+    return free_energies(pool, e.hamiltonian, [T]), exact
+
+
+def test_compositions_of_one_structure_have_an_error_bar_and_those_of_a_few_draws_none():
+    """Cold samples of one composition are all one structure: their spread is 0, which is not the error of the energy."""
+    z, spread = [], []
+    for seed in range(12):
+        table, exact = cold_compositions(seed)
+        few = table.effective_samples.values[0] < FEWEST
+        assert few.any() and np.isnan(table.energy_stderr.values[0, few]).all()
+        assert (
+            np.isnan(table.free_energy_stderr.values[0, few]).all()
+            and np.isfinite(table.free_energy.values[0, few]).all()
+        )
+        known = ~few & np.isfinite(table.effective_samples.values[0])
+        z.append((table.energy.values[0] - exact)[known] / table.energy_stderr.values[0, known])
+        spread.append(table.heat_capacity.values[0, known] < 1e-12)
+    z = np.concatenate(z)
+    assert np.abs(z).max() < 3 and 0.2 < z.std() < 1.25
+    assert np.concatenate(spread).any()  # where samples alone would say that the energy is exact

@@ -1,0 +1,128 @@
+"""Weights with a tail: synthetic ones, cells painted from a smaller model, and compositions of which few draws are seen."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from functools import cache, partial
+
+import numpy as np
+from ase.build import bulk
+
+import alloygen
+import alloygen.data
+from alloygen import canonical
+from alloygen.estimate import thermo
+from alloygen.estimate.free_energy import free_energy
+from alloygen.estimate.pool import from_likelihood
+from alloygen.estimate.result import Estimate
+from alloygen.exact.ising import kaufman_free_energy
+
+from . import Row, Truth
+from .exact_draws import table
+
+LOG_NORMAL = (0.3, 1.0, 1.5, 2.0)  # NESS .91, .37, .11, .02
+PARETO = (0.2, 0.4, 0.5, 0.6)
+PHASES = ((0.2, 0.7), (0.1, 0.6), (0.1, 0.01), (0.5, 0.05))  # chance in q, weight in p
+
+
+def synthetic(family: str, n: int, seed: int) -> Iterator[Truth]:
+    """log Z of weights whose law is known, and the average of a phase's indicator."""
+    for k, case in enumerate({"log-normal": LOG_NORMAL, "Pareto": PARETO, "two phases": PHASES}[family]):
+        rng = np.random.default_rng([seed, k, n])
+        if isinstance(case, tuple):
+            (q, p), rare = case, rng.random(n) < case[0]
+            log_w = 0.3 * rng.normal(size=n) + np.where(rare, math.log(p / q), math.log((1 - p) / (1 - q)))
+            yield "share of a phase", thermo.mean(rare, log_w, quantum=1.0), p
+            log_z = 0.045
+        elif family == "Pareto":
+            log_w, log_z = case * rng.exponential(size=n), -math.log(1 - case)
+        else:
+            log_w, log_z = case * rng.normal(size=n), case**2 / 2
+        yield f"log Z, {case}", free_energy(log_w, 1.0, 1), -log_z
+
+
+@cache
+def reference(T: float, mu: float) -> tuple[float, float]:
+    """(Phi, x) of CuAu on 4x4x8 by the shipped Monte Carlo reference."""
+    known = alloygen.data.cuau_reference().free_energy.sel(T=T)
+    n, kT = known.n_Au.values, alloygen.data.cuau().kB * T
+    log_p = -(128 * known.values.astype(float) - mu * n) / kT
+    top = log_p.max()
+    p = np.exp(log_p - top)
+    return -kT * (top + math.log(p.sum())) / 128, float(p @ n / p.sum() / 128)
+
+
+def painted(conditions: tuple, n: int, seed: int) -> Iterator[Truth]:
+    for T, mu in conditions:
+        made = alloygen.sample(bulk("Cu", a=3.8).repeat((4, 4, 8)), T, {"Au": mu}, n=n, seed=900 + seed)
+        phi, x = reference(T, mu)
+        yield f"phi {T:g} K, {mu:g}", made.free_energy(), phi
+        yield f"composition {T:g} K, {mu:g}", made.composition("Au"), x
+
+
+def at_compositions(T: float, Tq: float, mu: tuple, n: int, seed: int) -> Iterator[Truth]:
+    """F, energy and heat capacity at each composition from draws of a hotter law, with 2 % of it uniform."""
+    e, rng = table("CuAu 2x2x4"), np.random.default_rng(seed)
+    h, energy, counts = e.hamiltonian, np.asarray(e.energy), np.asarray(e.counts, dtype=float)
+    beta, drawn = 1.0 / (h.kB * T), []
+    for m in mu:
+        u = (energy - counts[:, 1] * m) / (h.kB * Tq)
+        p = np.exp(u.min() - u)
+        p = 0.98 * p / p.sum() + 0.02 / len(p)
+        rows = rng.choice(len(p), n, p=p)
+        drawn.append((energy[rows], counts[rows], np.log(p[rows])))
+    pool = from_likelihood(
+        np.full(len(mu), beta), np.stack([np.zeros(len(mu)), beta * np.array(mu)], -1), *map(np.array, zip(*drawn, strict=True)), seed=seed
+    )  # fmt: skip
+    found = canonical.free_energies(pool, h, [T])
+    for k, name in itertools.product(range(1, 16), ("free_energy", "energy", "heat_capacity")):
+        value = float(found[name][0, k])
+        if np.isfinite(value):
+            made = Estimate(value, float(found[f"{name}_stderr"][0, k]))
+            yield f"{name} at x", made, fixed_composition(T)[name][k]
+
+
+@cache
+def fixed_composition(T: float) -> dict[str, list[float]]:
+    """Exact canonical F, energy and heat capacity per site by the number of gold atoms."""
+    e = table("CuAu 2x2x4")
+    h, energy, gold = e.hamiltonian, np.asarray(e.energy), np.asarray(e.counts)[:, 1]
+    kT, out = h.kB * T, {"free_energy": [], "energy": [], "heat_capacity": []}
+    for k in range(17):
+        u = energy[gold == k]
+        p = np.exp((u.min() - u) / kT)
+        out["free_energy"].append((u.min() - kT * math.log(p.sum())) / 16)
+        p /= p.sum()
+        out["energy"].append(float(p @ u) / 16)
+        out["heat_capacity"].append(h.kB / kT**2 * float(p @ (u - p @ u) ** 2) / 16)
+    return out
+
+
+def ising(T: tuple, n: int, seed: int) -> Iterator[Truth]:
+    """Cells of 15 x 15 painted from the model of 10 x 10, beside Kaufman."""
+    import torch
+
+    from alloygen.generate.outpaint import Outpainter
+
+    model = alloygen.load("ising_10x10")
+    h = alloygen.ising(15)
+    for t in T:
+        made = Outpainter(model, h).draw(t, np.zeros(2), n, torch.Generator().manual_seed(seed))
+        log_w = -h.energy(made.occ).numpy() / t - made.log_prob.numpy()
+        yield f"phi T = {t:g}", free_energy(log_w, t, 225), kaufman_free_energy(15, t)
+
+
+ROWS = [
+    Row(f"weights, n = {n}", family, "tails", partial(synthetic, family, n))
+    for family in ("log-normal", "Pareto", "two phases")
+    for n in (32, 128, 1000, 10_000)
+] + [
+    Row("painted, n = 128", "CuAu 4x4x8", "disordered", partial(painted, ((700.0, 0.0), (800.0, -0.05)), 128)),
+    Row("painted, n = 128", "CuAu 4x4x8", "coexistence", partial(painted, ((300.0, 0.0724),), 128)),
+    Row("painted, n = 64", "Ising 15x15", "disordered", partial(ising, (2.5,), 64)),
+    Row("pool, n = 200", "CuAu 2x2x4", "cold", partial(at_compositions, 300.0, 350.0, (-0.12, 0.0, 0.0724, 0.1), 200)),
+    Row("pool, n = 100", "CuAu 2x2x4", "few of each", partial(at_compositions, 400.0, 600.0, (-0.1, 0.0, 0.07), 100)),
+    Row("pool, n = 100", "CuAu 2x2x4", "disordered", partial(at_compositions, 700.0, 900.0, (0.0,), 100)),
+]
