@@ -19,6 +19,7 @@ from alloygen.arguments import one_of, whole_number
 from alloygen.canonical import axis_attributes, binary
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.coexistence import Region, lower_vertices, regions, tangent_at
+from alloygen.estimate.invariants import gap, three_phase_temperature
 from alloygen.estimate.superstructure import SUPERSTRUCTURES
 from alloygen.hull import pymatgen_diagram
 from alloygen.prototypes import is_vacancy
@@ -286,8 +287,8 @@ class PhaseDiagram:
 
     @cached_property
     def unresolved(self) -> pd.DataFrame:
-        """Edges of the hull as wide as a region that may be noise, see :attr:`regions`; more samples would settle them."""
-        return self._edges[self._doubtful].reset_index(drop=True)
+        """Edges of the hull as wide as a region that may be noise, see :attr:`regions`; more samples would settle them. None is reliable."""
+        return self._edges[self._doubtful].assign(reliable=False).reset_index(drop=True)
 
     @property
     def _doubtful(self) -> pd.Series:
@@ -427,73 +428,113 @@ class PhaseDiagram:
     def invariants(self):
         """Invariant points, a ``pandas.DataFrame``: peritectoid and eutectoid three-phase points, and congruent maxima.
 
-        A three-phase point lies between the last temperature with one set of regions and the first with the other, with half that step and
-        the replicas' spread as its error; at a congruent maximum an ordered phase turns into the disordered one of the same composition.
+        At a three-phase point the common tangents on both sides of a phase meet, mu_left(T) = mu_right(T); T lies between the grid's by
+        a straight line, see :mod:`alloygen.estimate.invariants`, and T_stderr is the spread of the replicas, each of which is one
+        bootstrap of all temperatures, and a tenth of their step. At a congruent maximum an ordered phase turns into the disordered one
+        of the same composition. ``support`` is the share of the replicas that show a point of this kind; reliable is False, and
+        ``note`` says why, for fewer than 90 % of them, for fewer than 50 effective samples there, and where a transition that it
+        rests on is not reliable.
         """
         import pandas as pd
 
-        rows, sequence = [], [self._sequence(t, self._f[t]) for t in range(len(self.T))]
+        rows, leave = [], {}
+        for name, n in self._orders:
+            row, leave[name] = self._three_phase_point("peritectoid", name, n)
+            rows += [row] if row is not None else []
+        sequence = [self._sequence(t, self._f[t]) for t in range(len(self.T))]
         sure = {(row.T, row.x_left, row.x_right) for row in self.regions.itertuples()}
         sequence = [
-            [r for r in rows if (self.T[t], self.x[r[2]], self.x[r[3]]) in sure] for t, rows in enumerate(sequence)
+            [r for r in found if (self.T[t], self.x[r[2]], self.x[r[3]]) in sure] for t, found in enumerate(sequence)
         ]
-        for kind, k, phases, x in _three_phase(sequence):
-            T, step, error = 0.5 * (self.T[k] + self.T[k + 1]), self.T[k + 1] - self.T[k], np.nan
-            if self._replica is not None:
-                found = [self._replica_invariant(r, kind, phases, T) for r in range(self._replica.shape[1])]
-                found = [f for f in found if f is not None]
-                error = (
-                    np.hypot(np.std(found), step / np.sqrt(12)) if len(found) > 0.5 * self._replica.shape[1] else np.nan
-                )
-            rows.append({"kind": kind, "T": T, "T_stderr": error, "x": self.x[x], "phases": " + ".join(phases)})
+        for kind, k, phases, n in _three_phase(sequence):
+            if kind == "eutectoid" and phases[1] not in leave:
+                row, _ = self._three_phase_point(kind, phases[1], np.array([n]), self.T[k])
+                rows += [row] if row is not None else []
         for name, part in self.transitions[self.transitions["single_phase"].astype(bool)].groupby("phase"):
-            top = part.loc[part["T"].idxmax()]
-            if part["x"].min() < top["x"] < part["x"].max():
-                rows.append(
-                    {
-                        "kind": "congruent",
-                        "T": top["T"],
-                        "T_stderr": top["T_stderr"],
-                        "x": top["x"],
-                        "phases": f"{name} + {DISORDERED}",
-                    }
-                )
-        return pd.DataFrame(rows, columns=["kind", "T", "T_stderr", "x", "phases"]).sort_values("T", ignore_index=True)
+            row = self._congruent(name, part, leave.get(name, np.nan))
+            rows += [row] if row is not None else []
+        columns = ["kind", "T", "T_stderr", "x", "phases", "support", "reliable", "note"]
+        return pd.DataFrame(rows, columns=columns).sort_values("T", ignore_index=True)
+
+    @property
+    def _orders(self) -> list[tuple[str, np.ndarray]]:
+        """Name and rows of the ordered phases at the lowest temperature, those between two others."""
+        out = []
+        for row in self.compounds.itertuples():
+            n = np.flatnonzero((self.x >= row.x_min - 1e-9) & (self.x <= row.x_max + 1e-9))
+            n = n[(n > 0) & (n < len(self.x) - 1)]
+            if len(n):
+                out.append((row.phase, n))
+        return out
+
+    def _three_phase_point(
+        self, kind: str, name: str, n: np.ndarray, near: float | None = None
+    ) -> tuple[dict | None, float]:
+        """A row of :attr:`invariants` where most of the replicas show one, and the share of them that do."""
+        appears, named = kind == "eutectoid", (self.phases[:, n] == name).any(1)
+        last = len(self.T)
+        if not appears and name.endswith(")") and named.any():  # no further than its order is there
+            last = int(np.flatnonzero(named)[-1]) + 1
+        find = lambda f: three_phase_temperature(self.T[:last], f[:last], n, self.min_width, appears)  # noqa: E731
+        T, error, support = find(self._f), np.nan, np.nan
+        if self._replica is not None:
+            many = np.array([find(self._replica[:, r]) for r in range(self._replica.shape[1])])
+            met = many[np.isfinite(many)]
+            support = len(met) / len(many)
+            T = T if np.isfinite(T) or support < 0.5 else float(np.median(met))
+            error = np.hypot(met.std(ddof=1), 0.1 * np.diff(self.T).mean()) if len(met) > 0.5 * len(many) else np.nan
+        share = support if self._replica is not None else float(np.isfinite(T))
+        if share < 0.5 or not np.isfinite(T):
+            return None, share
+        t = int(np.abs(self.T - T).argmin())
+        _, a, b = gap(self._f[t], n)
+        q = int(n[len(n) // 2]) if len(n) == 1 else int(n[np.nanargmin(self._f[t][n])])
+        size = self.table["effective_samples"].values[t]
+        names = [self.phases[t, int(a)], name, self.phases[t, int(b)]]
+        notes = self._doubts(support, min(size[int(a)], size[q], size[int(b)]), error, T)
+        return {"kind": kind, "T": T, "T_stderr": error, "x": self.x[q], "phases": " + ".join(names), "support": support,
+                "reliable": not notes, "note": "; ".join(notes)}, share  # fmt: skip
+
+    def _congruent(self, name: str, part, leaves: float) -> dict | None:
+        """A row of :attr:`invariants`, unless most of the replicas say that the phase leaves the hull before it disorders."""
+        good = part[part["reliable"].astype(bool)]
+        top = part.loc[part["T"].idxmax()]
+        if leaves >= 0.5 or not part["x"].min() < top["x"] < part["x"].max():
+            return None
+        support = np.nan if self._replica is None else 1.0 - (leaves if np.isfinite(leaves) else 0.0)
+        notes = self._doubts(support, top["effective_samples"], top["T_stderr"], top["T"])
+        if not top["reliable"] and not notes:
+            notes.append("the transition at its top is not reliable")
+        if not len(good):
+            notes.append("none of the transitions that it rests on is reliable")
+        return {"kind": "congruent", "T": top["T"], "T_stderr": top["T_stderr"], "x": top["x"], "phases": f"{name} + {DISORDERED}",
+                "support": support, "reliable": not notes, "note": "; ".join(notes)}  # fmt: skip
+
+    def _doubts(self, support: float, samples: float, error: float, T: float) -> list[str]:
+        out = [f"{100 * support:.0f} % of the replicas show a point of this kind"] if support < SURE else []
+        out += [f"{samples:.0f} effective samples at one of the phases: draw more near it"] if samples < MIN_ESS else []
+        return out + ([f"T is known to {error:.0f} K only"] if error > 0.1 * T else [])
 
     def _sequence(self, t: int, f, vertices=None) -> list:
         return [(self.phases[t, r.a], self.phases[t, r.b], r.a, r.b) for r in regions(f, self.min_width, vertices)]
 
     @cached_property
-    def _replica_points(self) -> list:
-        """Three-phase points of each replica."""
-        replica = self._replica
-        if replica is None:
-            return []
-        of = lambda r: [self._sequence(t, replica[t, r], self._vertices[t][r]) for t in range(len(self.T))]  # noqa: E731
-        return [list(_three_phase(of(r))) for r in range(replica.shape[1])]
-
-    def _replica_invariant(self, r: int, kind: str, phases, T: float) -> float | None:
-        fit = [
-            0.5 * (self.T[k] + self.T[k + 1])
-            for what, k, p, _ in self._replica_points[r]
-            if what == kind and p == phases
-        ]
-        return _nearest(np.array(fit), T)
-
-    @cached_property
     def compounds(self):
-        """Ordered phases at the lowest temperature: name, x range, and whether it is a line compound (at most two steps wide)."""
+        """Ordered phases at the lowest temperature: name, x range, and whether it is a line compound (at most two steps wide).
+
+        reliable: at least 50 effective samples at one of its compositions.
+        """
         import pandas as pd
 
-        rows, wide = [], regions(self._f[0], self.min_width)
+        rows, wide, size = [], regions(self._f[0], self.min_width), self.table["effective_samples"].values[0]
         vertices = lower_vertices(self._f[0])
         ends = [vertices[0], *[v for r in wide for v in (r.a, r.b)], vertices[-1]]
         for a, b in zip(ends[::2], ends[1::2], strict=True):
             name = self.phases[0, (a + b) // 2]
             if name not in ("", DISORDERED) or (not name and vertices[0] < a and b < vertices[-1]):
                 rows.append({"phase": name or f"compound near {self._formula(self.x[(a + b) // 2])}", "x_min": self.x[a],
-                             "x_max": self.x[b], "line_compound": bool(b - a <= NARROW)})  # fmt: skip
-        return pd.DataFrame(rows, columns=["phase", "x_min", "x_max", "line_compound"])
+                             "x_max": self.x[b], "line_compound": bool(b - a <= NARROW), "reliable": bool(size[a : b + 1].max() >= MIN_ESS)})  # fmt: skip
+        return pd.DataFrame(rows, columns=["phase", "x_min", "x_max", "line_compound", "reliable"])
 
     @property
     def drawn(self):

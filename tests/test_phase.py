@@ -113,6 +113,56 @@ def test_three_phase_points_by_the_order_of_regions():
     assert list(_three_phase([below, [("A", "B", 2, 10)]])) == []  # a gap that closes by itself is no three-phase point
 
 
+MEET = 435.0  # K
+
+
+def compound(noise=0.0, seed=0, T=None):
+    """A line compound AB whose F rises by 1e-5 eV/K against two pure ends: a peritectoid at exactly 435 K."""
+    T = np.arange(300.0, 601.0, 25.0) if T is None else T
+    x, rise = np.linspace(0, 1, 41), 1e-5
+    f = np.minimum(2.0 * np.minimum(x**2, (1 - x) ** 2), 2.0 * (x - 0.5) ** 2 + rise * (T[:, None] - MEET))
+    error = np.where((x > 0) & (x < 1), noise, 0.0) * np.ones_like(f)
+    f = f + error * np.random.default_rng(seed).normal(size=f.shape)
+    return PhaseDiagram.from_table(T, x, f, error if noise else None, elements=("A", "B"), seed=seed)
+
+
+def test_a_three_phase_point_is_where_tangents_cross():
+    point = compound().invariants.iloc[0]
+    assert (point["kind"], point["x"], point["phases"]) == ("peritectoid", 0.5, " + AB + ")
+    assert point["T"] == pytest.approx(MEET, abs=1e-6)  # between 425 and 450; the middle would be 437.5
+    assert np.isnan(point["T_stderr"]) and np.isnan(point["support"])  # no errors were given, and none are made up
+    assert len(compound(T=np.arange(300.0, 426.0, 25.0)).invariants) == 0  # it does not come to it
+
+
+@pytest.mark.slow
+def test_three_phase_points_have_honest_error_bars():
+    """z over noisy diagrams; bars a third as long must fail, and so does the middle of the step without a spread of replicas."""
+    found = [compound(1e-4, seed).invariants for seed in range(40)]
+    rows = [f.iloc[0] for f in found if len(f)]
+    z = np.array([(r["T"] - MEET) / r["T_stderr"] for r in rows])
+    assert len(z) >= 38 and 0.75 < z.std() < 1.25 and np.abs(z).max() < 4, (len(z), z.std())
+    assert (3 * z).std() > 1.25
+    assert all(r["support"] > 0.5 and r["reliable"] == (not r["note"]) for r in rows)
+
+
+def test_invariants_say_on_what_they_rest():
+    """The same diagram with few samples, and one so noisy that the replicas disagree about the point."""
+    sure = compound(2e-5, 1)
+    assert (
+        sure.invariants["reliable"].all()
+        and sure.compounds["reliable"].all()
+        and (sure.invariants["support"] > 0.9).all()
+    )
+    table = sure.table.copy()
+    table["effective_samples"] = table["effective_samples"].where(table["n"] == 0, 10.0)
+    poor = PhaseDiagram(table)
+    assert not poor.invariants["reliable"].any() and poor.invariants["note"].str.contains("10 effective samples").all()
+    assert not poor.compounds["reliable"].any() and not poor.unresolved["reliable"].any()
+    assert poor.to_dict()["invariants"][0]["reliable"] is False
+    doubt = compound(1e-3, 3).invariants
+    assert not doubt["reliable"].any() and doubt["note"].str.contains("of the replicas show|known to").all()
+
+
 def test_the_peak_of_a_heat_capacity():
     T = np.linspace(300, 500, 21)
     c = lambda at: 1 / (1 + ((T - at) / 30) ** 2)  # noqa: E731

@@ -166,7 +166,7 @@ def _profile(run: FlatWalk, asked: np.ndarray) -> CompositionProfile:
     for T in asked:
         c = int(np.argmin(np.abs(run.T - T)))
         beta = run.beta[c]
-        ends = [None if e is None else beta * e for e in (p.left, p.right)]
+        left, right = (None if e is None else beta * e for e in (p.left, p.right))
         n, n_up, n_down, up, down = np.moveaxis(run.sums[:, :, c], 2, 0)
         if shares is None:
             n_up = n_down = n
@@ -177,7 +177,8 @@ def _profile(run: FlatWalk, asked: np.ndarray) -> CompositionProfile:
             down,
             shares or np.ones((2, n.shape[-1])),
             run.bias[0, c, run.window],
-            *ends,
+            left,
+            right,
             p.exact_links(),
         )
         errors = np.array([series_error(links.influence[..., k]) for k in range(links.influence.shape[-1])])
