@@ -184,7 +184,7 @@ def free_energies(
     return xr.Dataset(data, {"T": ("T", T, {"units": "K"}), "n": np.arange(count), "x": ("n", x)}, attributes)
 
 
-def _unseen(effective: np.ndarray, beta: ArrayLike, size: int, kB: float) -> dict[str, np.ndarray]:
+def _unseen(effective: np.ndarray, beta: float | np.ndarray, size: int, kB: float) -> dict[str, np.ndarray]:
     """What states that none of the effective samples shows may add to each quantity: those of chance 1 / effective.
 
     Above a single state such a one lies kT log(effective) higher, some more where it is degenerate; one kT is added for that. Deep in a phase

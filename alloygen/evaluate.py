@@ -337,11 +337,12 @@ def summary(rows: list[Row]) -> dict:
     deviations = np.array([r.deviation for r in rows if r.deviation is not None])
     if len(deviations):
         errors = np.array([r.phi_stderr for r in rows if r.deviation is not None])
-        z = np.abs(deviations) / np.maximum(errors, 1e-15)
+        z = (np.abs(deviations) / np.maximum(errors, 1e-15))[np.isfinite(errors)]
         out |= {
             "phi_deviation_max_meV": float(1e3 * np.abs(deviations).max()),
-            "phi_z_max": float(z.max()),
-            "phi_within_4_stderr": float((z <= 4).mean()),
+            "phi_z_max": float(z.max(initial=0.0)),
+            "phi_within_4_stderr": float((z <= 4).mean()) if len(z) else float("nan"),
+            "phi_withheld": float(1.0 - len(z) / len(errors)),  # too heavy a tail of the weights for an error bar
         }
     return out
 

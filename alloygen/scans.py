@@ -19,6 +19,7 @@ from alloygen.estimate.chains import Convergence, convergence
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.mixture import NoOverlap
 from alloygen.estimate.order import long_range_order, orders_of
+from alloygen.estimate.pareto import MAX_K
 from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS, user_level
@@ -501,11 +502,13 @@ class Scan(Sequence):
                 columns["ness"] = [e.ness for e in ensembles]
                 columns["k_hat"] = [e.k_hat for e in ensembles]
         columns["effective_samples"] = [e.effective_samples for e in ensembles]
-        low = int((np.array(columns["effective_samples"]) < MIN_ESS).sum())
-        if low:
+        low = np.array(columns["effective_samples"]) < MIN_ESS
+        heavy = np.array(columns.get("k_hat", [-np.inf])) > MAX_K
+        if low.any() or heavy.any():
+            tails = f", {int(heavy.sum())} on weights with a tail of k-hat above {MAX_K} (column k_hat; phi is then not known)"
             warnings.warn(
-                f"{low} of {len(self)} conditions rest on fewer than {MIN_ESS:.0f} effective samples (column effective_samples): their "
-                "values and error bars are unreliable. Draw more samples there",
+                f"{int(low.sum())} of {len(self)} conditions rest on fewer than {MIN_ESS:.0f} effective samples (column effective_samples)"
+                f"{tails if heavy.any() else ''}: their values and error bars are unreliable. Draw more samples there",
                 LowSampleSize,
                 stacklevel=user_level(),
             )

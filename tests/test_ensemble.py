@@ -460,3 +460,21 @@ def test_weights_up_to_a_constant_reweigh_a_biased_chain(table, laws):
     with pytest.raises(AlloygenError, match="up to a factor"):
         ens.free_energy()
     assert ens[:10].log_w.shape == (10,) and ens.resample(50).log_w is None
+
+
+def test_k_hat_is_a_column_and_above_its_bound_phi_is_withheld():
+    """A likelihood with a Pareto tail of k = 2.5: the table keeps phi and gives it no error; equal weights have no tail."""
+    from alloygen.scans import Scan
+
+    h, rng = ising(3), np.random.default_rng(0)
+    occ = torch.from_numpy(rng.integers(0, 2, size=(2, 500, 9)))
+    u = torch.stack([h.energy(o) for o in occ]) / 3.0
+    tail = torch.from_numpy(np.stack([np.zeros(500), 2.5 * rng.exponential(size=500)]))
+    scan = Scan(h, np.full(2, 3.0), np.zeros((2, 2)), occ.numpy(), u.numpy() * 3.0, 0, "test", (-u - tail).numpy())
+    assert scan[0].k_hat == -np.inf and scan[1].k_hat > 0.7
+    with pytest.warns(LowSampleSize, match="1 on weights with a tail of k-hat above 0.7"):
+        data = scan.to_xarray()
+    assert data.k_hat.values.tolist() == [scan[0].k_hat, scan[1].k_hat]
+    assert np.isfinite(data.phi).all() and np.isfinite(data.phi_stderr).values.tolist() == [True, False]
+    with pytest.warns(LowSampleSize, match="k-hat"):
+        assert "k-hat" in scan[1].free_energy().note and np.isnan(scan[1].entropy().stderr)

@@ -228,10 +228,10 @@ def histogram_with_errors(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Share of the target law in each bin, with errors: ``(edges (k+1,), probabilities (k,), stderr (k,))``.
 
-        p_b = sum_(i in b) W_i,    stderr_b^2 = g_b n/(n-1) sum_i W_i^2 (1_b(i) - p_b)^2 + g_b^2 max( c sum_i W_i^2, (1 - p_b) max_(i in b) W_i )^2
+        p_b = sum_(i in b) W_i,    u_i = W_i (1_b(i) - p_b),    stderr_b^2 = g_b [ n/(n-1) sum_i u_i^2 + max_i u_i^2 ] + (c g_b sum_i W_i^2)^2
 
-    A bin is the mean of its indicator, whose smallest step is 1; the last term is one visit more or less, of the effective weight
-    sum W^2 or the largest in the bin, and c is 1, or 3 where all samples or none fell into the bin (the rule of three, see
+    A bin is the mean of its indicator, whose smallest step is 1; the last term, with 1 / sum W^2 in place of n, is one
+    visit more or less, and c is 1, or 3 where all samples or none fell into the bin (the rule of three, see
     :func:`alloygen.estimate.chains.mean`): an empty bin has an error too. Errors of different bins are not independent.
 
     Parameters: ``values``, ``bins`` and ``log_w`` as in :func:`histogram`; ``inefficiency`` one g for all bins, or a function
@@ -241,7 +241,7 @@ def histogram_with_errors(
     --------
     >>> edges, probability, stderr = histogram_with_errors([0.1, 0.2, 0.9, 0.8], [0.0, 0.5, 1.0, 1.5])
     >>> probability.tolist(), stderr.round(2).tolist()
-    ([0.5, 0.5, 0.0], [0.38, 0.38, 0.75])
+    ([0.5, 0.5, 0.0], [0.4, 0.4, 0.75])
     """
     values, w = _prepare(values, log_w, "The histogram")
     edges = np.histogram_bin_edges(values, bins)
@@ -257,7 +257,11 @@ def histogram_with_errors(
     variance = ((1.0 - share) ** 2 * squares + share**2 * (total - squares)) * (n / (n - 1) if n > 1 else np.nan)
     largest = np.zeros(k)
     np.maximum.at(largest, rows, w)
-    return edges, share, np.sqrt(g * variance + (g * np.maximum(steps * total, (1.0 - share) * largest)) ** 2)
+    first = largest.argmax()
+    others = np.full(k, largest[first])
+    others[first] = np.delete(largest, first).max(initial=0.0)
+    variance += np.maximum((1.0 - share) * largest, share * others) ** 2
+    return edges, share, np.sqrt(g * variance + (steps * g * total) ** 2)
 
 
 def js_divergence(hist_p: ArrayLike, hist_q: ArrayLike) -> float:
