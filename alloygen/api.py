@@ -676,7 +676,7 @@ def _with_ladder(h: Hamiltonian, T, mu, n: int, seed: int, run: dict, atoms_map)
 
     rungs = ladder(h, T, mu, seed=seed, **{k: run[k] for k in ("occ", "fixed", "move", "threads") if k in run})
     made = replica_exchange(h, T, mu, n, ladder=rungs, seed=seed, **run)
-    made = replace(made, atoms_map=atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
+    made = made.relabelled(atoms_map=atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
     if made.gap:
         warnings.warn(f"Phi is missing (nan): {made.gap}", LowSampleSize, stacklevel=user_level())
     return made

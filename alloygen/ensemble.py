@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
@@ -20,6 +20,7 @@ from alloygen.estimate import correlation, order, thermo, weights
 from alloygen.estimate.chains import inefficiency
 from alloygen.estimate.chains import mean as chain_mean
 from alloygen.estimate.free_energy import free_energy
+from alloygen.estimate.ladder import Ladder
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.superstructure import SUPERSTRUCTURES
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -53,12 +54,19 @@ class Ensemble:
         autocorrelation then sets each error bar. 0 for independent samples
     observed : name -> (n,) values that observers returned while sampling
     log_w : (n,) log-weights known up to a constant, for samples of a biased law (a multicanonical walk); None else
+    ladder : function that gives the :class:`alloygen.estimate.ladder.Ladder` of this condition, for samples of replica exchange:
+        averages then rest on the samples of all its conditions; or None where these cannot be joined
     drawn : what the samples and what is known of them (their equal weights, ``info``) belong to; filled in by itself
 
     Weights, free energies and error bars belong to the samples, energies and condition that they were found for:
     ``dataclasses.replace`` refuses other ones. Take :meth:`reweighted` for other energies, T or mu, :meth:`subset` for some samples.
     With a likelihood all averages are importance weighted, w = exp(-beta [E - mu.N]) / q, hence exact for any q that
     covers the target; without one all samples weigh the same. The arrays are not copied: do not change them.
+
+    With a ladder the averages of energy, composition, fluctuations, entropy, long-range order and observers are those of MBAR over
+    the samples of all conditions, weighted for this one, and not the plain means of ``energy`` and ``occ``: what this chain
+    met once, or never, others have met. Other averages are those of this chain; where its energy or composition miss the
+    ladder's by more than two of their standard errors, all its error bars are wider by half of that ratio.
 
     Examples
     --------
@@ -87,6 +95,7 @@ class Ensemble:
     chains: int = 0
     observed: dict = field(default_factory=dict)
     log_w: torch.Tensor | None = None
+    ladder: Callable[[], Ladder | None] | None = None
     drawn: dict | None = None
 
     def __post_init__(self):
@@ -171,6 +180,13 @@ class Ensemble:
         code = torch.from_numpy(lattice.element_index[lattice.sublattice]) == self.elements.index(element)
         return torch.gather(code[None].expand(len(self), -1, -1), 2, self.occ[..., None])[..., 0]
 
+    def _held_by(self, element: str) -> np.ndarray:
+        """Whether each species of each site is ``element``, float64 (N, S)."""
+        if element not in self.elements:
+            raise UnknownSpecies(f"expected one of the elements {self.elements}, got {element!r}")
+        lattice = self.hamiltonian.lattice
+        return (lattice.element_index == self.elements.index(element))[lattice.sublattice].astype(float)
+
     def _fraction(self, element: str) -> np.ndarray:
         """Share of the exchangeable sites that hold ``element`` in each sample, (n,)."""
         return self._holds(element)[:, self._free].double().mean(1).numpy()
@@ -196,7 +212,8 @@ class Ensemble:
         if not self.chains or self.has_likelihood:
             return self.inefficiency
         values = np.asarray(values, dtype=np.float64)
-        return inefficiency(self._by_chain(self.weights * (values - (self.weights * values).sum())))
+        own = inefficiency(self._by_chain(self.weights * (values - (self.weights * values).sum())))
+        return own * self._strays**2
 
     def _by_chain(self, values) -> np.ndarray:
         return np.asarray(values, dtype=np.float64).reshape(self.chains, -1)
@@ -242,8 +259,49 @@ class Ensemble:
 
     @property
     def effective_samples(self) -> float:
-        """Independent samples that these are worth: (sum w)^2 / sum w^2, or n / inefficiency without a likelihood."""
+        """Independent samples that averages rest on: (sum w)^2 / sum w^2, or n / inefficiency without a likelihood."""
+        if self._ladder is not None:
+            return self._ladder.effective_samples
+        return self._own_effective_samples
+
+    @property
+    def _own_effective_samples(self) -> float:
         return (len(self) if self._log_w is None else weights.ess(self._log_w)) / self.inefficiency
+
+    # ------------------------------------------------------------------ the ladder
+    @cached_property
+    def _ladder(self) -> Ladder | None:
+        return None if self.ladder is None else self.ladder()
+
+    @cached_property
+    def _strays(self) -> float:
+        """How much wider bars of this chain alone must be: half of the largest miss of its energy and composition, at least 1.
+
+        The miss is that of the series' mean against the ladder's, in standard errors of the series.
+        """
+        known = self._ladder
+        if known is None:
+            return 1.0
+        return max(1.0, 0.5 * max(miss for miss, _, _ in self._misses(known)))
+
+    def _misses(self, known: Ladder) -> list[tuple[float, Estimate, Estimate]]:
+        """(miss, mean of this chain, mean of the ladder) per site of the energy and of each count of atoms that varies."""
+        n, out = self.n_sites, []
+        series = [(self.energy.numpy(), known.samples.energy, self._energy_quantum)]
+        series += [(c, k, 1.0) for c, k in zip(self.counts.numpy().T, known.samples.counts.T, strict=True)]
+        for own, values, quantum in series:
+            if np.ptp(values) <= 1e-9:
+                continue
+            here = chain_mean(self._by_chain(own / n), quantum / n)
+            there = known.mean(values / n, quantum / n)
+            out.append((abs(here.value - there.value) / here.stderr if here.stderr > 0 else 0.0, here, there))
+        return out or [(0.0, Estimate(0.0, 0.0), Estimate(0.0, 0.0))]
+
+    def _average(self, name, function: Callable[[np.ndarray], np.ndarray], quantum: float = 0.0) -> Estimate:
+        """Mean of a function of occupations (m, N) -> (m,), over the ladder where there is one."""
+        if self._ladder is None:
+            return self.mean(function(self.occ.numpy()), quantum)
+        return self._ladder.mean(self._ladder.samples.values(name, function), quantum)
 
     # ------------------------------------------------------------------ estimates
     def free_energy(self) -> Estimate:
@@ -260,14 +318,21 @@ class Ensemble:
             )
         return free_energy(self.log_weight.numpy(), self.kT, self.n_sites)
 
-    def mean(self, values: ArrayLike, quantum: float = 0.0) -> Estimate:
-        """Average over the target law of ``values`` (n,), one number per sample, in their unit.
+    def mean(self, values: ArrayLike | str, quantum: float = 0.0) -> Estimate:
+        """Average over the target law of ``values`` (n,), one number per sample, in their unit, or of an observer, by its name.
 
         For Markov chains the error bar comes from the autocorrelation of these values; ``quantum`` is their smallest
         step, which gives an error bar to samples that hardly differ (see :func:`alloygen.estimate.thermo.mean`).
         """
+        if isinstance(values, str):
+            if values not in self.observed:
+                raise AlloygenError(f"expected one of the observers {sorted(self.observed)}, got {values!r}")
+            if self._ladder is not None:
+                return self._ladder.mean(self._ladder.observed[values], quantum)
+            values = self.observed[values]
         if self.chains and self._log_w is None:
-            return chain_mean(self._by_chain(values), quantum)
+            own = chain_mean(self._by_chain(values), quantum)
+            return Estimate(own.value, own.stderr * self._strays, own.note)
         return thermo.mean(values, self._log_w, self._inefficiency_of(values), quantum)
 
     @cached_property
@@ -281,8 +346,15 @@ class Ensemble:
             return 0.0
         return self.hamiltonian.smallest_change(self.occ[int(self.weights.argmax())])
 
+    @cached_property
+    def _step(self) -> float:
+        """The smallest change of the energy by a substitution in the likeliest sample of this chain: the quantum of averages."""
+        return self.hamiltonian.smallest_change(self.occ[int(self._field_energy.argmin())])
+
     def mean_energy(self) -> Estimate:
         """<E> / N per site, without the field term."""
+        if self._ladder is not None:
+            return self._ladder.mean(self._ladder.samples.energy / self.n_sites, self._step / self.n_sites)
         return self.mean(self.energy.numpy() / self.n_sites, self._energy_quantum / self.n_sites)
 
     def composition(self, element: str, per: str | int = "exchangeable") -> Estimate:
@@ -305,7 +377,8 @@ class Ensemble:
         >>> ens.composition("+") == ens.composition("+", per=0)      # one sublattice, and all of it is exchangeable
         True
         """
-        lattice, holds = self.hamiltonian.lattice, self._holds(element)
+        lattice = self.hamiltonian.lattice
+        held = self._held_by(element)
         if isinstance(per, str) and per == "atoms":
             return self._mole_fraction(element)
         if isinstance(per, str):
@@ -316,7 +389,8 @@ class Ensemble:
             if element not in lattice.species[b]:
                 raise UnknownSpecies(f"expected an element of sublattice {b}, {lattice.species[b]}, got {element!r}")
             sites = lattice.sublattice == b
-        return self.mean(holds[:, sites].double().mean(1).numpy(), quantum=1.0 / int(sites.sum()))
+        share = lambda occ: held[np.flatnonzero(sites), occ[:, sites]].mean(1)  # noqa: E731
+        return self._average(("composition", element, per), share, quantum=1.0 / int(sites.sum()))
 
     def _mole_fraction(self, element: str) -> Estimate:
         """<N_element> / <N_atoms>, its error from the influence of a sample on both."""
@@ -325,20 +399,21 @@ class Ensemble:
             raise UnknownSpecies(
                 f"expected an atom, got the vacancy {element!r}: it is no part of the atoms; ask per='exchangeable'"
             )
-        n, atoms = (
-            self.counts[:, self.elements.index(element)].numpy(),
-            self.counts[:, ~torch.tensor(empty)].sum(1).numpy(),
-        )
-        total = float(self.weights @ atoms)
+        known = self._ladder
+        counts, w = (self.counts.numpy(), self.weights) if known is None else (known.samples.counts, known.weights)
+        n, atoms = counts[:, self.elements.index(element)], counts[:, ~np.array(empty)].sum(1)
+        total = float((w * atoms).sum())
         if not total > 0:
             return Estimate(np.nan, np.nan, "there are no atoms")
-        ratio = float(self.weights @ n) / total
-        moved = self.mean((n - ratio * atoms) / total, quantum=1.0 / total)
+        ratio = float((w * n).sum()) / total
+        moved = (self if known is None else known).mean((n - ratio * atoms) / total, quantum=1.0 / total)
         return Estimate(ratio, moved.stderr, moved.note)
 
     def heat_capacity(self) -> Estimate:
         """(<E^2> - <E>^2) / (kB T^2 N), E without the field term: energy per temperature and site."""
         h = self.hamiltonian
+        if self._ladder is not None and np.isfinite(self.T):
+            return self._ladder.fluctuation(self._ladder.samples.energy, h.kB / self.kT**2 / self.n_sites, self._step)
         return thermo.heat_capacity(
             self.energy.numpy(), self.kT, h.kB, self.n_sites, self._log_w, self._inefficiency_of, self._energy_quantum
         )
@@ -348,6 +423,9 @@ class Ensemble:
 
         N' counts the exchangeable sites and x_a is :meth:`composition`; see :func:`alloygen.estimate.thermo.susceptibility`.
         """
+        if self._ladder is not None and element in self.elements and np.isfinite(self.T):
+            n = self._ladder.samples.counts[:, self.elements.index(element)]
+            return self._ladder.fluctuation(n, 1.0 / self.kT / int(self._free.sum()), 1.0)
         counts = self._holds(element)[:, self._free].double().sum(1).numpy()
         return thermo.susceptibility(counts, self.kT, int(self._free.sum()), self._log_w, self._inefficiency_of)
 
@@ -372,8 +450,14 @@ class Ensemble:
             return thermo.entropy(u, self.log_weight.numpy(), self.kT, kB, self.n_sites, self._energy_quantum)
         if np.isinf(self.T) and self.info.get("log_states") is not None:
             return Estimate(kB * self.info["log_states"] / self.n_sites, 0.0)
-        phi = self.free_energy()
-        mean = self.mean(u / self.n_sites, self._energy_quantum / self.n_sites)
+        phi, known = self.free_energy(), self._ladder
+        if known is not None:
+            values = known.samples.energy - (known.samples.counts * self.mu).sum(1)
+            if abs(known.mbar.log_z(known.beta, known.beta_mu).value * self.kT / self.n_sites + phi.value) < 1e-12:
+                return known.entropy(values, kB, self.n_sites, self._step)
+            mean = known.mean(values / self.n_sites, self._step / self.n_sites)
+        else:
+            mean = self.mean(u / self.n_sites, self._energy_quantum / self.n_sites)
         return Estimate(
             (mean.value - phi.value) / self.T, np.hypot(mean.stderr, phi.stderr) / self.T, mean.note or phi.note
         )
@@ -483,9 +567,13 @@ class Ensemble:
         >>> 0.2 < ens.order_parameter("L1_2").value < 0.5
         True
         """
-        values = self.order_values(which, element)
+        element, sites = self._ordered(element)
+        held, lattice = self._held_by(element), self.hamiltonian.lattice
+        every = np.arange(self.n_sites)
+        order_of = lambda occ: order.long_range_order(held[every, occ], lattice, which, sites)  # noqa: E731
         step = SUPERSTRUCTURES[which].scale if isinstance(which, str) else 1.0
-        return self.mean(values, quantum=step / int(self._ordered(element)[1].sum()))
+        name = which if isinstance(which, str) else tuple(np.ravel(which))
+        return self._average(("order", name, element), order_of, quantum=step / int(sites.sum()))
 
     def _ordered(self, element: str | None) -> tuple[str, np.ndarray]:
         """The element whose order is meant, and the exchangeable sites (N,) that may hold it."""
@@ -570,7 +658,7 @@ class Ensemble:
         info = {k: v for k, v in self.info.items() if k not in known}
         if not self.has_likelihood:
             info["inefficiency"] = self.inefficiency
-        new = replace(self, energy=energy, T=T, mu=vector, info=info, chains=0, log_w=None, drawn=None)
+        new = replace(self, energy=energy, T=T, mu=vector, info=info, chains=0, log_w=None, ladder=None, drawn=None)
         if self.has_likelihood:
             return new
         change = (self._field_energy / self.kT if np.isfinite(self.T) else 0.0) - new._field_energy / new.kT
@@ -596,7 +684,7 @@ class Ensemble:
         observed = {k: np.asarray(v)[rows.numpy()] for k, v in self.observed.items()}
         return replace(
             self, occ=self.occ[rows], energy=self.energy[rows], log_prob=log_prob, chains=0, info=info, observed=observed,
-            log_w=None if self.log_w is None else self.log_w[rows], drawn=None,
+            log_w=None if self.log_w is None else self.log_w[rows], ladder=None, drawn=None,
         )  # fmt: skip
 
     def __getitem__(self, index) -> Ensemble:
@@ -612,7 +700,7 @@ class Ensemble:
         n = len(self) if n is None else int(n)
         rng = np.random.default_rng(seed)
         rows = torch.from_numpy(rng.choice(len(self), size=n, p=self.weights))
-        info = {**self.info, "inefficiency": 1.0 + n / self.effective_samples, "resampled_from": len(self)}
+        info = {**self.info, "inefficiency": 1.0 + n / self._own_effective_samples, "resampled_from": len(self)}
         if self.has_likelihood:
             info["free_energy"] = self.free_energy()
         return replace(
@@ -623,6 +711,7 @@ class Ensemble:
             info=info,
             chains=0,
             log_w=None,
+            ladder=None,
             drawn=None,
             observed={k: np.asarray(v)[rows.numpy()] for k, v in self.observed.items()},
             method=f"{self.method}, resampled",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from alloygen.conditions import Mu, exchangeable, references
 from alloygen.ensemble import Ensemble, require_drawn
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
 from alloygen.estimate.chains import Convergence, convergence
+from alloygen.estimate.ladder import Ladder, Samples
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.mixture import NoOverlap
 from alloygen.estimate.order import long_range_order, orders_of
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from alloygen.convert import AtomsMap
+
+
+MISS = 4.0  # standard errors of its own by which a series may miss the ladder
+RENEWALS, FROZEN = (
+    3,
+    0.02,
+)  # replicas from above that a condition needs where fewer than this share of its flips is accepted
 
 
 def _energy_reference(h: Hamiltonian) -> str:
@@ -56,8 +64,9 @@ def _more_compositions(lattice) -> dict[str, tuple[str, str | int]]:
     return out
 
 
-def _unless_infinite(ensemble: Ensemble, estimate):
-    return estimate() if np.isfinite(ensemble.T) else Estimate(np.nan, np.nan, "the temperature is infinite")
+def _entropy(ensemble: Ensemble) -> Estimate:
+    known = np.isfinite(ensemble.T)
+    return ensemble.entropy() if known else Estimate(np.nan, np.nan, "the temperature is infinite")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,8 +159,35 @@ class Scan(Sequence):
         return Ensemble(
             self.hamiltonian, self.occ[c], self.energy[c], None if self.log_prob is None else self.log_prob[c],
             float(self.T[c]), self.mu[c], self.method, self.atoms_map, {**self.info, **facts}, chains=self.chains,
-            observed={k: v[c] for k, v in self.observed.items()},
+            observed={k: v[c] for k, v in self.observed.items()}, ladder=partial(self._ladder, c) if self._exchanged else None,
         )  # fmt: skip
+
+    @property
+    def _exchanged(self) -> bool:
+        """Whether the conditions exchanged their configurations, so that averages rest on all of them."""
+        return self.log_prob is None and self.chains > 0 and "exchange" in self.info
+
+    def _ladder(self, c: int) -> Ladder | None:
+        """The averages at a condition by MBAR over all; None where the samples have too little in common."""
+        if isinstance(self._joined, NoOverlap):
+            return None
+        if c not in self._ladders:
+            beta = 1.0 / (self.hamiltonian.kB * self.T[c])
+            observed = {k: np.concatenate([p.observed[k].ravel() for p in self._parts]) for k in self.observed}
+            self._ladders[c] = Ladder(self.mbar, self._samples, beta, beta * self.mu[c], observed)
+        return self._ladders[c]
+
+    @cached_property
+    def _ladders(self) -> dict[int, Ladder]:
+        return {}
+
+    @cached_property
+    def _samples(self) -> Samples:
+        """All samples, condition by condition, the hidden ones after the others."""
+        parts = self._parts
+        energy = np.concatenate([p.energy.ravel() for p in parts])
+        counts = np.concatenate([p._counts.reshape(-1, p._counts.shape[-1]) for p in parts])
+        return Samples(energy, counts, lambda f: np.concatenate([f(occ) for p in parts for occ in p.occ]))
 
     def select(self, conditions: ArrayLike) -> Scan:
         """The scan of some conditions, by index. Where there are hidden ones the others join them: what is known of free energies stays."""
@@ -182,10 +218,23 @@ class Scan(Sequence):
             )
         return self[int(np.flatnonzero(here)[0])]
 
+    def relabelled(self, **changes: Any) -> Scan:
+        """A copy with another ``atoms_map``, ``method`` or ``info``; what was found from the samples stays found."""
+        new = replace(self, **changes)
+        for name in ("_counts", "_joined", "_samples", "_ladders", "convergence"):
+            if name in self.__dict__:
+                new.__dict__[name] = self.__dict__[name]
+        return new
+
     # ------------------------------------------------------------------ convergence
     @cached_property
     def convergence(self) -> list[Convergence]:
-        """Autocorrelation, effective samples and split R-hat at each condition: the worst of E - mu.N and the compositions."""
+        """Autocorrelation, effective samples and split R-hat at each condition: the worst of E - mu.N and the compositions.
+
+        With exchange a condition has also not converged where its own series misses the averages of the ladder by more than 4 of the
+        series' standard errors; where flips are rarely accepted and fewer than 3 replicas came down from the hottest condition
+        (``facts["renewals"]``); and where the samples of the conditions cannot be joined. The note says what to do.
+        """
         return [self._convergence(c) for c in range(len(self))]
 
     def _convergence(self, c: int) -> Convergence:
@@ -193,7 +242,32 @@ class Scan(Sequence):
         moving = counts[:, np.ptp(counts, 0) > 0][:, 1:]  # the first follows from the others
         series = [self.energy[c] - counts @ self.mu[c], *moving.T]
         found = [convergence(s.reshape(max(self.chains, 1), -1), min(100.0, 0.5 * self.n)) for s in series]
-        return min(found, key=lambda f: (f.converged, f.effective_samples))
+        worst = min(found, key=lambda f: (f.converged, f.effective_samples))
+        faults = self._ladder_faults(c) if self._exchanged else []
+        note = "; ".join([*faults, *([worst.note] if worst.note else [])])
+        return replace(worst, converged=worst.converged and not faults, note=note)
+
+    def _ladder_faults(self, c: int) -> list[str]:
+        """What the other conditions say against the series at this one."""
+        known = self._ladder(c)
+        if known is None:
+            return ["the samples of the conditions have too little in common: averages rest on this one's alone. Add conditions, or "
+                    "draw more"]  # fmt: skip
+        faults, ens = [], self[c]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LowSampleSize)
+            miss, here, there = max(ens._misses(known), key=lambda m: m[0])
+        if miss > MISS:
+            faults.append(
+                f"the chain at this condition gives {here}, the ladder {there} (per site): it has not met all states that count, or one "
+                "of them once. Averages are the ladder's; run longer, or take copies="
+            )
+        if "renewals" in self.facts and self.facts["renewals"][c] < RENEWALS and self.facts["acceptance"][c] < FROZEN:
+            faults.append(
+                f"{int(self.facts['renewals'][c])} replicas came down from the hottest condition, where at least {RENEWALS} are needed "
+                "to know which states count; run longer, or put more temperatures between"
+            )
+        return faults
 
     @property
     def converged(self) -> np.ndarray:
@@ -471,6 +545,37 @@ class Scan(Sequence):
         beta = 1.0 / (self.hamiltonian.kB * self.T[c])
         return self.mbar.phi(beta, beta * self.mu[c], self.hamiltonian.n_sites)
 
+    def free_energy_covariance(self) -> np.ndarray:
+        """Covariance of the errors of :meth:`free_energy` over the conditions, (C, C) in squared energy per site.
+
+            cov(Phi_c, Phi_d) = cov(log Z_c, log Z_d) / (beta_c beta_d N^2)
+
+        One run gives all of them: a replica that lingers where it should not moves Phi at all the conditions that it visits, so that the
+        errors of one run mostly share one sign, and none of a difference, a slope or a fit over conditions follows from the
+        error bars alone. The formula is MBAR's (Shirts and Chodera, J. Chem. Phys. 129, 124105 (2008), eq. 8), its terms summed over
+        the conditions at each time. Samples with a likelihood are independent from one condition to the next: the matrix is diagonal.
+        Rows of T = infinity are zero.
+
+        Raises as :meth:`free_energy` and :attr:`mbar` do.
+
+        Examples
+        --------
+        >>> from alloygen.hamiltonian.ising import ising
+        >>> from alloygen.montecarlo.sampling import replica_exchange
+        >>> scan = replica_exchange(ising(4), [2.0, 2.2], n=1000, ladder=[3.0, 5.0, float("inf")], seed=0, check=False)
+        >>> cov = scan.free_energy_covariance()
+        >>> bool(cov[0, 1] > 0.8 * (cov[0, 0] * cov[1, 1]) ** 0.5)
+        True
+        """
+        if self.log_prob is not None:
+            return np.diag([self.free_energy(c).stderr ** 2 for c in range(len(self))])
+        self.free_energy(0)
+        with np.errstate(divide="ignore"):
+            beta = 1.0 / (self.hamiltonian.kB * self.T)
+        log_z = self.mbar.log_z_covariance(beta, beta[:, None] * self.mu)
+        scale = np.divide(1.0, beta * self.hamiltonian.n_sites, out=np.zeros(len(beta)), where=beta > 0)
+        return log_z * np.outer(scale, scale)
+
     # ------------------------------------------------------------------ tables
     def to_xarray(self):
         """Averages with errors by condition, an ``xarray.Dataset`` with units and conventions in its attributes."""
@@ -478,26 +583,20 @@ class Scan(Sequence):
 
         h, ensembles = self.hamiltonian, [self[c] for c in range(len(self))]
         columns: dict[str, list] = {}
-
-        def put(name, estimates):
-            columns[name] = [e.value for e in estimates]
-            columns[f"{name}_stderr"] = [e.stderr for e in estimates]
-
+        put: dict[str, Callable[[Ensemble], Estimate]] = {"energy": Ensemble.mean_energy}
+        more = {f"x_{e}": (e, "exchangeable") for e in h.elements} | _more_compositions(h.lattice)
+        put |= {name: partial(Ensemble.composition, element=e, per=per) for name, (e, per) in more.items()}
+        put["heat_capacity"] = Ensemble.heat_capacity
+        put |= {f"susceptibility_{e}": partial(Ensemble.susceptibility, element=e) for e in exchangeable(h.lattice)[1:]}
+        put |= {name: partial(Ensemble.mean, values=name) for name in self.observed}
+        if self.log_prob is not None or self.absolute:
+            put |= {"phi": Ensemble.free_energy, "entropy": _entropy}
         with warnings.catch_warnings():  # one warning for all, below
             warnings.simplefilter("ignore", LowSampleSize)
-            put("energy", [e.mean_energy() for e in ensembles])
-            for element in h.elements:
-                put(f"x_{element}", [e.composition(element) for e in ensembles])
-            for name, (element, per) in _more_compositions(h.lattice).items():
-                put(name, [e.composition(element, per) for e in ensembles])
-            put("heat_capacity", [e.heat_capacity() for e in ensembles])
-            for element in exchangeable(h.lattice)[1:]:
-                put(f"susceptibility_{element}", [e.susceptibility(element) for e in ensembles])
-            for name in self.observed:
-                put(name, [e.mean(e.observed[name]) for e in ensembles])
-            if self.log_prob is not None or self.absolute:
-                put("phi", [e.free_energy() for e in ensembles])
-                put("entropy", [_unless_infinite(e, e.entropy) for e in ensembles])
+            rows = [{name: estimate(e) for name, estimate in put.items()} for e in ensembles]
+            for name in put:
+                columns[name] = [row[name].value for row in rows]
+                columns[f"{name}_stderr"] = [row[name].stderr for row in rows]
             if self.log_prob is not None:
                 columns["ness"] = [e.ness for e in ensembles]
                 columns["k_hat"] = [e.k_hat for e in ensembles]
@@ -531,8 +630,8 @@ class Scan(Sequence):
         for name, (element, per) in _more_compositions(h.lattice).items():
             of = "atoms that are" if per == "atoms" else f"sites of sublattice {per} that hold"
             long[name] = f"fraction of the {of} {element}"
-        more = lambda k: {"long_name": long[k]} if k in long else {}  # noqa: E731
-        data = {k: ("condition", np.asarray(v), {"units": unit(k), **more(k)}) for k, v in columns.items()}
+        named = lambda k: {"long_name": long[k]} if k in long else {}  # noqa: E731
+        data = {k: ("condition", np.asarray(v), {"units": unit(k), **named(k)}) for k, v in columns.items()}
         return xr.Dataset(data, coords, attributes)
 
     def to_pandas(self):

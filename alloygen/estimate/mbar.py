@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -20,7 +21,7 @@ from scipy.special import logsumexp
 
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate import chains as markov
-from alloygen.estimate.mixture import Mixture, gap_of_states
+from alloygen.estimate.mixture import Mixture, Near, gap_of_states
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.serial import one_thread
 from alloygen.estimate.weights import MIN_ESS, user_level
@@ -102,6 +103,7 @@ class MBAR:
     def _finish(self, f, reference) -> None:
         """Shift f to the reference, and keep what all errors need."""
         self._absolute = reference is not None
+        self._last: tuple = ((), None)
         reference = {int(k): float(z) for k, z in (reference if self._absolute else {0: 0.0}).items()}
         bad = [k for k in reference if not 0 <= k < len(f)]
         if bad or not reference:
@@ -152,29 +154,67 @@ class MBAR:
                 stacklevel=user_level(),
             )
 
-    def _errors(self, columns, own=None) -> np.ndarray:
+    def _errors(self, columns, own=None, b=None) -> np.ndarray:
         """Standard errors (C,) of sums whose merged terms ``columns`` (C, M) add up to zero.
 
-        own : (n,) terms of single samples, where those of one merged row differ
+        own : (n,) terms of single samples, where those of one merged row differ; b : (C, K) sum_n z_n V_n, where it is known
         """
-        mix, b = self._mix, self._mix.project(columns)
+        mix, b = self._mix, self._mix.project(columns) if b is None else b
         q = b @ mix.inverse
         if self._cuts is None:
             square = (columns**2 / mix.c).sum(1) if own is None else (own**2 / mix.share).sum()
             return np.sqrt(np.maximum(square + (q * b).sum(1), 0.0))
         out = []
-        for column, lifted in zip(columns, mix.lift(q).T, strict=True):
-            psi = (
-                own + mix.share * lifted[mix.row] if own is not None else mix.share * (column / mix.c + lifted)[mix.row]
-            )
-            parts = np.split(psi, self._cuts)
-            if len({len(y) for y in parts}) == 1:
-                parts = [np.sum(parts, axis=0)]
+        for column, at in zip(columns, q, strict=True):
+            term = own if own is not None else mix.share * (column / mix.c)[mix.row]
+            parts = self._in_time(term, at)
             sigma = [
                 y.size * markov.mean(y.reshape(self._n_chains, -1)).stderr if np.ptp(y) > 0 else 0.0 for y in parts
             ]
             out.append(np.sqrt(np.square(np.nan_to_num(sigma)).sum()))
         return np.array(out)
+
+    def _near(self, beta: float, beta_mu: ArrayLike, merged: np.ndarray) -> Near:
+        """What :meth:`_errors` needs of the rows that count at one condition, kept for the next average there."""
+        key = (float(beta), *np.ravel(beta_mu).tolist())
+        if self._last[0] != key:
+            self._last = (key, self._mix.near(merged))
+        return self._last[1]
+
+    @cached_property
+    def _of_reference(self) -> np.ndarray:
+        """(1, K) sum_n w_n V_n of the reference state."""
+        return self._mix.project(self._mix.state(self._ref)[None])
+
+    def _in_time(self, term: np.ndarray, q: np.ndarray) -> list[np.ndarray]:
+        """Series in time of the terms (n,) of single samples and what they add through f, q (K,): one, summed over states, where
+        these ran side by side, else one of each."""
+        if self._slices is not None:
+            return [term.reshape(len(self._lengths), -1).sum(0) + (self._slices * q).sum(1)]
+        return np.split(term + self._mix.share * self._mix.lift(q[None])[self._mix.row, 0], self._cuts)
+
+    @cached_property
+    def _slices(self) -> np.ndarray | None:
+        """sum_l V_k of the samples of all states l at each time, over g (n, K): what an error needs of V, found once."""
+        mix, lengths = self._mix, self._lengths
+        if len(set(lengths)) > 1:
+            return None
+        time = np.tile(np.arange(lengths[0]), len(lengths))
+        out = np.zeros((lengths[0], len(lengths)))
+        order = np.argsort(mix.row, kind="stable")
+        first = np.searchsorted(mix.row[order], np.arange(len(mix.c) + 1))
+        for part in mix.blocks():
+            p, members = mix.origin(part)[0], order[first[part.start] : first[min(part.stop, len(mix.c))]]
+            which = sparse.csr_array(
+                (mix.share[members], (time[members], mix.row[members] - part.start)), shape=(lengths[0], len(p))
+            )
+            out += which @ p
+        return out / np.sqrt(mix.n)
+
+    @property
+    def share(self) -> np.ndarray:
+        """(n,) independent samples that each sample is worth, 1 / g of its state."""
+        return self._mix.share
 
     @one_thread
     def log_weights(self, beta: float, beta_mu: ArrayLike) -> np.ndarray:
@@ -237,7 +277,35 @@ class MBAR:
         w = np.exp(log_w)
         unseen = float((w**2 / self._mix.c).sum())
         self._warn(1.0 / unseen, "log Z")
-        return Estimate(log_z, np.hypot(self._errors((w - self._mix.state(self._ref))[None])[0], unseen))
+        b = self._near(beta, beta_mu, w).project(w[None]) - self._of_reference
+        return Estimate(log_z, np.hypot(self._errors((w - self._mix.state(self._ref))[None], b=b)[0], unseen))
+
+    @one_thread
+    def log_z_covariance(self, beta: ArrayLike, beta_mu: ArrayLike) -> np.ndarray:
+        """(C, C) covariance of the errors of :meth:`log_z` at the conditions beta (C,), beta mu (C, E).
+
+        The diagonal holds the squared errors of ``log_z``; between conditions it is the correlation of what the samples add to both, in
+        time where they are chains that ran side by side. Raises :class:`AlloygenError` for states of uneven length.
+        """
+        beta, beta_mu = np.atleast_1d(np.asarray(beta, dtype=float)), np.asarray(beta_mu, dtype=float)
+        if self._slices is None:
+            raise AlloygenError(
+                f"expected as many samples of each state, got {self._lengths}: their times are not the same"
+            )
+        found = [self.log_z(b, m) for b, m in zip(beta, beta_mu, strict=True)]
+        mix, reference, rows = self._mix, self._mix.state(self._ref), []
+        for b, m in zip(beta, beta_mu, strict=True):
+            w = np.exp(self._weights(b, m)[0])
+            q = (self._near(b, m, w).project(w[None]) - self._of_reference) @ mix.inverse
+            rows.append(self._in_time(mix.share * ((w - reference) / mix.c)[mix.row], q[0])[0])
+        y = np.stack(rows)
+        y -= y.mean(1, keepdims=True)
+        size = np.sqrt((y**2).sum(1))
+        unit = y / np.where(size > 1e-12 * size.max(initial=1e-300), size, np.inf)[:, None]
+        error = np.array([e.stderr for e in found])
+        together = np.einsum("ct,dt->cd", unit, unit)
+        np.fill_diagonal(together, 1.0)
+        return together * np.outer(error, error)
 
     @one_thread
     def phi(self, beta: float, beta_mu: ArrayLike, n_sites: int) -> Estimate:
@@ -255,23 +323,47 @@ class MBAR:
 
     @one_thread
     def mean(
-        self, values: ArrayLike | list[np.ndarray], beta: float, beta_mu: ArrayLike, quantum: float = 0.0
+        self,
+        values: ArrayLike | list[np.ndarray],
+        beta: float,
+        beta_mu: ArrayLike,
+        quantum: float = 0.0,
+        weights: np.ndarray | None = None,
     ) -> Estimate:
         """Average over the law at one condition of an observable of the samples: (n,) state by state, (K, n) or a list.
 
             <A> = sum_n w_n A_n,     stderr from the column z_n = w_n (A_n - <A>), and quantum / ESS
 
-        ``quantum`` is the smallest step of the observable (see :func:`alloygen.estimate.chains.mean`).
+        ``quantum`` is the smallest step of the observable (see :func:`alloygen.estimate.chains.mean`); ``weights`` (n,) those of
+        :meth:`log_weights`, where they are known.
         """
         values = np.concatenate([np.ravel(v) for v in values]) if isinstance(values, list) else np.ravel(values)
-        mix, w = self._mix, np.exp(self.log_weights(beta, beta_mu))
+        mix, w = self._mix, np.exp(self.log_weights(beta, beta_mu)) if weights is None else weights
         if values.shape != w.shape:
             raise AlloygenError(f"expected {len(w)} values, one per sample, got {len(values)}")
-        value, square = float(w @ values), float((w**2 / mix.share).sum())
+        value, square = float((w * values).sum()), float((w**2 / mix.share).sum())
         self._warn(1.0 / square, "The mean")
         z = w * (values - value)
-        error = self._errors(np.bincount(mix.row, z, minlength=len(mix.c))[None], z)[0]
+        merged, column = (np.bincount(mix.row, x, minlength=len(mix.c)) for x in (w, z))
+        b = self._near(beta, beta_mu, merged).project(column[None])
+        error = self._errors(column[None], z, b)[0]
         return Estimate(value, np.hypot(error, quantum * square))
+
+    @one_thread
+    def entropy(
+        self, u: np.ndarray, beta: float, beta_mu: ArrayLike, quantum: float = 0.0, weights: np.ndarray | None = None
+    ) -> Estimate:
+        """beta <u> + log Z of u = E - mu.N (n,) at one condition, in kB of the cell, with the error of both together.
+
+        z_n = beta w_n (u_n - <u>) + w_n - (weight in the reference); ``quantum`` and ``weights`` as in :meth:`mean`.
+        """
+        mix, w = self._mix, np.exp(self.log_weights(beta, beta_mu)) if weights is None else weights
+        mean, square = float((w * u).sum()), float((w**2 / mix.share).sum())
+        self._warn(1.0 / square, "The entropy")
+        merged, column = (np.bincount(mix.row, x, minlength=len(mix.c)) for x in (w, w * (1.0 + beta * (u - mean))))
+        b = self._near(beta, beta_mu, merged).project(column[None]) - self._of_reference
+        error = np.hypot(self._errors((column - mix.state(self._ref))[None], b=b)[0], square * (1.0 + beta * quantum))
+        return Estimate(beta * mean + self._weights(beta, beta_mu)[1], error)
 
 
 def _series(beta, beta_mu, energy, counts) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg, sparse
@@ -32,6 +33,17 @@ def gap_of_states(i: int, j: int, shared: float) -> str:
         f"expected neighbouring states to share samples; those around state {i} and those around state {j} share "
         f"about {shared:.2g} independent ones. Add states between them, or sample longer"
     )
+
+
+class Near(NamedTuple):
+    """Some merged rows (m,) and their V (m, K)."""
+
+    rows: np.ndarray
+    v: np.ndarray
+
+    def project(self, left: np.ndarray) -> np.ndarray:
+        """sum_n z_n V_n (C, K) for rows z of ``left`` (C, M) that are zero elsewhere."""
+        return left[:, self.rows] @ self.v
 
 
 class Mixture:
@@ -83,7 +95,7 @@ class Mixture:
         step = max(1, CHUNK // len(self.n)) * stride
         return [slice(a, a + step, stride) for a in range(0, len(self.x), step)]
 
-    def origin(self, rows: slice, f: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def origin(self, rows: slice | np.ndarray, f: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """p (m, K), the chance that a row came from each state, and log d (m,)."""
         p = self._u(rows)
         f = self.f if f is None else f
@@ -196,6 +208,13 @@ class Mixture:
         for part in self.blocks():
             out += left[:, part] @ self.origin(part)[0]
         return out / np.sqrt(self.n)
+
+    def near(self, weights: np.ndarray) -> Near:
+        """The rows that weigh anything of the merged ``weights`` (M,), most of them nothing at a cold condition, with their V."""
+        rows = np.flatnonzero(weights > 1e-12 * weights.max())
+        step = max(1, CHUNK // len(self.n))
+        v = [self.origin(rows[a : a + step])[0] for a in range(0, len(rows), step)]
+        return Near(rows, np.concatenate(v) / np.sqrt(self.n))
 
     def lift(self, q: np.ndarray) -> np.ndarray:
         """sum_k V_nk q_k (M, C) for rows q of (C, K)."""

@@ -100,6 +100,7 @@ class Chains:
             n, dtype=np.int64
         )  # by replica: 1 since the coldest condition, 2 since the hottest after it
         self.trips = np.zeros(n, dtype=np.int64)
+        self.arrived, self.hot, self.met = (np.zeros(s, dtype=np.int64) for s in (n, n, (n, len(self.T))))
         self.round = np.zeros(1, dtype=np.int64)
         self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
 
@@ -161,6 +162,11 @@ class Chains:
         self.trips[cold] += self.heading[cold] == 2
         self.heading[cold] = 1
         self.heading[hot] = np.where(self.heading[hot] > 0, 2, 0)
+        self.hot[hot] = now = int(self.round[0]) + 1
+        here = np.arange(len(self.replica_at)) % len(self.T)
+        fresh = self.hot[self.replica_at] > self.met[self.replica_at, here]
+        self.arrived += fresh
+        self.met[self.replica_at[fresh], here[fresh]] = now
 
     # ------------------------------------------------------------------ what is known
     def configurations(self) -> tuple[np.ndarray, np.ndarray]:
@@ -184,15 +190,33 @@ class Chains:
         total = lambda x: x.reshape(self.copies, -1).sum(0)  # noqa: E731
         return [total(s) / np.maximum(total(t), 1) for s, t in zip(self.swapped, self.tried, strict=True)]
 
+    @property
+    def renewals(self) -> np.ndarray:
+        """(C,) times that a replica came to each condition with news: from the hottest one, for the first time since it was there."""
+        return self.arrived.reshape(self.copies, -1).sum(0)
+
     def reset_counters(self) -> None:
         """Start the statistics of acceptance, exchange and round trips anew (after equilibration)."""
-        for a in (self.accepted, self.attempts, self.trips, self.heading, *self.tried, *self.swapped):
+        for a in (
+            self.accepted,
+            self.attempts,
+            self.trips,
+            self.heading,
+            self.arrived,
+            self.hot,
+            self.met,
+            *self.tried,
+            *self.swapped,
+        ):
             a[:] = 0
 
     def state(self) -> dict[str, np.ndarray]:
         """All arrays that a continued run needs (copies of them), by name."""
         w = {f"walkers.{k}": v for k, v in self.walkers._asdict().items() if k != "states"}
-        own = {k: getattr(self, k) for k in ("replica_at", "accepted", "attempts", "heading", "trips", "round")}
+        own = {
+            k: getattr(self, k)
+            for k in ("replica_at", "accepted", "attempts", "heading", "trips", "arrived", "hot", "met", "round")
+        }
         pairs = {f"tried.{k}": v for k, v in enumerate(self.tried)} | {
             f"swapped.{k}": v for k, v in enumerate(self.swapped)
         }

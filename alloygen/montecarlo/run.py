@@ -289,9 +289,11 @@ class _Sampler:
         info = {"seed": self.seed, "fingerprint": ch.hamiltonian.fingerprint, "sweeps": self.run.sweeps}
         info |= {"move": ch.move, "reached": self.reached, "log_states": ch.log_states}
         free = np.flatnonzero(ch.hamiltonian.lattice.n_species > 1)
+        facts = {"acceptance": ch.acceptance[at]}
         info["held"] = np.setdiff1d(free, ch.sites).tolist()
         if getattr(ch, "pairs", None):
             rates = np.concatenate(ch.exchange_rates)
+            facts["renewals"] = ch.renewals[at]
             info |= {
                 "exchange": float(rates.mean()),
                 "exchange_min": float(rates.min()),
@@ -299,7 +301,7 @@ class _Sampler:
             }
         return Scan(
             ch.hamiltonian, ch.T[at], ch.mu[at], occ.reshape(c, -1, ch.hamiltonian.n_sites), flat(self.energy), self.copies,
-            self.title, observed={k: flat(v) for k, v in self.observed.items()}, facts={"acceptance": ch.acceptance[at]},
+            self.title, observed={k: flat(v) for k, v in self.observed.items()}, facts=facts,
             info=info, hidden=hidden,
         )  # fmt: skip
 

@@ -1,0 +1,75 @@
+"""Averages at one condition from the samples of a whole ladder of conditions, by MBAR.
+
+A state that lasts long may be met once, or never, by the chain of one cold condition, whose own series then looks calm. Replica
+exchange has met it at other conditions, and MBAR knows how much it weighs here (Shirts and Chodera, J. Chem. Phys. 129, 124105
+(2008)). Errors are those of :class:`alloygen.estimate.mbar.MBAR`, time series summed over the states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import cached_property
+
+import numpy as np
+
+from alloygen.estimate.mbar import MBAR
+from alloygen.estimate.result import Estimate
+
+
+class Samples:
+    """What is known of all samples, state by state: ``energy`` (n,), ``counts`` (n, E), and any function of the occupations.
+
+    of : function of the occupations (m, N) of one state -> its values at all of them (n,)
+    """
+
+    def __init__(
+        self, energy: np.ndarray, counts: np.ndarray, of: Callable[[Callable[[np.ndarray], np.ndarray]], np.ndarray]
+    ):
+        self.energy, self.counts, self._of = energy, counts, of
+        self._known: dict[Hashable, np.ndarray] = {}
+
+    def values(self, name: Hashable, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """(n,) values of ``function``, found once for each ``name``."""
+        if name not in self._known:
+            self._known[name] = self._of(function)
+        return self._known[name]
+
+
+class Ladder:
+    """The law at (beta, beta mu) by the samples of all states that ``mbar`` holds.
+
+    Parameters
+    ----------
+    mbar : of the samples; samples : the same samples, in the same order
+    beta, beta_mu : the condition
+    observed : name -> (n,) values that observers returned
+    """
+
+    def __init__(self, mbar: MBAR, samples: Samples, beta: float, beta_mu: np.ndarray, observed: dict[str, np.ndarray]):
+        self.mbar, self.samples, self.beta, self.beta_mu, self.observed = mbar, samples, beta, beta_mu, observed
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """(n,) weights of all samples at this condition, summing to one."""
+        return np.exp(self.mbar.log_weights(self.beta, self.beta_mu))
+
+    @property
+    def effective_samples(self) -> float:
+        """Independent samples that the averages rest on."""
+        return float(1.0 / (self.weights**2 / self.mbar.share).sum())
+
+    def mean(self, values: np.ndarray, quantum: float = 0.0) -> Estimate:
+        """Average of ``values`` (n,); ``quantum`` as in :meth:`alloygen.estimate.mbar.MBAR.mean`."""
+        return self.mbar.mean(values, self.beta, self.beta_mu, quantum, weights=self.weights)
+
+    def fluctuation(self, values: np.ndarray, scale: float = 1.0, quantum: float = 0.0) -> Estimate:
+        """scale (<f^2> - <f>^2), its error from the influence of a sample on a variance, (f - <f>)^2 - var."""
+        centre = float((self.weights * values).sum())
+        found = self.mean((values - centre) ** 2, quantum**2)
+        free = max(1.0 - 1.0 / self.effective_samples, 1.0 / len(values))
+        return Estimate(scale * found.value / free, scale * found.stderr, found.note)
+
+    def entropy(self, u: np.ndarray, kB: float, n_sites: int, quantum: float = 0.0) -> Estimate:
+        """kB (<u> beta + log Z) / N of u = E - mu.N (n,), both terms and their errors from the same samples."""
+        found = self.mbar.entropy(u, self.beta, self.beta_mu, quantum, weights=self.weights)
+        return Estimate(kB * found.value / n_sites, kB * found.stderr / n_sites, found.note)
