@@ -172,7 +172,9 @@ class MBAR:
                 y.size * markov.mean(y.reshape(self._n_chains, -1)).stderr if np.ptp(y) > 0 else 0.0 for y in parts
             ]
             out.append(np.sqrt(np.square(np.nan_to_num(sigma)).sum()))
-        return np.array(out)
+        n = max(self._lengths)
+        fitted = min(len(self._lengths) - 1, n / 2)  # as for residuals: as many f were fitted to the same times
+        return np.array(out) * np.sqrt(n / (n - fitted))
 
     def _near(self, beta: float, beta_mu: ArrayLike, merged: np.ndarray) -> Near:
         """What :meth:`_errors` needs of the rows that count at one condition, kept for the next average there."""
