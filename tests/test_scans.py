@@ -1,12 +1,20 @@
 """Scans: a sequence of ensembles, tables, and free energies by MBAR."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from small_systems import SYSTEMS, exact, hamiltonian
+from ase.build import bulk
+from small_systems import SYSTEMS, cuau_16, exact, hamiltonian
 
-from alloygen.errors import AlloygenError, BadCondition
+import alloygen
+from alloygen.errors import AlloygenError, BadCondition, NotConverged
+from alloygen.estimate import chains
+from alloygen.estimate.mixture import NoOverlap
+from alloygen.estimate.result import Estimate
 from alloygen.exact.enumeration import Enumeration
+from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
 from alloygen.scans import Scan
 
@@ -124,3 +132,133 @@ def test_the_law_is_that_of_the_condition(scan, table):
     p = exact(NAME, 900.0, np.array([0.0, 0.07])).numpy()
     ens = scan.at(900, {"Au": 0.07})
     assert abs(ens.mean_energy().value - p @ table.energy / 8) < 5 * ens.mean_energy().stderr
+
+
+# ---------------------------------------------------------------------- averages over the ladder
+def cold(seed: int, n: int = 1000, T=(300.0, 500.0, 700.0, 1000.0)) -> Scan:
+    """CuAu 2x2x4 by replica exchange in T and mu, the ladder out of sight."""
+    mu = [[0.0, x] for x in (-0.12, -0.06, 0.0, 0.06, 0.12)]
+    return replica_exchange(cuau_16().hamiltonian, T, mu, n, ladder=[1507.0, 2924.0, np.inf], seed=seed, check=False)
+
+
+def exact_averages(T: float, mu) -> dict[str, float]:
+    e, at = cuau_16(), cuau_16().at(T, mu)
+    variance = at.probabilities @ e.counts[:, 1] ** 2 - (at.probabilities @ e.counts[:, 1]) ** 2
+    return {
+        "energy": at.energy, "x": at.composition[1], "heat capacity": at.heat_capacity,
+        "susceptibility": variance / (e.hamiltonian.kB * T * 16), "entropy": (at.energy - at.composition @ mu - at.phi) / T,
+    }  # fmt: skip
+
+
+def averages(ens) -> dict[str, Estimate]:
+    return {
+        "energy": ens.mean_energy(), "x": ens.composition("Au"), "heat capacity": ens.heat_capacity(),
+        "susceptibility": ens.susceptibility("Au"), "entropy": ens.entropy(),
+    }  # fmt: skip
+
+
+def test_the_ladder_knows_a_state_that_the_cold_chain_hardly_met():
+    """At (300 K, -.12) a state that lasts long was met once by the chain there, whose bar (the control) misses by 10 of its own."""
+    cell, T = bulk("Cu", a=3.8).repeat((2, 2, 4)), [300, 500, 700, 1000]
+    with pytest.warns(NotConverged, match="the ladder"):
+        scan = alloygen.mc(cell, T, mu={"Au": [-0.12, -0.06, 0, 0.06, 0.12]}, n=1000, seed=4)
+    truth = exact_averages(300.0, [0.0, -0.12])
+    for name, got in averages(scan[0]).items():
+        assert abs(got.value - truth[name]) < 4 * got.stderr, name
+    alone = chains.mean(scan.occ[0].mean(1), 1 / 16)
+    assert abs(alone.value - truth["x"]) > 8 * alone.stderr and scan.converged.tolist() == [False] + 19 * [True]
+    widened = scan[0].mean(scan.occ[0].mean(1), 1 / 16)  # of this chain, whose strays are known
+    assert widened.value == alone.value and abs(alone.value - truth["x"]) < 4 * widened.stderr
+    assert scan[0].effective_samples > 1000
+
+
+def stuck(scan: Scan, c: int) -> Scan:
+    """The scan, its chain at condition c made to stay in one state that it once was in."""
+    occ, energy = scan.occ.copy(), scan.energy.copy()
+    lowest = int((scan.energy[c] - scan._counts[c] @ scan.mu[c]).argmin())
+    occ[c], energy[c] = occ[c, lowest], energy[c, lowest]
+    return Scan(scan.hamiltonian, scan.T, scan.mu, occ, energy, scan.chains, scan.method, facts=scan.facts, info=scan.info,
+                hidden=scan.hidden)  # fmt: skip
+
+
+def test_a_chain_that_misses_the_ladder_is_not_converged():
+    scan = cold(0, T=(700.0, 1000.0))
+    assert scan.converged.all() and (scan.facts["renewals"] > 20).all()
+    torn = stuck(scan, 3)
+    assert not torn.converged[3]
+    assert "the ladder" in torn.convergence[3].note and "run longer" in torn.convergence[3].note
+
+
+def test_few_replicas_from_above_leave_a_frozen_condition_unconverged():
+    scan = cold(0, T=(300.0, 1000.0))
+    few = replace(scan, facts={**scan.facts, "renewals": np.full(10, 2)})
+    note = few.convergence[1].note
+    assert "2 replicas came down from the hottest condition" in note and few.converged[5:].all()
+
+
+def test_conditions_that_cannot_be_joined_keep_their_own_averages_and_say_so():
+    scan = cold(0, 200, T=(700.0,))
+    torn = scan.select([0, 2])
+    torn.__dict__["_joined"] = NoOverlap("apart")
+    assert not torn.converged.any() and "too little in common" in torn.convergence[0].note
+    assert torn[0].mean_energy().value == pytest.approx(torn.energy[0].mean() / 16) and torn[0]._ladder is None
+
+
+@pytest.mark.slow
+def test_averages_of_a_ladder_are_calibrated():
+    """16 seeds of 400 samples at twenty conditions; the chains by themselves are the negative control."""
+    z, alone = {}, []
+    for seed in range(16):
+        scan = cold(seed, 400)
+        for c in range(len(scan)):
+            truth = exact_averages(scan.T[c], scan.mu[c])
+            for name, got in averages(scan[c]).items():
+                z.setdefault(name, []).append((got.value - truth[name]) / got.stderr)
+            if scan.T[c] == 300:
+                own = replace(scan[c], ladder=None).heat_capacity()
+                alone.append((own.value - truth["heat capacity"]) / own.stderr)
+    for name, found in z.items():
+        assert 0.8 < np.std(found) < 1.25 and np.mean(np.abs(found) > 3) < 0.02, name
+    assert np.std(alone) > 1.8
+
+
+def test_observers_and_order_rest_on_the_ladder_too():
+    h = hamiltonian(NAME)
+    scan = replica_exchange(h, [500.0, 900.0], SYSTEMS[NAME].mu, n=400, ladder=[np.inf], seed=1, check=False,
+                            observers={"gold": lambda occ: occ.mean(1)})  # fmt: skip
+    ens, x = scan[0], scan[0].composition("Au")
+    assert ens.mean("gold", 1 / 8) == x == ens.composition("Au", per=0) and float(scan.to_xarray().gold[0]) == x.value
+    assert ens.composition("Au", per="atoms").value == pytest.approx(x.value, abs=1e-12)
+    w = ens._ladder.weights
+    order = np.concatenate([part[k].order_values("L1_2") for part in scan._parts for k in range(len(part))])
+    assert ens.order_parameter("L1_2").value == pytest.approx(w @ order, abs=1e-12)
+    assert ens.mean(scan.occ[0].mean(1)).value == scan.occ[0].mean()  # of this chain alone
+    assert ens[:100].composition("Au").value == pytest.approx(scan.occ[0, :100].mean())
+    with pytest.raises(AlloygenError, match="observers"):
+        ens.mean("silver")
+
+
+def test_a_name_changes_nothing_that_was_found():
+    scan = cold(0, 40, T=(700.0,))
+    mbar = scan.mbar
+    assert scan.relabelled(method="mc").mbar is mbar and scan.relabelled(method="mc").method == "mc"
+
+
+# ---------------------------------------------------------------------- free energies of one run go together
+@pytest.mark.slow
+def test_the_covariance_of_free_energies_is_that_of_many_runs():
+    """64 runs of Ising 4x4: whitened by one run's covariance their errors are independent; by the bars alone their sum is not."""
+    h = ising(4, h=0.1)
+    truth = Enumeration(h)
+    whitened, summed, by_bars = [], [], []
+    for seed in range(64):
+        scan = replica_exchange(
+            h, [2.0, 2.3, 2.8], n=500, sweeps=2, ladder=[3.5, 5.0, 10.0, np.inf], seed=seed, check=False
+        )
+        cov = scan.free_energy_covariance()
+        off = np.array([scan.free_energy(c).value - truth.at(scan.T[c], scan.mu[c]).phi for c in range(3)])
+        assert np.sqrt(np.diag(cov)) == pytest.approx([scan.free_energy(c).stderr for c in range(3)])
+        whitened.append(np.linalg.solve(np.linalg.cholesky(cov), off))
+        summed.append(off.sum() / np.sqrt(cov.sum()))
+        by_bars.append(off.sum() / np.sqrt(np.trace(cov)))
+    assert 0.8 < np.std(whitened) < 1.25 and 0.8 < np.std(summed) < 1.25 and np.std(by_bars) > 1.35
