@@ -193,7 +193,9 @@ class MBAR:
         these ran side by side, else one of each."""
         if self._slices is not None:
             return [term.reshape(len(self._lengths), -1).sum(0) + (self._slices * q).sum(1)]
-        return np.split(term + self._mix.share * self._mix.lift(q[None])[self._mix.row, 0], self._cuts)
+        return np.split(
+            term + self._mix.share * self._mix.lift(q[None])[self._mix.row, 0], np.cumsum(self._lengths)[:-1]
+        )
 
     @cached_property
     def _slices(self) -> np.ndarray | None:
