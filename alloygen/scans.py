@@ -37,10 +37,9 @@ if TYPE_CHECKING:
 
 
 MISS = 4.0  # standard errors of its own by which a series may miss the ladder
-RENEWALS, FROZEN = (
-    3,
-    0.02,
-)  # replicas from above that a condition needs where fewer than this share of its flips is accepted
+RENEWALS = 3  # replicas from above that a condition needs where flips are rare
+FROZEN = 0.02  # share of accepted flips below which they are rare
+STUCK = 0.005  # share of accepted flips below which chains without exchange are not trusted
 
 
 def _energy_reference(h: Hamiltonian) -> str:
@@ -233,7 +232,8 @@ class Scan(Sequence):
 
         With exchange a condition has also not converged where its own series misses the averages of the ladder by more than 4 of the
         series' standard errors; where flips are rarely accepted and fewer than 3 replicas came down from the hottest condition
-        (``facts["renewals"]``); and where the samples of the conditions cannot be joined. The note says what to do.
+        (``facts["renewals"]``); and where the samples of the conditions cannot be joined. Without exchange it has not where fewer than
+        0.5 % of the flips are accepted. The note says what to do.
         """
         return [self._convergence(c) for c in range(len(self))]
 
@@ -243,9 +243,19 @@ class Scan(Sequence):
         series = [self.energy[c] - counts @ self.mu[c], *moving.T]
         found = [convergence(s.reshape(max(self.chains, 1), -1), min(100.0, 0.5 * self.n)) for s in series]
         worst = min(found, key=lambda f: (f.converged, f.effective_samples))
-        faults = self._ladder_faults(c) if self._exchanged else []
+        faults = self._ladder_faults(c) if self._exchanged else self._frozen(c)
         note = "; ".join([*faults, *([worst.note] if worst.note else [])])
         return replace(worst, converged=worst.converged and not faults, note=note)
+
+    def _frozen(self, c: int) -> list[str]:
+        """What chains without exchange cannot know where they hardly move: each stays in the phase where it began."""
+        accepted = self.facts["acceptance"][c] if "acceptance" in self.facts else 1.0
+        if accepted >= STUCK or self.info.get("move") != "flip":
+            return []
+        return [
+            f"{100 * accepted:.2g} % of the flips are accepted: a chain stays where it began, and its bar knows no other phase. Use "
+            'replica exchange: alloygen.mc(..., method="replica exchange")'
+        ]
 
     def _ladder_faults(self, c: int) -> list[str]:
         """What the other conditions say against the series at this one."""

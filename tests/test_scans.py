@@ -196,6 +196,11 @@ def test_few_replicas_from_above_leave_a_frozen_condition_unconverged():
     assert "2 replicas came down from the hottest condition" in note and few.converged[5:].all()
 
 
+def test_chains_without_exchange_that_hardly_move_are_not_converged():
+    scan = metropolis(cuau_16().hamiltonian, [300.0, 900.0], [[0.0, 0.0]] * 2, 1000, seed=0, check=False)
+    assert not scan.converged[0] and "replica exchange" in scan.convergence[0].note and scan.converged[1]
+
+
 def test_conditions_that_cannot_be_joined_keep_their_own_averages_and_say_so():
     scan = cold(0, 200, T=(700.0,))
     torn = scan.select([0, 2])
