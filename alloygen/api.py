@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 METHODS = ("auto", "neural", "mc")
 REFINE = (None, "smc", "blocks", "mcmc")
 ENSEMBLES, MC_METHODS, STARTS = ("semigrand", "canonical"), ("replica exchange", "metropolis"), ("random", "atoms")
+COLDER = 3  # times that the coldest temperature is halved in search of the ground level
 _loaded: dict[tuple[str, int, int], Model] = {}
 
 
@@ -674,9 +675,42 @@ def _with_ladder(h: Hamiltonian, T, mu, n: int, seed: int, run: dict, atoms_map)
     from alloygen.montecarlo.sampling import replica_exchange
     from alloygen.montecarlo.tempering import ladder
 
-    rungs = ladder(h, T, mu, seed=seed, **{k: run[k] for k in ("occ", "fixed", "move", "threads") if k in run})
+    rungs = ladder(h, T, mu, seed=seed, **_moving(run))
     made = replica_exchange(h, T, mu, n, ladder=rungs, seed=seed, **run)
+    made = _with_cold_end(made, mu, seed, run)
     made = made.relabelled(atoms_map=atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
     if made.gap:
         warnings.warn(f"Phi is missing (nan): {made.gap}", LowSampleSize, stacklevel=user_level())
+    return made
+
+
+def _moving(run: dict) -> dict:
+    """The keywords of a run that say how its chains move."""
+    return {k: run[k] for k in ("occ", "fixed", "move", "threads") if k in run}
+
+
+def _with_cold_end(made: Scan, mu, seed: int, run: dict) -> Scan:
+    """The scan with hidden colder conditions below, where a branch has no reference: its ground level is met there.
+
+    The colder rungs start from the last configurations of the coldest ones and are equilibrated on their way down.
+    """
+    from alloygen.models.blocks import derived_seed
+    from alloygen.montecarlo.sampling import replica_exchange
+    from alloygen.montecarlo.tempering import ladder
+
+    for k in range(COLDER):
+        cold, colder = replace(made, hidden=None), made.hidden
+        if not (made.absolute and made.branches.unpinned.any()):
+            break
+        T = made.T.min() if colder is None else min(made.T.min(), colder.T.min())
+        if colder is not None and colder.T.min() == T:
+            cold = colder
+        start = cold.occ[cold.T == T][:, -1]
+        moves = {**_moving(run), "occ": start[0]}
+        down = ladder(made.hamiltonian, [T / 2, T], mu, T_max=T, seed=seed, **moves)[:-1]
+        more = replica_exchange(
+            made.hamiltonian, down, mu, made.n, seed=derived_seed(seed, k), copies=max(made.chains, 1), check=False,
+            sweeps=made.info["sweeps"], **{**moves, "occ": np.tile(start, (len(down), 1))},
+        )  # fmt: skip
+        made = replace(made, hidden=more if colder is None else Scan.concatenate([colder, more]))
     return made

@@ -56,19 +56,7 @@ class Dataset:
         self.T, self.mu = torch.as_tensor(T), torch.as_tensor(mu)
         self.occ = torch.as_tensor(occ)  # (C, n, N) int8
         self.weights = floor + self._entropy()
-        self.moves = self._moves()
-
-    def _moves(self) -> list[torch.Tensor]:
-        """Point operations of the lattice that leave the energy alone, and its translations, as site permutations.
-
-        An expansion may have less symmetry than its lattice, for example other ECIs on each of two like sublattices.
-        """
-        h = self.hamiltonian
-        points, translations = (torch.as_tensor(m) for m in orders.symmetry_moves(h.lattice, "all"))
-        occ = h.random(8, torch.Generator().manual_seed(0))
-        images = occ[:, torch.argsort(points, dim=1)]  # (8, operations, N)
-        change = h.energy(images.flatten(0, 1)).view(8, -1) - h.energy(occ)[:, None]
-        return [points[(change.abs() < 1e-9 * (1 + h.energy(occ).abs().max())).all(0)], translations]
+        self.moves = [torch.as_tensor(m) for m in hamiltonian.symmetries]
 
     def _entropy(self, most: int = 16) -> torch.Tensor:
         out = []

@@ -15,7 +15,9 @@ from alloygen.canonical import at_composition, binary, free_energies
 from alloygen.conditions import Mu, exchangeable, references
 from alloygen.ensemble import Ensemble, require_drawn
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
+from alloygen.estimate.branches import Branches, Level, States, lowest
 from alloygen.estimate.chains import Convergence, convergence
+from alloygen.estimate.degeneracy import log_degeneracy
 from alloygen.estimate.ladder import Ladder, Samples
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.mixture import NoOverlap
@@ -327,10 +329,58 @@ class Scan(Sequence):
         except NoOverlap as torn:
             return torn
 
+    @cached_property
+    def branches(self) -> Branches:
+        """What absolute free energies rest on: the samples cut where nothing passed, each branch with its own reference.
+
+        See :mod:`alloygen.estimate.branches`. Raises AlloygenError for a run without T = infinity.
+        """
+        T, mu = (np.concatenate([getattr(part, k) for part in self._parts]) for k in ("T", "mu"))
+        beta = 1.0 / (self.hamiltonian.kB * T)
+        energy, counts = (np.concatenate([getattr(part, k) for part in self._parts]) for k in ("energy", "_counts"))
+        known: dict[tuple, Level | None] = {}
+
+        def level(row: np.ndarray) -> Level | None:
+            key = tuple(np.round(row, 12))
+            if key not in known:
+                known[key] = lowest(row, energy, counts, self._number)
+            return known[key]
+
+        samples = States(beta, beta[:, None] * mu, energy, counts, self.chains)
+        return Branches(
+            samples,
+            lambda: self._joined,
+            self.info["log_states"],
+            level,
+            lambda i, j, _: self._between(T[[i, j]], mu[[i, j]]),
+        )
+
+    def _number(self, at: np.ndarray) -> float | None:
+        """Log of the number of configurations with the level of the samples ``at``, counted through all conditions, the hidden too."""
+        rows, start = [], 0
+        for part in self._parts:
+            n, end = part.occ.shape[-1], start + part.energy.size
+            rows.append(part.occ.reshape(-1, n)[at[(at >= start) & (at < end)] - start])
+            start = end
+        return log_degeneracy(np.concatenate(rows), *self.hamiltonian.symmetries, self._held)
+
+    @cached_property
+    def _phi(self) -> list[Estimate]:
+        """(C,) Phi of each condition, T = infinity left out."""
+        kT = self.hamiltonian.kB * self.T
+        found = [self.branches.log_z(c) if np.isfinite(self.T[c]) else None for c in range(len(self))]
+        scale = kT / self.hamiltonian.n_sites
+        return [
+            Estimate(-np.inf, 0.0, "the temperature is infinite; log Z is finite")
+            if f is None
+            else Estimate(-f.value * k, f.stderr * k, f.note)
+            for f, k in zip(found, scale, strict=True)
+        ]
+
     @property
     def gap(self) -> str:
-        """Why the free energies of a Monte Carlo scan are missing: where its samples do not overlap; empty where all is well."""
-        return str(self._joined) if self.absolute and isinstance(self._joined, NoOverlap) else ""
+        """Why free energies of a Monte Carlo scan are missing at some conditions; empty where all are known."""
+        return next((f.note for f in self._phi if np.isnan(f.value)), "") if self.absolute else ""
 
     @property
     def _parts(self) -> list[Scan]:
@@ -361,7 +411,7 @@ class Scan(Sequence):
     def pool(self) -> Pool:
         """All samples of all conditions as one weighted set, for averages at any (T, mu) or composition in reach."""
         if self.log_prob is None:
-            return from_mbar(self.mbar)
+            return self.branches.pool() if self.absolute else from_mbar(self.mbar)
         beta = 1.0 / (self.hamiltonian.kB * self.T)
         return from_likelihood(beta, beta[:, None] * self.mu, self.energy, self._counts, self.log_prob)
 
@@ -539,7 +589,8 @@ class Scan(Sequence):
     def free_energy(self, c: int):
         """Phi = -kB T log Z / N at a condition, an Estimate: absolute if the run held T = infinity, else an error.
 
-        nan, with a note that says why, where the samples of the conditions have too little in common for MBAR.
+        Counted from T = infinity and from the ground level (:attr:`branches`); nan, with a note that says why, where nothing joins the
+        samples to either.
         """
         if self.log_prob is not None:
             return self[c].free_energy()
@@ -548,12 +599,7 @@ class Scan(Sequence):
                 "expected a run that reaches T = infinity, where log Z is known, got finite temperatures only: MBAR then gives "
                 'differences (scan.mbar). Use alloygen.mc(..., method="replica exchange"), or give replica_exchange a ladder.'
             )
-        if np.isinf(self.T[c]):
-            return Estimate(-np.inf, 0.0, "the temperature is infinite; log Z is finite")
-        if self.gap:
-            return Estimate(np.nan, np.nan, self.gap)
-        beta = 1.0 / (self.hamiltonian.kB * self.T[c])
-        return self.mbar.phi(beta, beta * self.mu[c], self.hamiltonian.n_sites)
+        return self._phi[c]
 
     def free_energy_covariance(self) -> np.ndarray:
         """Covariance of the errors of :meth:`free_energy` over the conditions, (C, C) in squared energy per site.

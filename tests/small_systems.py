@@ -178,3 +178,28 @@ def awaken(net, lattice, ranges: dict):
     for h in hooks:
         h.remove()
     return net
+
+
+@cache
+def low_temperature_phi(h: Hamiltonian, T: float) -> float:
+    """Phi of CuAu at mu = 0 by one and two flips out of L1_0 (6 variants) and L1_2 (4), connected clusters of flips (Domb 1960).
+
+    log Z = log g - u_0 + sum_i s_i + sum_{i<j} (s_ij - s_i s_j) - sum_i s_i^2 / 2 + ...,    s = exp(-beta dE)
+    """
+    odd = np.rint(h.lattice.positions / np.unique(h.lattice.positions[:, 2].round(6))[1]).astype(int) % 2
+    beta, n, parts = 1.0 / (h.kB * T), h.n_sites, []
+    for g, gold in ((6, odd[:, 2] == 1), (4, (odd == 0).all(1))):
+        ground = torch.as_tensor(gold).long()
+        energy = h.energy(ground[None])[0]
+        one = ground.repeat(n, 1)
+        one[torch.arange(n), torch.arange(n)] ^= 1
+        s = torch.exp(-beta * (h.energy(one) - energy))
+        total = np.log(g) - beta * energy + s.sum() - (s**2).sum() / 2
+        for species in (0, 1):  # sites of one species are alike
+            i = int((ground == species).nonzero()[0, 0])
+            two = one.clone()
+            two[:, i] ^= 1
+            pairs = torch.exp(-beta * (h.energy(two) - energy)) - s[i] * s
+            total = total + int((ground == species).sum()) / 2 * (pairs.sum() - pairs[i])
+        parts.append(total)
+    return float(-torch.logsumexp(torch.stack(parts), 0) / (beta * n))

@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.build import bulk
 from safetensors.torch import save_file
 from scipy.special import logsumexp
-from small_systems import cuau_16
+from small_systems import cuau_16, low_temperature_phi
 
 import alloygen
 from alloygen.conditions import mu_from_field
@@ -679,3 +679,19 @@ def test_canonical_runs_have_no_diagram():
     assert np.isfinite(scan[0].free_energy().value)
     with pytest.raises(AlloygenError, match=r"one composition|a single one"):
         scan.phase_diagram()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("T", [300, 600])
+def test_phi_below_a_first_order_transition(T):
+    """A ladder of 512 sites that no replica passes: Phi lies below that of the six variants of L1_0; 600 K gets colder rungs."""
+    scan = alloygen.mc(bulk("Cu", a=3.8).repeat(8), T, {"Au": 0.0}, 100, seed=1)
+    got, h = scan.free_energy(0), scan.hamiltonian
+    kT, ground = h.kB * T, -0.036182488
+    assert scan.branches.cut is not None and got.stderr < 1e-4
+    assert got.value < ground - kT * np.log(6) / 512 + 3 * got.stderr
+    if T == 300:
+        assert abs(got.value - low_temperature_phi(h, T)) < 4 * got.stderr < 1e-5
+        hot = int((scan.hidden.T == np.inf).argmax())
+        assert hot >= 0 and abs(scan.pool.log_z(1 / kT, np.zeros(2)).value * kT / 512 + got.value) < 1e-6

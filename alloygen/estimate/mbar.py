@@ -58,6 +58,7 @@ class MBAR:
         one fixes the scale, others must agree with it within 6 sigma. None: f_0 = 0, only differences mean anything
     n_chains : with "measure", the samples of every state are so many independent chains of equal length, one after another
     bias : function (energy (m,), counts (m, E)) -> (m, K) that was added to the reduced potentials, if any
+    inside : K arrays (n_k,) bool, the samples of each state that count; None: all. A state is then the law restricted to a region
     gap : function (i, j, shared) -> text for states i and j that hardly overlap, in the words of who sampled them
 
     Attributes: ``f`` (K,); ``covariance`` (K, K) of f, asymptotic, zero for the reference; ``overlap`` (K, K), rows summing to 1,
@@ -90,13 +91,15 @@ class MBAR:
         bias: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
         n_chains: int = 1,
         gap: Callable[[int, int, float], str] = gap_of_states,
+        inside: Sequence[np.ndarray] | None = None,
     ):
         self.beta = np.atleast_1d(np.asarray(beta, dtype=np.float64))
         self.beta_mu = np.asarray(beta_mu, dtype=np.float64)
         series = _series(self.beta, self.beta_mu, energy, counts)
         slope = np.column_stack([self.beta, -self.beta_mu])
         self._n_chains, self._lengths = n_chains, [len(x) for x in series]
-        self._mix = Mixture(slope, series, _inefficiencies(inefficiency, series, slope, n_chains), bias, gap)
+        g = _inefficiencies(inefficiency, series, slope, n_chains, inside)
+        self._mix = Mixture(slope, series, g, bias, gap, None if inside is None else np.concatenate(inside))
         self._cuts = np.cumsum([len(x) for x in series])[:-1] if isinstance(inefficiency, str) else None
         self._finish(self._mix.f, log_z_reference)
 
@@ -144,6 +147,13 @@ class MBAR:
         log_w = np.log(self._mix.c) - self._mix.x @ slope - self._log_d
         log_z = logsumexp(log_w)
         return log_w - log_z, float(log_z)
+
+    def rows_at(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of ``rows`` (r, 1 + E), energies and counts, each merged sample (M,) is, -1 for none; independent samples (r,) of each."""
+        mix = self._mix
+        close = np.abs(mix.x[:, None, 0] - rows[:, 0]) <= 1e-9 * max(np.abs(mix.x[:, 0]).max(), 1e-300)
+        same = close & (mix.x[:, None, 1:] == rows[:, 1:]).all(-1)
+        return np.where(same.any(1), same.argmax(1), -1), mix.c @ same
 
     def _warn(self, size: float, what: str) -> None:
         if size < MIN_ESS:
@@ -229,7 +239,8 @@ class MBAR:
         Raises :class:`BadCondition` for wrong shapes.
         """
         log_w, _ = self._weights(beta, beta_mu)
-        return (log_w - np.log(self._mix.c))[self._mix.row] + np.log(self._mix.share)
+        with np.errstate(divide="ignore"):
+            return (log_w - np.log(self._mix.c))[self._mix.row] + np.log(self._mix.share)
 
     @property
     def absolute(self) -> bool:
@@ -258,7 +269,9 @@ class MBAR:
         moved = mix.lift(q)[mix.row]  # (n, R) delta log d
         factor = (a * np.exp(-np.clip(moved.T, -20, 20))).astype(np.float32)
         x = mix.x[mix.row]
-        return np.log(mix.share) - self._log_d[mix.row], x[:, 0], x[:, 1:], mix.share, factor
+        with np.errstate(divide="ignore"):
+            log_g = np.log(mix.share) - self._log_d[mix.row]
+        return log_g, x[:, 0], x[:, 1:], mix.share, factor
 
     def _block_factors(self, draw) -> np.ndarray:
         """(R, n): blocks of time that all states share where chains ran side by side, else blocks of each state."""
@@ -392,14 +405,19 @@ def _series(beta, beta_mu, energy, counts) -> list[np.ndarray]:
     return out
 
 
-def _inefficiencies(given, series, slope, n_chains: int) -> np.ndarray:
+def _inefficiencies(given, series, slope, n_chains: int, inside=None) -> np.ndarray:
     if given is None:
         return np.ones(len(series))
     if isinstance(given, str) and given == "measure":
         if n_chains < 1 or any(len(x) % n_chains for x in series):
             raise AlloygenError(f"expected every state to hold {n_chains} chains of equal length; check n_chains")
-        largest = lambda x, row: max(markov.inefficiency(y.reshape(n_chains, -1)) for y in (*x.T, x @ row))  # noqa: E731
-        return np.array([largest(x, row) for x, row in zip(series, slope, strict=True)])
+
+        def largest(x, row, kept) -> float:  # what is left of a restricted state is one series
+            x, chains = (x, n_chains) if kept is None or kept.all() else (x[kept], 1)
+            return max(markov.inefficiency(y.reshape(chains, -1)) for y in (*x.T, x @ row))
+
+        kept = [None] * len(series) if inside is None else inside
+        return np.array([largest(x, row, k) for x, row, k in zip(series, slope, kept, strict=True)])
     g = np.asarray(given, dtype=np.float64)
     if g.shape != (len(series),) or not (g >= 1).all():
         raise AlloygenError(f'expected {len(series)} inefficiencies of at least 1 or "measure", got {given!r}')

@@ -24,7 +24,12 @@ SHARED = 20.0  # samples that two parts of the states must have in common; below
 
 
 class NoOverlap(AlloygenError):
-    """Sampled states that fall into parts without samples in common: free energies between them are not known."""
+    """Sampled states that fall into parts without samples in common: free energies between them are not known.
+
+    ``side`` (K,) says which states lie on one side of the gap; None where that was not found.
+    """
+
+    side: np.ndarray | None = None
 
 
 def gap_of_states(i: int, j: int, shared: float) -> str:
@@ -56,6 +61,7 @@ class Mixture:
     g : (K,) inefficiencies; a sample of state k counts 1 / g_k, and N_k = n_k / g_k
     bias : function (energy (m,), counts (m, E)) -> (m, K), or None
     gap : (i, j, shared) -> the words for states that hardly overlap
+    inside : (n,) which samples count, state by state, at least one of each; the others have the share 0. None: all
 
     Attributes: ``x`` (M, 1 + E) distinct rows, ``row`` (n,) of each sample, ``share`` (n,) 1/g of each sample, ``c`` (M,)
     sums of shares, ``n`` (K,) N_k, ``f`` (K,) up to a constant, ``log_d`` (M,), ``shared`` (K, K) sum_n p_i p_j, ``inverse``
@@ -69,11 +75,15 @@ class Mixture:
         g: np.ndarray,
         bias: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
         gap: Callable[[int, int, float], str] = gap_of_states,
+        inside: np.ndarray | None = None,
     ):
         self.slope, self.bias, self.gap = slope, bias, gap
         lengths = [len(s) for s in series]
-        self.n, self.share = np.array(lengths) / g, np.repeat(1.0 / g, lengths)
-        self.x, self.row = _merge(np.concatenate(series))
+        inside = np.ones(sum(lengths), dtype=bool) if inside is None else inside
+        self.share = np.where(inside, np.repeat(1.0 / g, lengths), 0.0)
+        self.n = np.add.reduceat(self.share, np.append(0, np.cumsum(lengths)[:-1]))
+        self.row = np.zeros(len(inside), dtype=np.int64)
+        self.x, self.row[inside] = _merge(np.concatenate(series)[inside])
         self.c = np.bincount(self.row, self.share)
         f, thin = self._start(series), max(1, len(self.x) // COARSE)
         for stride in sorted({thin, max(1, thin // 5), 1}, reverse=True):
@@ -185,7 +195,7 @@ class Mixture:
             return
         closeness = self.shared / np.sqrt(np.outer(self.n, self.n))
         tree = csgraph.minimum_spanning_tree(2.0 - np.minimum(closeness, 1.0)).tocoo()
-        worst = (np.inf, 0, 0)
+        worst, apart = (np.inf, 0, 0), None
         for edge in range(tree.nnz):
             keep = np.arange(tree.nnz) != edge
             rest = sparse.coo_array((tree.data[keep], (tree.row[keep], tree.col[keep])), shape=tree.shape)
@@ -194,12 +204,14 @@ class Mixture:
             lack = both / (1.0 - both / min(self.n[side].sum(), self.n[~side].sum()) + 1e-9)  # 1 / variance
             if lack < worst[0]:
                 between = np.where(np.not_equal.outer(side, side), self._apart, np.inf)
-                worst = (lack, *np.unravel_index(between.argmin(), between.shape))
+                worst, apart = (lack, *np.unravel_index(between.argmin(), between.shape)), side
         if worst[0] >= SHARED:
             return
         text = self.gap(int(worst[1]), int(worst[2]), float(worst[0]))
         if worst[0] < 1:
-            raise NoOverlap(text)
+            torn = NoOverlap(text)
+            torn.side = apart
+            raise torn
         warnings.warn(f"{text}; free energies across are unreliable", LowSampleSize, stacklevel=user_level())
 
     def project(self, left: np.ndarray | sparse.sparray) -> np.ndarray:

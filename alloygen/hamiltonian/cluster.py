@@ -118,6 +118,21 @@ class Hamiltonian:
         return np.array(rows, dtype=np.int64).reshape(self.n_sites, count)
 
     @cached_property
+    def symmetries(self) -> tuple[np.ndarray, np.ndarray]:
+        """Point operations (P, N) of the lattice that leave energies alone, and its translations (N_cells, N), as site permutations.
+
+        An expansion may have less symmetry than its lattice, for example other ECIs on each of two like sublattices: the
+        energies of random configurations tell.
+        """
+        points = torch.as_tensor(self.lattice.point_operations)
+        occ = self.random(8, torch.Generator().manual_seed(0))
+        images = occ[:, torch.argsort(points, dim=1)]  # (8, P, N)
+        energy = self.energy(occ)
+        change = self.energy(images.flatten(0, 1)).view(8, -1) - energy[:, None]
+        kept = (change.abs() < 1e-9 * (1 + energy.abs().max())).all(0)
+        return points[kept].numpy(), self.lattice.translations
+
+    @cached_property
     def flip_tables(self) -> FlipTables:
         """Tables of single-flip energy changes for the Monte Carlo kernels; see ``hamiltonian.flips``."""
         return build_flip_tables(self)
