@@ -222,7 +222,7 @@ class Scan(Sequence):
     def relabelled(self, **changes: Any) -> Scan:
         """A copy with another ``atoms_map``, ``method`` or ``info``; what was found from the samples stays found."""
         new = replace(self, **changes)
-        for name in ("_counts", "_joined", "_samples", "_ladders", "convergence"):
+        for name in ("_counts", "_joined", "_samples", "_ladders", "branches", "_phi", "convergence"):
             if name in self.__dict__:
                 new.__dict__[name] = self.__dict__[name]
         return new
