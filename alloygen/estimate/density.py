@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,7 +70,7 @@ class DensityOfStates:
     ``estimate.energy_walks``: one walk has them too. They are nan, with a note, where walks ended before they had settled for
     long enough. They are statistical: levels that no walk has met are not in them.
 
-    energy, variance, log_g, log_g_stderr (bins,); visits, bins (bins,) int64: visits, and which bins these are
+    energy, variance, log_g (bins,); log_g_stderr (bins,), worked out when it is asked for; visits, bins (bins,) int64: visits, and which bins these are
     walker_log_g (walkers, bins): log g of each walker, -inf where it never was
     influence (walkers, blocks, bins): of each block of a walk on log g, mean zero, whose spread is the error; no blocks where
         none is known
@@ -92,7 +93,6 @@ class DensityOfStates:
     energy: np.ndarray
     variance: np.ndarray
     log_g: np.ndarray
-    log_g_stderr: np.ndarray
     walker_log_g: np.ndarray
     influence: np.ndarray
     visits: np.ndarray
@@ -113,6 +113,11 @@ class DensityOfStates:
     def bin(self, energy: ArrayLike) -> np.ndarray:
         """The bins that energies E - mu.N lie in, as ``bins`` counts them."""
         return bin_of(energy, self.origin, self.width)
+
+    @cached_property
+    def log_g_stderr(self) -> np.ndarray:
+        """Standard error of log g (bins,), nan where no error is known."""
+        return np.array([influence_error(self.influence[..., k]) for k in range(len(self.bins))])
 
     # ------------------------------------------------------------------ thermodynamics
     def _moments(self, kT: float) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,7 @@ from alloygen.arguments import fraction, one_of, positive, seed_from, whole_numb
 from alloygen.conditions import chemical_potentials
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition
-from alloygen.estimate.density import UNSETTLED, DensityOfStates, influence_error
+from alloygen.estimate.density import UNSETTLED, DensityOfStates
 from alloygen.estimate.energy_walks import (
     average,
     blocks_used,
@@ -323,11 +323,10 @@ def _density(plan: Plan, w: Walks, walkers: int, start: np.ndarray, whole: bool)
     mean, influence = _pooled(plan, w, walkers, bins, mean, total_states)
     away = w.first.sum(0)[bins] / total[bins]
     variance = np.maximum(w.second.sum(0)[bins] / total[bins] - away**2, 0.0)
-    error = np.array([influence_error(influence[..., k]) for k in range(len(bins))])
     return DensityOfStates(
         hamiltonian=plan.hamiltonian, mu=plan.mu, move=plan.move, width=rules.width, origin=rules.origin,
         levels=rules.levels, bins=bins, energy=plan.centre(bins) + away, variance=variance, log_g=mean,
-        log_g_stderr=error, walker_log_g=curves, influence=influence, visits=total[bins], log_states=total_states,
+        walker_log_g=curves, influence=influence, visits=total[bins], log_states=total_states,
         attempts=int(w.attempts.sum()), log_f=float(w.log_f.max()), converged=bool((w.log_f <= rules.final).all()),
         note=_note(plan, w, influence.shape[1] > 0, np.isfinite(curves), whole), joints=np.array([c[1] for c in joined]),
         sites=rules.sites, occ=w.occ[0].copy(),

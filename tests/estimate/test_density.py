@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alloygen.errors import AlloygenError
-from alloygen.estimate.density import DensityOfStates, influence_error
+from alloygen.estimate.density import DensityOfStates
 from alloygen.estimate.energy_walks import average, from_transitions, from_visits, join_windows
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
@@ -19,11 +19,10 @@ def known(influence=None) -> DensityOfStates:
     width, log_g = 0.1, np.log(states)
     mean, each = average(np.tile(log_g, (2, 1)), 16 * np.log(2))
     influence = np.zeros((2, 8, len(energy))) if influence is None else influence
-    error = np.array([influence_error(x) for x in np.moveaxis(influence, -1, 0)])
     bins = np.round((energy - energy[0]) / width).astype(int)
     return DensityOfStates(
         hamiltonian=h, mu=np.zeros(2), move="flip", width=width, origin=energy[0], levels=True, bins=bins, energy=energy,
-        variance=np.zeros(len(energy)), log_g=mean, log_g_stderr=error, walker_log_g=each, influence=influence, visits=states,
+        variance=np.zeros(len(energy)), log_g=mean, walker_log_g=each, influence=influence, visits=states,
         log_states=16 * np.log(2), attempts=1, log_f=1e-8, converged=True, note="", joints=np.zeros((2, 0)),
         sites=np.arange(16), occ=np.zeros(16, dtype=np.int8),
     )  # fmt: skip
