@@ -332,8 +332,13 @@ class Ensemble:
             values = self.observed[values]
         if self.chains and self._log_w is None:
             own = chain_mean(self._by_chain(values), quantum)
-            return Estimate(own.value, own.stderr * self._strays, own.note)
+            return self._told(Estimate(own.value, own.stderr * self._strays, own.note))
         return thermo.mean(values, self._log_w, self._inefficiency_of(values), quantum)
+
+    def _told(self, estimate: Estimate) -> Estimate:
+        """The same, without an error bar where the chains hardly moved (``info["stuck"]``): their scatter knows no other phase."""
+        stuck = self.info.get("stuck", "")
+        return Estimate(estimate.value, np.nan, stuck) if stuck and self._log_w is None else estimate
 
     @cached_property
     def _energy_quantum(self) -> float:
@@ -414,8 +419,16 @@ class Ensemble:
         h = self.hamiltonian
         if self._ladder is not None and np.isfinite(self.T):
             return self._ladder.fluctuation(self._ladder.samples.energy, h.kB / self.kT**2 / self.n_sites, self._step)
-        return thermo.heat_capacity(
-            self.energy.numpy(), self.kT, h.kB, self.n_sites, self._log_w, self._inefficiency_of, self._energy_quantum
+        return self._told(
+            thermo.heat_capacity(
+                self.energy.numpy(),
+                self.kT,
+                h.kB,
+                self.n_sites,
+                self._log_w,
+                self._inefficiency_of,
+                self._energy_quantum,
+            )
         )
 
     def susceptibility(self, element: str) -> Estimate:
@@ -427,7 +440,9 @@ class Ensemble:
             n = self._ladder.samples.counts[:, self.elements.index(element)]
             return self._ladder.fluctuation(n, 1.0 / self.kT / int(self._free.sum()), 1.0)
         counts = self._holds(element)[:, self._free].double().sum(1).numpy()
-        return thermo.susceptibility(counts, self.kT, int(self._free.sum()), self._log_w, self._inefficiency_of)
+        return self._told(
+            thermo.susceptibility(counts, self.kT, int(self._free.sum()), self._log_w, self._inefficiency_of)
+        )
 
     def entropy(self) -> Estimate:
         """S = (<E> - mu.<N> - Phi N) / (T N) per site, in energy per temperature.

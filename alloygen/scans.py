@@ -157,6 +157,8 @@ class Scan(Sequence):
         facts = {k: v[c].item() if hasattr(v[c], "item") else v[c] for k, v in self.facts.items()}
         if "free_energy" not in facts and self.absolute:
             facts["free_energy"] = partial(self.free_energy, c)
+        if self.chains and not self._exchanged and (stuck := self._frozen(c)):
+            facts["stuck"] = stuck[0]
         return Ensemble(
             self.hamiltonian, self.occ[c], self.energy[c], None if self.log_prob is None else self.log_prob[c],
             float(self.T[c]), self.mu[c], self.method, self.atoms_map, {**self.info, **facts}, chains=self.chains,
@@ -170,13 +172,18 @@ class Scan(Sequence):
 
     def _ladder(self, c: int) -> Ladder | None:
         """The averages at a condition by MBAR over all; None where the samples have too little in common."""
-        if isinstance(self._joined, NoOverlap):
+        if self._apart:
             return None
         if c not in self._ladders:
             beta = 1.0 / (self.hamiltonian.kB * self.T[c])
             observed = {k: np.concatenate([p.observed[k].ravel() for p in self._parts]) for k in self.observed}
             self._ladders[c] = Ladder(self.mbar, self._samples, beta, beta * self.mu[c], observed)
         return self._ladders[c]
+
+    @property
+    def _apart(self) -> bool:
+        """Whether the conditions fall into parts between which nothing passed: no average can rest on all of them."""
+        return isinstance(self._joined, NoOverlap) or (self.absolute and self.branches.cut is not None)
 
     @cached_property
     def _ladders(self) -> dict[int, Ladder]:
@@ -263,8 +270,8 @@ class Scan(Sequence):
         """What the other conditions say against the series at this one."""
         known = self._ladder(c)
         if known is None:
-            return ["the samples of the conditions have too little in common: averages rest on this one's alone. Add conditions, or "
-                    "draw more"]  # fmt: skip
+            return ["the samples of the conditions have too little in common, or no replica passed between a hot and a cold part: averages "
+                    "rest on this condition's alone. Add conditions, or draw more"]  # fmt: skip
         faults, ens = [], self[c]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LowSampleSize)
@@ -626,6 +633,11 @@ class Scan(Sequence):
         if self.log_prob is not None:
             return np.diag([self.free_energy(c).stderr ** 2 for c in range(len(self))])
         self.free_energy(0)
+        if self._apart:
+            raise AlloygenError(
+                "expected conditions that samples join, got parts between which nothing passed, each counted from its own reference: the errors "
+                "of different parts have nothing in common. Ask scan.select(conditions) of one part, or draw more"
+            )
         with np.errstate(divide="ignore"):
             beta = 1.0 / (self.hamiltonian.kB * self.T)
         log_z = self.mbar.log_z_covariance(beta, beta[:, None] * self.mu)
