@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -20,16 +21,21 @@ from alloygen.estimate import correlation, order, thermo, weights
 from alloygen.estimate.chains import inefficiency
 from alloygen.estimate.chains import mean as chain_mean
 from alloygen.estimate.free_energy import free_energy
+from alloygen.estimate.joined import Joined
 from alloygen.estimate.ladder import Ladder
+from alloygen.estimate.mixture import NoOverlap
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.superstructure import SUPERSTRUCTURES
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.structures import info_key, write_structures
+from alloygen.models.blocks import derived_seed
 from alloygen.prototypes import is_vacancy
 from alloygen.types import ArrayLike, PathLike
 
 if TYPE_CHECKING:
     from alloygen.convert import AtomsMap
+
+ENOUGH = 25.0  # effective samples that say which phase they are in
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -297,11 +303,53 @@ class Ensemble:
             out.append((abs(here.value - there.value) / here.stderr if here.stderr > 0 else 0.0, here, there))
         return out or [(0.0, Estimate(0.0, 0.0), Estimate(0.0, 0.0))]
 
+    @cached_property
+    def _companion(self) -> Joined | None:
+        """These samples and hot chains beside them, where independent samples lie deep in one phase.
+
+        Rare states carry their fluctuations there, which n samples do not show; see :mod:`alloygen.montecarlo.companion`. None
+        elsewhere, without a likelihood, for weights with a heavy tail, and for energies that are not the Hamiltonian's.
+        """
+        from alloygen.montecarlo.companion import companion
+
+        h, fixed = self.hamiltonian, self.info.get("fixed")
+        if not self.has_likelihood or not np.isfinite(self.T) or self._own_effective_samples < ENOUGH:
+            return None
+        if self.k_hat > weights.MAX_K or (fixed is not None and np.asarray(fixed)[self._free].all()):
+            return None
+        if not torch.allclose(h.energy(self.occ), self.energy, rtol=0.0, atol=1e-6):
+            return None
+        # conditions of one scan have one seed, and samples made by hand have none: chains of their own for each
+        words = [*np.append(self.T, self.mu).view(np.uint64).tolist(), crc32(self.occ.numpy().tobytes())]
+        seed = derived_seed(int(self.info.get("seed") or 0), *words)
+        hot = companion(h, self.occ, self.weights, self.T, self.mu, seed, fixed)
+        if hot is None:
+            return None
+        counts = h.counts(torch.from_numpy(hot.occ).long()).numpy()
+        beta = 1.0 / (h.kB * np.append(self.T, hot.T))
+        try:
+            return Joined(
+                np.column_stack([beta, -beta[:, None] * self.mu]),
+                np.column_stack([self.energy.numpy(), self.counts.numpy()]),
+                self.weights,
+                np.split(np.column_stack([hot.energy, counts]), len(hot.T)),
+                hot.copies,
+                np.concatenate([self.occ.numpy().astype(np.int8), hot.occ]),
+            )
+        except NoOverlap:
+            return None
+
+    @property
+    def _wider(self) -> Ladder | Joined | None:
+        """More samples than these that know this condition: those of a ladder, or of hot chains beside independent samples."""
+        return self._companion if self._ladder is None else self._ladder
+
     def _average(self, name, function: Callable[[np.ndarray], np.ndarray], quantum: float = 0.0) -> Estimate:
-        """Mean of a function of occupations (m, N) -> (m,), over the ladder where there is one."""
-        if self._ladder is None:
+        """Mean of a function of occupations (m, N) -> (m,), over the ladder or the hot chains where there are any."""
+        known = self._wider
+        if known is None:
             return self.mean(function(self.occ.numpy()), quantum)
-        return self._ladder.mean(self._ladder.samples.values(name, function), quantum)
+        return known.mean(known.samples.values(name, function), quantum)
 
     # ------------------------------------------------------------------ estimates
     def free_energy(self) -> Estimate:
@@ -358,8 +406,8 @@ class Ensemble:
 
     def mean_energy(self) -> Estimate:
         """<E> / N per site, without the field term."""
-        if self._ladder is not None:
-            return self._ladder.mean(self._ladder.samples.energy / self.n_sites, self._step / self.n_sites)
+        if (known := self._wider) is not None:
+            return known.mean(known.samples.energy / self.n_sites, self._step / self.n_sites)
         return self.mean(self.energy.numpy() / self.n_sites, self._energy_quantum / self.n_sites)
 
     def composition(self, element: str, per: str | int = "exchangeable") -> Estimate:
@@ -404,7 +452,7 @@ class Ensemble:
             raise UnknownSpecies(
                 f"expected an atom, got the vacancy {element!r}: it is no part of the atoms; ask per='exchangeable'"
             )
-        known = self._ladder
+        known = self._wider
         counts, w = (self.counts.numpy(), self.weights) if known is None else (known.samples.counts, known.weights)
         n, atoms = counts[:, self.elements.index(element)], counts[:, ~np.array(empty)].sum(1)
         total = float((w * atoms).sum())
@@ -417,8 +465,8 @@ class Ensemble:
     def heat_capacity(self) -> Estimate:
         """(<E^2> - <E>^2) / (kB T^2 N), E without the field term: energy per temperature and site."""
         h = self.hamiltonian
-        if self._ladder is not None and np.isfinite(self.T):
-            return self._ladder.fluctuation(self._ladder.samples.energy, h.kB / self.kT**2 / self.n_sites, self._step)
+        if (known := self._wider) is not None and np.isfinite(self.T):
+            return known.fluctuation(known.samples.energy, h.kB / self.kT**2 / self.n_sites, self._step)
         return self._told(
             thermo.heat_capacity(
                 self.energy.numpy(),
@@ -436,9 +484,9 @@ class Ensemble:
 
         N' counts the exchangeable sites and x_a is :meth:`composition`; see :func:`alloygen.estimate.thermo.susceptibility`.
         """
-        if self._ladder is not None and element in self.elements and np.isfinite(self.T):
-            n = self._ladder.samples.counts[:, self.elements.index(element)]
-            return self._ladder.fluctuation(n, 1.0 / self.kT / int(self._free.sum()), 1.0)
+        if (known := self._wider) is not None and element in self.elements and np.isfinite(self.T):
+            n = known.samples.counts[:, self.elements.index(element)]
+            return known.fluctuation(n, 1.0 / self.kT / int(self._free.sum()), 1.0)
         counts = self._holds(element)[:, self._free].double().sum(1).numpy()
         return self._told(
             thermo.susceptibility(counts, self.kT, int(self._free.sum()), self._log_w, self._inefficiency_of)
@@ -461,6 +509,8 @@ class Ensemble:
         [0.5, 0.7, 0.7]
         """
         kB, u = self.hamiltonian.kB, self._field_energy.numpy()
+        if self._companion is not None:
+            return self._joined_entropy(self._companion)
         if self.has_likelihood:
             return thermo.entropy(u, self.log_weight.numpy(), self.kT, kB, self.n_sites, self._energy_quantum)
         if np.isinf(self.T) and self.info.get("log_states") is not None:
@@ -476,6 +526,14 @@ class Ensemble:
         return Estimate(
             (mean.value - phi.value) / self.T, np.hypot(mean.stderr, phi.stderr) / self.T, mean.note or phi.note
         )
+
+    def _joined_entropy(self, joined: Joined) -> Estimate:
+        """kB/N (<u>/kT + log Zhat), <u> with the hot chains and Zhat by these samples alone; errors as in ``thermo.entropy``."""
+        scale, log_z = self.hamiltonian.kB / self.n_sites, weights.log_mean(self.log_weight.numpy())
+        values = joined.samples.energy - (joined.samples.counts * self.mu).sum(1)
+        part = joined.mean(scale * values / self.kT, more=scale * (self.weights - 1.0 / len(self)))
+        error = np.nan if np.isnan(log_z.stderr) else np.hypot(part.stderr, scale * log_z.missing)
+        return Estimate(part.value + scale * log_z.value, error, log_z.note)
 
     # ------------------------------------------------------------------ order
     @property

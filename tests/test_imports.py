@@ -40,6 +40,7 @@ ROOMS = [
     "canonical",
     "plot",
     "phase",
+    *(f"montecarlo.{name}" for name in ("rng", "moves", "states", "chains", "tempering", "annealing", "companion")),
     "ensemble",
     "scans",
     "adaptive",

@@ -58,7 +58,7 @@ class Mixture:
     ----------
     slope : (K, 1 + E) beta and -beta mu of every state
     series : K arrays (n_k, 1 + E) of energies and counts
-    g : (K,) inefficiencies; a sample of state k counts 1 / g_k, and N_k = n_k / g_k
+    g : (K,) inefficiencies, each a number or one for every sample (n_k,); a sample of state k counts 1 / g_k, N_k is the sum of that
     bias : function (energy (m,), counts (m, E)) -> (m, K), or None
     gap : (i, j, shared) -> the words for states that hardly overlap
     inside : (n,) which samples count, state by state, at least one of each; the others have the share 0. None: all
@@ -72,7 +72,7 @@ class Mixture:
         self,
         slope: np.ndarray,
         series: Sequence[np.ndarray],
-        g: np.ndarray,
+        g: np.ndarray | Sequence[np.ndarray],
         bias: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
         gap: Callable[[int, int, float], str] = gap_of_states,
         inside: np.ndarray | None = None,
@@ -80,7 +80,8 @@ class Mixture:
         self.slope, self.bias, self.gap = slope, bias, gap
         lengths = [len(s) for s in series]
         inside = np.ones(sum(lengths), dtype=bool) if inside is None else inside
-        self.share = np.where(inside, np.repeat(1.0 / g, lengths), 0.0)
+        each = np.concatenate([np.broadcast_to(k, n) for k, n in zip(g, lengths, strict=True)])
+        self.share = np.where(inside, 1.0 / each, 0.0)
         self.n = np.add.reduceat(self.share, np.append(0, np.cumsum(lengths)[:-1]))
         self.row = np.zeros(len(inside), dtype=np.int64)
         self.x, self.row[inside] = _merge(np.concatenate(series)[inside])

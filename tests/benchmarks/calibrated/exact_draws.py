@@ -43,7 +43,7 @@ def drawn(system: str, T: float, mu: float, n: int, seed: int) -> Ensemble:
     rows = torch.multinomial(p, n, replacement=True, generator=torch.Generator().manual_seed(seed))
     occ = torch.as_tensor(exact.occ)[rows]
     h = exact.hamiltonian
-    return Ensemble(h, occ, h.energy(occ), p[rows].log(), T=T, mu=[0.0, mu], method="exact")
+    return Ensemble(h, occ, h.energy(occ), p[rows].log(), T=T, mu=[0.0, mu], method="exact", info={"seed": seed})
 
 
 def one(system: str, conditions: tuple, n: int, seed: int) -> Iterator[Truth]:
