@@ -30,7 +30,8 @@ def scored(row, scale: float = 1.0) -> dict:
 def test_bars_of_exact_draws_hold(row):
     for quantity, s in scored(row).items():
         sampling = 3 / np.sqrt(2 * s["numbers"])  # of a standard deviation of z
-        assert s["std"] < 1.25 + sampling and s["beyond"] <= 0.02, (quantity, s)
+        far = round(s["beyond"] * s["numbers"])  # one may be: some thirty lines of two dozen numbers are tried
+        assert s["std"] < 1.25 + sampling and far <= max(1, 0.02 * s["numbers"]), (quantity, s)
 
 
 def test_bars_that_are_too_small_are_seen():
