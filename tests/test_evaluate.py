@@ -41,7 +41,8 @@ def test_a_model_of_any_elements_is_judged(name):
     for i, row in enumerate(rows):
         exact = enumeration(name).at(T[i], mu[i])
         assert row.phi_exact == pytest.approx(exact.phi, abs=1e-12)
-        assert row.ness < 0.2 or abs(row.phi - exact.phi) < 6 * row.phi_stderr + 1e-6
+        withheld = not np.isfinite(row.phi_stderr)  # weights of too heavy a tail
+        assert row.ness < 0.2 or withheld or abs(row.phi - exact.phi) < 6 * row.phi_stderr + 1e-6
         assert 0 < row.forward_ness <= 1
         assert (
             abs(reference.energy[i].mean() / h.n_sites - exact.energy)
@@ -51,7 +52,7 @@ def test_a_model_of_any_elements_is_judged(name):
             (set(row.composition) == set(exchangeable(h.lattice))) if isinstance(row.mu, dict) else len(h.elements) <= 3
         )
         assert row.ness < 0.2 or (row.js_composition_weighted < 0.1 and row.js_energy_weighted < 0.2)
-    assert 0 < evaluate.summary(rows)["ness_mean"] <= 1
+    assert 0 < evaluate.summary(rows)["ness_mean"] <= 1 and evaluate.summary(rows)["phi_withheld"] < 0.5
 
 
 def test_rows_of_a_ternary_are_printed_and_written(tmp_path, capsys):

@@ -224,7 +224,9 @@ def test_the_pooled_errors_of_f_are_right_over_seeds(exact):
         part = alloygen.scan(ATOMS, [400, 1000], {"Au": np.linspace(-0.2, 0.2, 7)}, n=50, seed=100 + seed)
         table = part.free_energies([400, 1000])
         z.append(((table.free_energy.values - exact["free_energy"][at]) / table.free_energy_stderr.values)[:, 2:-2:2])
-    z = np.array(z)
+    told = np.isfinite(z)
+    assert told.mean() > 0.7  # fewer than three effective samples of a composition give no error bar
+    z = np.array(z)[told]
     assert (np.abs(z) < 4).mean() > 0.97 and 0.75 < z.std() < 1.3
     assert 2 * z.std() > 1.3
 
