@@ -52,7 +52,7 @@ def test_a_model_of_any_elements_is_judged(name):
             (set(row.composition) == set(exchangeable(h.lattice))) if isinstance(row.mu, dict) else len(h.elements) <= 3
         )
         assert row.ness < 0.2 or (row.js_composition_weighted < 0.1 and row.js_energy_weighted < 0.2)
-    assert 0 < evaluate.summary(rows)["ness_mean"] <= 1 and evaluate.summary(rows)["phi_withheld"] < 0.5
+    assert 0 < evaluate.summary(rows)["ness_mean"] <= 1
 
 
 def test_rows_of_a_ternary_are_printed_and_written(tmp_path, capsys):
