@@ -67,7 +67,8 @@ def test_sample_in_every_way(way, held, tmp_path, capsys):
     x = np.mean([f.symbols.count("Au") for f in frames]) / n_sites
     assert abs(shown(text, "x_Au")[0] - x) < 0.15  # that of the file, up to weights
     assert -0.05 < shown(text, "E/site")[0] < 0.03 and -0.1 < shown(text, "Phi/site")[0] < 0
-    assert 0 < shown(text, "independent samples")[0] <= 24
+    most = 240 if method == "'mc'" else 24  # averages of Monte Carlo rest on all temperatures of the ladder
+    assert 0 < shown(text, "independent samples")[0] <= most
     assert not held or {(f.symbols[0], f.symbols[-1]) for f in frames} == {("Au", "Cu")}
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SOURCES = [*(ROOT / "alloygen").rglob("*.py"), *(ROOT / "data").glob("*.py"), ROOT / "tutorials" / "demo.py"]
 TESTS = [p for p in (ROOT / "tests").rglob("*.py") if "benchmarks" not in p.parts]  # those have requirements.txt
-OWN = {"alloygen"} | {p.stem for p in (ROOT / "tests").rglob("*.py")}
+OWN = {"alloygen"} | {p.parent.name if p.stem == "__init__" else p.stem for p in (ROOT / "tests").rglob("*.py")}
 
 
 def names(requirements: list[str]) -> set[str]:
