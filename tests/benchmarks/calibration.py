@@ -28,6 +28,12 @@ import calibrated
 from alloygen.io.atomic import atomic_path
 
 KEPT = Path(__file__).parent / "results" / "calibration.json"
+HEAD = """# Calibration of the error bars
+
+Made by `make benchmark-calibration`, 30 seeds of each row; rows that are not here have not been run yet. What the columns mean is said in
+[error_bars.md](error_bars.md).
+
+"""
 RIGHT, FAR, RARE = (0.8, 1.25), 3.0, 0.005
 
 
@@ -125,7 +131,7 @@ def main() -> None:
     text = table({n: kept[n] for n in wanted if n in kept})
     print(text)
     if options.markdown:
-        options.markdown.write_text(text + "\n")
+        options.markdown.write_text(HEAD + text + "\n")
 
 
 if __name__ == "__main__":
