@@ -636,7 +636,7 @@ class Scan(Sequence):
         if self._apart:
             raise AlloygenError(
                 "expected conditions that samples join, got parts between which nothing passed, each counted from its own reference: the errors "
-                "of different parts have nothing in common. Ask scan.select(conditions) of one part, or draw more"
+                "of different parts have nothing in common. Draw more, so that replicas pass, or add temperatures between"
             )
         with np.errstate(divide="ignore"):
             beta = 1.0 / (self.hamiltonian.kB * self.T)
