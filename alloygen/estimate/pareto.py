@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 MAX_K = 0.7
 SMALLEST, LIMIT = 5, 0.75
-NO_TAIL = 3.0
+NO_TAIL, TWICE = 3.0, 2.0
 
 
 class Tail(NamedTuple):
@@ -26,16 +26,28 @@ class Tail(NamedTuple):
     missing: float
 
 
-def fit(excess: np.ndarray) -> float:
-    """Shape k of a generalised Pareto law for ascending values (m,) above zero, drawn to 1/2 where they are few.
+class Fit(NamedTuple):
+    """k: shape of a generalised Pareto law, P(excess > x) = (1 + k x / sigma)^(-1/k); sigma: its scale, in the unit of the values"""
 
-    The mean of Zhang and Stephens over a likelihood profile, then (m k + 5) / (m + 10) as in Vehtari et al., appendix C.
+    k: float
+    sigma: float
+
+    def largest(self, m: int) -> float:
+        """Excess that one of m draws is above on average, sigma (m^k - 1) / k."""
+        return self.sigma * (float(np.expm1(self.k * np.log(m))) / self.k if abs(self.k) > 1e-9 else np.log(m))
+
+
+def fit(excess: np.ndarray) -> Fit:
+    """A generalised Pareto law for ascending values (m,) above zero, its shape drawn to 1/2 where they are few.
+
+    The mean of Zhang and Stephens over a likelihood profile, then k = (m k + 5) / (m + 10) as in Vehtari et al., appendix C.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> bool(abs(fit(np.sort(rng.pareto(2.0, size=2000))) - 0.5) < 0.1)      # (1 - u)^-k - 1 with k = 1/2
-    True
+    >>> found = fit(np.sort(rng.pareto(2.0, size=2000)))                     # (1 - u)^-k - 1 with k = sigma = 1/2
+    >>> abs(found.k - 0.5) < 0.1, abs(found.sigma - 0.5) < 0.1
+    (True, True)
     """
     m = len(excess)
     steps = 30 + int(np.sqrt(m))
@@ -44,20 +56,25 @@ def fit(excess: np.ndarray) -> float:
     shape = np.log1p(-theta[:, None] * excess).mean(1)
     profile = m * (np.log(-theta / shape) - shape - 1.0)
     weight = np.exp(profile - profile.max())
-    k = np.log1p(-(weight @ theta) / weight.sum() * excess).mean()
-    return float((m * k + 5.0) / (m + 10.0))
+    best = (weight @ theta) / weight.sum()
+    k = np.log1p(-best * excess).mean()
+    return Fit(float((m * k + 5.0) / (m + 10.0)), float(-k / best))
 
 
 def tail(log_w: np.ndarray) -> Tail:
     """What the largest of n log-weights (n,) say, ties and -inf included.
 
-        missing = (max W - 1/n) / (1 - k*),    k* = max(k, s / z_n) at most 3/4
+        missing = c (W_1 - 1/n),    c = 1 / (1 - s / z_n) at most 4, and at least 2 where there is a tail
 
-    W are the normalised weights. k is fitted to the min(n/5, 3 sqrt(n)) largest; s is the spread of log w above its median, and s / z_n
-    the shape that the tail of a log-normal law has at its n-th quantile z_n: log-weights are sums of many terms and so often
-    nearly normal. A tail decides nothing while the largest weight is less than three times the mean: k-hat is then -inf. Two phases with
-    unlike weights look like a heavy tail where it starts in one and ends in the other; k-hat is therefore the smaller one of fits to all and
-    to half of it.
+    W_1 is the largest of the normalised weights, or what the fitted law puts at its place, 1/n from the top, where that is less: a
+    sample that happens to hold a weight far above it need not leave room for another. c says what lies beyond W_1. s is the spread of log w
+    above its median and s / z_n the shape that the tail of a log-normal law has at its n-th quantile z_n: log-weights are sums of many
+    terms and so often nearly normal. A law of shape 1/2 has c = 2; the fitted shape itself is not used: it comes out too small
+    together with the mean in just those samples that lack the largest weights.
+
+    The law is fitted to the min(n/5, 3 sqrt(n)) largest. A tail decides nothing while the largest weight is less than three times the mean:
+    k-hat is then -inf. Two phases with unlike weights look like a heavy tail where it starts in one and ends in the other; k-hat is
+    therefore the smaller one of fits to all and to half of it.
 
     Examples
     --------
@@ -69,23 +86,23 @@ def tail(log_w: np.ndarray) -> Tail:
     """
     n, order = len(log_w), np.sort(log_w)
     w = np.exp(order - order[-1])
-    largest = 1.0 / w.sum()
+    w /= w.sum()
     above = np.maximum(log_w - order[n // 2], 0.0) if np.isfinite(order[n // 2]) else np.zeros(n)
-    spread = np.sqrt(2.0 * (above**2).mean())
-    k_hat, heavy = -np.inf, spread / -ndtri(1.0 / n) if n > 2 else LIMIT
-    if n * largest > NO_TAIL:
+    shape = np.sqrt(2.0 * (above**2).mean()) / -ndtri(1.0 / n) if n > 2 else LIMIT
+    k_hat, first, beyond = -np.inf, w[-1], 1.0 / (1.0 - min(shape, LIMIT))
+    if n * w[-1] > NO_TAIL:
         m = int(np.ceil(min(0.2 * n, 3.0 * np.sqrt(n))))
         whole, half = (_of_largest(w, k) for k in (m, max(m // 2, SMALLEST)))
-        k_hat, heavy = min(whole, half), max(heavy, whole)
-    return Tail(float(k_hat), float(largest), float(max(largest - 1.0 / n, 0.0) / (1.0 - np.clip(heavy, 0.0, LIMIT))))
+        k_hat = min(whole.k, half.k)
+        if whole.sigma > 0:
+            first, beyond = min(first, w[-m - 1] + whole.largest(m)), max(beyond, TWICE)
+    return Tail(float(k_hat), float(w[-1]), float(beyond * max(first - 1.0 / n, 0.0)))
 
 
-def _of_largest(w: np.ndarray, m: int) -> float:
-    """k of the m largest of ascending weights; -inf where ties leave too few that differ from the one below them."""
-    if m >= len(w):
-        return -np.inf
-    excess = w[-m:] - w[-m - 1]
+def _of_largest(w: np.ndarray, m: int) -> Fit:
+    """The law of the m largest of ascending weights; k = -inf where ties leave too few that differ from the one below them."""
+    excess = w[-m:] - w[-m - 1] if m < len(w) else w[:0]
     excess = excess[excess > 1e-12 * w[-1]]
     if len(excess) < SMALLEST or np.ptp(excess) <= 1e-9 * excess[-1]:
-        return -np.inf
+        return Fit(-np.inf, 0.0)
     return fit(excess)

@@ -27,19 +27,34 @@ PARETO = (0.2, 0.4, 0.5, 0.6)
 PHASES = ((0.2, 0.7), (0.1, 0.6), (0.1, 0.01), (0.5, 0.05))  # chance in q, weight in p
 
 
+REPEATS = 10
+
+
+def log_weights(family: str, case, n: int, rng: np.random.Generator) -> tuple[np.ndarray, float, np.ndarray]:
+    """(log w (n,), log Z, which draws (n,) are of the rare phase). One of them is, in every sample: no estimate can count a phase that was
+    never drawn, as it happens in (1 - q)^n of the samples."""
+    if family == "two phases":
+        q, p = case
+        rare = np.zeros(n, bool)
+        while not rare.any():
+            rare = rng.random(n) < q
+        return (
+            0.3 * rng.normal(size=n) + np.where(rare, math.log(p / q), math.log((1 - p) / (1 - q))),
+            0.045,
+            rare,
+        )
+    if family == "Pareto":
+        return case * rng.exponential(size=n), -math.log(1 - case), np.zeros(n, bool)
+    return case * rng.normal(size=n), case**2 / 2, np.zeros(n, bool)
+
+
 def synthetic(family: str, n: int, seed: int) -> Iterator[Truth]:
-    """log Z of weights whose law is known, and the average of a phase's indicator."""
-    for k, case in enumerate({"log-normal": LOG_NORMAL, "Pareto": PARETO, "two phases": PHASES}[family]):
-        rng = np.random.default_rng([seed, k, n])
-        if isinstance(case, tuple):
-            (q, p), rare = case, rng.random(n) < case[0]
-            log_w = 0.3 * rng.normal(size=n) + np.where(rare, math.log(p / q), math.log((1 - p) / (1 - q)))
-            yield "share of a phase", thermo.mean(rare, log_w, quantum=1.0), p
-            log_z = 0.045
-        elif family == "Pareto":
-            log_w, log_z = case * rng.exponential(size=n), -math.log(1 - case)
-        else:
-            log_w, log_z = case * rng.normal(size=n), case**2 / 2
+    """log Z of weights whose law is known, and the average of a phase's indicator, ten times."""
+    cases = {"log-normal": LOG_NORMAL, "Pareto": PARETO, "two phases": PHASES}[family]
+    for (k, case), repeat in itertools.product(enumerate(cases), range(REPEATS)):
+        log_w, log_z, rare = log_weights(family, case, n, np.random.default_rng([seed, k, n, repeat]))
+        if family == "two phases":
+            yield "share of a phase", thermo.mean(rare, log_w, quantum=1.0), case[1]
         yield f"log Z, {case}", free_energy(log_w, 1.0, 1), -log_z
 
 
