@@ -26,7 +26,7 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
 from alloygen.interrupt import interrupt_flag
 from alloygen.io.resume import digest, identity, read_run, write_run
-from alloygen.models.base import Model
+from alloygen.models.base import Model, Network
 from alloygen.models.blocks import derived_seed
 from alloygen.models.draw import draw, trained_family
 from alloygen.progress import tqdm
@@ -166,9 +166,8 @@ class NeuralScan:
     def _scan(self, keys: list) -> Scan:
         occ, energy, log_prob = (np.stack(x) for x in zip(*(self.done[k] for k in keys), strict=True))
         where = np.array(keys)
-        name = getattr(self.model, "metadata", {}).get("name", self.model.kind)
         info = {
-            "model": name,
+            "model": self.model.name,
             "fingerprint": self.model.hamiltonian.fingerprint,
             "order": self.family,
             "seed": self.seed,
@@ -178,7 +177,8 @@ class NeuralScan:
     def _identity(self) -> dict:
         model = self.model
         weights = {k: digest(v) for k, v in model.state_dict().items()}
-        law = {"kind": model.kind, "options": model.config(), "weights": digest(np.array(sorted(weights.items())))}
+        options = model.config() if isinstance(model, Network) else {}
+        law = {"kind": model.kind, "options": options, "weights": digest(np.array(sorted(weights.items())))}
         return identity("scan", model.hamiltonian, model=law, n=self.n, order=self.family, seed=self.seed)
 
     def _save(self) -> None:

@@ -40,7 +40,7 @@ from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.io.checkpoint import load_model, read_metadata, require_model
-from alloygen.models.base import Model
+from alloygen.models.base import AnyOrder, Model
 from alloygen.models.draw import draw, trained_family
 from alloygen.orders import FAMILIES
 from alloygen.resolve import expansion_of, placed, supercell
@@ -149,7 +149,7 @@ def sample(
         torch may use (``torch.get_num_threads``). It changes no result
     fixed : sites that are held: {atom index: symbol}, indices or a mask of ``atoms``, which keep their symbols, or Atoms in the same order
         with "X" where free (where X is a species it is a held vacancy, and all Atoms are held). The rest is drawn from
-        p(x_rest | x_fixed); ``ens.info["log_p_fixed"]`` is the model's log p(x_fixed), and
+        p(x_rest | x_fixed); ``ens.info["log_p_fixed"]`` is the log p(x_fixed) of an any-order model, and
         :func:`alloygen.generate.conditional.constraint` the exact one
     refine : what follows the draws (:mod:`alloygen.generate.refine`): "smc" draws hotter and anneals down with exact weights, "blocks" redraws
         blocks by Metropolis-Hastings, "mcmc" makes single flips; weights of the last two stay those of the draws. ``effort``
@@ -573,8 +573,7 @@ def _neural(model: Model, target, atoms_map, T, mu, n, seed, known, how: _Drawin
 
     _warn_outside(model, T, mu)
     generator = torch.Generator().manual_seed(seed)
-    name = getattr(model, "metadata", {}).get("name", model.kind)
-    info = {"model": name, "fingerprint": target.fingerprint, "order": how.family, "seed": seed}
+    info = {"model": model.name, "fingerprint": target.fingerprint, "order": how.family, "seed": seed}
     grown = target.n_sites != model.hamiltonian.n_sites
     if how.stride is not None and not grown:
         raise AlloygenError(f"expected no stride for a supercell of the model's own size, got {how.stride!r}")
@@ -595,7 +594,7 @@ def _neural(model: Model, target, atoms_map, T, mu, n, seed, known, how: _Drawin
         info["average"] = how.average
     if known is not None:
         info["fixed"] = known >= 0
-        if not grown:
+        if not grown and isinstance(model, AnyOrder):
             from alloygen.generate.conditional import log_p_fixed
 
             info["log_p_fixed"] = log_p_fixed(model, known, T, mu, generator=torch.Generator().manual_seed(seed))

@@ -16,7 +16,7 @@ from alloygen.config import Config, expand, mu_ranges
 from alloygen.dataset import Dataset, GrownDataset, draw_orders, make_data, make_grown_data
 from alloygen.errors import ConfigError
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.models.base import Model
+from alloygen.models.base import Network
 from alloygen.models.causal import CausalModel, Stage
 from alloygen.models.masked import MarginalizationModel, MaskedLaw
 from alloygen.objectives import marginal, reinforce
@@ -31,11 +31,11 @@ class Task(ABC):
         self.report: dict = {}  # figures of the last step, for the log
 
     @abstractmethod
-    def draw(self, model: Model, generator: torch.Generator) -> dict:
+    def draw(self, model: Network, generator: torch.Generator) -> dict:
         """A batch as tensors by name, among them occ (B, N), T (B,) and mu (B, n_elements)."""
 
     @abstractmethod
-    def rows(self, model: Model, **part: torch.Tensor) -> torch.Tensor:
+    def rows(self, model: Network, **part: torch.Tensor) -> torch.Tensor:
         """Losses (b,) in nats of rows of the batch."""
 
     @abstractmethod
@@ -63,7 +63,7 @@ class Likelihood(Task):
         self.config, self.dataset, self.grown = config.training, dataset, grown
         self.stage: Stage | None = None
 
-    def draw(self, model: Model, generator: torch.Generator) -> dict:
+    def draw(self, model: Network, generator: torch.Generator) -> dict:
         source = self.dataset
         if self.grown is not None and float(torch.rand((), generator=generator)) < self.config.grown:
             source = self.grown
@@ -73,7 +73,7 @@ class Likelihood(Task):
             drawn["depth"] = random_depth(batch.order, generator, batch.given)
         return {k: v.to(self.config.device) for k, v in drawn.items() if v is not None}
 
-    def rows(self, model: Model, **part: torch.Tensor) -> torch.Tensor:
+    def rows(self, model: Network, **part: torch.Tensor) -> torch.Tensor:
         if "depth" in part:
             return masked_likelihood(cast(MaskedLaw, model), **part)
         if self.grown is None or "known" not in part:
@@ -143,13 +143,13 @@ class _Walking(Task):
 class Reinforce(_Walking):
     """Reverse KL through the whole chain; ``spread`` in the log is the standard deviation of log q + beta H (nats)."""
 
-    def draw(self, model: Model, generator: torch.Generator) -> dict:
+    def draw(self, model: Network, generator: torch.Generator) -> dict:
         T, mu, condition, order = self._conditions(generator)
         drawn = reinforce.draw(model, T, mu, order, condition, generator, self.config.advantage_floor)
         self._note(drawn.value)
         return {k: v for k, v in vars(drawn).items() if k != "value"}
 
-    def rows(self, model: Model, **part: torch.Tensor) -> torch.Tensor:
+    def rows(self, model: Network, **part: torch.Tensor) -> torch.Tensor:
         return reinforce.reinforce(model, **part)
 
 
@@ -160,7 +160,7 @@ class Marginal(_Walking):
         super().__init__(config, hamiltonian)
         self.occ = hamiltonian.random(self.config.batch, self.generator).to(self.config.device)
 
-    def draw(self, model: Model, generator: torch.Generator) -> dict:
+    def draw(self, model: Network, generator: torch.Generator) -> dict:
         T, mu, condition, order = self._conditions(generator)
         drawn = marginal.draw(
             cast(MarginalizationModel, model),
@@ -177,7 +177,7 @@ class Marginal(_Walking):
         self._note(drawn.value)
         return {k: v for k, v in vars(drawn).items() if k != "value"}
 
-    def rows(self, model: Model, **part: torch.Tensor) -> torch.Tensor:
+    def rows(self, model: Network, **part: torch.Tensor) -> torch.Tensor:
         return marginal.marginal(
             cast(MarginalizationModel, model), **part, weight=self.config.consistency * self.hamiltonian.n_sites
         )

@@ -30,7 +30,7 @@ from alloygen.interrupt import interrupt_flag
 from alloygen.io.checkpoint import save_model
 from alloygen.io.resume import identity, read_run, write_run
 from alloygen.models import MODELS
-from alloygen.models.base import Model
+from alloygen.models.base import Model, Network
 from alloygen.models.draw import trained_orders
 from alloygen.tasks import Task, make_task, ranges_of
 from alloygen.types import PathLike
@@ -40,7 +40,7 @@ class TrainingInterrupted(Exception):
     """The run was interrupted; everything is saved and the same call resumes it."""
 
 
-def new_model(config: Config, hamiltonian: Hamiltonian) -> Model:
+def new_model(config: Config, hamiltonian: Hamiltonian) -> Network:
     """An untrained model of a configuration, from its seed."""
     kind = MODELS[config.model.kind]
     torch.manual_seed(config.training.seed)
@@ -52,7 +52,7 @@ def new_model(config: Config, hamiltonian: Hamiltonian) -> Model:
 class Trainer:
     """State and step of a run; ``train`` drives it."""
 
-    def __init__(self, config: Config, model: Model, task: Task):
+    def __init__(self, config: Config, model: Network, task: Task):
         t = config.training
         self.config, self.model, self.task = config, model, task
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -126,7 +126,7 @@ class Trainer:
         )
 
     @contextmanager
-    def averaged(self) -> Iterator[Model]:
+    def averaged(self) -> Iterator[Network]:
         """The model with its averaged weights, for validation and for keeping."""
         live = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)

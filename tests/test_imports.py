@@ -40,7 +40,10 @@ ROOMS = [
     "canonical",
     "plot",
     "phase",
-    *(f"montecarlo.{name}" for name in ("rng", "moves", "states", "chains", "tempering", "annealing", "companion")),
+    *(
+        f"montecarlo.{name}"
+        for name in ("rng", "moves", "states", "single_moves", "chains", "tempering", "annealing", "companion")
+    ),
     "ensemble",
     "scans",
     "adaptive",

@@ -10,7 +10,7 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean
 from alloygen.generate.outpaint import condition_rows
-from alloygen.models.base import Model, path_log_prob
+from alloygen.models.base import AnyOrder, path_log_prob
 from alloygen.models.blocks import by_blocks
 from alloygen.models.draw import trained_orders
 from alloygen.orders import known_first
@@ -19,7 +19,7 @@ from alloygen.types import ArrayLike
 
 @torch.no_grad()
 def log_p_fixed(
-    model: Model,
+    model: AnyOrder,
     known: torch.Tensor | ArrayLike,
     T: float,
     mu: torch.Tensor | ArrayLike,

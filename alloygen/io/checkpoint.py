@@ -21,7 +21,7 @@ from alloygen.types import PathLike
 if TYPE_CHECKING:
     from alloygen.hamiltonian.cluster import Hamiltonian
     from alloygen.hamiltonian.expansion import ClusterExpansion
-    from alloygen.models.base import Model
+    from alloygen.models.base import Network
 
 
 FORMAT = "alloygen model"
@@ -79,7 +79,7 @@ def _require_ours(metadata, path: str) -> None:
         )
 
 
-def model_metadata(model: Model, extra: dict | None = None) -> dict:
+def model_metadata(model: Network, extra: dict | None = None) -> dict:
     """What a model's checkpoint says about it."""
     h = model.hamiltonian
     return {
@@ -95,12 +95,14 @@ def model_metadata(model: Model, extra: dict | None = None) -> dict:
     }
 
 
-def save_model(path: PathLike, model: Model, **extra: Any) -> None:
+def save_model(path: PathLike, model: Network, **extra: Any) -> None:
     """Write a model; ``extra`` (configuration, measured figures, ...) goes into the metadata."""
     write_tensors(path, model.state_dict(), model_metadata(model, extra))
 
 
-def load_model(path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None = None, device: str = "cpu") -> Model:
+def load_model(
+    path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None = None, device: str = "cpu"
+) -> Network:
     """Read a model and its metadata (``model.metadata``).
 
     Parameters
@@ -130,7 +132,7 @@ def require_model(meta: dict, path: PathLike) -> None:
         )
 
 
-def _built(tensors: dict, meta: dict, path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None) -> Model:
+def _built(tensors: dict, meta: dict, path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None) -> Network:
     from alloygen.hamiltonian.expansion import ClusterExpansion
     from alloygen.lattice import Lattice
     from alloygen.models import MODELS

@@ -1,18 +1,26 @@
-"""What a model is: a normalised law over occupations, for every condition and every order.
+"""What a model is: a normalised law over occupations, for every condition. What more it can do is said by its class.
 
-    log_prob(occ, T, mu, order) -> (B,) float64             sum over all occ of exp(log_prob) = 1
-    sample(T, mu, order, generator, known=None) -> (occ, log_prob), the two agreeing to rounding
+    Model       log_prob(occ, T, mu, order, known=None) -> (B,) float64         sum over all occ of exp(log_prob) = 1
+                sample(T, mu, order, generator, known=None) -> (occ, log_prob), the two agreeing to rounding
+    AnyOrder    log_conditionals(occ, T, mu, order) -> (B, N, S): the law is their product along any order
+    Network     an any-order law with weights: what a configuration may ask for, training improves and a checkpoint keeps
 
-Both work in blocks of rows (:mod:`alloygen.models.blocks`), so that their bits do not depend on the number of threads.
-``log_conditionals`` is one pass as it is, for training.
+A Model draws and weighs (``alloygen.sample(model=...)``, scans, fixed sites, out-painting). Likelihoods of a part of the sites need an
+AnyOrder; training and checkpoints a Network. Both functions work in blocks of rows (:mod:`alloygen.models.blocks`), so that their bits do
+not depend on the number of threads. ``log_conditionals`` is one pass as it is, for training.
 
-T is (B,), mu is (B, n_elements) in the Hamiltonian's units; a batch may mix conditions. ``known`` (B, N) holds species
-indices of sites that are given and -1 elsewhere; then log_prob is that of the sites generated, given the known ones.
+T is (B,), mu is (B, n_elements) in the Hamiltonian's units; a batch may mix conditions. ``order`` (B, N) is the sequence in which sites are
+decided, which a law that knows none may ignore. ``known`` (B, N) holds species indices of sites that are given and -1 elsewhere; then
+log_prob is that of the sites generated, given the known ones, which the order has in front. :func:`alloygen.testing.check_model` checks all
+this on a small cell.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,13 +30,54 @@ from alloygen.models.blocks import by_blocks
 
 
 class Model(nn.Module, ABC):
-    """Base of every generative model; concrete classes are final."""
+    """A normalised law p(x | T, mu) on the supercell of ``hamiltonian``; concrete classes are final.
+
+    hamiltonian : of the supercell
+    ranges : {"T": (low, high), "mu": [(low, high), ...]} where it is meant to be used, one mu interval per element after the first
+    kind : a word for what it is
+    metadata : what is known of its training and of its checkpoint: name, orders, images, ...
+    """
 
     hamiltonian: Hamiltonian
     ranges: dict
     kind: str
-    metadata: dict  # what is known of its training and of its checkpoint; not there on a fresh model
-    options: tuple[str, ...]  # the keyword arguments that ``config`` returns
+    metadata: Mapping[str, Any] = MappingProxyType({})
+
+    @abstractmethod
+    def log_prob(
+        self,
+        occ: torch.Tensor,
+        T: torch.Tensor,
+        mu: torch.Tensor,
+        order: torch.Tensor,
+        known: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Exact log-likelihood (B,) float64 of occupations (B, N) along ``order``; the steps of known sites do not count."""
+
+    @abstractmethod
+    def sample(
+        self,
+        T: torch.Tensor,
+        mu: torch.Tensor,
+        order: torch.Tensor,
+        generator: torch.Generator,
+        known: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(occ (B, N) int64, log_prob (B,) float64), one independent draw for each row."""
+
+    @property
+    def name(self) -> str:
+        """What results call the model: the name of its checkpoint, else its kind."""
+        return str(self.metadata.get("name", self.kind))
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie; the processor for a law without any."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+
+class AnyOrder(Model):
+    """A law that is a product of conditionals along any order, q(x | s) = prod_t p(x_s(t) | x_s(<t))."""
 
     @abstractmethod
     def log_conditionals(
@@ -48,23 +97,26 @@ class Model(nn.Module, ABC):
         one = lambda x, t, m, s, k: path_log_prob(self.log_conditionals(x, t, m, s), x, s, k)  # noqa: E731
         return by_blocks(one, occ, T, mu, order, known)
 
-    @abstractmethod
-    def sample(
-        self,
-        T: torch.Tensor,
-        mu: torch.Tensor,
-        order: torch.Tensor,
-        generator: torch.Generator,
-        known: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+class Network(AnyOrder):
+    """An any-order law with weights to train, rebuilt from a checkpoint by ``type(model)(hamiltonian, ranges, **config())``."""
+
+    options: tuple[str, ...]  # the keyword arguments that ``config`` returns
 
     @abstractmethod
     def config(self) -> dict:
-        """Keyword arguments that rebuild the network (besides the Hamiltonian)."""
+        """Keyword arguments that rebuild the network (besides the Hamiltonian and the ranges)."""
 
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
+
+def draw_species(log_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Species (..., 1) drawn by inverse CDF: log_p (..., S) of each, uniform (..., 1) in [0, 1).
+
+    Examples
+    --------
+    >>> draw_species(torch.tensor([[0.25, 0.5, 0.25]]).log(), torch.tensor([[0.7]])).item()
+    1
+    """
+    return (uniform > log_p.exp().cumsum(-1)[..., :-1]).sum(-1, keepdim=True)
 
 
 def path_log_prob(

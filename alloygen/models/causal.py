@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from alloygen.conditions import relative
 from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.models.base import Model, path_log_prob
+from alloygen.models.base import Network, draw_species, path_log_prob
 from alloygen.models.blocks import by_blocks
 from alloygen.nn.causal import CausalTransformer
 
@@ -40,7 +40,7 @@ class Stage:
     torus: torch.Tensor
 
 
-class CausalModel(Model):
+class CausalModel(Network):
     """Any-order autoregressive model of p(x | T, mu) on one supercell.
 
     Parameters
@@ -234,7 +234,7 @@ class CausalModel(Model):
             previous, species, asked = (x[:, -1:] for x in self._tokens(stage, occ, order[:, max(t - 1, 0) : t + 1]))
             output = self.network(previous, species, asked, features, condition, (cache, t))
             logp = self._logits(stage, output, fields, site, rank, step, beta, site_mu)[:, 0]
-            choice = (uniform[:, t, None] > logp.exp().cumsum(1)[:, :-1]).sum(1, keepdim=True)
+            choice = draw_species(logp, uniform[:, t, None])
             gained = torch.gather(logp, 1, choice)[:, 0]
             if given is not None:
                 choice = torch.where(given[:, t : t + 1] >= 0, given[:, t : t + 1], choice)

@@ -13,14 +13,14 @@ from alloygen.types import ArrayLike
 
 def trained_family(model: Model) -> str:
     """The order family that the model was trained on most."""
-    trained = getattr(model, "metadata", {}).get("orders", {"sublattice": 1.0})
+    trained = model.metadata.get("orders", {"sublattice": 1.0})
     return max(trained, key=trained.get)
 
 
 def trained_orders(model: Model, n: int, generator: torch.Generator, family: str | None = None) -> torch.Tensor:
     """n orders (n, N) of a family (None: ``trained_family``), moved by random translations, or not moved at all where
     the model was trained so (a fixed-order model)."""
-    images = "none" if getattr(model, "metadata", {}).get("images") == "none" else "translations"
+    images = "none" if model.metadata.get("images") == "none" else "translations"
     return orders.draw(family or trained_family(model), model.hamiltonian.lattice, n, generator, images)
 
 

@@ -20,14 +20,14 @@ from torch import nn
 from alloygen.conditions import relative
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.models.base import Model
+from alloygen.models.base import Network, draw_species
 from alloygen.models.blocks import by_blocks
 from alloygen.nn.masked import NETWORKS, build
 
 ROWS = 2**16  # sites or edges in one pass where no gradient is kept
 
 
-class MaskedLaw(Model):
+class MaskedLaw(Network):
     """What ARM and MAM share: conditionals from one pass, likelihood and sampling from N passes."""
 
     options = ("network", "width", "depth", "heads", "expand", "radial", "cutoff", "offset", "trunks", "physics")
@@ -153,7 +153,7 @@ class MaskedLaw(Model):
         """(species (B, 1), log-probability (B,)) of one site (B, 1) each, given the decided ones."""
         logp = self.conditionals(occ, T, mu, decided)
         logp = torch.gather(logp, 1, site[..., None].expand(-1, -1, logp.shape[2]))[:, 0]
-        choice = (uniform > logp.exp().cumsum(1)[:, :-1]).sum(1, keepdim=True)
+        choice = draw_species(logp, uniform)
         return choice, torch.gather(logp, 1, choice)[:, 0]
 
     @torch.no_grad()

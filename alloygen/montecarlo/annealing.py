@@ -23,7 +23,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
 from alloygen.hull import atom_counts
 from alloygen.montecarlo import moves
-from alloygen.montecarlo.chains import MOVES, free_sites, require_hamiltonian
+from alloygen.montecarlo.chains import free_sites, require_hamiltonian
 from alloygen.montecarlo.rng import seeds
 from alloygen.progress import tqdm
 from alloygen.types import ArrayLike
@@ -180,7 +180,7 @@ def anneal(
     require_hamiltonian(h)
     sweeps, steps = whole_number(sweeps, "sweeps"), whole_number(steps, "steps")
     restarts, threads = whole_number(restarts, "restarts"), whole_number(threads, "threads")
-    if move not in MOVES or (move == "swap" and (occ is None or mu is not None)):
+    if move not in ("flip", "swap") or (move == "swap" and (occ is None or mu is not None)):
         raise AlloygenError(
             f'expected move="flip", or move="swap" with a start (occ=) and no mu, got move={move!r}, '
             f"occ {'not given' if occ is None else 'given'} and mu={mu!r}"
@@ -236,7 +236,7 @@ class Cooler:
                     w.energy[:] = self.h.energy(torch.from_numpy(w.occ)).numpy()
                     w.counts[:] = atom_counts(self.h, w.occ)
                 else:
-                    run(moves.swaps, b, attempts) if swap else run(moves.flips, b, mu, attempts)
+                    run(moves.swaps if swap else moves.flips, b, mu, attempts)
                     self.bar.update()
                 now = w.energy - (w.counts * mu).sum(1)
                 better = now < lowest - TOL * (beta is not None)  # between equals the quenched one

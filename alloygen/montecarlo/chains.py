@@ -18,18 +18,16 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from alloygen.arguments import one_of, seed_from, whole_number
+from alloygen.arguments import seed_from, whole_number
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import seeds
-from alloygen.montecarlo.states import log_states
+from alloygen.montecarlo.single_moves import Move, move_from
 from alloygen.types import ArrayLike
 
-MOVES = ("flip", "swap")
 ACCEPTED_COST = 2.0  # of an accepted flip above a rejected one, in units of the latter (measured on CuAu)
-SHORT = 64  # energies in a table, up to which acceptances are tabulated as well
 
 
 class Chains:
@@ -43,7 +41,8 @@ class Chains:
     seed : same seed, same chains, for any number of threads
     pairs : sets of disjoint pairs of conditions, exchanged in turn (see ``tempering.grid_pairs``)
     occ : (N,), (C, N) or (copies * C, N) to start from; random without it (needed for swaps and for fixed sites)
-    move : "flip" (semigrand) or "swap" (canonical: composition stays as it starts)
+    move : "flip" (semigrand), "swap" (canonical: composition stays as it starts), or another
+        :class:`~alloygen.montecarlo.single_moves.Move`
     fixed : sites that never change, indices or a mask (N,)
     copies : independent sets, each with exchanges of its own; chains are numbered copy * C + condition
 
@@ -62,20 +61,19 @@ class Chains:
         pairs: Sequence[np.ndarray] | None = None,
         *,
         occ: ArrayLike | None = None,
-        move: str = "flip",
+        move: str | Move = "flip",
         fixed: ArrayLike | None = None,
         copies: int = 1,
         threads: int = 1,
     ):
         require_hamiltonian(hamiltonian)
-        one_of(move, "move", MOVES)
-        self.hamiltonian, self.move = hamiltonian, move
+        self.hamiltonian, self.move = hamiltonian, move_from(move)
         self.copies, self.threads = whole_number(copies, "copies"), whole_number(threads, "threads")
         seed = seed_from(seed)
         self.T, self.mu = _conditions(hamiltonian, T, mu)
         self.beta = 1.0 / (hamiltonian.kB * self.T)
         self.sites = free_sites(hamiltonian, fixed, occ)
-        start = _start(hamiltonian, occ, len(self.T), self.copies, seed, move, self.sites)
+        start = _start(hamiltonian, occ, len(self.T), self.copies, seed, self.move, self.sites)
         self.tables, n = hamiltonian.flip_tables, len(start)
         self.walkers = moves.Walkers(
             occ=np.ascontiguousarray(start.numpy().astype(np.int8)),
@@ -92,7 +90,7 @@ class Chains:
         self.pairs = [np.concatenate([p + k * len(self.T) for k in range(self.copies)]) for p in pairs]
         everywhere = np.tile(self.beta, self.copies), np.tile(self.mu, (self.copies, 1))
         self._joint = (*everywhere, np.zeros((n, 0)))  # beta and mu of every copy's conditions, and no bias
-        self._short = self._is_short()
+        self._kernel = self.move.kernel(self.tables, self.sites)
         self.tried = [np.zeros(len(p), dtype=np.int64) for p in self.pairs]
         self.swapped = [np.zeros(len(p), dtype=np.int64) for p in self.pairs]
         self.accepted, self.attempts = np.zeros((2, n), dtype=np.int64)  # by condition, all copies
@@ -116,12 +114,7 @@ class Chains:
         self.walkers.accepted[:] = self.walkers.tried[:] = 0
 
         def work(part):
-            if self.move == "swap":
-                moves.swaps(self.tables, self.walkers, *part, beta, attempts, self.sites)
-            elif self._short:
-                moves.threshold_flips(self.tables, self.walkers, *part, beta, mu, attempts, self.sites)
-            else:
-                moves.flips(self.tables, self.walkers, *part, beta, mu, attempts, self.sites)
+            self._kernel(self.tables, self.walkers, *part, beta, mu, attempts, self.sites)
 
         shared = iter(parts)  # this thread works as well; whoever is free takes the next part
 
@@ -146,11 +139,6 @@ class Chains:
         cuts = np.searchsorted(cost, np.linspace(0, cost[-1], min(n, 3 * self.threads) + 1)[1:-1], side="right")
         return [(int(a), int(b)) for a, b in pairwise([0, *cuts, n]) if b > a]
 
-    def _is_short(self) -> bool:
-        """Whether acceptances are tabulated: two species everywhere, one short table per site."""
-        t = self.tables
-        return t.start.shape[1] == 1 and len(t.value) <= SHORT and (t.n_species[self.sites] == 2).all()
-
     def _exchange(self) -> None:
         k, w = int(self.round[0]) % len(self.pairs), self.walkers
         moves.exchange(
@@ -174,9 +162,14 @@ class Chains:
         return self.walkers.occ[self.replica_at], self.walkers.energy[self.replica_at]
 
     @property
+    def keeps_composition(self) -> bool:
+        """Whether the numbers of atoms stay as they started."""
+        return self.move.keeps_composition
+
+    @property
     def log_states(self) -> float | None:
         """Log of the number of configurations that the moves reach, the log Z of T = infinity; see ``montecarlo.states``."""
-        return log_states(self.hamiltonian.lattice, self.sites, self.move, self.walkers.occ)
+        return self.move.log_states(self.hamiltonian.lattice, self.sites, self.walkers.occ)
 
     @property
     def acceptance(self) -> np.ndarray:
@@ -303,10 +296,10 @@ def free_sites(h: Hamiltonian, fixed: ArrayLike | None, occ: ArrayLike | None) -
     return sites
 
 
-def _start(h: Hamiltonian, occ, n: int, copies: int, seed: int, move: str, sites: np.ndarray) -> torch.Tensor:
+def _start(h: Hamiltonian, occ, n: int, copies: int, seed: int, move: Move, sites: np.ndarray) -> torch.Tensor:
     if occ is None:
-        if move == "swap":
-            raise AlloygenError("expected a start (occ=) whose composition the swaps keep, got none")
+        if move.keeps_composition:
+            raise AlloygenError(f"expected a start (occ=) whose composition the {move.name}s keep, got none")
         return h.random(n * copies, torch.Generator().manual_seed(seed))
     start = h.check(occ)
     if len(start) not in (1, n, n * copies):
@@ -314,7 +307,7 @@ def _start(h: Hamiltonian, occ, n: int, copies: int, seed: int, move: str, sites
             f"expected one start, one per condition ({n}) or per chain ({n * copies}), got {len(start)}"
         )
     start = start.repeat(n * copies // len(start), 1)
-    if move == "swap":
+    if move.keeps_composition:
         element = torch.as_tensor(h.lattice.element_index[h.lattice.sublattice])
         held = torch.gather(element[None].expand(len(start), -1, -1), 2, start[..., None])[..., 0][:, sites]
         if (held.min(1).values == held.max(1).values).any():

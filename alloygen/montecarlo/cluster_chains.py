@@ -230,6 +230,8 @@ class ClusterChains:
     ((2, 64), True)
     """
 
+    keeps_composition = False
+
     def __init__(
         self,
         hamiltonian: Hamiltonian,

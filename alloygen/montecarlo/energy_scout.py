@@ -67,7 +67,7 @@ def _anneal(plan: Plan, first: np.ndarray, seed: int) -> list[np.ndarray]:
 def _signed_swaps(plan: Plan, w, beta: float, n: int) -> None:
     """Swaps at beta of either sign: a negative one turns the energies round."""
     tables = plan.tables if beta > 0 else plan.tables._replace(value=-plan.tables.value)
-    moves.swaps(tables, w, 0, 1, np.array([abs(beta)]), n, plan.rules.sites)
+    moves.swaps(tables, w, 0, 1, np.array([abs(beta)]), np.zeros((1, w.counts.shape[1])), n, plan.rules.sites)
 
 
 def _explore(plan: Plan, first: np.ndarray, seed: int) -> tuple[np.ndarray, dict]:

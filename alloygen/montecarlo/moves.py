@@ -196,11 +196,18 @@ def draw_pair(
 
 @njit(cache=True, nogil=True)
 def swaps(
-    tables: FlipTables, walkers: Walkers, lo: int, hi: int, beta: np.ndarray, attempts: int, sites: np.ndarray
+    tables: FlipTables,
+    walkers: Walkers,
+    lo: int,
+    hi: int,
+    beta: np.ndarray,
+    mu: np.ndarray,
+    attempts: int,
+    sites: np.ndarray,
 ) -> None:
     """``attempts`` canonical swaps: the elements of two sites change places where both sites allow it.
 
-    Drawn by ``draw_pair``, accepted with min(1, exp(-beta dE)).
+    Drawn by ``draw_pair``, accepted with min(1, exp(-beta dE)); mu, which every kernel is given, has no say.
     """
     n_words = walkers.states.shape[1] // walkers.occ.shape[1]
     for r in range(lo, hi):

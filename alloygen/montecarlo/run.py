@@ -287,7 +287,7 @@ class _Sampler:
         for k, o in enumerate(self.occ):
             occ[:, :, k] = o.reshape(self.copies, self._n_conditions, -1)[:, at].swapaxes(0, 1)
         info = {"seed": self.seed, "fingerprint": ch.hamiltonian.fingerprint, "sweeps": self.run.sweeps}
-        info |= {"move": ch.move, "reached": self.reached, "log_states": ch.log_states}
+        info |= {"move": str(ch.move), "reached": self.reached, "log_states": ch.log_states}
         free = np.flatnonzero(ch.hamiltonian.lattice.n_species > 1)
         facts = {"acceptance": ch.acceptance[at]}
         info["held"] = np.setdiff1d(free, ch.sites).tolist()
@@ -315,8 +315,8 @@ class _Sampler:
             np.unique(ch.mu[self.shown], axis=0),
         )  # what was asked for; then all conditions
         return identity(
-            "Monte Carlo", ch.hamiltonian, sampler=self.title, move=ch.move, T=T, mu=mu,
-            atoms=self._atoms(start) if ch.move == "swap" else None, held=self._atoms(start, ch.sites), seed=self.seed,
+            "Monte Carlo", ch.hamiltonian, sampler=self.title, move=str(ch.move), T=T, mu=mu,
+            atoms=self._atoms(start) if ch.keeps_composition else None, held=self._atoms(start, ch.sites), seed=self.seed,
             copies=self.copies, sweeps=run.sweeps, burn=run.burn, precision=run.precision, observers=sorted(run.observers),
             start=start, changing_sites=ch.sites, conditions=digest(np.column_stack([ch.T, ch.mu])),
             exchanged_pairs=[np.asarray(p) for p in getattr(ch, "pairs", [])],

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from alloygen.arguments import one_of, seed_from
+from alloygen.arguments import seed_from
 from alloygen.errors import BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.montecarlo.chains import MOVES, Chains, axes_of, require_hamiltonian
+from alloygen.montecarlo.chains import Chains, axes_of, require_hamiltonian
 from alloygen.montecarlo.run import Run, collect
+from alloygen.montecarlo.single_moves import Move, move_from
 from alloygen.montecarlo.tempering import grid_pairs
 from alloygen.scans import Scan
 from alloygen.types import ArrayLike
@@ -35,7 +36,7 @@ def metropolis(
     mu: ArrayLike | None = None,
     n: int = 1000,
     *,
-    move: str = "flip",
+    move: str | Move = "flip",
     occ: ArrayLike | None = None,
     fixed: ArrayLike | None = None,
     copies: int = 4,
@@ -47,7 +48,8 @@ def metropolis(
 
     Semigrand flips of a uniform site to a uniform other species are accepted with min(1, exp(-beta [dE - dmu]))
     (Metropolis et al., J. Chem. Phys. 21, 1087 (1953)). With ``move="swap"`` two sites exchange their elements instead, at
-    the composition of ``occ`` (Kawasaki, Phys. Rev. 145, 224 (1966), over any distance). ``occ`` (N,), (C, N) is where
+    the composition of ``occ`` (Kawasaki, Phys. Rev. 145, 224 (1966), over any distance); a
+    :class:`~alloygen.montecarlo.single_moves.Move` of your own is taken as well. ``occ`` (N,), (C, N) is where
     the chains start (random without it), ``fixed`` the sites that never change; further keywords are those of
     :class:`~alloygen.montecarlo.run.Run`. Same seed, same samples, for any number of threads.
 
@@ -75,7 +77,7 @@ def replica_exchange(
     n: int = 1000,
     *,
     ladder: ArrayLike = (),
-    move: str = "flip",
+    move: str | Move = "flip",
     occ: ArrayLike | None = None,
     fixed: ArrayLike | None = None,
     copies: int = 1,
@@ -143,9 +145,8 @@ def cluster_moves(
     return collect(chains, how, kind, seed)
 
 
-def _require_no_mu(move: str, mu) -> None:
-    one_of(move, "move", MOVES)
-    if move == "swap" and mu is not None and np.any(mu):
+def _require_no_mu(move: str | Move, mu) -> None:
+    if move_from(move).keeps_composition and mu is not None and np.any(mu):
         raise BadCondition(
-            f'expected no mu with move="swap", which keeps the numbers of atoms, got {mu!r}. Leave it out, or flip'
+            f'expected no mu with move="{move}", which keeps the numbers of atoms, got {mu!r}. Leave it out, or flip'
         )

@@ -15,6 +15,7 @@ from scipy.special import erfcinv
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import Chains
+from alloygen.montecarlo.single_moves import Move
 from alloygen.types import ArrayLike
 
 PLACED, HALVED = 3, 6  # rounds of placing by thermodynamic length, and of halving steps
@@ -44,7 +45,7 @@ def ladder(
     threads: int = 1,
     occ: ArrayLike | None = None,
     fixed: ArrayLike | None = None,
-    move: str = "flip",
+    move: str | Move = "flip",
 ) -> np.ndarray:
     """Temperatures for replica exchange that hold every one of ``T``, reach ``T_max``, and exchange at ``acceptance``.
 

@@ -16,7 +16,7 @@ from typing import cast
 import torch
 
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.models.base import Model
+from alloygen.models.base import AnyOrder
 from alloygen.models.causal import CausalModel, Stage
 from alloygen.models.masked import MaskedLaw
 
@@ -50,7 +50,7 @@ def symmetrised(labels: torch.Tensor, occ: torch.Tensor, order: torch.Tensor, mo
 
 
 def likelihood(
-    model: Model,
+    model: AnyOrder,
     occ: torch.Tensor,
     T: torch.Tensor,
     mu: torch.Tensor,

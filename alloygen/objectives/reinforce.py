@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from alloygen.models.base import Model
+from alloygen.models.base import AnyOrder
 from alloygen.objectives.likelihood import likelihood
 
 
@@ -54,7 +54,7 @@ class Draws:
 
 
 def draw(
-    model: Model,
+    model: AnyOrder,
     T: torch.Tensor,
     mu: torch.Tensor,
     order: torch.Tensor,
@@ -69,7 +69,7 @@ def draw(
 
 
 def reinforce(
-    model: Model, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, order: torch.Tensor, advantage: torch.Tensor
+    model: AnyOrder, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, order: torch.Tensor, advantage: torch.Tensor
 ) -> torch.Tensor:
     """Surrogate (B,) whose mean has the REINFORCE gradient, through all N steps of the chain: A log q(x)."""
     return -advantage * likelihood(model, occ, T, mu, order)[0]

@@ -11,6 +11,7 @@ from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.rng import seeds
+from alloygen.montecarlo.single_moves import Flip
 from alloygen.montecarlo.tempering import grid_pairs
 
 TINY = {
@@ -106,7 +107,7 @@ def test_one_attempt_of_the_kernel_is_the_rule(name, move):
     beta, mus, tables = np.full(R, 1 / (h.kB * T)), np.tile(mu.numpy(), (R, 1)), h.flip_tables
     if move == "swaps":
         changing = ~np.isclose(matrix.diagonal(), 1)
-        run = lambda w: moves.swaps(tables, w, 0, R, beta, 1, sites)  # noqa: E731
+        run = lambda w: moves.swaps(tables, w, 0, R, beta, mus, 1, sites)  # noqa: E731
     else:
         run = lambda w: getattr(moves, move)(tables, w, 0, R, beta, mus, 1, sites)  # noqa: E731
     arrived = arrivals(h, occ, run, copies)
@@ -157,7 +158,8 @@ def test_the_cut_of_the_tables_does_not_change_the_chain(name):
 )
 def test_tabulated_acceptances_serve_short_tables(name, short):
     T, mu = (x.numpy() for x in SYSTEMS[name].conditions())
-    assert Chains(hamiltonian(name), T, mu)._short == short
+    chains = Chains(hamiltonian(name), T, mu)
+    assert (chains.move.kernel(chains.tables, chains.sites) is moves.threshold_flips) == short
 
 
 def test_a_field_that_sees_the_sublattice():
@@ -175,7 +177,7 @@ def test_a_field_that_sees_the_sublattice():
     R, T = 16 * 20_000, 700.0
     run = lambda w: moves.threshold_flips(h.flip_tables, w, 0, R, np.full(R, 1 / (h.kB * T)), np.tile(mu.numpy(), (R, 1)), 1,  # noqa: E731
                                           np.arange(4))  # fmt: skip
-    assert Chains(h, [T], mu.numpy())._short
+    assert Flip().kernel(h.flip_tables, np.arange(4)) is moves.threshold_flips
     arrived, (matrix, _) = arrivals(h, occ, run, 20_000), rule(h, occ, T, mu)
     assert chi_square(arrived[matrix > 0], 20_000 * matrix[matrix > 0], constraints=16) > 1e-4
 
