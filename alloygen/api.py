@@ -24,7 +24,9 @@ from alloygen.conditions import (
     relative,
     temperature,
 )
-from alloygen.convert import AtomsMap
+from alloygen.edge.atoms_map import AtomsMap
+from alloygen.edge.problem import expansion_of, placed, supercell
+from alloygen.edge.supercell import TOL
 from alloygen.ensemble import Ensemble
 from alloygen.errors import (
     AlloygenError,
@@ -43,9 +45,7 @@ from alloygen.io.checkpoint import load_model, read_metadata, require_model
 from alloygen.models.base import AnyOrder, Model
 from alloygen.models.draw import draw, trained_family
 from alloygen.orders import FAMILIES
-from alloygen.resolve import expansion_of, placed, supercell
 from alloygen.scans import Scan
-from alloygen.supercell import TOL
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def sample(
         blocks by Metropolis-Hastings, "mcmc" makes single flips; weights of the last two stay those of the draws. ``effort``
         multiplies the steps
     stride : steps between windows where the supercell is larger than the model's and is out-painted (:mod:`alloygen.generate.outpaint`)
-    tol : how far atoms may be off their sites, as a fraction of the nearest-neighbour distance (:func:`alloygen.convert.match`)
+    tol : how far atoms may be off their sites, as a fraction of the nearest-neighbour distance (:func:`alloygen.edge.match.match`)
     average : weigh each draw by its likelihood averaged over this many paths, orders and translates: more even weights for more time
 
     A supercell larger than every model's is out-painted, window by window; ``ens.method`` says so. Returns an

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from alloygen.conditions import exchangeable, temperatures
+from alloygen.edge.prototypes import is_vacancy, kind
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
 from alloygen.estimate.pool import Pool
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.prototypes import is_vacancy, kind
 from alloygen.types import ArrayLike, Temperatures
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import cast
 
 from alloygen import shell
+from alloygen.edge.supercell import TOL
 from alloygen.errors import AlloygenError, BadCondition
-from alloygen.supercell import TOL
 
 METHODS = ("auto", "neural", "mc")
 REFINE = ("smc", "blocks", "mcmc")
@@ -185,7 +185,7 @@ def _print_averages(ens, phi: str = "Phi/site") -> None:
 
 def _mc(args) -> int:
     from alloygen.api import mc
-    from alloygen.io.structures import write_structures
+    from alloygen.edge.structures import write_structures
     from alloygen.scans import require_table
 
     T, mu, fixed = shell.temperatures(args.T), shell.potentials(args.mu), shell.indices(args.fix)

@@ -16,6 +16,8 @@ import torch
 
 from alloygen.arguments import one_of, whole_number
 from alloygen.conditions import Field, Mu, exchangeable
+from alloygen.edge.prototypes import is_vacancy
+from alloygen.edge.structures import info_key, write_structures
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
 from alloygen.estimate import correlation, order, thermo, weights
 from alloygen.estimate.chains import inefficiency
@@ -27,13 +29,11 @@ from alloygen.estimate.mixture import NoOverlap
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.superstructure import SUPERSTRUCTURES
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.io.structures import info_key, write_structures
 from alloygen.models.blocks import derived_seed
-from alloygen.prototypes import is_vacancy
 from alloygen.types import ArrayLike, PathLike
 
 if TYPE_CHECKING:
-    from alloygen.convert import AtomsMap
+    from alloygen.edge.atoms_map import AtomsMap
 
 ENOUGH = 25.0  # effective samples that say which phase they are in
 
@@ -801,7 +801,7 @@ class Ensemble:
 
     def to_pymatgen(self) -> list:
         """The samples as pymatgen ``Structure`` objects; ``properties`` holds the energy and ``atoms.info``."""
-        from alloygen.convert import to_pymatgen
+        from alloygen.edge.structures import to_pymatgen
 
         out = []
         for atoms in self.atoms:
@@ -811,7 +811,7 @@ class Ensemble:
         return out
 
     def write(self, path: PathLike, format: str | None = None, overwrite: bool = True) -> Path:
-        """Write all samples; the formats are those of :func:`alloygen.io.structures.write_structures`.
+        """Write all samples; the formats are those of :func:`alloygen.edge.structures.write_structures`.
 
         Raises :class:`AlloygenError` when ``overwrite`` is False and ``path`` exists.
         """

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from alloygen.edge.prototypes import is_vacancy
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.prototypes import is_vacancy
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
-    from alloygen.convert import AtomsMap
+    from alloygen.edge.atoms_map import AtomsMap
 
 COLUMNS = ("energy", "formation_energy", "distance", "on_hull", "hits")
 
@@ -186,7 +186,7 @@ class GroundStates:
         from pymatgen.core import Composition, Element
         from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEntry
 
-        from alloygen.convert import to_pymatgen
+        from alloygen.edge.structures import to_pymatgen
 
         h, kinds = self.hamiltonian, kinds_of(self.hamiltonian, self.sites)
         names = [e for e in h.elements if not is_vacancy(e)]

@@ -1,7 +1,7 @@
 """Lattices: a primitive cell, an integer supercell matrix, and the sites they make.
 
 Sites are pure labels here (integer cell offset and sublattice); no ASE object appears. Conversion to and from
-``ase.Atoms`` happens once, at the edge, in :mod:`alloygen.convert`.
+``ase.Atoms`` happens once, at the edge, in :mod:`alloygen.edge`.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ import numpy as np
 from alloygen import units
 from alloygen.arguments import one_of, whole_number
 from alloygen.canonical import axis_attributes, binary
+from alloygen.edge.prototypes import is_vacancy
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.coexistence import Region, lower_vertices, regions, tangent_at
 from alloygen.estimate.invariants import gap, three_phase_temperature
 from alloygen.estimate.superstructure import SUPERSTRUCTURES
 from alloygen.hull import pymatgen_diagram
-from alloygen.prototypes import is_vacancy
 from alloygen.types import ArrayLike, PathLike
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from alloygen.edge.prototypes import is_vacancy
 from alloygen.errors import AlloygenError
-from alloygen.prototypes import is_vacancy
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:

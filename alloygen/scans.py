@@ -13,6 +13,7 @@ import numpy as np
 
 from alloygen.canonical import at_composition, binary, free_energies
 from alloygen.conditions import Mu, exchangeable, references
+from alloygen.edge.prototypes import is_vacancy
 from alloygen.ensemble import Ensemble, require_drawn
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
 from alloygen.estimate.branches import Branches, Level, States, lowest
@@ -29,13 +30,12 @@ from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.io.atomic import atomic_path, require_writable
 from alloygen.phase import PhaseDiagram
-from alloygen.prototypes import is_vacancy
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from alloygen.convert import AtomsMap
+    from alloygen.edge.atoms_map import AtomsMap
 
 
 MISS = 4.0  # standard errors of its own by which a series may miss the ladder

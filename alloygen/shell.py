@@ -142,7 +142,7 @@ def field(text: str | None) -> float | list[float] | None:
 
 def require_output(path: str | None, atoms) -> None:
     """Refuse a place where configurations of ``atoms`` cannot be written."""
-    from alloygen.io.structures import require_target
+    from alloygen.edge.structures import require_target
 
     if path is None:
         return
@@ -191,7 +191,7 @@ def structure(text: str):
         return ising(whole_number(int(found[1]), f"the side of {text!r}", 1, 1000))
     if found := re.fullmatch(r"(\w+):(\d+)x(\d+)x(\d+)", text):
         return _cell(text, found[1], tuple(int(k) for k in found.groups()[1:]))
-    from alloygen.io.structures import read_structure
+    from alloygen.edge.structures import read_structure
 
     try:
         return read_structure(text)

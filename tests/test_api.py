@@ -65,7 +65,7 @@ def test_free_energy_and_composition_are_exact_within_their_errors():
 @pytest.mark.slow
 def test_energies_belong_to_the_callers_site_order():
     """Shuffled, rescaled and turned supercells get energies that a fresh match of the returned Atoms confirms."""
-    from alloygen.convert import match
+    from alloygen.edge.match import match
 
     rng = np.random.default_rng(0)
     shuffled = bulk("Au", a=4.08).repeat((4, 2, 2))[rng.permutation(16)]
@@ -122,7 +122,7 @@ def test_a_model_of_as_many_sites_in_another_shape_is_named():
 
 
 def test_paths_and_structures_are_sampled_as_their_atoms(tmp_path):
-    from alloygen.convert import to_pymatgen
+    from alloygen.edge.structures import to_pymatgen
 
     same = alloygen.sample(SMALL, T=600, mu={"Au": 0.0}, n=20, seed=0)
     SMALL.write(tmp_path / "cell.extxyz")
@@ -161,7 +161,7 @@ def test_a_vacancy_where_the_alloy_has_none_is_told():
 
 def test_vacancies_are_held_not_freed():
     """Ni on sites that may be empty: an atom of symbol X is a vacancy there, whichever way it is held."""
-    from alloygen.convert import primitive_from_atoms
+    from alloygen.edge.primitive import primitive_from_atoms
     from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 
     primitive = primitive_from_atoms(bulk("Ni", a=3.6), ["Ni", "X"])

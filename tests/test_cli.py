@@ -253,7 +253,7 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(option, path, tm
 
 def test_a_result_that_cannot_be_written_after_all_lies_elsewhere(tmp_path, monkeypatch, capsys):
     """The disk is full, or the folder goes away, while the command works."""
-    from alloygen.io import structures
+    from alloygen.edge import structures
 
     write, asked = structures.write_structures, tmp_path / "full" / "c.extxyz"
     (tmp_path / "cwd").mkdir()

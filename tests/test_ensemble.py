@@ -10,7 +10,7 @@ from ase.build import bulk
 from small_systems import cuau_16
 
 from alloygen import data
-from alloygen.convert import match
+from alloygen.edge.match import match
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, UnknownSpecies
 from alloygen.estimate.result import Estimate

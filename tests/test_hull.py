@@ -8,7 +8,7 @@ import torch
 from ase.build import bulk
 from small_systems import CUAU_HULL, FCC, hamiltonian, lp_hull, random_expansion
 
-from alloygen.convert import match
+from alloygen.edge.match import match
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.ising import ising
 from alloygen.hull import GroundStates, lower_hull

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alloygen.edge.prototypes import conventional
 from alloygen.errors import AlloygenError
 from alloygen.lattice import Lattice
-from alloygen.prototypes import conventional
 
 FITS = 1e-6
 

@@ -27,7 +27,7 @@ from alloygen.progress import tqdm
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
-    from alloygen.convert import AtomsMap
+    from alloygen.edge.atoms_map import AtomsMap
 
 
 GRID = 200  # compositions of the automatic grid, beyond binaries

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch_geometric.nn import MessagePassing
 
-from alloygen.convert import to_data
+from alloygen.edge.graph import to_data
 from alloygen.errors import LatticeMismatch
 from alloygen.lattice import Lattice
 from alloygen.nn.embeddings import ConditionEmbedding

@@ -213,7 +213,7 @@ def ordered(name: str):
 
 def occupations(name: str, lattice: Lattice) -> np.ndarray:
     """The minority's sites in every variant and translate (n, N), by laying ASE's structure onto the lattice's conventional cell."""
-    from alloygen.prototypes import conventional
+    from alloygen.edge.prototypes import conventional
 
     atoms, minority = ordered(name)
     free = np.flatnonzero(lattice.n_species > 1)

@@ -18,7 +18,7 @@ from small_systems import (
 )
 
 from alloygen import orders
-from alloygen.convert import nearest_neighbour
+from alloygen.edge.fits import nearest_neighbour
 from alloygen.io.checkpoint import load_model, save_model
 from alloygen.models import MODELS as KINDS
 from alloygen.models.causal import CausalModel

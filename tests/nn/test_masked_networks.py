@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from small_systems import PAIR, SYSTEMS, awaken, generator, hamiltonian
 
 import alloygen.data
-from alloygen.convert import nearest_neighbour
+from alloygen.edge.fits import nearest_neighbour
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Lattice, Primitive

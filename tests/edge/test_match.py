@@ -11,21 +11,17 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 import alloygen
-from alloygen.convert import (
-    atoms_from,
-    elements_of,
-    from_pymatgen,
-    match,
-    nearest_neighbour,
-    primitive_from_atoms,
-    to_data,
-    to_pymatgen,
-)
+from alloygen.edge.fits import nearest_neighbour
+from alloygen.edge.graph import to_data
+from alloygen.edge.match import match
+from alloygen.edge.one_law import require_one_law
+from alloygen.edge.primitive import primitive_from_atoms
+from alloygen.edge.problem import elements_of, laid
+from alloygen.edge.structures import atoms_from, from_pymatgen, to_pymatgen
+from alloygen.edge.supercell import hermite
 from alloygen.errors import AlloygenError, LatticeMismatch, StrainTaken, UnknownSpecies
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.lattice import Lattice
-from alloygen.resolve import laid, require_one_law
-from alloygen.supercell import hermite
 
 CUAU = alloygen.data.cuau()
 FCC = CUAU.primitive

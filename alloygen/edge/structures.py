@@ -1,6 +1,6 @@
-"""Configurations as files: extended XYZ, a folder of POSCARs, an ASE database.
+"""Structures in (Atoms, a pymatgen Structure, a file) and out (pymatgen, extended XYZ, a folder of POSCARs, an ASE database).
 
-Every structure keeps its energy and the numbers in ``atoms.info`` that say where it came from: T, mu_<element>,
+Every structure that is written keeps its energy and the numbers in ``atoms.info`` that say where it came from: T, mu_<element>,
 log_prob and log_weight. All writing is atomic (see :mod:`alloygen.io.atomic`).
 """
 
@@ -10,18 +10,19 @@ import csv
 import numbers
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from alloygen.errors import AlloygenError
+import numpy as np
+
+from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.io.atomic import atomic_folder, atomic_path, require_writable
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from alloygen.types import PathLike
+    from pymatgen.core import Structure
 
 SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".db": "db", ".json": "json", "": "poscar"}
 FORMATS = ("extxyz", "poscar", "db", "json")
@@ -57,6 +58,48 @@ def format_of(path: PathLike, format: str | None = None) -> str:
         known = ", ".join(f"{s or 'no suffix'} ({f})" for s, f in SUFFIXES.items())
         raise AlloygenError(f"expected a path with one of the suffixes {known}, got {str(path)!r}; or pass format=")
     return SUFFIXES[suffix]
+
+
+# ---------------------------------------------------------------------- in
+def atoms_from(given: Atoms | Structure | PathLike) -> Atoms:
+    """ase.Atoms from what stands for them: Atoms as they are, a pymatgen Structure, or the path of a structure file.
+
+    Of a file with several images the last is taken, as ``ase.io.read`` does. Every public function that takes Atoms takes these.
+
+    Raises LatticeMismatch for anything else, for no atoms, for positions or a cell that are not finite and for sites that are
+    occupied in part; AlloygenError for a file that cannot be read.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> atoms_from(to_pymatgen(bulk("Cu", a=3.6))).get_chemical_formula()
+    'Cu'
+    >>> atoms_from(None)
+    Traceback (most recent call last):
+    alloygen.errors.LatticeMismatch: expected atoms as ase.Atoms, a pymatgen Structure or the path of a structure file, got None
+    """
+    plain: Any = given
+    if isinstance(given, (str, os.PathLike)):
+        atoms = read_structure(given)
+    elif hasattr(plain, "get_chemical_symbols"):
+        atoms = plain
+    elif hasattr(plain, "is_ordered") and hasattr(plain, "lattice"):
+        atoms = from_pymatgen(plain)
+    else:
+        several = ": pass one of them" if isinstance(given, Sequence) and len(given) else ""
+        what = f"a {type(given).__name__} of {len(given)}" if several else repr(given)
+        raise LatticeMismatch(
+            f"expected atoms as ase.Atoms, a pymatgen Structure or the path of a structure file, got {what}{several}"
+        )
+    if not len(atoms):
+        raise LatticeMismatch("expected one atom on each site, got a wrong number of atoms: 0")
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(1))
+    if len(bad) or not np.isfinite(np.array(atoms.cell)).all():
+        where = (
+            f"the positions of atoms {bad[:8].tolist()}" if len(bad) else f"the cell {np.array(atoms.cell).tolist()}"
+        )
+        raise LatticeMismatch(f"expected finite numbers, got nan or inf in {where}. Check where the Atoms came from")
+    return atoms
 
 
 def read_structure(path: PathLike) -> Atoms:
@@ -99,6 +142,42 @@ def read_structure(path: PathLike) -> Atoms:
     return atoms
 
 
+def to_pymatgen(atoms: Atoms) -> Structure:
+    """A pymatgen Structure of ``atoms``.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> to_pymatgen(bulk("Cu", a=3.61)).composition.reduced_formula
+    'Cu'
+    """
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    return AseAtomsAdaptor.get_structure(atoms)
+
+
+def from_pymatgen(structure: Structure) -> Atoms:
+    """Plain ase.Atoms of an ordered pymatgen Structure.
+
+    Raises LatticeMismatch for partial occupancies, which are no configuration.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from_pymatgen(to_pymatgen(bulk("Cu", a=3.61)))
+    Atoms(symbols='Cu', pbc=True, cell=[[0.0, 1.805, 1.805], [1.805, 0.0, 1.805], [1.805, 1.805, 0.0]])
+    """
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    if not structure.is_ordered:
+        raise LatticeMismatch(
+            f"expected one species on each site, got a disordered structure {structure.composition.formula}. "
+            "Choose a configuration, for example with pymatgen's OrderDisorderedStructureTransformation."
+        )
+    return AseAtomsAdaptor.get_atoms(structure, msonable=False)
+
+
+# ---------------------------------------------------------------------- out
 def write_structures(atoms_list: Iterable, path: PathLike, format: str | None = None) -> Path:
     """Write structures (any iterable of ``ase.Atoms``, read one at a time) and return the path.
 

@@ -9,9 +9,9 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
+from alloygen.edge.structures import format_of, read_structure, write_structures
 from alloygen.errors import AlloygenError
 from alloygen.io.atomic import atomic_folder, atomic_path
-from alloygen.io.structures import format_of, read_structure, write_structures
 
 FACTS = ("T", "mu_Cu", "mu_Au", "log_prob", "log_weight")
 

@@ -1,4 +1,4 @@
-"""Which integer supercell of a primitive cell is a given cell? Arrays only; ``alloygen.convert`` lays atoms onto it.
+"""Which integer supercell of a primitive cell is a given cell? Arrays only; ``alloygen.edge.match`` lays atoms onto it.
 
 Rows are vectors. With the primitive cell P, its metric G = P P^T and a caller's cell C, a supercell matrix H satisfies
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from alloygen.edge.supercell import Found, find_matrices, turned
 from alloygen.lattice import Lattice, Primitive
-from alloygen.supercell import Found, find_matrices, turned
 
 SAMPLE = 64  # atoms that stand for all while orientations are compared
 NOISE = 1.1  # misfits that differ by less than this factor cannot be told apart
