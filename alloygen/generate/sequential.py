@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from alloygen.estimate.result import Estimate
-from alloygen.estimate.weights import log_mean, log_mean_exp, ness
+from alloygen.estimate.weights import log_mean_of_islands, ness
 from alloygen.generate.annealed import require_islands, resample
 from alloygen.generate.outpaint import Outpainter
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -39,9 +39,8 @@ class Sequential:
     kT: float
 
     def log_z(self) -> Estimate:
-        """log Z from the mean weight of all, its error from the spread of the islands."""
-        means = np.array([log_mean_exp(part) for part in self.log_w.reshape(self.islands, -1)])
-        found = log_mean(means)
+        """log Z from the mean weight of all, its error from the spread of the islands, of which four are needed."""
+        found = log_mean_of_islands(self.log_w, self.islands)
         return Estimate(found.value, found.stderr, found.note)
 
     def phi(self) -> Estimate:
@@ -56,7 +55,7 @@ def sequential(
     mu: ArrayLike,
     n: int,
     generator: torch.Generator,
-    islands: int = 8,
+    islands: int = 16,
     known: torch.Tensor | None = None,
     progress: bool = False,
 ) -> Sequential:
@@ -65,7 +64,7 @@ def sequential(
     Parameters
     ----------
     painter : Outpainter; T : temperature; mu (n_elements,) chemical potentials
-    islands : groups of equal size; known : (N,) species of fixed sites, -1 elsewhere
+    islands : groups of equal size, at least four for an error; known : (N,) species of fixed sites, -1 elsewhere
 
     Examples
     --------

@@ -76,3 +76,26 @@ def test_forward_ness_with_a_known_z_sees_what_the_samples_do_not():
     # on samples of all of p both are the NESS of q = (1/2, 1/2) against p = (1/4, 3/4), for any constant in log w
     w = np.log(np.repeat([0.5, 1.5], [1000, 3000])) + 7.0
     assert weights.forward_ness(w) == pytest.approx(0.8) and weights.forward_ness(w, log_z=7.0) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.4])
+@pytest.mark.parametrize("islands", [8, 16, 100])
+def test_error_bar_of_islands_holds(islands, spread):
+    """log-normal means of islands: a few that agree count by Student's law, none as one whole island more."""
+    rng, z, whole, plain = np.random.default_rng(2), [], [], []
+    for _ in range(1000):
+        means = spread * rng.normal(size=islands) - spread**2 / 2
+        made, old = weights.log_mean_of_islands(np.repeat(means, 16), islands), weights.log_mean(means)
+        z.append(made.value / made.stderr)
+        whole.append(old.value / old.stderr)
+        plain.append(made.value / np.sqrt(old.variance))
+    assert 0.75 < np.std(z) < 1.1 and np.mean(np.abs(z) > 3) < 0.015
+    if spread < 0.1:  # controls: a whole island of weight 0 or 2 more, and no Student
+        assert np.std(whole) < 0.5
+    if islands == 8:
+        assert np.mean(np.abs(plain) > 3) > 0.015
+
+
+def test_three_islands_have_no_error():
+    made = weights.log_mean_of_islands(np.zeros(30), 3)
+    assert made.value == 0 and np.isnan(made.stderr) and "four islands" in made.note

@@ -365,6 +365,7 @@ def test_annealed_weights_are_unbiased_and_get_more_even(islands):
         )
         w = np.exp(made.log_w - target).reshape(100, -1).mean(1)  # groups: independent with islands too
         assert abs(w.mean() - 1) < 4 * w.std(ddof=1) / 10
+        assert abs(made.log_z().value - target) < 4 * made.log_z().stderr
         assert torch.allclose(made.energy, h.energy(made.occ))
         found.append(made.ness[-1])
     assert found[1] > max(2 * found[0], 0.3)
