@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from alloygen.conditions import (
     temperature,
 )
 from alloygen.edge.atoms_map import AtomsMap
-from alloygen.edge.problem import expansion_of, placed, supercell
+from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem, expansion_of
 from alloygen.edge.supercell import TOL
 from alloygen.ensemble import Ensemble
 from alloygen.errors import (
@@ -50,9 +50,6 @@ from alloygen.types import ArrayLike, PathLike, Temperatures
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
-
-    from ase import Atoms
-    from pymatgen.core import Structure
 
     from alloygen.config import Config
 
@@ -103,7 +100,7 @@ def train(
 
 
 def sample(
-    atoms: Atoms | Structure | PathLike | Hamiltonian,
+    atoms: AtomsLike,
     T: float,
     mu: Mu | None = None,
     n: int = 1000,
@@ -111,11 +108,11 @@ def sample(
     h: float | None = None,
     seed: int | None = 0,
     model: Model | PathLike | None = None,
-    hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None = None,
+    hamiltonian: HamiltonianLike | None = None,
     method: str = "auto",
     order: str | None = None,
     batch: int | None = None,
-    fixed: Mapping[int, str] | ArrayLike | Atoms | None = None,
+    fixed: Fixed | None = None,
     refine: str | None = None,
     effort: float = 1.0,
     stride: ArrayLike | None = None,
@@ -184,18 +181,17 @@ def sample(
     one_of(refine, "refine", REFINE)
     effort = positive(effort, "effort")
     _require_drawing(order, batch)
-    model, target, atoms_map = _resolve(atoms, mu, model, hamiltonian, method, tol=tol)
-    potentials = chemical_potentials(mu, target)
-    known = None if fixed is None else _known(atoms_map, fixed, target.lattice)
+    model, problem = _resolve(atoms, mu, model, hamiltonian, method, tol=tol, fixed=fixed)
+    potentials = chemical_potentials(mu, problem.hamiltonian)
     if model is None or method == "mc":
         _require_unused(sample, order=order, batch=batch, stride=stride, average=average, refine=refine, effort=effort)
-        return _monte_carlo(target, atoms_map, T, potentials, n, seed, progress, known)
+        return _monte_carlo(problem, T, potentials, n, seed, progress)
     drawing = _Drawing(order or trained_family(model), batch, stride, average, refine, effort, progress)
-    return _neural(model, target, atoms_map, T, potentials, n, seed, known, drawing)
+    return _neural(model, problem, T, potentials, n, seed, drawing)
 
 
 def mc(
-    atoms: Atoms | Structure | PathLike | Hamiltonian,
+    atoms: AtomsLike,
     T: Temperatures,
     mu: Mus | None = None,
     n: int = 1000,
@@ -203,9 +199,9 @@ def mc(
     h: float | Sequence[float] | None = None,
     ensemble: str = "semigrand",
     method: str = "replica exchange",
-    hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None = None,
+    hamiltonian: HamiltonianLike | None = None,
     start: str = "random",
-    fixed: Mapping[int, str] | ArrayLike | Atoms | None = None,
+    fixed: Fixed | None = None,
     seed: int = 0,
     threads: int = 1,
     tol: float = TOL,
@@ -256,24 +252,24 @@ def mc(
         one_of(value, name, allowed)
     mu = mu_list(_potentials(atoms, mu, h))
     seed, threads, swap = seed_from(seed), whole_number(threads, "threads"), ensemble == "canonical"
-    target, atoms_map = supercell(atoms, mu, hamiltonian, tol)
+    problem = Problem.of(atoms, mu, hamiltonian, fixed, tol)
+    target = problem.hamiltonian
     _require_run(run, n, target)
     rungs, mus = axes(T, {} if swap else mu, target)
     if swap and any(m is not None and chemical_potentials(m, target).any() for m in mu):
         raise BadCondition(
             f'expected no mu with ensemble="canonical", which keeps the composition of the atoms, got {mu}; leave it out, or use "semigrand"'
         )
-    known = None if fixed is None else _known(atoms_map, fixed, target.lattice)
     run |= {"threads": threads, "progress": progress, "move": "swap" if swap else "flip"}
-    run |= _start(target, known, atoms_map.occ_from() if swap or start == "atoms" else None, seed)
+    run |= _start(problem, problem.occ if swap or start == "atoms" else None, seed)
     if method == "metropolis":
         all_T, all_mu = np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))
-        return replace(metropolis(target, all_T, all_mu, n, seed=seed, **run), atoms_map=atoms_map)
-    return _with_ladder(target, rungs, mus, n, seed, run, atoms_map)
+        return replace(metropolis(target, all_T, all_mu, n, seed=seed, **run), atoms_map=problem.atoms_map)
+    return _with_ladder(problem, rungs, mus, n, seed, run)
 
 
 def scan(
-    atoms: Atoms | Structure | PathLike | Hamiltonian,
+    atoms: AtomsLike,
     T: Temperatures,
     mu: Mus | str | None = None,
     n: int = 500,
@@ -284,7 +280,7 @@ def scan(
     max_conditions: int = 2000,
     seed: int = 0,
     model: Model | PathLike | None = None,
-    hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None = None,
+    hamiltonian: HamiltonianLike | None = None,
     method: str = "auto",
     order: str | None = None,
     batch: int | None = None,
@@ -335,7 +331,8 @@ def scan(
     asked = None if mu is None or isinstance(mu, str) else mu_list(mu)
     adaptive = asked is None if adaptive is None else adaptive
     named = asked if asked is not None else {} if mu is None else {mu: 0.0}
-    model, target, atoms_map = _resolve(atoms, named, model, hamiltonian, method, larger=False, tol=tol)
+    model, problem = _resolve(atoms, named, model, hamiltonian, method, larger=False, tol=tol)
+    target = problem.hamiltonian
     rungs, mus = axes(T, _whole_range(model, target) if asked is None else asked, target)
     if model is None or method == "mc":
         _require_unused(
@@ -347,15 +344,16 @@ def scan(
             from alloygen.montecarlo.tempering import mu_ladder
 
             mus = mu_ladder(target, rungs[0], mus, seed=seed)
-        return _with_ladder(target, rungs, mus, n, seed, options, atoms_map)
+        return _with_ladder(problem, rungs, mus, n, seed, options)
     _warn_outside(model, rungs, mus)
     drawn = NeuralScan(model, n, order, seed, batch, executor, spacing if adaptive else None, max_conditions, checkpoint,
                        progress=progress)  # fmt: skip
-    return replace(drawn.run(np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))), atoms_map=atoms_map)
+    return replace(drawn.run(np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))), atoms_map=problem.atoms_map)
 
 
 def _spins(atoms) -> bool:
     """Whether a Hamiltonian is one of spins, which a field acts on."""
+    atoms = atoms.hamiltonian if isinstance(atoms, Problem) else atoms
     return isinstance(atoms, Hamiltonian) and set(atoms.elements) == {"-", "+"}
 
 
@@ -410,9 +408,9 @@ def _named(path) -> Path:
 
 
 def _resolve(
-    atoms, mu, model, hamiltonian, method, larger: bool = True, tol: float = TOL
-) -> tuple[Model | None, Hamiltonian, AtomsMap]:
-    """The model (None for Monte Carlo), the Hamiltonian on the supercell, and the map to the caller's Atoms.
+    atoms, mu, model, hamiltonian, method, larger: bool = True, tol: float = TOL, fixed=None
+) -> tuple[Model | None, Problem]:
+    """The model (None for Monte Carlo), and the problem on the model's sites or, to out-paint and for Monte Carlo, on its own.
 
     ``larger``: a model of a smaller supercell will do, to out-paint.
     """
@@ -420,21 +418,22 @@ def _resolve(
         model = model if isinstance(model, Model) else load(model)
         if hamiltonian is not None:
             _require_hamiltonian(model, expansion_of(None, mu, hamiltonian))
-        expansion, found = placed(atoms, mu, model.hamiltonian, tol)
-        if larger and _site_row(model, found) is None and _outpaints(model, found):
-            return model, expansion.on(found.lattice), found
-        return model, model.hamiltonian, _fit(found, model)
-    expansion, found = placed(atoms, mu, hamiltonian, tol)
+        problem = Problem.of(atoms, mu, model.hamiltonian, fixed, tol)
+        if larger and _site_row(model, problem) is None and _outpaints(model, problem.atoms_map):
+            return model, problem
+        return model, _fit(problem, model)
+    problem = Problem.of(atoms, mu, hamiltonian, fixed, tol)
+    found = problem.atoms_map
     if method == "mc":
-        return None, expansion.on(found.lattice), found
-    models = _candidates(expansion)
+        return None, problem
+    models = _candidates(cast(ClusterExpansion, problem.hamiltonian.expansion))
     for candidate in models:
-        row = _site_row(candidate, found)
+        row = _site_row(candidate, problem)
         if row is not None:
-            return candidate, candidate.hamiltonian, found.renumbered(candidate.hamiltonian.lattice, row)
+            return candidate, problem.renumbered(candidate.hamiltonian, row)
     smaller = [m for m in models if _outpaints(m, found)] if larger else []
     if smaller:
-        return max(smaller, key=lambda m: m.hamiltonian.n_sites), expansion.on(found.lattice), found
+        return max(smaller, key=lambda m: m.hamiltonian.n_sites), problem
     if method == "neural":
         raise LatticeMismatch(
             f"expected a supercell that a model was trained for, got {found.lattice!r}: {_what_there_is(models, found)}. "
@@ -447,7 +446,7 @@ def _resolve(
         NoModel,
         stacklevel=3,
     )
-    return None, expansion.on(found.lattice), found
+    return None, problem
 
 
 def _candidates(expansion: ClusterExpansion) -> list[Model]:
@@ -495,10 +494,10 @@ def _require_hamiltonian(model: Model, expansion: ClusterExpansion) -> None:
         )
 
 
-def _fit(found: AtomsMap, model: Model) -> AtomsMap:
-    """The caller's Atoms on the sites of the model's supercell."""
-    lattice = model.hamiltonian.lattice
-    row = _site_row(model, found)
+def _fit(problem: Problem, model: Model) -> Problem:
+    """The problem on the sites of the model's supercell."""
+    found, lattice = problem.atoms_map, model.hamiltonian.lattice
+    row = _site_row(model, problem)
     if row is None:
         raise LatticeMismatch(
             f"expected a supercell of {lattice!r} with cell\n{np.array2string(lattice.cell, precision=4)}\n"
@@ -506,7 +505,7 @@ def _fit(found: AtomsMap, model: Model) -> AtomsMap:
             "Use the model's supercell (repeats of the primitive cell, not of a conventional one), a model for this one, or leave model out "
             "for Monte Carlo."
         )
-    return found.renumbered(lattice, row)
+    return problem.renumbered(model.hamiltonian, row)
 
 
 def _outpaints(model: Model, found: AtomsMap) -> bool:
@@ -520,29 +519,18 @@ def _outpaints(model: Model, found: AtomsMap) -> bool:
     return True
 
 
-def _known(atoms_map: AtomsMap, fixed, lattice) -> np.ndarray:
-    known = atoms_map.known_from(fixed)
-    if not ((known < 0) & (lattice.n_species > 1)).any():
-        mark = "; 'X' is a species here and marks no free atom" if "X" in lattice.elements else ""
-        raise AlloygenError(
-            f"expected at least one exchangeable site that is free, got all {len(known)} fixed{mark}; leave some out of fixed, given as "
-            "{index: symbol}, indices or a mask"
-        )
-    return known
-
-
-def _site_row(model: Model, found: AtomsMap) -> np.ndarray | None:
+def _site_row(model: Model, problem: Problem) -> np.ndarray | None:
     """The model's site of each site that the Atoms were laid on, or None where the supercell is another.
 
     A turned cell is the same system only if the expansion has the symmetry of its lattice; energies tell.
     """
-    h = model.hamiltonian
-    row = h.lattice.site_map(found.lattice)
-    if row is None or np.array_equal(h.lattice.matrix, found.lattice.matrix):
+    h, own = model.hamiltonian, problem.hamiltonian
+    row = h.lattice.site_map(own.lattice)
+    if row is None or np.array_equal(h.lattice.matrix, own.lattice.matrix):
         return row
     ours = h.random(4, torch.Generator().manual_seed(0))
     theirs = ours[:, torch.as_tensor(row)]
-    same = torch.allclose(h.energy(ours), h.expansion.on(found.lattice).energy(theirs), atol=1e-9, rtol=1e-9)
+    same = torch.allclose(h.energy(ours), own.energy(theirs), atol=1e-9, rtol=1e-9)
     return row if same else None
 
 
@@ -567,11 +555,12 @@ class _Drawing:
     progress: bool
 
 
-def _neural(model: Model, target, atoms_map, T, mu, n, seed, known, how: _Drawing) -> Ensemble:
+def _neural(model: Model, problem: Problem, T, mu, n, seed, how: _Drawing) -> Ensemble:
     from alloygen.generate.outpaint import Outpainter
     from alloygen.generate.refine import refined
 
     _warn_outside(model, T, mu)
+    target, known = problem.hamiltonian, problem.known if problem.held.any() else None
     generator = torch.Generator().manual_seed(seed)
     info = {"model": model.name, "fingerprint": target.fingerprint, "order": how.family, "seed": seed}
     grown = target.n_sites != model.hamiltonian.n_sites
@@ -600,10 +589,18 @@ def _neural(model: Model, target, atoms_map, T, mu, n, seed, known, how: _Drawin
             info["log_p_fixed"] = log_p_fixed(model, known, T, mu, generator=torch.Generator().manual_seed(seed))
     if how.refine is None:
         occ, log_prob = plain(T, n)
-        return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, atoms_map, info)
+        return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, problem.atoms_map, info)
     occ, log_prob, facts = refined(how.refine, painter, plain, T, mu, n, generator, how.effort, known)
     return Ensemble(
-        target, occ, target.energy(occ), log_prob, T, mu, f"{method}, {how.refine}", atoms_map, {**info, **facts}
+        target,
+        occ,
+        target.energy(occ),
+        log_prob,
+        T,
+        mu,
+        f"{method}, {how.refine}",
+        problem.atoms_map,
+        {**info, **facts},
     )
 
 
@@ -653,31 +650,30 @@ def _require_run(run: dict, n: object, h: Hamiltonian) -> None:
     Run.of({"n": n, **{k: v for k, v in run.items() if k != "copies"}}, h, [*own, "copies"])
 
 
-def _start(h: Hamiltonian, known: np.ndarray | None, occ: np.ndarray | None, seed: int) -> dict:
-    """Keywords of a sampler that starts from ``occ`` (N,), random if None, with ``known`` (N,) sites held, -1 where free."""
-    if known is None or (known < 0).all():
-        return {} if occ is None else {"occ": occ}
-    occ = h.random(1, torch.Generator().manual_seed(seed))[0].numpy() if occ is None else occ
-    return {"occ": np.where(known >= 0, known, occ), "fixed": known >= 0}
+def _start(problem: Problem, occ: np.ndarray | None, seed: int) -> dict:
+    """Keywords of a sampler that starts from ``occ`` (N,), random if None, with the sites held that the problem holds."""
+    start = problem.start(occ, seed=seed)
+    return ({} if start is None else {"occ": start[0]}) | ({"fixed": problem.held} if problem.held.any() else {})
 
 
-def _monte_carlo(h: Hamiltonian, atoms_map, T, mu, n: int, seed: int, progress, known=None) -> Ensemble:
+def _monte_carlo(problem: Problem, T, mu, n: int, seed: int, progress) -> Ensemble:
     """Replica exchange up a ladder of temperatures at fixed mu; the samples of the lowest are kept."""
-    run = {"progress": progress, **_start(h, known, None, seed)}
-    scan = _with_ladder(h, [T], mu[None], n, seed, run, atoms_map)
+    run = {"progress": progress, **_start(problem, None, seed)}
+    scan = _with_ladder(problem, [T], mu[None], n, seed, run)
     phi = {"free_energy": scan.free_energy(0)} if scan.absolute else {}  # found, so that the ladder may be forgotten
     return replace(scan[0], info={**scan[0].info, **phi})
 
 
-def _with_ladder(h: Hamiltonian, T, mu, n: int, seed: int, run: dict, atoms_map) -> Scan:
+def _with_ladder(problem: Problem, T, mu, n: int, seed: int, run: dict) -> Scan:
     """Replica exchange at T x mu, with the temperatures in between and above that it needs out of sight, and absolute free energies."""
     from alloygen.montecarlo.sampling import replica_exchange
     from alloygen.montecarlo.tempering import ladder
 
+    h = problem.hamiltonian
     rungs = ladder(h, T, mu, seed=seed, **_moving(run))
     made = replica_exchange(h, T, mu, n, ladder=rungs, seed=seed, **run)
     made = _with_cold_end(made, mu, seed, run)
-    made = made.relabelled(atoms_map=atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
+    made = made.relabelled(atoms_map=problem.atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
     if made.gap:
         warnings.warn(f"Phi is missing (nan): {made.gap}", LowSampleSize, stacklevel=user_level())
     return made

@@ -18,6 +18,7 @@ from small_systems import cuau_16, low_temperature_phi
 
 import alloygen
 from alloygen.conditions import mu_from_field
+from alloygen.edge.problem import Problem
 from alloygen.errors import (
     AlloygenError,
     BadCondition,
@@ -84,13 +85,13 @@ def test_a_turned_cell_is_the_same_system_only_if_the_expansion_says_so():
 
     from alloygen.api import _site_row
     from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
-    from alloygen.lattice import Lattice, Primitive
+    from alloygen.lattice import Primitive
 
     cubic = Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")])
     bond = lambda axis, eci: Orbit("b", eci, [[(0, 0, 0, 0), (*np.eye(3, dtype=int)[axis], 0)]], [[0, 0]], [1.0])  # noqa: E731
-    turned = SimpleNamespace(lattice=Lattice(cubic, (4, 2, 2)))
     for ecis, same in (([0.1, 0.1, 0.1], True), ([0.1, 0.1, 0.2], False)):
         expansion = ClusterExpansion(cubic, [[-1.0, 1.0]], tuple(bond(k, e) for k, e in enumerate(ecis)))
+        turned = Problem.of(expansion.on((4, 2, 2)))
         row = _site_row(SimpleNamespace(hamiltonian=expansion.on((2, 2, 4))), turned)
         assert (row is not None) == same
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -96,7 +96,7 @@ class AtomsMap:
         if self.bare:
             raise LatticeMismatch(
                 "expected Atoms, whose symbols say which species sit where, got a Hamiltonian alone. Pass Atoms with hamiltonian=, or "
-                "name the species: fixed={site: species}"
+                "name the species: fixed={site: species}, or occ= where there is one"
             )
 
     def __repr__(self) -> str:
@@ -129,12 +129,13 @@ class AtomsMap:
         occ[self.site] = index
         return occ
 
-    def known_from(self, fixed: Mapping | Atoms | Sequence | np.ndarray) -> np.ndarray:
+    def known_from(self, fixed: Mapping[int, str] | Atoms | ArrayLike, occ: np.ndarray | None = None) -> np.ndarray:
         """Species (N,) int64 of the sites that are to be held, -1 where free.
 
         fixed : {atom index: symbol}; or indices or a mask of the matched atoms, which keep their symbols; or Atoms in the same order.
             Atoms of symbol "X" are free where X is no species of the alloy. Where it is one (a vacancy), "X" holds a vacancy
             and all Atoms are held: give a dict, indices or a mask there to leave some free
+        occ : (N,) species indices on the lattice's sites, which stand for the symbols where ``fixed`` is indices or a mask
 
         Raises LatticeMismatch for atoms that do not exist, UnknownSpecies for a species that a site does not allow.
 
@@ -149,28 +150,15 @@ class AtomsMap:
         """
         at, symbols = self._held(fixed)
         known = np.full(len(self.site), -1, dtype=np.int64)
-        if len(at):
-            names, code = np.unique(symbols, return_inverse=True)
-            sites = self.site[at]
-            index = species_index(self.lattice, names)[self.lattice.sublattice[sites], code]
-            for k in np.flatnonzero(index < 0)[:1]:
-                allowed = "/".join(self.lattice.species[self.lattice.sublattice[sites[k]]])
-                vacancy = (
-                    " ('X' is a vacancy in this alloy, not a mark)"
-                    if symbols[k] == "X" in self.lattice.elements
-                    else ""
-                )
-                raise UnknownSpecies(
-                    f"expected one of {allowed} to be held at atom {at[k]}, got {symbols[k]!r}{vacancy}; change the symbol, "
-                    "or leave the atom free by fixed={index: symbol} or a mask"
-                )
-            known[sites] = index
+        if symbols is None and occ is not None:
+            known[self.site[at]] = np.asarray(occ)[self.site[at]]
+        elif len(at):
+            known[self.site[at]] = self._species(at, self._own(at) if symbols is None else symbols)
         return known
 
-    def _held(self, fixed) -> tuple[np.ndarray, list[str]]:
-        """Indices of the atoms that are held, and their symbols."""
+    def _held(self, fixed) -> tuple[np.ndarray, list[str] | None]:
+        """Indices of the atoms that are held, and the symbols that were given for them."""
         n = len(self.site)
-        own = np.array(self._atoms.get_chemical_symbols())
         if isinstance(fixed, Mapping):
             return _indices(list(fixed), n), [str(s) for s in fixed.values()]
         if hasattr(fixed, "get_chemical_symbols"):
@@ -179,12 +167,29 @@ class AtomsMap:
             names = np.array(fixed.get_chemical_symbols())
             at = np.arange(n) if "X" in self.lattice.elements else np.flatnonzero(names != "X")
             return at, names[at].tolist()
-        self._require_species()
         mask = np.asarray(fixed)
         if mask.dtype == bool and mask.shape != (n,):
             raise LatticeMismatch(f"expected a mask of the {n} atoms, got shape {mask.shape}")
-        at = np.flatnonzero(mask) if mask.dtype == bool else _indices(mask.ravel().tolist(), n)
-        return at, own[at].tolist()
+        return np.flatnonzero(mask) if mask.dtype == bool else _indices(mask.ravel().tolist(), n), None
+
+    def _own(self, at: np.ndarray) -> list[str]:
+        """Symbols of some of the caller's atoms."""
+        self._require_species()
+        return np.array(self._atoms.get_chemical_symbols())[at].tolist()
+
+    def _species(self, at: np.ndarray, symbols: list[str]) -> np.ndarray:
+        """Species index of each symbol where the atom ``at`` sits; UnknownSpecies names the first that is not allowed there."""
+        names, code = np.unique(symbols, return_inverse=True)
+        sublattice = self.lattice.sublattice[self.site[at]]
+        index = species_index(self.lattice, names)[sublattice, code]
+        for k in np.flatnonzero(index < 0)[:1]:
+            allowed, x = "/".join(self.lattice.species[sublattice[k]]), symbols[k] == "X" in self.lattice.elements
+            vacancy = " ('X' is a vacancy in this alloy, not a mark)" if x else ""
+            raise UnknownSpecies(
+                f"expected one of {allowed} to be held at atom {at[k]}, got {symbols[k]!r}{vacancy}; change the symbol, "
+                "or leave the atom free by fixed={index: symbol} or a mask"
+            )
+        return index
 
     def renumbered(self, lattice: Lattice, row: np.ndarray) -> AtomsMap:
         """The same Atoms on the sites of ``lattice``; ``row`` (N,) is the new site of each site of ``self.lattice``.

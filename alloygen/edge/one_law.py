@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 
 from alloygen.edge.atoms_map import AtomsMap, Rival
-from alloygen.edge.supercell import hermite
+from alloygen.edge.match import match
+from alloygen.edge.supercell import TOL, hermite
 from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.lattice import Lattice, Primitive
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
 Clusters: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def laid(atoms: Atoms, expansion: ClusterExpansion, tol: float = TOL) -> AtomsMap:
+    """The Atoms on the lattice of the expansion, in the one way that its energies allow.
+
+    Raises LatticeMismatch where they can be laid in several that fit as well, within noise, and have different energies.
+    """
+    found = match(atoms, expansion.primitive, tol)
+    require_one_law(found, expansion)
+    return found
 
 
 def require_one_law(found: AtomsMap, expansion: ClusterExpansion) -> None:

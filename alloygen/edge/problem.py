@@ -1,70 +1,214 @@
-"""Which Hamiltonian and supercell a caller's Atoms mean."""
+"""What a caller means, resolved once: a Hamiltonian on a supercell, the map to the caller's Atoms, and the sites that are held.
+
+Every public function takes its first argument through :meth:`Problem.of`, the one door; what comes after carries the problem whole.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
 
 from alloygen.edge.atoms_map import AtomsMap
-from alloygen.edge.match import match
-from alloygen.edge.one_law import require_one_law
+from alloygen.edge.one_law import laid
 from alloygen.edge.structures import atoms_from
 from alloygen.edge.supercell import TOL, vacancies
-from alloygen.errors import LatticeMismatch, UnknownSpecies
+from alloygen.errors import AlloygenError, LatticeMismatch, UnknownSpecies
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.types import ArrayLike, PathLike
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-    from alloygen.types import PathLike
+# What stands for the atoms of a problem, for its Hamiltonian, and for sites that are held (see ``Problem.of``).
+AtomsLike: TypeAlias = "Atoms | Structure | PathLike | Hamiltonian | Problem"
+HamiltonianLike: TypeAlias = "Hamiltonian | ClusterExpansion | PathLike | tuple[Any, Any] | Any"
+Fixed: TypeAlias = "Mapping[int, str] | ArrayLike | Atoms"
 
 
-def supercell(
-    atoms: Atoms | Structure | PathLike | Hamiltonian,
-    mu: object = None,
-    hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None = None,
-    tol: float = TOL,
-) -> tuple[Hamiltonian, AtomsMap]:
-    """The Hamiltonian on the supercell that the Atoms make, and the map between its sites and the atoms.
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Problem:
+    """A Hamiltonian on its supercell (N sites), the caller's Atoms on those sites, and the sites that are held.
 
-    A Hamiltonian (``alloygen.ising(10)``, ``expansion.on((4, 4, 4))``) stands for itself, its sites for the atoms.
+    hamiltonian : Hamiltonian
+    atoms_map : AtomsMap of its lattice
+    known : int array (N,), the species index of each site that is held, -1 where free
 
-    ``hamiltonian`` is a ClusterExpansion, its name or file; without one it is what the Atoms carry (a Clease calculator)
-    or the expansion that ships for the elements in atoms and mu. ``tol`` is that of :func:`alloygen.edge.match.match`.
+    Raises LatticeMismatch where the three do not belong together, AlloygenError where nothing can change.
 
     Examples
     --------
     >>> from ase.build import bulk
-    >>> h, atoms_map = supercell(bulk("Cu", a=3.8).repeat((2, 2, 4)), {"Au": 0.0})
-    >>> h.n_sites, h.expansion.name
-    (16, 'CuAu (formation energies)')
+    >>> problem = Problem.of(bulk("Cu", a=3.8).repeat((2, 2, 4)), {"Au": 0.0}, fixed={3: "Au"})
+    >>> problem
+    Problem('CuAu (formation energies)', Lattice(2x2x4 cells, 16 sites, Cu/Au), 1 site held)
+    >>> problem.to_atoms(problem.occ).get_chemical_formula(), len(problem.free)
+    ('AuCu15', 15)
     """
-    if isinstance(atoms, Hamiltonian) and hamiltonian is None:
-        return atoms, AtomsMap.of_lattice(atoms.lattice)
-    expansion, found = placed(atoms, mu, hamiltonian, tol)
-    return expansion.on(found.lattice), found
+
+    hamiltonian: Hamiltonian
+    atoms_map: AtomsMap
+    known: np.ndarray
+
+    def __post_init__(self) -> None:
+        lattice, n = self.hamiltonian.lattice, self.hamiltonian.n_sites
+        if len(self.atoms_map.site) != n or not np.array_equal(self.atoms_map.lattice.matrix, lattice.matrix):
+            raise LatticeMismatch(
+                f"expected atoms on the lattice of the Hamiltonian, {lattice!r}, got them on {self.atoms_map.lattice!r}"
+            )
+        known = np.array(self.known)
+        if (
+            known.shape != (n,)
+            or known.dtype.kind not in "iu"
+            or (known < -1).any()
+            or (known >= lattice.n_species).any()
+        ):
+            raise LatticeMismatch(
+                f"expected known as species indices ({n},) into {lattice.species}, -1 where free, got {known.dtype} of shape {known.shape}"
+            )
+        object.__setattr__(self, "known", known.astype(np.int64))
+        if not len(self.free):
+            raise _nothing_free(self)
+
+    @classmethod
+    def of(
+        cls,
+        atoms: AtomsLike,
+        mu: object = None,
+        hamiltonian: HamiltonianLike | None = None,
+        fixed: Fixed | None = None,
+        tol: float = TOL,
+        occ: ArrayLike | None = None,
+    ) -> Problem:
+        """The problem that the arguments of a public function mean.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms, a pymatgen Structure or the path of a structure file; or a Hamiltonian on a supercell
+            (``alloygen.ising(10)``, ``expansion.on((4, 4, 4))``), which stands for itself, its sites for the atoms; or a Problem
+        mu : its keys say which alloy is meant, together with the elements of the atoms
+        hamiltonian : a ClusterExpansion, a Hamiltonian, a name ("cuau"), a JSON file, CLEASE (settings, ECIs) or a Clease calculator;
+            without one what the Atoms carry (a Clease calculator), or the expansion that ships for the elements
+        fixed : sites that are held, by the caller's numbering: see :meth:`~alloygen.edge.atoms_map.AtomsMap.known_from`. Those of a
+            Problem stay held
+        tol : as that of :func:`alloygen.edge.match.match`
+        occ : (N,) or (1, N) species indices on the lattice's sites, which say what fixed sites hold in place of the symbols of the atoms
+
+        Raises LatticeMismatch for atoms that do not fit, UnknownSpecies for elements that the alloy has not, before any work.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> Problem.of(alloygen.ising(4)).hamiltonian.n_sites
+        16
+        """
+        if isinstance(atoms, Problem):
+            return atoms._also(mu, hamiltonian, fixed, occ)
+        expansion, found = _placed(atoms, mu, hamiltonian, tol)
+        own = [x for x in (atoms, hamiltonian) if isinstance(x, Hamiltonian) and _is_on(x, found)]
+        h = own[0] if own else expansion.on(found.lattice)
+        free = np.full(h.n_sites, -1)
+        return cls(hamiltonian=h, atoms_map=found, known=free)._also(None, None, fixed, occ)
+
+    def _also(self, mu: object, hamiltonian: object, fixed: Fixed | None, occ: ArrayLike | None) -> Problem:
+        """The same with more sites held."""
+        if hamiltonian is not None:
+            _require_one(self.hamiltonian, expansion_of(None, mu, hamiltonian))
+        if fixed is None:
+            return self
+        start = None if occ is None else self.hamiltonian.check(occ)[0].numpy()
+        known = self.atoms_map.known_from(fixed, start)
+        return replace(self, known=np.where(known >= 0, known, self.known))
+
+    # ------------------------------------------------------------------ sites
+    @property
+    def free(self) -> np.ndarray:
+        """The sites (n,) that may change: neither held nor of one species alone."""
+        return np.flatnonzero((self.known < 0) & (self.hamiltonian.lattice.n_species > 1))
+
+    @property
+    def held(self) -> np.ndarray:
+        """Mask (N,) of the sites that are held."""
+        return self.known >= 0
+
+    @property
+    def occ(self) -> np.ndarray:
+        """Occupations (N,) int64 of the caller's Atoms, with what is held in its place; LatticeMismatch where there are no Atoms."""
+        return np.where(self.held, self.known, self.atoms_map.occ_from())
+
+    def start(self, occ: ArrayLike | None = None, composition: bool = False, seed: int = 0) -> np.ndarray | None:
+        """Where to begin: occupations (B, N) int64 with what is held in its place, or None where any will do.
+
+        occ : (N,) or (B, N) on the lattice's sites
+        composition : without ``occ`` the composition is that of the atoms, for moves that keep it; otherwise random, by ``seed``
+
+        Raises AlloygenError for occupations that do not fit, and for a composition that nothing tells.
+        """
+        import torch
+
+        if occ is not None:
+            rows = self.hamiltonian.check(occ).numpy()
+        elif composition:
+            if self.atoms_map.bare:
+                raise AlloygenError(
+                    "expected a start (occ=) whose composition the swaps keep, got none; pass it, or Atoms in place of a Hamiltonian"
+                )
+            rows = self.occ[None]
+        elif self.held.any():
+            rows = self.hamiltonian.random(1, torch.Generator().manual_seed(seed)).numpy()
+        else:
+            return None
+        return np.where(self.held, self.known, rows)
+
+    def to_atoms(self, occ: ArrayLike) -> Atoms:
+        """Occupations (N,) as Atoms in the caller's own order, cell and positions: :meth:`~alloygen.edge.atoms_map.AtomsMap.to_atoms`."""
+        return self.atoms_map.to_atoms(occ)
+
+    def renumbered(self, hamiltonian: Hamiltonian, row: np.ndarray) -> Problem:
+        """The same problem on the sites of another Hamiltonian of the same law; ``row`` (N,) is its site of each site of this one."""
+        known = np.empty_like(self.known)
+        known[row] = self.known
+        moved = self.atoms_map.renumbered(hamiltonian.lattice, row)
+        return Problem(hamiltonian=hamiltonian, atoms_map=moved, known=known)
+
+    def __repr__(self) -> str:
+        n = int(self.held.sum())
+        held = f", {n} site{'s' * (n > 1)} held" if n else ""
+        return f"Problem({self.hamiltonian.expansion.name!r}, {self.hamiltonian.lattice!r}{held})"
 
 
-def placed(
-    atoms: Atoms | Structure | PathLike | Hamiltonian,
-    mu: object,
-    hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None,
-    tol: float = TOL,
+def _is_on(h: Hamiltonian, found: AtomsMap) -> bool:
+    """Whether a Hamiltonian is on the supercell that the atoms make."""
+    return np.array_equal(h.lattice.matrix, found.lattice.matrix)
+
+
+def _nothing_free(problem: Problem) -> AlloygenError:
+    lattice = problem.hamiltonian.lattice
+    if not (lattice.n_species > 1).any():
+        return AlloygenError("expected at least one site with two species or more, got none: nothing can change")
+    mark = "; 'X' is a species here and marks no free atom" if "X" in lattice.elements else ""
+    return AlloygenError(
+        f"expected at least one exchangeable site that is free, got all {problem.hamiltonian.n_sites} fixed{mark}; leave some out of fixed, given as "
+        "{index: symbol}, indices or a mask"
+    )
+
+
+# ---------------------------------------------------------------------- which alloy
+def _placed(
+    atoms: Any, mu: object, hamiltonian: HamiltonianLike | None, tol: float
 ) -> tuple[ClusterExpansion, AtomsMap]:
-    """The expansion that is meant, and the caller's atoms on its lattice: the door of every function that takes Atoms."""
+    """The expansion that is meant, and the caller's atoms on its lattice."""
     if isinstance(atoms, ClusterExpansion):
         raise LatticeMismatch(
             f"expected Atoms, or a Hamiltonian on a supercell, got the expansion {atoms.name!r}; lay it on one: expansion.on((4, 4, 4))"
         )
     if isinstance(atoms, Hamiltonian):
-        other = atoms.expansion if hamiltonian is None else expansion_of(None, mu, hamiltonian)
-        if other.fingerprint != atoms.fingerprint:
-            raise LatticeMismatch(
-                f"expected one Hamiltonian, got {atoms.expansion.name!r} ({atoms.fingerprint}) in place of Atoms, and {other.name!r} "
-                f"({other.fingerprint}) as that of hamiltonian= or of the model. Give Atoms, or leave the other out"
-            )
+        if hamiltonian is not None:
+            _require_one(atoms, expansion_of(None, mu, hamiltonian))
         return cast(ClusterExpansion, atoms.expansion), AtomsMap.of_lattice(atoms.lattice)
     atoms = atoms_from(atoms)
     expansion = expansion_of(atoms, mu, hamiltonian)
@@ -72,20 +216,15 @@ def placed(
     return expansion, laid(atoms, expansion, tol)
 
 
-def laid(atoms: Atoms, expansion: ClusterExpansion, tol: float = TOL) -> AtomsMap:
-    """The Atoms on the lattice of the expansion, in the one way that its energies allow.
-
-    Raises LatticeMismatch where they can be laid in several that fit as well, within noise, and have different energies.
-    """
-    found = match(atoms, expansion.primitive, tol)
-    require_one_law(found, expansion)
-    return found
+def _require_one(h: Hamiltonian, other: ClusterExpansion) -> None:
+    if other.fingerprint != h.fingerprint:
+        raise LatticeMismatch(
+            f"expected one Hamiltonian, got {h.expansion.name!r} ({h.fingerprint}) in place of Atoms, and {other.name!r} "
+            f"({other.fingerprint}) as that of hamiltonian= or of the model. Give Atoms, or leave the other out"
+        )
 
 
-# ---------------------------------------------------------------------- which alloy
-def expansion_of(
-    atoms: Atoms | None, mu: object, hamiltonian: Hamiltonian | ClusterExpansion | PathLike | None
-) -> ClusterExpansion:
+def expansion_of(atoms: Atoms | None, mu: object, hamiltonian: HamiltonianLike | None) -> ClusterExpansion:
     """The expansion that the caller names, that the Atoms carry, or that ships for these elements."""
     if isinstance(hamiltonian, Hamiltonian):
         return cast(ClusterExpansion, hamiltonian.expansion)

@@ -31,7 +31,7 @@ def refined(
     n: int,
     generator: torch.Generator,
     effort: float,
-    known: torch.Tensor | None,
+    known: np.ndarray | None,
 ) -> tuple:
     """(occ, log_prob, facts) of n samples; ``plain(T, count)`` draws. log_prob is such that -u - log_prob is the log-weight.
 

@@ -47,8 +47,8 @@ def from_clease(
 
     Parameters
     ----------
-    settings : a CLEASE settings object (CEBulk, CECrystal, CESlab), the path of its JSON file, or an ``ase.Atoms`` that carries
-        a ``Clease`` calculator (then ``eci`` is taken from the calculator)
+    settings : a CLEASE settings object (CEBulk, CECrystal, CESlab), the path of its JSON file, or a ``Clease`` calculator or
+        ``ase.Atoms`` that carry one (then ``eci`` is taken from the calculator)
     eci : dict of correlation-function name to ECI in eV per site, or the path of a JSON file with it
 
     Species keep the order of the settings' basis elements: ``expansion.primitive.species`` says it. Equal clusters are one
@@ -90,8 +90,8 @@ def from_clease(
 
 def _resolve(settings, eci) -> tuple[Any, dict[str, float]]:
     """Objects from objects or files, with errors that say which file is missing or odd."""
-    calc = getattr(settings, "calc", None)
-    if calc is not None and hasattr(calc, "settings") and hasattr(calc, "eci"):
+    calc = getattr(settings, "calc", settings)
+    if hasattr(calc, "settings") and hasattr(calc, "eci"):
         _warn_of_field(calc)
         return calc.settings, _finite(calc.eci, "the calculator's ECIs")
     if isinstance(settings, (str, os.PathLike)):

@@ -1,24 +1,42 @@
-"""Hamiltonians by name or file, for configurations and the command line."""
+"""Hamiltonians by name, file or what CLEASE makes: whatever stands for an expansion becomes one here."""
 
 from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.types import PathLike
 
 
-def expansion_from(spec: ClusterExpansion | PathLike) -> ClusterExpansion:
-    """A ClusterExpansion from itself, "cuau", "ising", or the path of a file in alloygen's JSON format."""
+def expansion_from(spec: ClusterExpansion | PathLike | tuple[Any, Any] | Any) -> ClusterExpansion:
+    """A ClusterExpansion from what stands for one.
+
+    spec : the expansion itself; "cuau", "ising"; the path of a file in alloygen's JSON format; CLEASE's (settings, ECIs), objects or
+        files as :func:`alloygen.hamiltonian.clease.from_clease` takes them; or a Clease calculator
+
+    Examples
+    --------
+    >>> expansion_from("ising").elements
+    ('-', '+')
+    """
     if isinstance(spec, ClusterExpansion):
         return spec
-    if spec == "cuau":
+    if isinstance(spec, tuple) and len(spec) == 2:
+        from alloygen.hamiltonian.clease import from_clease
+
+        return from_clease(*spec)
+    if hasattr(spec, "settings") and hasattr(spec, "eci"):
+        from alloygen.hamiltonian.clease import from_clease
+
+        return from_clease(spec)
+    if isinstance(spec, str) and spec == "cuau":
         from alloygen import data
 
         return data.cuau()
-    if spec == "ising":
+    if isinstance(spec, str) and spec == "ising":
         from alloygen.hamiltonian.ising import ising_expansion
 
         return ising_expansion()
@@ -34,6 +52,6 @@ def expansion_from(spec: ClusterExpansion | PathLike) -> ClusterExpansion:
                 f"({type(error).__name__}: {error}). Write it anew; for CLEASE settings use alloygen.from_clease."
             ) from None
     raise AlloygenError(
-        f"expected a Hamiltonian: 'cuau', 'ising', a ClusterExpansion, or the path of its JSON file, got {spec!r}. "
-        "For CLEASE settings and ECIs use alloygen.hamiltonian.clease.from_clease first."
+        f"expected a Hamiltonian: 'cuau', 'ising', a ClusterExpansion, the path of its JSON file, CLEASE's (settings, ECIs) or a Clease "
+        f"calculator, got {spec!r}"
     )

@@ -268,7 +268,7 @@ def require_hamiltonian(h: object) -> None:
     what = "Atoms, which" if hasattr(h, "get_chemical_symbols") else f"{type(h).__name__}, which"
     raise AlloygenError(
         f"expected a Hamiltonian on a supercell, got {what} is none. Write expansion.on((4, 4, 4)); "
-        "for Atoms, supercell(atoms, mu) of alloygen.edge.problem finds it"
+        "for Atoms, Problem.of(atoms, mu).hamiltonian of alloygen.edge.problem is it"
     )
 
 

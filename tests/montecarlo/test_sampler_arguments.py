@@ -32,7 +32,7 @@ WHOLE = {
 }  # fmt: skip
 NO_HAMILTONIANS = {
     "an expansion": (alloygen.data.cuau(), r"got the expansion 'CuAu.*expansion.on\(\(4, 4, 4\)\)"),
-    "Atoms": (bulk("Cu"), r"got Atoms.*supercell\(atoms, mu\) of alloygen.edge.problem"),
+    "Atoms": (bulk("Cu"), r"got Atoms.*Problem.of\(atoms, mu\).hamiltonian of alloygen.edge.problem"),
     "a name": ("cuau", "got str"),
 }  # fmt: skip
 
