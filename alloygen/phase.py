@@ -431,9 +431,11 @@ class PhaseDiagram:
         At a three-phase point the common tangents on both sides of a phase meet, mu_left(T) = mu_right(T); T lies between the grid's by
         a straight line, see :mod:`alloygen.estimate.invariants`, and T_stderr is the spread of the replicas, each of which is one
         bootstrap of all temperatures, and a tenth of their step. At a congruent maximum an ordered phase turns into the disordered one
-        of the same composition. ``support`` is the share of the replicas that show a point of this kind; reliable is False, and
-        ``note`` says why, for fewer than 90 % of them, for fewer than 50 effective samples there, and where a transition that it
-        rests on is not reliable.
+        of the same composition; T is the highest of its :attr:`transitions`, and that the highest of several noisy ones tends to be too
+        high is in its error. x_stderr is the spread of the replicas and the step of the composition / sqrt(12). ``support`` is the share of the replicas that show a point of this kind; reliable is False, and
+        ``note`` says why, for fewer than 90 % of them, for fewer than 50 effective samples there, where a transition that it
+        rests on is not reliable, and where two of three phases are at most two steps of the composition apart: a small cell's F(x) is
+        rough from one number of atoms to the next, so exact values make such points too.
         """
         import pandas as pd
 
@@ -453,7 +455,7 @@ class PhaseDiagram:
         for name, part in self.transitions[self.transitions["single_phase"].astype(bool)].groupby("phase"):
             row = self._congruent(name, part, leave.get(name, np.nan))
             rows += [row] if row is not None else []
-        columns = ["kind", "T", "T_stderr", "x", "phases", "support", "reliable", "note"]
+        columns = ["kind", "T", "T_stderr", "x", "x_stderr", "phases", "support", "reliable", "note"]
         return pd.DataFrame(rows, columns=columns).sort_values("T", ignore_index=True)
 
     @property
@@ -492,23 +494,59 @@ class PhaseDiagram:
         size = self.table["effective_samples"].values[t]
         names = [self.phases[t, int(a)], name, self.phases[t, int(b)]]
         notes = self._doubts(support, min(size[int(a)], size[q], size[int(b)]), error, T)
-        return {"kind": kind, "T": T, "T_stderr": error, "x": self.x[q], "phases": " + ".join(names), "support": support,
+        if (near_by := min(q - int(a), int(b) - q)) <= NARROW:
+            notes.append(f"two of the phases are {near_by} steps of the composition apart: take a larger cell")
+        return {"kind": kind, "T": T, "T_stderr": error, "x": self.x[q], "x_stderr": self._where(n, t), "phases": " + ".join(names), "support": support,
                 "reliable": not notes, "note": "; ".join(notes)}, share  # fmt: skip
+
+    def _where(self, n: np.ndarray, t: int) -> float:
+        """The error of the composition of a phase at rows n: the spread of its lowest point over the replicas, and the step of x."""
+        step = self._step / np.sqrt(12)
+        if self._replica is None or len(n) == 1:
+            return step
+        lowest = np.where(np.isfinite(self._replica[t][:, n]), self._replica[t][:, n], np.inf).argmin(1)
+        return float(np.hypot(self.x[n[lowest]].std(ddof=1), step))
 
     def _congruent(self, name: str, part, leaves: float) -> dict | None:
         """A row of :attr:`invariants`, unless most of the replicas say that the phase leaves the hull before it disorders."""
         good = part[part["reliable"].astype(bool)]
+        part = good if len(good) else part
         top = part.loc[part["T"].idxmax()]
-        if leaves >= 0.5 or not part["x"].min() < top["x"] < part["x"].max():
+        ends = self.transitions.loc[
+            self.transitions["single_phase"].astype(bool) & (self.transitions["phase"] == name), "x"
+        ]
+        if leaves >= 0.5 or not ends.min() < top["x"] < ends.max():
             return None
         support = np.nan if self._replica is None else 1.0 - (leaves if np.isfinite(leaves) else 0.0)
-        notes = self._doubts(support, top["effective_samples"], top["T_stderr"], top["T"])
-        if not top["reliable"] and not notes:
-            notes.append("the transition at its top is not reliable")
+        T, error, away = self._highest(part)
+        notes = self._doubts(support, top["effective_samples"], error, T)
         if not len(good):
             notes.append("none of the transitions that it rests on is reliable")
-        return {"kind": "congruent", "T": top["T"], "T_stderr": top["T_stderr"], "x": top["x"], "phases": f"{name} + {DISORDERED}",
+        return {"kind": "congruent", "T": T, "T_stderr": error, "x": top["x"], "x_stderr": away, "phases": f"{name} + {DISORDERED}",
                 "support": support, "reliable": not notes, "note": "; ".join(notes)}  # fmt: skip
+
+    def _highest(self, part) -> tuple[float, float, float]:
+        """(T, its error, the error of x) of the highest of some transitions.
+
+        The highest of several noisy temperatures tends to be too high; by how much the highest of each replica lies above it on
+        average is a part of the error.
+        """
+        top, step = part.loc[part["T"].idxmax()], self._step / np.sqrt(12)
+        if "heat_capacity_replica" not in self.table:
+            return top["T"], top["T_stderr"], step
+        rows = np.rint((part["x"].to_numpy() - self.x[0]) / self._step).astype(int)
+        many = self.table["heat_capacity_replica"].values[:, :, rows]  # (T, replica, rows)
+        peaks = np.array([[_peak(self.T, c) for c in one.T] for one in np.moveaxis(many, 1, 0)])
+        peaks = peaks[np.isfinite(peaks).any(1)]
+        if len(peaks) < 2:
+            return top["T"], top["T_stderr"], step
+        highest, x = np.nanmax(peaks, 1), part["x"].to_numpy()[np.nanargmax(peaks, 1)]
+        error = np.hypot(highest.std(ddof=1), 0.1 * np.diff(self.T).mean())
+        return (
+            float(2 * top["T"] - highest.mean()),
+            float(max(error, top["T_stderr"])),
+            float(np.hypot(x.std(ddof=1), step)),
+        )
 
     def _doubts(self, support: float, samples: float, error: float, T: float) -> list[str]:
         out = [f"{100 * support:.0f} % of the replicas show a point of this kind"] if support < SURE else []

@@ -21,7 +21,7 @@ from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.lattice import Primitive
 from alloygen.montecarlo.sampling import replica_exchange
-from alloygen.phase import PhaseDiagram, _three_phase, heat_capacity_peak
+from alloygen.phase import REPLICAS, PhaseDiagram, _three_phase, heat_capacity_peak
 from alloygen.units import KB_EV_PER_K as KB
 
 matplotlib.use("Agg")
@@ -161,6 +161,41 @@ def test_invariants_say_on_what_they_rest():
     assert poor.to_dict()["invariants"][0]["reliable"] is False
     doubt = compound(1e-3, 3).invariants
     assert not doubt["reliable"].any() and doubt["note"].str.contains("of the replicas show|known to").all()
+
+
+def test_phases_two_steps_apart_are_no_reliable_three_phase_point():
+    """Exact F(x) of 16 sites: x = 3/8 comes to the hull at 951 K between 1/4 and 1/2, which is the roughness of a small cell."""
+    e, T, n = cuau_16(), np.arange(850.0, 1051.0, 25.0), np.asarray(cuau_16().counts)[:, 1]
+    f = [[-KB * t * logsumexp(-np.asarray(e.energy)[n == k] / (KB * t)) / 16 for k in range(17)] for t in T]
+    found = PhaseDiagram.from_table(T, np.arange(17) / 16, f, elements=("Cu", "Au"), min_width=2).invariants
+    assert found["kind"].tolist() == ["eutectoid"] and found["T"][0] == pytest.approx(951, abs=2)
+    assert not found["reliable"].any() and "2 steps" in found["note"][0]
+    assert compound().invariants["reliable"].all()  # control: the phases of a line compound are far apart
+
+
+def congruent(noise, seed):
+    """An ordered phase with a flat top: transitions at 800 - 2 K (n - 16)^2, C peaks there and has noise."""
+    T, n = np.arange(600.0, 1001.0, 25.0), np.arange(33)
+    top = 800 - 2.0 * (n - 16) ** 2
+    shape, rng = (len(T), REPLICAS, len(n)), np.random.default_rng(seed)
+    exact = 1 / (1 + ((T[:, None] - top) / 60) ** 2)
+    c = exact + noise * rng.normal(size=exact.shape)
+    table = PhaseDiagram.from_table(T, n / 32, 1e-3 * (n / 32 - 0.5) ** 2 + 0 * T[:, None], np.zeros(exact.shape)).table
+    table["heat_capacity"] = (("T", "n"), c)
+    table["heat_capacity_replica"] = (("T", "replica", "n"), c[:, None] + noise * rng.normal(size=shape))
+    table["order_L1_0"] = (("T", "n"), np.where((T[:, None] < top) & (np.abs(n - 16) < 9), 1.0, 0.0))
+    return PhaseDiagram(table)
+
+
+@pytest.mark.slow
+def test_a_congruent_maximum_has_bars_for_both_of_its_coordinates():
+    """The highest of several noisy transitions: too high by chance, and often at the composition beside the true one."""
+    found = [congruent(0.05, seed).invariants for seed in range(12)]
+    row = [f[f["kind"] == "congruent"].iloc[0] for f in found]
+    T, x, error, wide = (np.array([r[k] for r in row]) for k in ("T", "x", "T_stderr", "x_stderr"))
+    z, apart = (T - 800) / error, (x - 0.5) / wide
+    assert 0.4 < z.std() < 1.25 and 0.4 < apart.std() < 1.25 and np.abs(z).max() < 3, (z.std(), apart.std())
+    assert ((x - 0.5) / (1 / 32 / np.sqrt(12))).std() > 1.5  # control: the step of x alone
 
 
 def test_the_peak_of_a_heat_capacity():

@@ -337,7 +337,7 @@ def _pooled(
     plan: Plan, w: Walks, walkers: int, bins: np.ndarray, alone: np.ndarray, total: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(log g (bins,), influence (walkers, blocks, bins)) of all blocks of all walks, or log g of the walks and no blocks."""
-    edges = blocks_used(w.length, w.filled, w.passed, w.attempts)
+    edges = blocks_used(w.length, w.filled, w.passed, w.attempts, np.where(w.inverse_t, w.log_f, 0.0))
     if not edges:
         return alone, np.zeros((walkers, 0, len(bins)))
     found = [_window(plan, w, list(range(r, r + walkers)), edges) for r in range(0, len(w.occ), walkers)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from small_systems import cuau_16
 
 from alloygen.estimate.result import Estimate
+from alloygen.exact.ising import kaufman_log_z
+from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.metadynamics import metadynamics
 from alloygen.montecarlo.wang_landau import wang_landau
 from alloygen.phase import PhaseDiagram
@@ -19,11 +21,11 @@ T = np.arange(200.0, 1201.0, 200.0)
 MEET = 435.0
 
 
-def density(walkers: int, attempts: float, seed: int) -> Iterator[Truth]:
+def density(options: dict, seed: int) -> Iterator[Truth]:
     """mu = 0.02 eV; the heat capacity here is that of E - mu.N."""
     exact, mu = cuau_16(), np.array([0.0, 0.02])
     h, energy = exact.hamiltonian, np.asarray(exact.energy) - np.asarray(exact.counts) @ mu
-    g = wang_landau(h, mu=mu, width=2e-4, walkers=walkers, max_attempts=attempts, schedule="1/t", seed=seed)
+    g = wang_landau(h, mu=mu, seed=seed, **options)
     for t in T:
         p = exact.at(t, mu).probabilities
         mean = float(p @ energy)
@@ -31,6 +33,23 @@ def density(walkers: int, attempts: float, seed: int) -> Iterator[Truth]:
         yield "energy", g.energy_mean(t), mean / h.n_sites
         variance = float(p @ (energy - mean) ** 2)
         yield "heat capacity", g.heat_capacity(t), variance / (h.kB * t**2) / h.n_sites
+
+
+def spins(L: int, options: dict, seed: int) -> Iterator[Truth]:
+    """The Ising model at h = 0 against Kaufman, by central differences of log Z in beta."""
+    g = wang_landau(ising(L), seed=seed, **options)
+    for t in (1.5, 2.0, 2.27, 2.6, 3.5):
+        f, e, c = kaufman(L, t)
+        yield "free energy", g.phi(t), f
+        yield "energy", g.energy_mean(t), e
+        yield "heat capacity", g.heat_capacity(t), c
+
+
+@cache
+def kaufman(L: int, T: float, step: float = 1e-3) -> tuple[float, float, float]:
+    """(F, E, C) per site."""
+    low, here, high = (kaufman_log_z(L, L, 1 / (1 / T + d)) / L**2 for d in (-step, 0.0, step))
+    return -T * here, -(high - low) / (2 * step), (high - 2 * here + low) / (step * T) ** 2
 
 
 def profile(production: int, seed: int) -> Iterator[Truth]:
@@ -65,11 +84,23 @@ def three_phases(noise: float, seed: int) -> Iterator[Truth]:
     )
 
 
-WALKS = ((4, 2e7), (1, 5e6), (4, 2e6), (1, 5e5))
+def short(walkers: int, attempts: float) -> Row:
+    options = dict(width=2e-4, walkers=walkers, max_attempts=attempts, schedule="1/t")
+    name = f"Wang-Landau, {walkers} walkers, {attempts:.0e} attempts"
+    return Row(name, "CuAu 2x2x4", "200-1200 K", partial(density, options))
+
+
 ROWS = [
-    *(
-        Row(f"Wang-Landau, {w} walkers, {n:.0e} attempts", "CuAu 2x2x4", "200-1200 K", partial(density, w, n))
-        for w, n in WALKS
+    *(short(w, n) for w, n in ((4, 2e7), (1, 5e6), (4, 8e6), (1, 1e6), (4, 2e6), (1, 5e5))),
+    Row("Wang-Landau, defaults", "CuAu 2x2x4", "200-1200 K", partial(density, {})),
+    Row("Wang-Landau, defaults", "Ising 4x4", "1.5-3.5", partial(spins, 4, {})),
+    Row("Wang-Landau, 2e+07 attempts", "Ising 10x10", "1.5-3.5", partial(spins, 10, dict(max_attempts=2e7))),
+    Row("Wang-Landau, transitions", "Ising 4x4", "1.5-3.5", partial(spins, 4, dict(transitions=True))),
+    Row(
+        "Wang-Landau, transitions, 2e+07 attempts",
+        "Ising 10x10",
+        "1.5-3.5",
+        partial(spins, 10, dict(transitions=True, max_attempts=2e7)),
     ),
     *(Row(f"metadynamics, {n} sweeps", "CuAu 2x2x4", "200-1200 K", partial(profile, n)) for n in (20_000, 2_000)),
     Row("three-phase point", "a line compound", "noise 1e-4 eV", partial(three_phases, 1e-4)),
