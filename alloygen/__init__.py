@@ -21,6 +21,7 @@ _LAZY = {
     "wang_landau": "alloygen.montecarlo.wang_landau",
     "anneal": "alloygen.montecarlo.annealing",
     "ground_states": "alloygen.montecarlo.ground_states",
+    "Job": "alloygen.runtime.job",
     "Ensemble": "alloygen.ensemble",
     "Scan": "alloygen.scans",
     "Lattice": "alloygen.lattice",

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
-from time import monotonic
 
 import numpy as np
 import torch
@@ -24,14 +23,12 @@ import torch
 from alloygen.conditions import relative
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
-from alloygen.interrupt import interrupt_flag
-from alloygen.io.resume import digest, identity, read_run, write_run
 from alloygen.models.base import Model, Network
 from alloygen.models.blocks import derived_seed
 from alloygen.models.draw import draw, trained_family
-from alloygen.progress import tqdm
+from alloygen.runtime.job import Job
+from alloygen.runtime.resume import digest, identity
 from alloygen.scans import Scan
-from alloygen.types import PathLike
 
 MIN_STEP = 1e-3  # of kT: conditions nearer than this are one
 
@@ -61,11 +58,9 @@ class NeuralScan:
     Parameters
     ----------
     model : Model; n : configurations a condition; family : order family; seed, batch as in ``alloygen.sample``
-    executor : any ``concurrent.futures.Executor`` (threads, processes, Dask, MPI), or None for one condition after another
     spacing : largest J between neighbours; None for the grid as it is
     max_conditions : no more than this many, the widest gaps first
-    checkpoint : file to which finished conditions are written, and from which a later run goes on
-    save_every : seconds between writings
+    job : how it is run; its executor draws conditions side by side, its checkpoint keeps the finished ones
     """
 
     model: Model
@@ -73,66 +68,42 @@ class NeuralScan:
     family: str | None = None
     seed: int = 0
     batch: int | None = None
-    executor: Executor | None = None
     spacing: float | None = None
     max_conditions: int = 2000
-    checkpoint: PathLike | None = None
-    save_every: float = 60.0
-    progress: bool = False
+    job: Job = field(default_factory=Job)
     done: dict = field(default_factory=dict)  # (T, mu...) -> (occ, energy, log_prob)
 
     def run(self, T: np.ndarray, mu: np.ndarray) -> Scan:
         """The scan of conditions T (C,), mu (C, n_elements), and of those that refining adds."""
         self.family = self.family or trained_family(self.model)
-        self._load()
         keys = list(dict.fromkeys(_key(t, m) for t, m in zip(T, mu, strict=True)))
         if len(keys) > self.max_conditions:
             raise AlloygenError(
                 f"expected at most max_conditions = {self.max_conditions} conditions, got a grid of {len(keys)}; raise it"
             )
-        with (
-            tqdm(total=len(keys), desc="scan", unit="condition", disable=not self.progress) as bar,
-            interrupt_flag() as flag,
-        ):
+        with self.job.loop(self, "scan", len(keys), "condition") as loop:
             wanted = keys
             while wanted:
                 new = [k for k in wanted if k not in self.done]
-                bar.update(len(wanted) - len(new))
-                self._draw(new, bar, flag)
+                for key, result in self._results(new):
+                    self.done[key] = result
+                    loop.tick(len(self.done), max(len(keys), len(self.done)))
                 if self.spacing is None:
                     break
                 wanted = self._gaps(keys)[: self.max_conditions - len(keys)]
                 keys += wanted
-                bar.total = len(keys)
-                bar.refresh()
-        self._save()
         lattice = self.model.hamiltonian.lattice
         rising = lambda k: (k[0], *relative(np.array(k[1:]), lattice), *k[1:])  # noqa: E731 as conditions.axes
         return self._scan(sorted(keys, key=rising))
 
     # ------------------------------------------------------------------ drawing
-    def _draw(self, keys: list, bar, flag) -> None:
-        saved = monotonic()
-        for key, result in self._results(keys):
-            self.done[key] = result
-            bar.update()
-            if flag.is_set():
-                self._save()
-                where = (
-                    f"; a run with checkpoint={str(self.checkpoint)!r} goes on from there" if self.checkpoint else ""
-                )
-                raise KeyboardInterrupt(f"stopped after {len(self.done)} conditions{where}")
-            if monotonic() - saved > self.save_every:
-                self._save()
-                saved = monotonic()
-
     def _results(self, keys: list):
         task = lambda k: (self.model, k[0], np.array(k[1:]), self.n, condition_seed(self.seed, k[0], k[1:]), self.family,  # noqa: E731
                           self.batch)  # fmt: skip
-        if self.executor is None:
+        if self.job.executor is None:
             yield from ((k, draw_condition(*task(k))) for k in keys)
             return
-        futures = {self.executor.submit(draw_condition, *task(k)): k for k in keys}
+        futures = {self.job.executor.submit(draw_condition, *task(k)): k for k in keys}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -174,26 +145,24 @@ class NeuralScan:
         }
         return Scan(self.model.hamiltonian, where[:, 0], where[:, 1:], occ, energy, 0, "neural", log_prob, info=info)
 
-    def _identity(self) -> dict:
+    def identity(self) -> dict:
         model = self.model
         weights = {k: digest(v) for k, v in model.state_dict().items()}
         options = model.config() if isinstance(model, Network) else {}
         law = {"kind": model.kind, "options": options, "weights": digest(np.array(sorted(weights.items())))}
         return identity("scan", model.hamiltonian, model=law, n=self.n, order=self.family, seed=self.seed)
 
-    def _save(self) -> None:
-        if self.checkpoint is None or not self.done:
-            return
+    def state(self) -> tuple[dict, dict]:
         keys = sorted(self.done)
+        if not keys:
+            return {}, {}
         occ, energy, log_prob = (np.stack(x) for x in zip(*(self.done[k] for k in keys), strict=True))
-        arrays = {"conditions": np.array(keys), "occ": occ, "energy": energy, "log_prob": log_prob}
-        write_run(self.checkpoint, arrays, self._identity())
+        return {"conditions": np.array(keys), "occ": occ, "energy": energy, "log_prob": log_prob}, {}
 
-    def _load(self) -> None:
-        if self.checkpoint is None or (found := read_run(self.checkpoint, self._identity())) is None:
-            return
-        arrays = {k: v.numpy() for k, v in found[0].items()}
-        for key, *rest in zip(arrays["conditions"], arrays["occ"], arrays["energy"], arrays["log_prob"], strict=True):
+    def restore(self, tensors: dict, progress: dict) -> None:
+        arrays = {k: v.numpy() for k, v in tensors.items()}
+        names = ("conditions", "occ", "energy", "log_prob")
+        for key, *rest in zip(*(arrays.get(k, ()) for k in names), strict=True):
             self.done[tuple(key.tolist())] = tuple(rest)
 
 

@@ -41,16 +41,16 @@ from alloygen.errors import (
 from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
-from alloygen.io.checkpoint import load_model, read_metadata, require_model
 from alloygen.models.base import AnyOrder, Model
 from alloygen.models.draw import draw, trained_family
+from alloygen.models.store import load_model, require_model
 from alloygen.orders import FAMILIES
+from alloygen.runtime.job import Job
+from alloygen.runtime.tensors import read_metadata
 from alloygen.scans import Scan
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from alloygen.config import Config
 
 
@@ -118,7 +118,7 @@ def sample(
     stride: ArrayLike | None = None,
     average: int = 1,
     tol: float = TOL,
-    progress: bool = False,
+    job: Job | None = None,
 ) -> Ensemble:
     """Draw equilibrium configurations of an alloy at temperature T and chemical potentials mu.
 
@@ -154,6 +154,7 @@ def sample(
     stride : steps between windows where the supercell is larger than the model's and is out-painted (:mod:`alloygen.generate.outpaint`)
     tol : how far atoms may be off their sites, as a fraction of the nearest-neighbour distance (:func:`alloygen.edge.match.match`)
     average : weigh each draw by its likelihood averaged over this many paths, orders and translates: more even weights for more time
+    job : how it is run: a bar, threads of Monte Carlo (:class:`alloygen.Job`)
 
     A supercell larger than every model's is out-painted, window by window; ``ens.method`` says so. Returns an
     :class:`~alloygen.ensemble.Ensemble`; ``ens.method`` says how it was made.
@@ -181,12 +182,21 @@ def sample(
     one_of(refine, "refine", REFINE)
     effort = positive(effort, "effort")
     _require_drawing(order, batch)
+    job = job or Job()
+    if job.executor is not None:
+        raise AlloygenError(
+            f"expected no executor, got {job.executor!r}: it shares out the conditions of alloygen.scan"
+        )
     model, problem = _resolve(atoms, mu, model, hamiltonian, method, tol=tol, fixed=fixed)
     potentials = chemical_potentials(mu, problem.hamiltonian)
     if model is None or method == "mc":
         _require_unused(sample, order=order, batch=batch, stride=stride, average=average, refine=refine, effort=effort)
-        return _monte_carlo(problem, T, potentials, n, seed, progress)
-    drawing = _Drawing(order or trained_family(model), batch, stride, average, refine, effort, progress)
+        return _monte_carlo(problem, T, potentials, n, seed, job)
+    if job.checkpoint is not None:
+        raise AlloygenError(
+            f"expected no checkpoint, got {job.checkpoint!r}: a model draws anew from the same seed; Monte Carlo and scans keep one"
+        )
+    drawing = _Drawing(order or trained_family(model), batch, stride, average, refine, effort, job.progress)
     return _neural(model, problem, T, potentials, n, seed, drawing)
 
 
@@ -203,9 +213,8 @@ def mc(
     start: str = "random",
     fixed: Fixed | None = None,
     seed: int = 0,
-    threads: int = 1,
     tol: float = TOL,
-    progress: bool = False,
+    job: Job | None = None,
     **run: Any,
 ) -> Scan:
     """Monte Carlo of an alloy at one or many conditions.
@@ -226,8 +235,9 @@ def mc(
     tol : as in :func:`sample`
     start : "random", or "atoms" to start from their species; canonical runs start from the atoms
     fixed : sites that are held, as in :func:`sample`
-    seed, threads, progress : same seed, same samples, for any number of threads
-    run : sweeps, burn, precision, max_n, observers, checkpoint, ...: see :class:`alloygen.montecarlo.run.Run`; copies
+    seed : same seed, same samples, for any number of threads
+    job : how it is run: threads, checkpoint, progress (:class:`alloygen.Job`)
+    run : sweeps, burn, precision, max_n, observers, ...: see :class:`alloygen.montecarlo.run.Run`; copies
 
     Returns a :class:`~alloygen.scans.Scan`: ``scan[c]`` is the Ensemble of a condition, ``scan.to_pandas()`` a table,
     ``scan.phase_diagram()`` follows from several mu. Only what was asked for is shown; the samples of the ladder serve free energies.
@@ -251,7 +261,7 @@ def mc(
     ):
         one_of(value, name, allowed)
     mu = mu_list(_potentials(atoms, mu, h))
-    seed, threads, swap = seed_from(seed), whole_number(threads, "threads"), ensemble == "canonical"
+    seed, job, swap = seed_from(seed), job or Job(), ensemble == "canonical"
     problem = Problem.of(atoms, mu, hamiltonian, fixed, tol)
     target = problem.hamiltonian
     _require_run(run, n, target)
@@ -260,7 +270,7 @@ def mc(
         raise BadCondition(
             f'expected no mu with ensemble="canonical", which keeps the composition of the atoms, got {mu}; leave it out, or use "semigrand"'
         )
-    run |= {"threads": threads, "progress": progress, "move": "swap" if swap else "flip"}
+    run |= {"job": job, "move": "swap" if swap else "flip"}
     run |= _start(problem, problem.occ if swap or start == "atoms" else None, seed)
     if method == "metropolis":
         all_T, all_mu = np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))
@@ -284,10 +294,8 @@ def scan(
     method: str = "auto",
     order: str | None = None,
     batch: int | None = None,
-    executor: Executor | None = None,
-    checkpoint: PathLike | None = None,
     tol: float = TOL,
-    progress: bool = False,
+    job: Job | None = None,
 ) -> Scan:
     """Sample an alloy over temperatures and chemical potentials, with more of them where the composition jumps.
 
@@ -304,9 +312,8 @@ def scan(
     max_conditions : where refining stops
     seed : as in :func:`sample`: same seed, same bits, with any executor too, and the first m of n at each condition those of n = m
     model, hamiltonian, method, order, batch, tol : as in :func:`sample`
-    executor : a ``concurrent.futures.Executor`` (processes, threads, Dask, MPI) that draws the conditions side by side; not for
-        Monte Carlo, whose conditions exchange configurations
-    checkpoint : file that keeps finished conditions; a run that finds it goes on from there
+    job : how it is run (:class:`alloygen.Job`): its executor (processes, threads, Dask, MPI) draws the conditions side by side, but not
+        those of Monte Carlo, which exchange configurations; its checkpoint keeps finished conditions
 
     Returns a :class:`~alloygen.scans.Scan`: ``scan.to_xarray()`` is a table of averages over (T, mu),
     ``scan.free_energies()`` one over (T, x), ``scan.phase_diagram()`` what follows from it.
@@ -328,6 +335,7 @@ def scan(
     mu = _potentials(atoms, mu, h, whole=True)
     max_conditions = whole_number(max_conditions, "max_conditions")
     _require_drawing(order, batch)
+    job = job or Job()
     asked = None if mu is None or isinstance(mu, str) else mu_list(mu)
     adaptive = asked is None if adaptive is None else adaptive
     named = asked if asked is not None else {} if mu is None else {mu: 0.0}
@@ -335,19 +343,19 @@ def scan(
     target = problem.hamiltonian
     rungs, mus = axes(T, _whole_range(model, target) if asked is None else asked, target)
     if model is None or method == "mc":
-        _require_unused(
-            scan, order=order, batch=batch, executor=executor, spacing=spacing, max_conditions=max_conditions
-        )
-        options = {"progress": progress, "checkpoint": checkpoint}
-        _require_run(options, n, target)
+        _require_unused(scan, order=order, batch=batch, spacing=spacing, max_conditions=max_conditions)
+        if job.executor is not None:
+            raise AlloygenError(
+                f"expected no executor with Monte Carlo, whose conditions exchange configurations, got {job.executor!r}; use threads"
+            )
+        _require_run({}, n, target)
         if adaptive:
             from alloygen.montecarlo.tempering import mu_ladder
 
-            mus = mu_ladder(target, rungs[0], mus, seed=seed)
-        return _with_ladder(problem, rungs, mus, n, seed, options)
+            mus = mu_ladder(target, rungs[0], mus, seed=seed, threads=job.threads)
+        return _with_ladder(problem, rungs, mus, n, seed, {"job": job})
     _warn_outside(model, rungs, mus)
-    drawn = NeuralScan(model, n, order, seed, batch, executor, spacing if adaptive else None, max_conditions, checkpoint,
-                       progress=progress)  # fmt: skip
+    drawn = NeuralScan(model, n, order, seed, batch, spacing if adaptive else None, max_conditions, job)
     return replace(drawn.run(np.repeat(rungs, len(mus)), np.tile(mus, (len(rungs), 1))), atoms_map=problem.atoms_map)
 
 
@@ -633,7 +641,7 @@ def _require_unused(function: Callable, **options) -> None:
     if given:
         raise AlloygenError(
             f"expected a model for {', '.join(f'{k}={v!r}' for k, v in given.items())}, which mean nothing to Monte Carlo, and no model is "
-            "asked for or fits. Leave them out; alloygen.mc has the options of Monte Carlo, threads= among them"
+            "asked for or fits. Leave them out; alloygen.mc has the options of Monte Carlo"
         )
 
 
@@ -656,9 +664,9 @@ def _start(problem: Problem, occ: np.ndarray | None, seed: int) -> dict:
     return ({} if start is None else {"occ": start[0]}) | ({"fixed": problem.held} if problem.held.any() else {})
 
 
-def _monte_carlo(problem: Problem, T, mu, n: int, seed: int, progress) -> Ensemble:
+def _monte_carlo(problem: Problem, T, mu, n: int, seed: int, job: Job) -> Ensemble:
     """Replica exchange up a ladder of temperatures at fixed mu; the samples of the lowest are kept."""
-    run = {"progress": progress, **_start(problem, None, seed)}
+    run = {"job": job, **_start(problem, None, seed)}
     scan = _with_ladder(problem, [T], mu[None], n, seed, run)
     phi = {"free_energy": scan.free_energy(0)} if scan.absolute else {}  # found, so that the ladder may be forgotten
     return replace(scan[0], info={**scan[0].info, **phi})
@@ -670,7 +678,7 @@ def _with_ladder(problem: Problem, T, mu, n: int, seed: int, run: dict) -> Scan:
     from alloygen.montecarlo.tempering import ladder
 
     h = problem.hamiltonian
-    rungs = ladder(h, T, mu, seed=seed, **_moving(run))
+    rungs = ladder(h, T, mu, seed=seed, threads=run["job"].threads, **_moving(run))
     made = replica_exchange(h, T, mu, n, ladder=rungs, seed=seed, **run)
     made = _with_cold_end(made, mu, seed, run)
     made = made.relabelled(atoms_map=problem.atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
@@ -681,7 +689,7 @@ def _with_ladder(problem: Problem, T, mu, n: int, seed: int, run: dict) -> Scan:
 
 def _moving(run: dict) -> dict:
     """The keywords of a run that say how its chains move."""
-    return {k: run[k] for k in ("occ", "fixed", "move", "threads") if k in run}
+    return {k: run[k] for k in ("occ", "fixed", "move") if k in run}
 
 
 def _with_cold_end(made: Scan, mu, seed: int, run: dict) -> Scan:
@@ -702,10 +710,10 @@ def _with_cold_end(made: Scan, mu, seed: int, run: dict) -> Scan:
             cold = colder
         start = cold.occ[cold.T == T][:, -1]
         moves = {**_moving(run), "occ": start[0]}
-        down = ladder(made.hamiltonian, [T / 2, T], mu, T_max=T, seed=seed, **moves)[:-1]
+        down = ladder(made.hamiltonian, [T / 2, T], mu, T_max=T, seed=seed, threads=run["job"].threads, **moves)[:-1]
         more = replica_exchange(
             made.hamiltonian, down, mu, made.n, seed=derived_seed(seed, k), copies=max(made.chains, 1), check=False,
-            sweeps=made.info["sweeps"], **{**moves, "occ": np.tile(start, (len(down), 1))},
+            sweeps=made.info["sweeps"], job=Job(threads=run["job"].threads), **{**moves, "occ": np.tile(start, (len(down), 1))},
         )  # fmt: skip
         made = replace(made, hidden=more if colder is None else Scan.concatenate([colder, more]))
     return made

@@ -8,11 +8,16 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from alloygen import shell
 from alloygen.edge.supercell import TOL
 from alloygen.errors import AlloygenError, BadCondition
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from alloygen.runtime.job import Job
 
 METHODS = ("auto", "neural", "mc")
 REFINE = ("smc", "blocks", "mcmc")
@@ -155,13 +160,21 @@ def _sample(args) -> int:
     given = {k: v for k in ("refine", "effort", "average") if (v := getattr(args, k)) is not None}
     ens = sample(
         atoms, T, mu, args.n, seed=args.seed, model=args.model, hamiltonian=args.hamiltonian, method=args.method,
-        fixed=fixed, h=cast(float | None, shell.field(args.field)), tol=args.tol, progress=not args.quiet, **given,
+        fixed=fixed, h=cast(float | None, shell.field(args.field)), tol=args.tol, job=_job(args), **given,
     )  # fmt: skip
     print(ens)
     if "log_p_fixed" in ens.info:
         print(f"{'log p fixed':>20} {ens.info['log_p_fixed']} (the model's, one pass)")
     _print_averages(ens)
     return 0 if args.output is None else shell.keep(ens.write, args.output, f"{len(ens)} configurations")
+
+
+def _job(args, executor: Executor | None = None) -> Job:
+    """How a command is run: what it has of --threads, --checkpoint, --quiet."""
+    from alloygen.runtime.job import Job
+
+    given = {k: v for k in ("threads", "checkpoint") if (v := getattr(args, k, None)) is not None}
+    return Job(executor=executor, progress=not args.quiet, **given)
 
 
 def _print_averages(ens, phi: str = "Phi/site") -> None:
@@ -200,8 +213,8 @@ def _mc(args) -> int:
     _require_file(args.checkpoint)
     scan = mc(
         atoms, T, mu, args.n, ensemble=args.ensemble, method=args.method.replace("-", " "), hamiltonian=args.hamiltonian,
-        start=args.start, fixed=fixed, seed=args.seed, threads=args.threads, progress=not args.quiet, sweeps=args.sweeps,
-        checkpoint=args.checkpoint, precision=precision, tol=args.tol, h=shell.field(args.field),
+        start=args.start, fixed=fixed, seed=args.seed, job=_job(args), sweeps=args.sweeps,
+        precision=precision, tol=args.tol, h=shell.field(args.field),
     )  # fmt: skip
     print(scan)
     for ens in scan:
@@ -236,8 +249,7 @@ def _phase_diagram(args) -> int:
     with _pool(args.jobs) if args.jobs > 1 else nullcontext() as executor:
         samples = scan(
             atoms, T, mu, args.n, adaptive=None if args.method == "mc" else True, seed=args.seed, model=args.model,
-            hamiltonian=args.hamiltonian, method=args.method, executor=executor, checkpoint=args.checkpoint, tol=args.tol, h=shell.field(args.field),
-            progress=not args.quiet,
+            hamiltonian=args.hamiltonian, method=args.method, tol=args.tol, h=shell.field(args.field), job=_job(args, executor),
         )  # fmt: skip
     print(samples)
     diagram = samples.phase_diagram(step=args.step)
@@ -255,7 +267,7 @@ def _phase_diagram(args) -> int:
 
 
 def _require_file(path) -> None:
-    from alloygen.io.atomic import require_writable
+    from alloygen.runtime.atomic import require_writable
 
     if path is not None:
         require_writable(path)
@@ -287,7 +299,7 @@ def _train(args) -> int:
     from alloygen import training
     from alloygen.config import load_config
     from alloygen.data import configurations
-    from alloygen.io.atomic import require_writable
+    from alloygen.runtime.atomic import require_writable
 
     config = load_config(configurations().get(args.config, args.config))
     folder = Path(args.output or Path("runs") / config.name)
@@ -306,6 +318,7 @@ def _evaluate(args) -> int:
 
     from alloygen import evaluate
     from alloygen.api import load
+    from alloygen.runtime.job import Job
 
     T = None if args.T is None else shell.temperatures(args.T)
     mu = shell.named_values(args.mu, "--mu ELEMENT=eV", "--mu Au=-0.2:0.2:9")
@@ -323,13 +336,10 @@ def _evaluate(args) -> int:
             potentials,
             args.reference,
             seed=args.seed,
-            progress=not args.quiet,
-            threads=torch.get_num_threads(),
+            job=Job(threads=torch.get_num_threads(), progress=not args.quiet),
             **fine,
         )
-    rows = evaluate.evaluate(
-        model, at, potentials, args.n, reference=reference, seed=args.seed, progress=not args.quiet
-    )
+    rows = evaluate.evaluate(model, at, potentials, args.n, reference=reference, seed=args.seed, job=_job(args))
     evaluate.print_table(rows, h.unit)
     if args.output is None:
         return 0

@@ -15,9 +15,11 @@ from alloygen.config import Config, TrainingConfig, expand
 from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import repeats, windows
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.io.checkpoint import VERSION, read_tensors, write_tensors
 from alloygen.lattice import Lattice
+from alloygen.models.store import VERSION
 from alloygen.objectives.likelihood import heat_bath, symmetrised
+from alloygen.runtime.job import Job
+from alloygen.runtime.tensors import read_tensors, write_tensors
 
 COOLING = ((4.0, 20), (2.0, 20), (1.4, 30), (1.0, 60))  # (T above that of the sample, sweeps) round foreign known sites
 
@@ -210,8 +212,7 @@ def _samples(hamiltonian: Hamiltonian, config: Config, samples: int, path: Path,
         sweeps=d.sweeps,
         burn=d.burn,
         seed=d.seed,
-        progress=progress,
-        threads=config.training.threads or torch.get_num_threads(),
+        job=Job(threads=config.training.threads or torch.get_num_threads(), progress=progress),
         check=False,
     )
     tensors = {"T": torch.as_tensor(s.T), "mu": torch.as_tensor(s.mu), "occ": torch.as_tensor(s.occ)}

@@ -24,10 +24,11 @@ from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate.thermo import histogram, js_divergence
 from alloygen.estimate.weights import eubo, forward_ness
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.io.atomic import atomic_path
 from alloygen.models.base import Model
 from alloygen.models.draw import draw as draw_blocks
 from alloygen.models.draw import trained_orders
+from alloygen.runtime.atomic import atomic_path
+from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
 ENUMERABLE = 2**20
@@ -150,8 +151,7 @@ def reference_samples(
     seed: int = 0,
     dT: float | None = None,
     dmu: float | None = None,
-    progress: bool = False,
-    threads: int = 1,
+    job: Job | None = None,
 ) -> Reference:
     """``n`` samples of replica exchange at each condition T (C,), mu (C, n_elements) or, of a binary, (C,) mu(last) - mu(first).
 
@@ -161,16 +161,15 @@ def reference_samples(
     from alloygen.montecarlo.sampling import replica_exchange
     from alloygen.montecarlo.tempering import ladder
 
-    T, mu = _conditions(h, T, mu)
+    job, (T, mu) = job or Job(), _conditions(h, T, mu)
     if dT is None or dmu is None:
         table = np.unique(mu, axis=0)
-        rungs = ladder(h, T, table, seed=seed, threads=threads)
+        rungs = ladder(h, T, table, seed=seed, threads=job.threads)
     else:
         fine = refined(np.unique(_difference(h, mu)), dmu)
         rungs, table = refined(np.unique(T), dT), np.zeros((len(fine), len(h.elements)))
         table[:, h.elements.index(exchangeable(h.lattice)[-1])] = fine
-    s = replica_exchange(h, rungs, table, n, sweeps=10, burn=300, seed=seed, progress=progress, threads=threads,
-                         check=False)  # fmt: skip
+    s = replica_exchange(h, rungs, table, n, sweeps=10, burn=300, seed=seed, job=job, check=False)  # fmt: skip
     row = np.abs(relative(table, h.lattice)[None] - relative(mu, h.lattice)[:, None]).max(-1).argmin(1)
     index = np.abs(rungs - T[:, None]).argmin(1) * len(table) + row
     return Reference(s.occ[index], s.energy[index])
@@ -217,7 +216,7 @@ def evaluate(
     seed: int = 0,
     forward: int = FORWARD,
     visit: Callable[[int, Ensemble], None] | None = None,
-    progress: bool = False,
+    job: Job | None = None,
 ) -> list[Row]:
     """Draw n configurations at each condition and measure them.
 
@@ -229,7 +228,7 @@ def evaluate(
     forward : at most so many reference samples for the forward figures
     visit : called with the number of each condition and its ensemble, for figures of one's own
     """
-    from alloygen.progress import tqdm
+    from alloygen.runtime.progress import tqdm
 
     h = model.hamiltonian
     (T, mu), n, seed = _conditions(h, T, mu), whole_number(n, "n"), whole_number(seed, "seed", 0, LARGEST_SEED)
@@ -241,7 +240,7 @@ def evaluate(
         table = Enumeration(h)
     generator = torch.Generator().manual_seed(seed)
     rows = []
-    for i in tqdm(range(len(T)), desc="conditions", disable=not progress):
+    for i in tqdm(range(len(T)), desc="conditions", disable=not (job and job.progress)):
         ens = draw(model, float(T[i]), mu[i], n, generator)
         with _ness_tells():
             row = _row(ens)

@@ -697,7 +697,7 @@ class PhaseDiagram:
 
     def write(self, path: PathLike) -> Path:
         """Write by suffix: .json (what was found), .nc (the table, which :meth:`read` takes back), .csv (regions), .png/.pdf/.svg (T-x)."""
-        from alloygen.io.atomic import atomic_path
+        from alloygen.runtime.atomic import atomic_path
 
         path = Path(path)
         known = (".json", ".nc", ".csv", ".png", ".pdf", ".svg")

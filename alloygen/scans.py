@@ -28,8 +28,8 @@ from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.io.atomic import atomic_path, require_writable
 from alloygen.phase import PhaseDiagram
+from alloygen.runtime.atomic import atomic_path, require_writable
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
 if TYPE_CHECKING:

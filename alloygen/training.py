@@ -26,12 +26,12 @@ from alloygen.config import Config, load_config
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.source import expansion_from
-from alloygen.interrupt import interrupt_flag
-from alloygen.io.checkpoint import save_model
-from alloygen.io.resume import identity, read_run, write_run
 from alloygen.models import MODELS
 from alloygen.models.base import Model, Network
 from alloygen.models.draw import trained_orders
+from alloygen.models.store import save_model
+from alloygen.runtime.job import Job
+from alloygen.runtime.resume import identity
 from alloygen.tasks import Task, make_task, ranges_of
 from alloygen.types import PathLike
 
@@ -63,7 +63,9 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(t.seed)
         self.step = 0
         self.seconds = 0.0  # spent on steps, over all sessions of the run
-        self.identity = identity("training state", model.hamiltonian, **config.facts(), **task.facts())
+
+    def identity(self) -> dict:
+        return identity("training state", self.model.hamiltonian, **self.config.facts(), **self.task.facts())
 
     def rate(self) -> float:
         """Learning rate: linear warm-up, then a cosine to zero at the last step or at the end of the time budget."""
@@ -152,28 +154,16 @@ class Trainer:
         return {"ness": float(np.mean(values)), "ness_min": float(np.min(values)), **self.task.report}
 
     # ------------------------------------------------------------------ state
-    def save(self, path: Path) -> None:
+    def state(self) -> tuple[dict, dict]:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for i, s in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in s.items()}
         tensors |= {f"task.{k}": v for k, v in self.task.state().items()}
         tensors["generator"] = self.generator.get_state()
-        write_run(
-            path,
-            tensors,
-            self.identity,
-            {"step": self.step, "seconds": self.seconds, "threads": torch.get_num_threads()},
-        )
+        return tensors, {"step": self.step, "seconds": self.seconds, "threads": torch.get_num_threads()}
 
-    def load(self, path: Path) -> None:
-        """Go on from the state in ``path``, where there is one."""
-        found = read_run(
-            path, self.identity, "Choose another output folder, or start anew with resume=False (--restart)."
-        )
-        if found is None:
-            return
-        tensors, progress = found
+    def restore(self, tensors: dict, progress: dict) -> None:
         part = lambda p: {k[len(p) :]: v for k, v in tensors.items() if k.startswith(p)}  # noqa: E731
         self.model.load_state_dict(part("model."))
         self.average = {k: v.to(self.config.training.device) for k, v in part("average.").items()}
@@ -250,7 +240,6 @@ def _threads(n: int) -> Iterator[None]:
 
 def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: int | None) -> Path:
     hamiltonian = expansion_from(config.system.hamiltonian).on(config.system.repeats)
-    started = time.monotonic()
     model = new_model(config, hamiltonian)  # before the data: a network that does not fit the lattice says so at once
     try:
         task = make_task(config, hamiltonian, folder / "data.safetensors", progress)
@@ -260,11 +249,24 @@ def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: 
         ) from None
     trainer = Trainer(config, model, task)
     state, log = folder / "state.safetensors", folder / "log.jsonl"
-    if resume and state.exists():
-        trainer.load(state)
-    elif log.exists():
-        log.unlink()
-    _loop(trainer, state, log, progress, stop_at, started)
+    if not resume:
+        state.unlink(missing_ok=True)
+    if not state.exists():
+        log.unlink(missing_ok=True)
+    try:
+        _loop(
+            trainer,
+            Job(checkpoint=state, save_every=60 * config.training.checkpoint_minutes, progress=progress),
+            log,
+            stop_at,
+        )
+    except KeyboardInterrupt as stop:
+        if not stop.args:  # the second one, which nothing was saved for
+            raise
+    if not trainer.finished:
+        raise TrainingInterrupted(
+            f"saved at step {trainer.step} of {config.training.steps} in {folder}; the same command resumes it"
+        )
     path = folder / "model.safetensors"
     t = config.training
     with trainer.averaged() as model:
@@ -281,41 +283,19 @@ def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: 
     return path
 
 
-def _loop(trainer: Trainer, state: Path, log: Path, progress: bool, stop_at: int | None, started: float) -> None:
-    from alloygen.progress import tqdm
-
-    t = trainer.config.training
-    saved, loss, figures = time.monotonic(), float("nan"), {}
+def _loop(trainer: Trainer, job: Job, log: Path, stop_at: int | None) -> None:
+    t, started = trainer.config.training, time.monotonic()
+    loss, figures = float("nan"), {}
     end = t.steps if stop_at is None else min(t.steps, stop_at)
-    with (
-        interrupt_flag() as stop,
-        tqdm(total=t.steps, initial=trainer.step, disable=not progress, desc=trainer.config.name) as bar,
-    ):
-        while trainer.step < end and not trainer.finished and not stop.is_set():
+    remedy = "Choose another output folder, or start anew with resume=False (--restart)."
+    with job.loop(trainer, trainer.config.name, t.steps, remedy=remedy) as loop:
+        while trainer.step < end and not trainer.finished:
             value = trainer.advance()
             loss = value if math.isnan(loss) else 0.98 * loss + 0.02 * value
-            bar.update()
             if trainer.step % t.validate_every == 0 or trainer.finished:
                 figures = trainer.validate()
+                line = {"step": trainer.step, "loss": loss, **figures, "seconds": round(time.monotonic() - started, 1)}
                 with log.open("a") as f:
-                    f.write(
-                        json.dumps(
-                            {
-                                "step": trainer.step,
-                                "loss": loss,
-                                **figures,
-                                "seconds": round(time.monotonic() - started, 1),
-                            }
-                        )
-                        + "\n"
-                    )
-            if trainer.step % 10 == 0:
-                bar.set_postfix(loss=f"{loss:.4f}", **{k: f"{v:.3f}" for k, v in figures.items()})
-            if time.monotonic() - saved > 60 * t.checkpoint_minutes:
-                trainer.save(state)
-                saved = time.monotonic()
-        trainer.save(state)
-    if not trainer.finished:
-        raise TrainingInterrupted(
-            f"saved at step {trainer.step} of {t.steps} in {state.parent}; the same command resumes it"
-        )
+                    f.write(json.dumps(line) + "\n")
+            shown = {"loss": f"{loss:.4f}", **{k: f"{v:.3f}" for k, v in figures.items()}}
+            loop.tick(trainer.step, shown=shown if trainer.step % 10 == 0 else None)

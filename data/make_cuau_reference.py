@@ -18,10 +18,11 @@ import alloygen
 import alloygen.data
 from alloygen.conditions import cuau_grid
 from alloygen.estimate.profile import series_error
-from alloygen.io.atomic import atomic_path
 from alloygen.montecarlo.metadynamics import metadynamics
 from alloygen.montecarlo.sampling import replica_exchange
-from alloygen.progress import tqdm
+from alloygen.runtime.atomic import atomic_path
+from alloygen.runtime.job import Job
+from alloygen.runtime.progress import tqdm
 
 REPEATS, T = (4, 4, 8), np.arange(200.0, 1201.0, 50.0)
 LADDER = np.union1d(T, [375.0, 425.0, 675.0, 712.0, 725.0, 737.0, 775.0, 825.0])  # closer at the transitions
@@ -31,8 +32,8 @@ ENERGY_EDGES = np.linspace(-0.038, 0.012, 101)  # eV per site
 
 def free_energies(h, threads: int, folder: Path):
     """F(N_Au, T) by metadynamics, a CompositionProfile."""
-    profile = metadynamics(h, T, walkers=2, production=400_000, threads=threads, seed=1, progress=True,
-                           checkpoint=folder / "metadynamics.safetensors")  # fmt: skip
+    profile = metadynamics(h, T, walkers=2, production=400_000, seed=1,
+                           job=Job(threads=threads, progress=True, checkpoint=folder / "metadynamics.safetensors"))  # fmt: skip
     print(profile, f"ends differ by {1000 * np.abs(profile.mismatch).max():.3f} meV/site at most")
     if not profile.converged.all():
         raise SystemExit(f"not converged: {profile.notes}")
@@ -51,8 +52,8 @@ def energies_by_number(h, n: int, threads: int, folder: Path) -> tuple[np.ndarra
         occ = np.zeros(h.n_sites, dtype=int)
         occ[np.random.default_rng(number).permutation(h.n_sites)[:number]] = 1
         if 0 < number < h.n_sites:
-            scan = replica_exchange(h, LADDER, None, n, move="swap", occ=occ, sweeps=10, burn=200, seed=number, threads=threads,
-                                    check=False, checkpoint=folder / f"canonical_{number}.safetensors")  # fmt: skip
+            scan = replica_exchange(h, LADDER, None, n, move="swap", occ=occ, sweeps=10, burn=200, seed=number, check=False,
+                                    job=Job(threads=threads, checkpoint=folder / f"canonical_{number}.safetensors"))  # fmt: skip
             energy = scan.energy[np.searchsorted(LADDER, T)] / h.n_sites
         else:
             energy = np.full((len(T), n), float(h.energy(torch.as_tensor(occ)[None])[0]) / h.n_sites)

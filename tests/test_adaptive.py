@@ -19,7 +19,8 @@ from alloygen.errors import (
     OutsideTrainedRange,
     UnknownSpecies,
 )
-from alloygen.io.checkpoint import load_model
+from alloygen.models.store import load_model
+from alloygen.runtime.job import Job
 
 ATOMS = bulk("Cu", a=3.8).repeat((2, 2, 4))
 GRID = dict(T=[500, 900], mu={"Au": [-0.1, 0.02, 0.1]}, n=40, seed=3)
@@ -68,9 +69,9 @@ def test_a_condition_does_not_depend_on_the_others(plain):
 @pytest.mark.slow
 def test_executors_give_the_same(plain):
     with ThreadPoolExecutor(2) as pool:
-        assert same(alloygen.scan(ATOMS, **GRID, executor=pool), plain)
+        assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=pool)), plain)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        assert same(alloygen.scan(ATOMS, **GRID, executor=pool), plain)
+        assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=pool)), plain)
 
 
 @pytest.mark.slow
@@ -104,20 +105,20 @@ def test_an_interrupted_scan_goes_on(tmp_path, monkeypatch, plain):
 
     monkeypatch.setattr(adaptive, "draw_condition", stops)
     with pytest.raises(KeyboardInterrupt, match="stopped after 4 conditions"):
-        alloygen.scan(ATOMS, **GRID, checkpoint=path)
-    assert same(alloygen.scan(ATOMS, **GRID, checkpoint=path), plain)
+        alloygen.scan(ATOMS, **GRID, job=Job(checkpoint=path))
+    assert same(alloygen.scan(ATOMS, **GRID, job=Job(checkpoint=path)), plain)
     assert len(calls) == 6
-    assert same(alloygen.scan(ATOMS, **GRID, checkpoint=path), plain) and len(calls) == 6
+    assert same(alloygen.scan(ATOMS, **GRID, job=Job(checkpoint=path)), plain) and len(calls) == 6
 
 
 @pytest.mark.parametrize("change", [dict(n=50), dict(seed=4), dict(order="random")])
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, change):
     path = tmp_path / "scan.safetensors"
     one = dict(T=900, mu={"Au": 0.0}, n=40, seed=3)
-    alloygen.scan(ATOMS, **one, checkpoint=path)
+    alloygen.scan(ATOMS, **one, job=Job(checkpoint=path))
     before = path.read_bytes()
     with pytest.raises(CheckpointError, match=f"{next(iter(change))}: expected"):
-        alloygen.scan(ATOMS, **{**one, **change}, checkpoint=path)
+        alloygen.scan(ATOMS, **{**one, **change}, job=Job(checkpoint=path))
     assert path.read_bytes() == before
 
 
@@ -128,9 +129,9 @@ def test_a_checkpoint_is_known_by_the_weights_of_its_model(tmp_path):
     with torch.no_grad():
         weight = max(other.parameters(), key=torch.numel)
         weight.copy_(-weight.flip(0))
-    alloygen.scan(ATOMS, **run, model=model, checkpoint=path)
+    alloygen.scan(ATOMS, **run, model=model, job=Job(checkpoint=path))
     with pytest.raises(CheckpointError, match="model: expected"):
-        alloygen.scan(ATOMS, **run, model=other, checkpoint=path)
+        alloygen.scan(ATOMS, **run, model=other, job=Job(checkpoint=path))
 
 
 @pytest.mark.parametrize("change, error, says", [

@@ -33,6 +33,7 @@ from alloygen.errors import (
 )
 from alloygen.estimate.result import Estimate
 from alloygen.exact.ising import kaufman_free_energy, transfer_matrix
+from alloygen.runtime.job import Job
 
 SMALL = bulk("Cu", a=3.8).repeat((2, 2, 4))
 
@@ -357,8 +358,8 @@ def test_a_hamiltonian_in_place_of_atoms_says_what_it_cannot_do(call, says):
 def _ternary_model(path):
     from small_systems import SYSTEMS, hamiltonian
 
-    from alloygen.io.checkpoint import save_model
     from alloygen.models.causal import CausalModel
+    from alloygen.models.store import save_model
 
     save_model(path, CausalModel(hamiltonian("many-body"), SYSTEMS["many-body"].ranges(), width=8, depth=1, heads=2))
 
@@ -372,7 +373,7 @@ STRANGE = {
     "a newer file": lambda path: _rewritten(path, version=99),
     "an unknown kind": lambda path: _rewritten(path, kind="diffusion"),
     "a model changed by hand": lambda path: _rewritten(path, ranges=None),
-    "a Monte Carlo run": lambda path: alloygen.mc(SMALL, 900, {"Au": 0.0}, 10, method="metropolis", checkpoint=path, check=False),
+    "a Monte Carlo run": lambda path: alloygen.mc(SMALL, 900, {"Au": 0.0}, 10, method="metropolis", job=Job(checkpoint=path), check=False),
     "training data": lambda path: _rewritten(path, format="alloygen training data"),
 }  # fmt: skip
 
@@ -382,7 +383,7 @@ def _shipped():
 
 
 def _rewritten(path, **metadata):
-    from alloygen.io.checkpoint import read_tensors, write_tensors
+    from alloygen.runtime.tensors import read_tensors, write_tensors
 
     tensors, meta = read_tensors(_shipped())
     write_tensors(path, tensors, {**meta, **metadata})
@@ -415,8 +416,8 @@ def test_what_else_lies_in_the_folder_of_models_is_no_matter(tmp_path, monkeypat
 
 
 def test_a_model_of_the_folder_is_found_by_its_hamiltonian(tmp_path, monkeypatch):
-    from alloygen.io.checkpoint import save_model
     from alloygen.models.causal import CausalModel
+    from alloygen.models.store import save_model
 
     h = alloygen.data.cuau().on((2, 2, 1))
     ranges = {"T": [200, 1300], "mu": [[-0.3, 0.3]]}
@@ -494,7 +495,7 @@ def test_mc_starts_from_the_atoms_and_keeps_those_that_are_fixed():
 
 def test_mc_takes_observers_and_a_checkpoint(tmp_path):
     path = tmp_path / "run.safetensors"
-    run = lambda: alloygen.mc(SMALL, T=800, mu={"Au": 0.02}, n=100, checkpoint=path, check=False,  # noqa: E731
+    run = lambda: alloygen.mc(SMALL, T=800, mu={"Au": 0.02}, n=100, job=Job(checkpoint=path), check=False,  # noqa: E731
                               observers={"au": lambda occ: occ.sum(1)})  # fmt: skip
     first, again = run(), run()
     assert path.exists() and np.array_equal(first.occ, again.occ)
@@ -511,7 +512,16 @@ def test_mc_takes_observers_and_a_checkpoint(tmp_path):
 def test_mc_goes_on_with_its_own_checkpoint_alone(one, other, says, tmp_path):
     """Said in the words of the call: the ladder between the conditions is nobody's business."""
     run = lambda **kw: alloygen.mc(  # noqa: E731
-        SMALL, **{"T": 800, "mu": {"Au": 0.0}, "n": 6, "burn": 2, "check": False, "checkpoint": tmp_path / "a.st", **kw}
+        SMALL,
+        **{
+            "T": 800,
+            "mu": {"Au": 0.0},
+            "n": 6,
+            "burn": 2,
+            "check": False,
+            "job": Job(checkpoint=tmp_path / "a.st"),
+            **kw,
+        },
     )
     first = run(**one)
     with pytest.raises(CheckpointError, match=re.escape(says)) as told:
@@ -525,16 +535,16 @@ def test_mc_goes_on_with_its_own_checkpoint_alone(one, other, says, tmp_path):
 @pytest.mark.parametrize("arguments, says", [
     ({"ensemble": "grand"}, "ensemble"), ({"method": "wolff"}, "method"), ({"start": "here"}, "start"), ({"T": -1}, "above 0"),
     *(({"n": n}, "expected n, .* whole number of at least 1") for n in (0, -3, 1.5, None, np.nan, np.inf, "ten", True)),
-    *(({k: bad}, f"expected {k} as a whole number") for k in ("sweeps", "threads", "copies") for bad in (0, 1.5, None, "x")),
+    *(({k: bad}, f"expected {k} as a whole number") for k in ("sweeps", "copies") for bad in (0, 1.5, None, "x")),
     *(({"seed": seed}, "expected seed as a whole number from 0") for seed in (-1, 1.5, 2**64, "now")),
     ({"burn": -1}, "expected burn"), ({"burn": 2.5}, "expected burn"), ({"max_n": -1, "precision": {"Au": 0.1}}, "expected max_n"),
     ({"max_n": 5, "precision": {"Au": 0.1}}, "expected max_n as a whole number of at least 10"), ({"max_n": 50}, "precision= with max_n"),
     ({"precision": {"Zn": 1}}, "precision"), ({"precision": 0.1}, "expected precision as a dict"),
     ({"precision": {"Au": 0}}, "above 0"), ({"observers": len}, "expected observers as a dict"),
-    ({"observers": {"au": 3}}, "observers as functions"), ({"save_every": -1}, "save_every"),
-    ({"thread": 2}, "got 'thread'; did you mean threads"), ({"observer": {}}, "did you mean observers"), ({"speed": 9}, "got 'speed'"),
+    ({"observers": {"au": 3}}, "observers as functions"),
+    ({"observer": {}}, "did you mean observers"), ({"speed": 9}, "got 'speed'"),
     ({"move": "swap"}, 'ensemble="canonical"'), ({"occ": [0]}, 'start="atoms"'), ({"ensemble": "canonical"}, "no mu"),
-    ({"checkpoint": "/"}, "path of a file"), ({"fixed": [16]}, "from 0 to 15"), ({"fixed": {0: "Zn"}}, "Zn"),
+    ({"fixed": [16]}, "from 0 to 15"), ({"fixed": {0: "Zn"}}, "Zn"),
 ])  # fmt: skip
 def test_mc_says_what_is_wrong_before_any_work(arguments, says, monkeypatch):
     monkeypatch.setattr("alloygen.montecarlo.chains.Chains.step", None)  # nothing may move
@@ -554,7 +564,7 @@ def test_sample_refuses_options_that_monte_carlo_would_drop(arguments, monkeypat
 
 
 @pytest.mark.parametrize("arguments", [
-    dict(order="random"), dict(batch=50), dict(executor=object()), dict(spacing=2.0), dict(max_conditions=10),
+    dict(order="random"), dict(batch=50), dict(spacing=2.0), dict(max_conditions=10),
 ])  # fmt: skip
 def test_scan_refuses_options_that_monte_carlo_would_drop(arguments, monkeypatch):
     monkeypatch.setattr("alloygen.montecarlo.chains.Chains.step", None)

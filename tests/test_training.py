@@ -20,10 +20,11 @@ from alloygen.generate.outpaint import Outpainter
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.ising import ising
 from alloygen.hamiltonian.source import expansion_from
-from alloygen.io.checkpoint import load_model, read_tensors, write_tensors
 from alloygen.models.causal import CausalModel
+from alloygen.models.store import load_model
 from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.likelihood import heat_bath, likelihood
+from alloygen.runtime.tensors import read_tensors, write_tensors
 from alloygen.tasks import Likelihood, make_task
 from alloygen.training import Trainer, TrainingInterrupted, new_model, train
 

@@ -1,7 +1,7 @@
 """Structures in (Atoms, a pymatgen Structure, a file) and out (pymatgen, extended XYZ, a folder of POSCARs, an ASE database).
 
 Every structure that is written keeps its energy and the numbers in ``atoms.info`` that say where it came from: T, mu_<element>,
-log_prob and log_weight. All writing is atomic (see :mod:`alloygen.io.atomic`).
+log_prob and log_weight. All writing is atomic (see :mod:`alloygen.runtime.atomic`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alloygen.errors import AlloygenError, LatticeMismatch
-from alloygen.io.atomic import atomic_folder, atomic_path, require_writable
+from alloygen.runtime.atomic import atomic_folder, atomic_path, require_writable
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from alloygen.models.blocks import by_blocks, generators
 from alloygen.models.causal import CausalModel, Stage
 from alloygen.models.draw import trained_orders
 from alloygen.orders import known_first
-from alloygen.progress import tqdm
+from alloygen.runtime.progress import tqdm
 from alloygen.types import ArrayLike
 
 PILOT = 32

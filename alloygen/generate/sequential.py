@@ -22,7 +22,7 @@ from alloygen.estimate.weights import log_mean_of_islands, ness
 from alloygen.generate.annealed import require_islands, resample
 from alloygen.generate.outpaint import Outpainter
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.progress import tqdm
+from alloygen.runtime.progress import tqdm
 from alloygen.types import ArrayLike
 
 

@@ -7,7 +7,7 @@ import torch
 from alloygen import orders
 from alloygen.models.base import Model
 from alloygen.models.blocks import by_blocks, generators
-from alloygen.progress import tqdm
+from alloygen.runtime.progress import tqdm
 from alloygen.types import ArrayLike
 
 

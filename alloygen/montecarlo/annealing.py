@@ -25,7 +25,8 @@ from alloygen.hull import atom_counts
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.chains import free_sites, require_hamiltonian
 from alloygen.montecarlo.rng import seeds
-from alloygen.progress import tqdm
+from alloygen.runtime.job import Job
+from alloygen.runtime.progress import tqdm
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
@@ -153,9 +154,8 @@ def anneal(
     steps: int = 40,
     restarts: int = 8,
     seed: int = 0,
-    threads: int = 1,
     fixed: ArrayLike | None = None,
-    progress: bool = False,
+    job: Job | None = None,
 ) -> Annealed:
     """Cool ``restarts`` independent walkers from T_start to T_end, quench them, and keep the best that each has seen.
 
@@ -179,7 +179,7 @@ def anneal(
     h, seed = hamiltonian, seed_from(seed)
     require_hamiltonian(h)
     sweeps, steps = whole_number(sweeps, "sweeps"), whole_number(steps, "steps")
-    restarts, threads = whole_number(restarts, "restarts"), whole_number(threads, "threads")
+    restarts, job = whole_number(restarts, "restarts"), job or Job()
     if move not in ("flip", "swap") or (move == "swap" and (occ is None or mu is not None)):
         raise AlloygenError(
             f'expected move="flip", or move="swap" with a start (occ=) and no mu, got move={move!r}, '
@@ -191,8 +191,8 @@ def anneal(
         raise AlloygenError(f"expected one start, or one per restart ({restarts}), got {len(start)}")
     vector = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, h)
     rows = np.repeat(start.numpy(), restarts // len(start), 0)
-    with tqdm(total=steps, disable=not progress) as bar:
-        cool = Cooler(h, schedule(h, T_start, T_end, steps), sweeps, sites, threads, bar)
+    with tqdm(total=steps, disable=not job.progress) as bar:
+        cool = Cooler(h, schedule(h, T_start, T_end, steps), sweeps, sites, job.threads, bar)
         found, energy = cool(rows, move, np.tile(vector, (restarts, 1)), seed)
     return Annealed(h, found, energy, vector, move, seed)
 

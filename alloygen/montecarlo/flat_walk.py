@@ -11,6 +11,7 @@ from alloygen.hamiltonian.flips import FlipTables, flip_energy, set_species
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.rng import below, below_low, mix, seeds, step, uniform
+from alloygen.runtime.resume import identity
 
 CHECK = 100  # sweeps between checks of flatness
 BLOCKS, LEAST, MOST = 64, 16, 2**25  # blocks of production: at most, at least; numbers that all of them may store
@@ -248,12 +249,15 @@ class FlatWalk:
             k: getattr(self, k) for k in names
         }
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Copies of all arrays that a continued run needs."""
-        return {k: v.copy() for k, v in self._arrays().items()}
+    def identity(self) -> dict:
+        return identity("metadynamics", self.problem.h, **self.settings)
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """All arrays that a continued run needs."""
+        return self._arrays(), {}
+
+    def restore(self, tensors: dict, progress: dict) -> None:
         """Put back what ``state`` gave, into a walk made with the same arguments."""
         for name, place in self._arrays().items():
-            place[...] = state[name].view(place.dtype).reshape(place.shape)
+            place[...] = tensors[name].numpy().view(place.dtype).reshape(place.shape)
         moves.fill(self.tables, self.walkers)

@@ -23,7 +23,8 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hull import GroundStates, atom_counts, by_element, held_atoms, kinds_of, lower_hull
 from alloygen.montecarlo.annealing import TOL, Cooler, make_walkers, quench_swaps, schedule, turn
 from alloygen.montecarlo.chains import free_sites, require_hamiltonian
-from alloygen.progress import tqdm
+from alloygen.runtime.job import Job
+from alloygen.runtime.progress import tqdm
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
@@ -47,9 +48,8 @@ def ground_states(
     T_start: float | None = None,
     T_end: float | None = None,
     seed: int = 0,
-    threads: int = 1,
     atoms_map: AtomsMap | None = None,
-    progress: bool = False,
+    job: Job | None = None,
 ) -> GroundStates:
     """The lowest energy at each composition: annealed swaps, then neighbours one atom away, then semigrand anneals.
 
@@ -80,7 +80,7 @@ def ground_states(
     h, seed = hamiltonian, seed_from(seed)
     require_hamiltonian(h)
     sweeps, steps = whole_number(sweeps, "sweeps"), whole_number(steps, "steps")
-    restarts, threads = whole_number(restarts, "restarts"), whole_number(threads, "threads")
+    restarts, job = whole_number(restarts, "restarts"), job or Job()
     sites = free_sites(h, fixed, occ)
     base = np.zeros(h.n_sites, dtype=np.int8) if occ is None else h.check(occ).numpy()[0].astype(np.int8)
     table = _Lowest(h, _compositions(h, base, sites, compositions))
@@ -88,8 +88,8 @@ def ground_states(
     start = np.concatenate([_starts(h, base, sites, c, restarts, rng) for c in table.counts])
     spread = _spread_of_flips(h, base, sites, rng)
     betas = schedule(h, spread * 2 if T_start is None else T_start, spread / 20 if T_end is None else T_end, steps)
-    with tqdm(total=steps, disable=not progress) as bar:
-        cool = Cooler(h, betas, sweeps, sites, threads, bar)
+    with tqdm(total=steps, disable=not job.progress) as bar:
+        cool = Cooler(h, betas, sweeps, sites, job.threads, bar)
         annealed = cool(start, "swap", np.zeros((len(start), len(h.elements))), [seed, 0])
         table.offer(*annealed)
         _from_neighbours(table, sites)

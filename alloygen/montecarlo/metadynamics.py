@@ -11,7 +11,6 @@ ordered phases of a cold lattice are left through the hot ones.
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,16 +22,11 @@ from alloygen.conditions import Mu, temperature
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.profile import CompositionProfile, join_links, judge, series_error
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.interrupt import interrupt_flag
-from alloygen.io.atomic import require_writable
-from alloygen.io.resume import identity, read_run, write_run
 from alloygen.montecarlo.chains import require_hamiltonian
 from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.flat_walk import DONE, FlatWalk
-from alloygen.progress import tqdm
-from alloygen.types import ArrayLike, PathLike, Temperatures
-
-SAVE_EVERY = 60.0  # seconds
+from alloygen.runtime.job import Job
+from alloygen.types import ArrayLike, Temperatures
 
 
 def metadynamics(
@@ -50,11 +44,9 @@ def metadynamics(
     production: int | None = None,
     ladder: Iterable[float] | None = None,
     seed: int = 0,
-    threads: int = 1,
     fixed: ArrayLike | None = None,
     occ: ArrayLike | None = None,
-    progress: bool = False,
-    checkpoint: PathLike | None = None,
+    job: Job | None = None,
 ) -> CompositionProfile:
     """Canonical free energies F(N, T) against the number N of atoms of an element, with error bars.
 
@@ -81,10 +73,9 @@ def metadynamics(
         but 50,000 sweeps at least and 500,000 at most
     ladder : further temperatures that take part in the exchanges and are not reported; None chooses some between and
         above those of ``T``, () takes none
-    seed, threads : same seed, same result, for any number of threads; more threads than ``walkers`` idle
+    seed : same seed, same result, for any number of threads
     fixed, occ : sites that never change (indices or mask), and the configuration (N,) that says what they hold
-    checkpoint : file to which the whole state is written every minute and at the first Ctrl-C (a second stops at once); if
-        it exists the run goes on from there bit for bit
+    job : how it is run; more threads than ``walkers`` idle
 
     Raises AlloygenError for impossible arguments, BadCondition for bad T or mu, UnknownSpecies for the element,
     CheckpointError for a file of another run; warns NotConverged.
@@ -97,7 +88,7 @@ def metadynamics(
     (True, True)
     """
     require_hamiltonian(hamiltonian)
-    asked, seed, threads = _temperatures(T), seed_from(seed), whole_number(threads, "threads")
+    asked, seed = _temperatures(T), seed_from(seed)
     walkers, sweeps_per_stage = whole_number(walkers, "walkers"), whole_number(sweeps_per_stage, "sweeps_per_stage")
     height, final_height, flatness = (
         positive(height, "height"),
@@ -108,8 +99,6 @@ def metadynamics(
         raise AlloygenError(f"expected final_height of at most height = {height:g}, got {final_height:g}")
     if production is not None:
         production = whole_number(production, "production")
-    if checkpoint is not None:
-        require_writable(checkpoint)
     problem = Counted(hamiltonian, element, mu, window, fixed, occ)
     if production is None:
         production = int(np.clip(10_000_000 // len(problem.sites), 50_000, 500_000))
@@ -121,7 +110,7 @@ def metadynamics(
         "held": problem.with_number(0).tolist(),
     }  # fmt: skip
     run = FlatWalk(problem, settings)
-    _carry_out(run, threads, progress, checkpoint)
+    _carry_out(run, job or Job())
     return _profile(run, asked)
 
 
@@ -132,30 +121,15 @@ def _temperatures(T) -> np.ndarray:
     return asked
 
 
-def _carry_out(run: FlatWalk, threads: int, progress: bool, checkpoint) -> None:
-    """Advance to the end, writing the state now and then. Ctrl-C stops between two slices, where the state is whole."""
-    found = read_run(checkpoint, own := identity("metadynamics", run.problem.h, **run.settings))
-    if found is not None:
-        run.restore({k: v.numpy() for k, v in found[0].items()})
-    saved, pool = time.monotonic(), ThreadPoolExecutor(threads) if threads > 1 else None
-    bar = tqdm(total=run.n_blocks, desc="metadynamics", unit="block", disable=not progress)
-    try:
-        with interrupt_flag() as stop:
-            while run.clock[0] != DONE and not stop.is_set():
-                run.advance(pool.map if pool else map)
-                bar.set_postfix_str(run.where(), refresh=False)
-                bar.update(run.blocks_done - bar.n)
-                if checkpoint is not None and time.monotonic() - saved > SAVE_EVERY:
-                    write_run(checkpoint, run.state(), own)
-                    saved = time.monotonic()
-    finally:
-        bar.close()
-        if pool:
-            pool.shutdown()
-    if checkpoint is not None:
-        write_run(checkpoint, run.state(), own)
-    if stop.is_set():
-        raise KeyboardInterrupt
+def _carry_out(run: FlatWalk, job: Job) -> None:
+    """Advance to the end; between two slices the state is whole."""
+    with (
+        job.loop(run, "metadynamics", run.n_blocks, "block") as loop,
+        ThreadPoolExecutor(job.threads) as pool,  # left only when every slice has come to its end
+    ):
+        while run.clock[0] != DONE:
+            run.advance(pool.map if job.threads > 1 else map)
+            loop.tick(run.blocks_done, shown={"now": run.where()})
 
 
 # ---------------------------------------------------------------------- results

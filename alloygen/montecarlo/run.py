@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import difflib
-import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +19,8 @@ from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.chains import equilibration, mean
 from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.interrupt import interrupt_flag
-from alloygen.io.atomic import require_writable
-from alloygen.io.resume import digest, identity, read_run, write_run
+from alloygen.runtime.job import Job, Loop
+from alloygen.runtime.resume import digest, identity
 from alloygen.scans import Scan
 
 if TYPE_CHECKING:
@@ -47,9 +44,6 @@ class Run:
         site, or the name of an observer. The run goes on until then, or until ``max_n`` samples (100 n without it)
     max_n : the most samples for the sake of ``precision``, at least n
     observers : name -> function of the occupations (B, N) int8 of one sample of each chain, returning (B,) numbers
-    checkpoint : file that holds the run; a run that finds its file goes on from there, bit for bit
-    save_every : seconds between writings of the checkpoint
-    progress : show a bar with acceptance and the time left
     check : warn (NotConverged) about conditions with few effective samples or chains that disagree
     """
 
@@ -59,9 +53,6 @@ class Run:
     precision: Mapping[str, float] | None = None
     max_n: int | None = None
     observers: Mapping[str, Callable] = field(default_factory=dict)
-    checkpoint: str | Path | None = None
-    save_every: float = 60.0
-    progress: bool = False
     check: bool = True
 
     def __post_init__(self):
@@ -76,8 +67,6 @@ class Run:
             raise AlloygenError(
                 f"expected precision= with max_n={self.max_n}, got none: without it a run has n samples"
             )
-        if self.save_every != 0:
-            positive(self.save_every, "save_every", "seconds")
         for name, example in (("precision", '{"energy": 1e-4}'), ("observers", '{"gold": lambda occ: occ.sum(1)}')):
             given = getattr(self, name)
             if given is not None and not isinstance(given, Mapping):
@@ -87,8 +76,6 @@ class Run:
             raise AlloygenError(f"expected observers as functions of occupations (B, N), got none for {idle}")
         for name, goal in (self.precision or {}).items():
             positive(goal, f"the standard error of {name!r} in precision")
-        if self.checkpoint is not None:
-            require_writable(self.checkpoint)
 
     @classmethod
     def of(cls, options: Mapping, hamiltonian: Hamiltonian, others: Collection[str] = ()) -> Run:
@@ -115,14 +102,14 @@ class Run:
 
 
 def collect(
-    chains: Chains | ClusterChains, run: Run, title: str, seed: int = 0, shown: np.ndarray | None = None
+    chains: Chains | ClusterChains, run: Run, job: Job, title: str, seed: int = 0, shown: np.ndarray | None = None
 ) -> Scan:
-    """Run chains as ``run`` says and return the scan; ``chains`` has T, mu, ``step``, ``configurations``, ``state``.
+    """Run chains as ``run`` and ``job`` say and return the scan; ``chains`` has T, mu, ``step``, ``configurations``, ``state``.
 
     ``shown`` (C,) says which conditions were asked for: precision and warnings are theirs, the others become ``hidden``.
     """
     sampler = _Sampler(chains, run, title, seed, shown)
-    sampler.go()
+    sampler.go(job)
     scan = sampler.scan()
     if run.check:
         _warn(scan, sampler)
@@ -142,53 +129,29 @@ class _Sampler:
         self.occ: list[np.ndarray] = []  # (R, N) of each round kept
         self.energy: list[np.ndarray] = []
         self.observed: dict[str, list] = {name: [] for name in run.observers}
-        self.reached, self.pending = True, False  # pending: the chains have moved and the sample has not been kept yet
-        self.saved = time.monotonic()
-        self.identity = self._identity()
-        if (found := read_run(run.checkpoint, self.identity)) is not None:
-            self._restore(*found)
+        self.reached = True
 
     # ------------------------------------------------------------------ the loop
-    def go(self) -> None:
-        from alloygen.progress import tqdm
-
-        run = self.run
-        burn = FIRST if run.burn is None else run.burn
-        bar = tqdm(total=burn + self.wanted, initial=self.burned + len(self.occ), desc=self.title, disable=not run.progress,
-                   unit="round", leave=False)  # fmt: skip
-        try:
-            with interrupt_flag() as flag:
-                if self.pending:
+    def go(self, job: Job) -> None:
+        burn = FIRST if self.run.burn is None else self.run.burn
+        with job.loop(self, self.title, unit="round") as loop:
+            while self.burned < burn:
+                self.chains.step(self.run.sweeps)
+                self.burned += 1
+                if self.burned == burn:
+                    self.chains.reset_counters()
+                self._tick(loop, burn)
+            while True:
+                while len(self.occ) < self.wanted:
+                    self.chains.step(self.run.sweeps)
                     self._keep()
-                while self.burned < burn:
-                    self._round(bar, flag)
-                    self.burned += 1
-                    if self.burned == burn:
-                        self.chains.reset_counters()
-                while True:
-                    while len(self.occ) < self.wanted:
-                        self._round(bar, flag)
-                        self.pending = True
-                        self._keep()
-                    if not (self._cut_start() or self._refine()):
-                        break
-                    bar.total = self.burned + self.wanted
-        except KeyboardInterrupt:
-            self._save()
-            raise
-        finally:
-            bar.close()
-        self._save()
+                    self._tick(loop, burn)
+                if not (self._cut_start() or self._refine()):
+                    break
 
-    def _round(self, bar, flag) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        if time.monotonic() - self.saved > self.run.save_every:
-            self._save()
-        self.chains.step(self.run.sweeps)
-        bar.update()
-        if self.run.progress and bar.n % 20 == 0:
-            bar.set_postfix(acceptance=f"{np.mean(self.chains.acceptance):.2f}")
+    def _tick(self, loop: Loop, burn: int) -> None:
+        shown = {"acceptance": f"{np.mean(self.chains.acceptance):.2f}"} if len(self.occ) % 20 == 1 else {}
+        loop.tick(self.burned + len(self.occ), burn + self.wanted, shown)
 
     def _keep(self) -> None:
         occ, energy = self.chains.configurations()
@@ -206,7 +169,6 @@ class _Sampler:
             self.observed[name].append(v)
         self.occ.append(occ.copy())
         self.energy.append(energy.copy())
-        self.pending = False
 
     def _cut_start(self) -> bool:
         """With burn=None: forget samples from before equilibrium; True when others have to take their place."""
@@ -306,7 +268,7 @@ class _Sampler:
         )  # fmt: skip
 
     # ------------------------------------------------------------------ checkpoints
-    def _identity(self) -> dict:
+    def identity(self) -> dict:
         """All that fixes the samples but how many there are: n and max_n are left out, so that a run may go on."""
         ch, run = self.chains, self.run
         start = next(v for k, v in ch.state().items() if k.endswith("occ"))
@@ -329,22 +291,18 @@ class _Sampler:
         index = lattice.element_index[lattice.sublattice[sites], occ[0, sites].astype(int)]
         return {lattice.elements[e]: int((index == e).sum()) for e in np.unique(index)}
 
-    def _save(self) -> None:
-        if self.run.checkpoint is None:
-            return
+    def state(self) -> tuple[dict, dict]:
         arrays = {f"chains.{k}": v for k, v in self.chains.state().items()}
         if self.occ:
             arrays |= {"occ": np.stack(self.occ), "energy": np.stack(self.energy)}
             arrays |= {f"observed.{k}": np.stack(v) for k, v in self.observed.items()}
-        progress = {"burned": self.burned, "drops": self.drops, "wanted": self.wanted, "pending": self.pending}
-        write_run(self.run.checkpoint, arrays, self.identity, progress)
-        self.saved = time.monotonic()
+        return arrays, {"burned": self.burned, "drops": self.drops, "wanted": self.wanted}
 
-    def _restore(self, tensors: dict, progress: dict) -> None:
+    def restore(self, tensors: dict, progress: dict) -> None:
         arrays = {k: v.numpy() for k, v in tensors.items()}
         state = {k.removeprefix("chains."): v for k, v in arrays.items() if k.startswith("chains.")}
         self.chains.restore({k: v.view(np.uint64) if k.endswith("rng") else v for k, v in state.items()})
-        self.burned, self.drops, self.pending = (progress[k] for k in ("burned", "drops", "pending"))
+        self.burned, self.drops = progress["burned"], progress["drops"]
         self.wanted = max(self.wanted, progress["wanted"] if self.run.precision else 0)
         if "occ" in arrays:
             self.occ, self.energy = list(arrays["occ"]), list(arrays["energy"])

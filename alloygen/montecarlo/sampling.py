@@ -1,7 +1,7 @@
 """Markov-chain samplers that return scans: Metropolis flips and swaps, replica exchange in T and mu, cluster moves.
 
 Each makes its chains and hands them to the one loop of :mod:`alloygen.montecarlo.run`; keywords that a sampler does not
-name itself (sweeps, burn, precision, observers, checkpoint, ...) are those of :class:`alloygen.montecarlo.run.Run`.
+name itself (sweeps, burn, precision, observers, ...) are those of :class:`alloygen.montecarlo.run.Run`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,11 @@ from alloygen.montecarlo.chains import Chains, axes_of, require_hamiltonian
 from alloygen.montecarlo.run import Run, collect
 from alloygen.montecarlo.single_moves import Move, move_from
 from alloygen.montecarlo.tempering import grid_pairs
+from alloygen.runtime.job import Job
 from alloygen.scans import Scan
 from alloygen.types import ArrayLike
 
-KEYWORDS = (
-    "move",
-    "occ",
-    "fixed",
-    "copies",
-    "seed",
-    "threads",
-)  # of every sampler of single moves, beside those of a Run
+KEYWORDS = ("move", "occ", "fixed", "copies", "seed", "job")  # of every sampler of single moves, beside those of a Run
 
 
 def metropolis(
@@ -41,7 +35,7 @@ def metropolis(
     fixed: ArrayLike | None = None,
     copies: int = 4,
     seed: int = 0,
-    threads: int = 1,
+    job: Job | None = None,
     **run: Any,
 ) -> Scan:
     """Metropolis sampling at the conditions T (C,), mu (C, n_elements): ``copies`` independent chains each.
@@ -51,7 +45,7 @@ def metropolis(
     the composition of ``occ`` (Kawasaki, Phys. Rev. 145, 224 (1966), over any distance); a
     :class:`~alloygen.montecarlo.single_moves.Move` of your own is taken as well. ``occ`` (N,), (C, N) is where
     the chains start (random without it), ``fixed`` the sites that never change; further keywords are those of
-    :class:`~alloygen.montecarlo.run.Run`. Same seed, same samples, for any number of threads.
+    :class:`~alloygen.montecarlo.run.Run`, ``job`` says how it is run. Same seed, same samples, for any number of threads.
 
     Examples
     --------
@@ -64,10 +58,11 @@ def metropolis(
     (6, 6)
     """
     require_hamiltonian(hamiltonian)
+    job = job or Job()
     how, seed = Run.of({"n": n, **run}, hamiltonian, KEYWORDS), seed_from(seed)
     _require_no_mu(move, mu)
-    chains = Chains(hamiltonian, T, mu, seed, occ=occ, fixed=fixed, copies=copies, threads=threads, move=move)
-    return collect(chains, how, "Metropolis", seed)
+    chains = Chains(hamiltonian, T, mu, seed, occ=occ, fixed=fixed, copies=copies, threads=job.threads, move=move)
+    return collect(chains, how, job, "Metropolis", seed)
 
 
 def replica_exchange(
@@ -82,7 +77,7 @@ def replica_exchange(
     fixed: ArrayLike | None = None,
     copies: int = 1,
     seed: int = 0,
-    threads: int = 1,
+    job: Job | None = None,
     **run: Any,
 ) -> Scan:
     """Metropolis over a grid of temperatures T (nT,) and chemical potentials mu (nM, n_elements), with exchange.
@@ -102,13 +97,14 @@ def replica_exchange(
     True
     """
     require_hamiltonian(hamiltonian)
+    job = job or Job()
     how, seed = Run.of({"n": n, **run}, hamiltonian, (*KEYWORDS, "ladder")), seed_from(seed)
     _require_no_mu(move, mu)
     asked, mu = axes_of(hamiltonian, T, mu)
     T = np.union1d(asked, ladder) if np.size(ladder) else asked
     chains = Chains(hamiltonian, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)),
-                    occ=occ, fixed=fixed, copies=copies, threads=threads, move=move)  # fmt: skip
-    return collect(chains, how, "replica exchange", seed, np.isin(chains.T, asked))
+                    occ=occ, fixed=fixed, copies=copies, threads=job.threads, move=move)  # fmt: skip
+    return collect(chains, how, job, "replica exchange", seed, np.isin(chains.T, asked))
 
 
 def cluster_moves(
@@ -121,6 +117,7 @@ def cluster_moves(
     occ: ArrayLike | None = None,
     copies: int = 4,
     seed: int = 0,
+    job: Job | None = None,
     **run: Any,
 ) -> Scan:
     """Swendsen-Wang or Wolff cluster moves at the conditions T (C,), mu (C, n_elements), for ferromagnetic pairs.
@@ -139,10 +136,11 @@ def cluster_moves(
     from alloygen.montecarlo.cluster_chains import ClusterChains
 
     require_hamiltonian(hamiltonian)
-    how, seed = Run.of({"n": n, **run}, hamiltonian, ("kind", "occ", "copies", "seed")), seed_from(seed)
+    job = job or Job()
+    how, seed = Run.of({"n": n, **run}, hamiltonian, ("kind", "occ", "copies", "seed", "job")), seed_from(seed)
     mu = np.zeros(len(hamiltonian.elements)) if mu is None else mu
     chains = ClusterChains(hamiltonian, T, mu, seed, kind, occ, copies)
-    return collect(chains, how, kind, seed)
+    return collect(chains, how, job, kind, seed)
 
 
 def _require_no_mu(move: str | Move, mu) -> None:

@@ -23,7 +23,6 @@ and log g is the weighted least-squares solution of the logarithms of these equa
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -49,20 +48,17 @@ from alloygen.estimate.energy_walks import (
     normal_influence,
 )
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.interrupt import interrupt_flag
-from alloygen.io.atomic import require_writable
-from alloygen.io.resume import identity, read_run, write_run
 from alloygen.montecarlo.chains import free_sites, require_hamiltonian
 from alloygen.montecarlo.energy_bins import Plan, fill, level_jumps, new_walks, with_mu
 from alloygen.montecarlo.energy_scout import scout, starts, windows_of
 from alloygen.montecarlo.energy_walk import LATE, SETTLED, Rules, Walks
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.states import log_states
-from alloygen.progress import tqdm
-from alloygen.types import ArrayLike, PathLike, Temperatures
+from alloygen.runtime.job import Job
+from alloygen.runtime.resume import identity
+from alloygen.types import ArrayLike, Temperatures
 
 MOVES, SCHEDULES = ("flip", "swap"), ("halving", "1/t")
-EVERY = 60.0  # seconds between checkpoints
 
 
 def wang_landau(
@@ -83,11 +79,9 @@ def wang_landau(
     transitions: bool = False,
     walkers: int = 1,
     seed: int = 0,
-    threads: int = 1,
     fixed: ArrayLike | None = None,
     occ: ArrayLike | None = None,
-    progress: bool = False,
-    checkpoint: PathLike | None = None,
+    job: Job | None = None,
 ) -> DensityOfStates:
     """The density of states g(E - mu.N) by Wang-Landau sampling.
 
@@ -111,9 +105,7 @@ def wang_landau(
     seed : same seed, same result, for any number of threads
     fixed : sites that never change, indices or a mask (N,); needs ``occ``
     occ : (N,) where the walks start; random if not given
-    checkpoint : path of a file with the whole state, written every minute, at the first Ctrl-C and at the end (a second
-        Ctrl-C stops at once). A run that finds it goes on from there, bit for bit; ``log_f_final`` and ``max_attempts``
-        may then be others
+    job : how it is run. A run that goes on from a checkpoint may have another ``log_f_final`` and ``max_attempts``
 
     Before the walks, a pre-run cools down, heats through infinity to the highest energy, and walks for a while at
     log f = 1. It finds the range, and bins that every walker has to visit (not with windows or ``energies``).
@@ -131,10 +123,8 @@ def wang_landau(
     seed = seed_from(seed)
     settings = dict(move=move, width=width, energies=energies, windows=windows, overlap=overlap, flatness=flatness,
                     log_f=log_f, schedule=schedule, check=check, transitions=transitions, walkers=walkers, seed=seed)  # fmt: skip
-    _check_settings(**settings, log_f_final=log_f_final, max_attempts=max_attempts, threads=threads)
-    if checkpoint is not None:
-        require_writable(checkpoint)
-    windows, walkers, threads = int(windows), int(walkers), int(threads)
+    _check_settings(**settings, log_f_final=log_f_final, max_attempts=max_attempts)
+    job, windows, walkers = job or Job(), int(windows), int(walkers)
     rows = windows * walkers
     limit = 2**62 if max_attempts is None else -(-int(max_attempts) // rows)
     sites, mu, start = free_sites(hamiltonian, fixed, occ), _mu(hamiltonian, mu, move), _start(hamiltonian, occ, move)
@@ -146,9 +136,7 @@ def wang_landau(
     if energies is None and windows == 1:
         w.log_g[:, known] = 0.0
     run = identity("Wang-Landau", hamiltonian, **settings, mu=mu, changing_sites=sites, start=start)
-    if (saved := read_run(checkpoint, run)) is not None:
-        _restore(plan, w, saved[0])
-    _run(plan, w, threads, checkpoint, run, progress)
+    _Walking(plan, w, run).go(job)
     return replace(_density(plan, w, walkers, begin[0], energies is None), seed=seed)
 
 
@@ -215,7 +203,7 @@ def multicanonical_ensembles(
 
 # ---------------------------------------------------------------------- what is asked
 def _check_settings(**s) -> None:
-    for name in ("windows", "check", "walkers", "threads"):
+    for name in ("windows", "check", "walkers"):
         whole_number(s[name], name)
     for name in ("flatness", "overlap"):
         fraction(s[name], name)
@@ -260,51 +248,39 @@ def _start(h: Hamiltonian, occ, move: str) -> np.ndarray | None:
 
 
 # ---------------------------------------------------------------------- the run
-def _run(plan: Plan, w: Walks, threads: int, checkpoint, run: dict, progress: bool) -> None:
-    """Move all walks to their end. Ctrl-C stops them between two calls of the kernel, where every state is whole."""
-    try:
-        with interrupt_flag() as stop:
-            _move(plan, w, threads, stop, progress, lambda: _save(w, checkpoint, run))
-    except Exception:
-        _save(w, checkpoint, run)
-        raise
-    _save(w, checkpoint, run)
-    if stop.is_set():
-        raise KeyboardInterrupt
+class _Walking:
+    """All walks of a run, moved to their end; between two calls of the kernel the state of every one is whole."""
 
+    def __init__(self, plan: Plan, w: Walks, run: dict):
+        self.plan, self.w, self.run = plan, w, run
 
-def _move(plan: Plan, w: Walks, threads: int, stop, progress: bool, save) -> None:
-    rules, blocks, saved = plan.rules, max(1, 2_000_000 // plan.rules.check), time.monotonic()
+    def go(self, job: Job) -> None:
+        w, rules, blocks = self.w, self.plan.rules, max(1, 2_000_000 // self.plan.rules.check)
+        with (
+            job.loop(self, "Wang-Landau", unit="attempt", unit_scale=True) as loop,
+            ThreadPoolExecutor(job.threads) as pool,  # left only when every call has come to its end
+        ):
 
-    def move(r):
-        if not stop.is_set():
-            plan.kernel(plan.tables, w, r, rules, blocks)
+            def move(r):
+                if not loop.stopped:
+                    self.plan.kernel(self.plan.tables, w, r, rules, blocks)
 
-    with (
-        tqdm(unit=" attempts", unit_scale=True, desc="Wang-Landau", disable=not progress) as bar,
-        ThreadPoolExecutor(threads) as pool,  # left only when every call has come to its end
-    ):
-        while len(rows := np.flatnonzero((w.log_f > rules.final) & (w.attempts < rules.limit))) and not stop.is_set():
-            list((pool.map if threads > 1 else map)(move, rows))
-            bar.update(int(w.attempts.sum()) - bar.n)
-            bar.set_postfix(log_f=f"{w.log_f.max():.2e}", running=len(rows))
-            if time.monotonic() - saved > EVERY:
-                save()
-                saved = time.monotonic()
+            while len(rows := np.flatnonzero((w.log_f > rules.final) & (w.attempts < rules.limit))):
+                list((pool.map if job.threads > 1 else map)(move, rows))
+                loop.tick(int(w.attempts.sum()), shown={"log_f": f"{w.log_f.max():.2e}", "running": str(len(rows))})
 
+    def identity(self) -> dict:
+        return self.run
 
-def _save(w: Walks, path, run: dict) -> None:
-    if path is not None:
-        write_run(path, {k: v for k, v in w._asdict().items() if k != "states"}, run)
+    def state(self) -> tuple[dict, dict]:
+        return {k: v for k, v in self.w._asdict().items() if k != "states"}, {}
 
-
-def _restore(plan: Plan, w: Walks, tensors: dict) -> None:
-    """Put the state of a file into ``w``."""
-    for name in w._fields:
-        if name != "states":
-            array = tensors[name].numpy()
-            getattr(w, name)[...] = array.view(np.uint64) if name == "rng" else array
-    fill(plan, w)
+    def restore(self, tensors: dict, progress: dict) -> None:
+        for name in self.w._fields:
+            if name != "states":
+                array = tensors[name].numpy()
+                getattr(self.w, name)[...] = array.view(np.uint64) if name == "rng" else array
+        fill(self.plan, self.w)
 
 
 # ---------------------------------------------------------------------- the result

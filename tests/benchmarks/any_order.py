@@ -293,7 +293,7 @@ def windows(quick: bool) -> dict:
 
 def cuau_phi(shape: tuple, T: float, dmu: float) -> tuple:
     """Phi per site and its error by replica exchange up to T = infinity."""
-    phi = alloygen.mc(bulk("Cu", a=3.8).repeat(shape), T, {"Au": dmu}, n=1000, threads=1)[0].free_energy()
+    phi = alloygen.mc(bulk("Cu", a=3.8).repeat(shape), T, {"Au": dmu}, n=1000)[0].free_energy()
     return phi.value, phi.stderr
 
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import calibrated
 
-from alloygen.io.atomic import atomic_path
+from alloygen.runtime.atomic import atomic_path
 
 KEPT = Path(__file__).parent / "results" / "calibration.json"
 HEAD = """# Calibration of the error bars

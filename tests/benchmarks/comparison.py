@@ -175,7 +175,7 @@ def run(system: str, model: str, share: float, folder: str) -> str:
     from alloygen import evaluate
     from alloygen.api import load
     from alloygen.estimate.correlation import connected, manhattan_labels, shell_labels
-    from alloygen.io.atomic import atomic_path
+    from alloygen.runtime.atomic import atomic_path
     from alloygen.training import train
 
     s, out = SYSTEMS[system], Path(folder) / f"{system}, {model}.json"

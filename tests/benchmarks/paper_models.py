@@ -21,6 +21,7 @@ from alloygen.conditions import cuau_grid
 from alloygen.data import configurations
 from alloygen.errors import LowSampleSize
 from alloygen.exact.ising import transfer_matrix
+from alloygen.runtime.job import Job
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -156,7 +157,7 @@ def training(name: str, folder: Path, threads: int) -> None:
         exact = [transfer_matrix(L, t, m / 2).free_energy - m / 2 for t, m in zip(T, mu, strict=True)]
     reference = evaluate.reference_samples(h, T, mu, 500, seed=1, **evaluate.GRIDS[name_of(h)][-1])
     rows = evaluate.evaluate(
-        model, T, mu, n, reference=reference, phi=exact, forward=min(100, n // 2), progress=sys.stderr.isatty()
+        model, T, mu, n, reference=reference, phi=exact, forward=min(100, n // 2), job=Job(progress=sys.stderr.isatty())
     )
     print(f"\n{name} ({target})")
     evaluate.print_table(rows, h.unit)

@@ -15,6 +15,7 @@ from cubic_order import variants
 
 import alloygen
 from alloygen import evaluate
+from alloygen.runtime.job import Job
 
 WORKERS = 2
 ORDERED = {"Cu3Au (L1_2)": (-0.09, 4), "CuAu (L1_0)": (0.03, 6), "CuAu3 (L1_2)": (0.0724, 4)}
@@ -26,8 +27,10 @@ def part(worker: int, name: str, n: int, n_reference: int) -> list:
     model = alloygen.load(name)
     T, mu = (x[worker::WORKERS] for x in evaluate.named_grid("cuau", model.hamiltonian))
     fine = evaluate.GRIDS["cuau"][-1]
-    reference = evaluate.reference_samples(model.hamiltonian, T, mu, n_reference, seed=1, progress=worker == 0, **fine)
-    return evaluate.evaluate(model, T, mu, n, reference=reference, seed=worker, progress=worker == 0)
+    reference = evaluate.reference_samples(
+        model.hamiltonian, T, mu, n_reference, seed=1, job=Job(progress=worker == 0), **fine
+    )
+    return evaluate.evaluate(model, T, mu, n, reference=reference, seed=worker, job=Job(progress=worker == 0))
 
 
 def grid(name: str, n: int, n_reference: int, results: Path) -> None:

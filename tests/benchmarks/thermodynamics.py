@@ -30,7 +30,8 @@ from alloygen.estimate.coexistence import tangent_at
 from alloygen.exact.enumeration import Enumeration
 from alloygen.models.draw import draw
 from alloygen.phase import PhaseDiagram, heat_capacity_peak
-from alloygen.progress import tqdm
+from alloygen.runtime.job import Job
+from alloygen.runtime.progress import tqdm
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "thermodynamics"
@@ -125,8 +126,8 @@ def neural_scan(n: int, folder: Path):
     atoms = bulk("Cu", a=3.8).repeat((4, 4, 4))
     start = time.time()
     with ProcessPoolExecutor(2, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        scan = alloygen.scan(atoms, T=T_SCAN, mu="Au", n=n, seed=0, model="cuau_4x4x4", executor=pool, checkpoint=folder / f"scan_{n}.safetensors",
-                             progress=True)  # fmt: skip
+        scan = alloygen.scan(atoms, T=T_SCAN, mu="Au", n=n, seed=0, model="cuau_4x4x4", 
+                             job=Job(executor=pool, checkpoint=folder / f"scan_{n}.safetensors", progress=True))  # fmt: skip
     seconds = time.time() - start
     print(
         f"\nneural scan: {len(scan)} conditions, {len(scan) * n} configurations, {seconds:.0f} s (less where it went on from a checkpoint)"
@@ -137,8 +138,8 @@ def neural_scan(n: int, folder: Path):
 def reference_profile(folder: Path, quick: bool):
     """F(N, T) of 64 sites by metadynamics."""
     h = alloygen.data.cuau().on((4, 4, 4))
-    return alloygen.metadynamics(h, T_REFERENCE, walkers=2, production=40_000 if quick else 1_600_000, threads=2, seed=1,
-                                 progress=True, checkpoint=folder / f"metadynamics{'_quick' if quick else ''}.safetensors")  # fmt: skip
+    return alloygen.metadynamics(h, T_REFERENCE, walkers=2, production=40_000 if quick else 1_600_000, seed=1,
+                                 job=Job(threads=2, progress=True, checkpoint=folder / f"metadynamics{'_quick' if quick else ''}.safetensors"))  # fmt: skip
 
 
 def part_free_energy(scan, quick: bool, folder: Path) -> dict:
@@ -176,7 +177,9 @@ def canonical_peak(n: int, samples: int, seed: int) -> tuple[float, float]:
     atoms = bulk("Cu", a=3.8).repeat((4, 4, 4))
     atoms.symbols[np.random.default_rng(seed).permutation(64)[:n]] = "Au"
     rungs = np.arange(260.0, 1300.0, 20.0)
-    scan = alloygen.mc(atoms, T=rungs, n=samples, ensemble="canonical", seed=seed, threads=2, sweeps=5, burn=500)
+    scan = alloygen.mc(
+        atoms, T=rungs, n=samples, ensemble="canonical", seed=seed, job=Job(threads=2), sweeps=5, burn=500
+    )
     pool, h = scan.pool, scan.hamiltonian
     T, energy = np.arange(rungs[0], rungs[-1], 5.0), None
     c, replicas = [], []

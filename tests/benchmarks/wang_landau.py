@@ -19,6 +19,7 @@ import numpy as np
 from alloygen.exact.ising import kaufman_free_energy
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.wang_landau import SCHEDULES, wang_landau
+from alloygen.runtime.job import Job
 
 L = 10
 T = np.round(np.arange(1.5, 3.55, 0.1), 10)
@@ -52,7 +53,7 @@ def main() -> None:
         for seed in a.seeds:
             start = time.process_time()
             dos = wang_landau(h, schedule=schedule, max_attempts=a.attempts, walkers=walkers, seed=seed,
-                              flatness=a.flatness, windows=a.windows, threads=a.threads, transitions=a.transitions)  # fmt: skip
+                              flatness=a.flatness, windows=a.windows, job=Job(threads=a.threads), transitions=a.transitions)  # fmt: skip
             seconds = time.process_time() - start
             phi = [dos.phi(t) for t in T]
             error = np.array([p.value for p in phi]) - exact

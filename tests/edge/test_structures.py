@@ -11,7 +11,7 @@ from ase.db import connect
 
 from alloygen.edge.structures import format_of, read_structure, write_structures
 from alloygen.errors import AlloygenError
-from alloygen.io.atomic import atomic_folder, atomic_path
+from alloygen.runtime.atomic import atomic_folder, atomic_path
 
 FACTS = ("T", "mu_Cu", "mu_Au", "log_prob", "log_weight")
 

@@ -19,10 +19,10 @@ from small_systems import (
 
 from alloygen import orders
 from alloygen.edge.fits import nearest_neighbour
-from alloygen.io.checkpoint import load_model, save_model
 from alloygen.models import MODELS as KINDS
 from alloygen.models.causal import CausalModel
 from alloygen.models.masked import AutoregressiveModel, MarginalizationModel
+from alloygen.models.store import load_model, save_model
 from alloygen.objectives.likelihood import heat_bath
 
 SIZE = dict(width=16, depth=1, heads=2)

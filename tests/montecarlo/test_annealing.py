@@ -12,6 +12,7 @@ from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo import annealing
 from alloygen.montecarlo.annealing import anneal
+from alloygen.runtime.job import Job
 
 
 def flip_gains(h, occ, mu, sites) -> np.ndarray:
@@ -126,7 +127,8 @@ def test_fixed_sites_stay(name):
 def test_the_seed_decides_and_threads_do_not(name):
     h = hamiltonian(name).expansion.on((2, 3, 2))
     runs = [
-        anneal(h, 900, 300, sweeps=1, steps=2, restarts=30, **kw).occ for kw in ({}, {}, {"threads": 4}, {"seed": 1})
+        anneal(h, 900, 300, sweeps=1, steps=2, restarts=30, **kw).occ
+        for kw in ({}, {}, {"job": Job(threads=4)}, {"seed": 1})
     ]
     assert (
         np.array_equal(runs[0], runs[1]) and np.array_equal(runs[0], runs[2]) and not np.array_equal(runs[0], runs[3])

@@ -12,6 +12,7 @@ from alloygen.hamiltonian.ising import ising
 from alloygen.hull import GroundStates
 from alloygen.montecarlo import ground_states as search
 from alloygen.montecarlo.ground_states import ground_states
+from alloygen.runtime.job import Job
 
 FEW = dict(sweeps=5, steps=20, restarts=4)
 
@@ -149,7 +150,7 @@ def test_the_seed_decides_and_threads_do_not(name):
     h = hamiltonian(name).expansion.on((2, 3, 2))
     go = lambda **kw: ground_states(h, [dict(zip(h.elements, c, strict=True)) for c in some], **FEW, **kw)  # noqa: E731
     some = h.counts(h.random(6, generator(0))).long().tolist()
-    one, same, threads = go(seed=3), go(seed=3), go(seed=3, threads=3)
+    one, same, threads = go(seed=3), go(seed=3), go(seed=3, job=Job(threads=3))
     for g in (same, threads):
         assert (
             np.array_equal(one.occ, g.occ) and np.array_equal(one.energy, g.energy) and np.array_equal(one.hits, g.hits)
@@ -165,7 +166,7 @@ BAD = [
     (dict(compositions=[{"Au": 1.5}]), "whole numbers"),
     (dict(compositions=[{"Au": 4, "Cu": 5}]), "expected 8 atoms"),
     (dict(compositions="Au"), "whole numbers"),
-    (dict(sweeps=0), "sweeps"), (dict(restarts=0), "restarts"), (dict(threads=0), "threads"), (dict(steps=1.5), "steps"),
+    (dict(sweeps=0), "sweeps"), (dict(restarts=0), "restarts"), (dict(steps=1.5), "steps"),
     (dict(seed=-1), "seed"),
     (dict(T_start=100.0, T_end=200.0), "T_start >= T_end"), (dict(T_end=0.0), "temperature"),
     (dict(fixed=[0]), "what the fixed sites hold"),

@@ -20,6 +20,7 @@ from alloygen.montecarlo import metadynamics as module
 from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.flat_walk import LEARN, PRODUCE, REFINE, FlatWalk
 from alloygen.montecarlo.metadynamics import metadynamics
+from alloygen.runtime.job import Job
 
 SHORT = dict(production=20_000, ladder=())
 QUICK = dict(production=300, ladder=(), final_height=0.05)
@@ -323,7 +324,9 @@ def same(a, b) -> bool:
 @pytest.mark.filterwarnings("ignore::alloygen.errors.NotConverged")
 def test_the_seed_decides_and_threads_do_not():
     h, T = hamiltonian("cuau-2x2x2"), [400.0, 600.0, 900.0]
-    one, again, other, two = (metadynamics(h, T, **QUICK, **kw) for kw in ({}, {}, {"seed": 1}, {"threads": 2}))
+    one, again, other, two = (
+        metadynamics(h, T, **QUICK, **kw) for kw in ({}, {}, {"seed": 1}, {"job": Job(threads=2)})
+    )
     assert same(one, again) and same(one, two) and not same(one, other)
 
 
@@ -348,18 +351,18 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
         killed.left, killed.twice = abs(calls), calls < 0
         before = signal.getsignal(signal.SIGINT), path.exists() and path.read_bytes()
         with pytest.raises(KeyboardInterrupt):
-            metadynamics(h, T, **QUICK, checkpoint=path, threads=1 + calls % 2)
+            metadynamics(h, T, **QUICK, job=Job(checkpoint=path, threads=1 + calls % 2))
         assert signal.getsignal(signal.SIGINT) is before[0] and (path.read_bytes() == before[1]) == killed.twice
     monkeypatch.setattr(FlatWalk, "advance", advance)
     assert {LEARN, PRODUCE} <= set(phases) <= {LEARN, REFINE, PRODUCE}
-    assert same(metadynamics(h, T, **QUICK, checkpoint=path), whole)
+    assert same(metadynamics(h, T, **QUICK, job=Job(checkpoint=path)), whole)
     monkeypatch.setattr(FlatWalk, "advance", None)  # finished: read, nothing to be run
-    assert same(metadynamics(h, T, **QUICK, checkpoint=path), whole)
+    assert same(metadynamics(h, T, **QUICK, job=Job(checkpoint=path)), whole)
     for change, shown in (({"seed": 3}, "seed: expected 3, got 0"), ({"final_height": 0.1}, "expected 0.1, got 0.05")):
         with pytest.raises(CheckpointError, match=shown):
-            metadynamics(h, T, **(QUICK | change), checkpoint=path)
+            metadynamics(h, T, **(QUICK | change), job=Job(checkpoint=path))
     with pytest.raises(CheckpointError, match="hamiltonian: expected"):
-        metadynamics(hamiltonian("many-body"), T, **QUICK, checkpoint=path)
+        metadynamics(hamiltonian("many-body"), T, **QUICK, job=Job(checkpoint=path))
 
 
 # ---------------------------------------------------------------------- what cannot be run

@@ -12,6 +12,7 @@ from alloygen.montecarlo.ground_states import ground_states
 from alloygen.montecarlo.metadynamics import metadynamics
 from alloygen.montecarlo.sampling import cluster_moves, metropolis, replica_exchange
 from alloygen.montecarlo.wang_landau import multicanonical, multicanonical_ensembles, wang_landau
+from alloygen.runtime.job import Job
 
 TAKE = {
     "metropolis": lambda h, **kw: metropolis(h, [2.0], **{"n": 8, "check": False, **kw}),
@@ -25,10 +26,10 @@ TAKE = {
     "ground states": lambda h, **kw: ground_states(h, **{"sweeps": 2, "steps": 2, "restarts": 2, **kw}),
 }
 WHOLE = {
-    "metropolis": ("n", "sweeps", "copies", "threads"), "replica exchange": ("n", "sweeps", "copies", "threads"),
-    "cluster moves": ("n", "sweeps", "copies"), "Wang-Landau": ("windows", "check", "walkers", "threads"),
-    "metadynamics": ("walkers", "sweeps_per_stage", "threads"), "anneal": ("sweeps", "steps", "restarts", "threads"),
-    "ground states": ("sweeps", "steps", "restarts", "threads"),
+    "metropolis": ("n", "sweeps", "copies"), "replica exchange": ("n", "sweeps", "copies"),
+    "cluster moves": ("n", "sweeps", "copies"), "Wang-Landau": ("windows", "check", "walkers"),
+    "metadynamics": ("walkers", "sweeps_per_stage"), "anneal": ("sweeps", "steps", "restarts"),
+    "ground states": ("sweeps", "steps", "restarts"),
 }  # fmt: skip
 NO_HAMILTONIANS = {
     "an expansion": (alloygen.data.cuau(), r"got the expansion 'CuAu.*expansion.on\(\(4, 4, 4\)\)"),
@@ -109,4 +110,4 @@ def test_multicanonical_numbers():
 def test_a_checkpoint_that_cannot_be_written_is_told_before_any_work(name, tmp_path, monkeypatch):
     monkeypatch.setattr("alloygen.montecarlo.chains.Chains.step", None)
     with pytest.raises(AlloygenError, match="path of a file"):
-        TAKE[name](ising(3), checkpoint=tmp_path)
+        TAKE[name](ising(3), job=Job(checkpoint=tmp_path))

@@ -22,6 +22,7 @@ from alloygen.montecarlo import moves
 from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.sampling import cluster_moves, metropolis, replica_exchange
 from alloygen.montecarlo.tempering import ladder
+from alloygen.runtime.job import Job
 
 N, SWEEPS, BLOCKS = 4000, 4, 40
 EXCHANGED = ["ising-3", "cuau-2x2x2", "ternary", "two-sublattice", "many-body"]
@@ -221,8 +222,11 @@ def test_cluster_moves_return_the_same_scans(kind, tmp_path):
         wrong = table.at(1.15 * T[c], mu)  # negative control
         assert abs(ens.mean_energy().value - wrong.energy) > 8 * ens.mean_energy().stderr
     with pytest.raises(KeyboardInterrupt):
-        run(checkpoint=path, observers=interrupted_at(9))
-    whole, resumed = run(observers=interrupted_at(-1)), run(checkpoint=path, observers=interrupted_at(-1))
+        run(job=Job(checkpoint=path, save_every=0), observers=interrupted_at(9))
+    whole, resumed = (
+        run(observers=interrupted_at(-1)),
+        run(job=Job(checkpoint=path, save_every=0), observers=interrupted_at(-1)),
+    )
     assert np.array_equal(whole.occ, resumed.occ)
 
 
@@ -360,12 +364,12 @@ def test_interrupted_and_resumed_equals_uninterrupted(sampler, kw, tmp_path):
     whole = run(interrupted_at(-1))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            run(interrupted_at(7), checkpoint=path)
-    resumed = run(interrupted_at(-1), checkpoint=path)
+            run(interrupted_at(7), job=Job(checkpoint=path, save_every=0))
+    resumed = run(interrupted_at(-1), job=Job(checkpoint=path))
     assert np.array_equal(whole.occ, resumed.occ) and np.array_equal(whole.energy, resumed.energy)
     assert np.array_equal(whole.observed["count"], resumed.observed["count"])
     assert np.array_equal(whole.facts["acceptance"], resumed.facts["acceptance"]) and whole.info == resumed.info
-    again = run(interrupted_at(-1), checkpoint=path)  # a finished run is read back
+    again = run(interrupted_at(-1), job=Job(checkpoint=path))  # a finished run is read back
     assert np.array_equal(whole.occ, again.occ)
 
 
@@ -376,8 +380,9 @@ def test_a_killed_process_goes_on(tmp_path):
 import sys
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import replica_exchange
+from alloygen.runtime.job import Job
 replica_exchange(ising(6, 0.1), [2.0, 2.5, 3.0], n=int(sys.argv[1]), sweeps=30, burn=5, seed=4, check=False,
-                 checkpoint={str(tmp_path / "run.safetensors")!r}, save_every=0.0)
+                 job=Job(checkpoint={str(tmp_path / "run.safetensors")!r}, save_every=0.0))
 """
     process = subprocess.Popen([sys.executable, "-c", code, "10000000"])
     deadline = time.time() + 120
@@ -389,7 +394,7 @@ replica_exchange(ising(6, 0.1), [2.0, 2.5, 3.0], n=int(sys.argv[1]), sweeps=30, 
     assert os.listdir(tmp_path) and (tmp_path / "run.safetensors").exists()
     arguments = dict(sweeps=30, burn=5, seed=4, check=False)
     resumed = replica_exchange(
-        ising(6, 0.1), [2.0, 2.5, 3.0], n=3000, checkpoint=tmp_path / "run.safetensors", **arguments
+        ising(6, 0.1), [2.0, 2.5, 3.0], n=3000, job=Job(checkpoint=tmp_path / "run.safetensors"), **arguments
     )
     whole = replica_exchange(ising(6, 0.1), [2.0, 2.5, 3.0], n=resumed.n, **arguments)
     assert np.array_equal(whole.occ, resumed.occ)
@@ -397,7 +402,10 @@ replica_exchange(ising(6, 0.1), [2.0, 2.5, 3.0], n=int(sys.argv[1]), sweeps=30, 
 
 def test_the_checkpoint_of_another_run_is_refused(tmp_path):
     path = tmp_path / "run.safetensors"
-    run = lambda T, **kw: metropolis(hamiltonian("cuau-2x2x2"), [T], n=8, burn=2, check=False, checkpoint=path, **kw)  # noqa: E731
+
+    def run(T, **kw):
+        return metropolis(hamiltonian("cuau-2x2x2"), [T], n=8, burn=2, check=False, job=Job(checkpoint=path), **kw)
+
     first = run(500.0)
     with pytest.raises(CheckpointError, match=r"T: expected \[600.0\], got \[500.0\]"):
         run(600.0)
@@ -407,7 +415,7 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
         run(500.0, occ=[0] * 8, fixed=[1])
     with pytest.raises(CheckpointError, match="move: expected 'swap', got 'flip'"):
         run(500.0, occ=[0] * 4 + [1] * 4, move="swap")
-    longer = metropolis(hamiltonian("cuau-2x2x2"), [500.0], n=40, burn=2, check=False, checkpoint=path)
+    longer = metropolis(hamiltonian("cuau-2x2x2"), [500.0], n=40, burn=2, check=False, job=Job(checkpoint=path))
     assert longer.n == 40 and np.array_equal(longer.occ[0].reshape(4, 10, -1)[:, :2], first.occ[0].reshape(4, 2, -1))
 
 
@@ -422,7 +430,10 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
 def test_a_checkpoint_is_known_by_all_that_fixes_its_samples(says, change, tmp_path):
     """Canonical: the conditions of two compositions are the same, and so are those of two starts."""
     one = dict(hamiltonian=lambda: hamiltonian("cuau-2x2x2"), T=[500.0, 700.0], occ=[1] * 3 + [0] * 5, move="swap")
-    run = lambda hamiltonian, **kw: metropolis(hamiltonian(), n=8, check=False, checkpoint=tmp_path / "a", **kw)  # noqa: E731
+
+    def run(hamiltonian, **kw):
+        return metropolis(hamiltonian(), n=8, check=False, job=Job(checkpoint=tmp_path / "a"), **kw)
+
     first = run(**{"burn": 2, **one})
     before = (tmp_path / "a").read_bytes()
     with pytest.raises(CheckpointError, match=re.escape(says)):
@@ -439,7 +450,7 @@ def test_a_checkpoint_is_known_by_the_species_that_it_holds(tmp_path):
         occ=occ,
         fixed=[0],
         check=False,
-        checkpoint=tmp_path / "a",
+        job=Job(checkpoint=tmp_path / "a"),
         **kw,
     )
     run([1] + [0] * 7)
@@ -449,7 +460,7 @@ def test_a_checkpoint_is_known_by_the_species_that_it_holds(tmp_path):
 
 def test_chains_that_exchange_are_another_run(tmp_path):
     h, T = hamiltonian("cuau-2x2x2"), [500.0, 600.0]
-    kw = dict(n=8, burn=2, copies=1, check=False, checkpoint=tmp_path / "a")
+    kw = dict(n=8, burn=2, copies=1, check=False, job=Job(checkpoint=tmp_path / "a"))
     replica_exchange(h, T, np.zeros((2, 2)), **kw)
     with pytest.raises(CheckpointError, match="exchanged_pairs"):
         metropolis(h, np.repeat(T, 2), np.zeros((4, 2)), **kw)
@@ -458,7 +469,7 @@ def test_chains_that_exchange_are_another_run(tmp_path):
 # ---------------------------------------------------------------------- bookkeeping
 @pytest.mark.parametrize("run", [grid, chains])
 def test_the_seed_decides_and_threads_do_not(run):
-    one, same, other, two = (run("cuau-2x2x2", n=40, **kw) for kw in ({}, {}, {"seed": 1}, {"threads": 2}))
+    one, same, other, two = (run("cuau-2x2x2", n=40, **kw) for kw in ({}, {}, {"seed": 1}, {"job": Job(threads=2)}))
     for a in (same, two):
         assert np.array_equal(one.occ, a.occ) and np.array_equal(one.energy, a.energy)
         assert np.array_equal(one.facts["acceptance"], a.facts["acceptance"])

@@ -11,22 +11,25 @@ from small_systems import SYSTEMS
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.ising import ising
-from alloygen.io.checkpoint import read_tensors
 from alloygen.lattice import Primitive
 from alloygen.montecarlo import energy_walk
 from alloygen.montecarlo import wang_landau as module
 from alloygen.montecarlo.wang_landau import multicanonical, wang_landau
+from alloygen.runtime.job import Job
+from alloygen.runtime.tensors import read_tensors
 
 
 def test_the_seed_decides_and_threads_do_not():
     kw = dict(attempts=4e5, walkers=2, windows=2)
     mu = SYSTEMS["two-sublattice"].mu[0]
-    one, again, other, two = (run("two-sublattice", mu, **kw, **x) for x in ({}, {}, {"seed": 1}, {"threads": 3}))
+    one, again, other, two = (
+        run("two-sublattice", mu, **kw, **x) for x in ({}, {}, {"seed": 1}, {"job": Job(threads=3)})
+    )
     assert same(one, again) and same(one, two) and not same(one, other)
     assert not np.array_equal(one.walker_log_g[0], one.walker_log_g[1])
 
 
-def stopped(monkeypatch, path, after: int, how, **kw):
+def stopped(monkeypatch, path, after: int, how, threads=1, **kw):
     """A run that ``how`` ends after some calls of the kernel."""
     calls, kernel = [], energy_walk.level_flips
 
@@ -41,7 +44,9 @@ def stopped(monkeypatch, path, after: int, how, **kw):
     with monkeypatch.context() as m:
         m.setattr(energy_walk, "level_flips", dies)
         with pytest.raises((KeyboardInterrupt, OSError)):
-            wang_landau(ising(4, h=0.15), checkpoint=path, **kw)
+            wang_landau(
+                ising(4, h=0.15), job=Job(checkpoint=path, threads=threads, save_every=0 if how is die else 60), **kw
+            )
     assert len(calls) == after > 2 and signal.getsignal(signal.SIGINT) is before
 
 
@@ -69,24 +74,27 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path, monkeypatch, schedule, tr
     if threads == 1:
         stopped(monkeypatch, path, 20, twice, **kw)  # at once: nothing is written
         assert saved == int(read_tensors(path)[0]["attempts"].sum())
-    assert same(whole, wang_landau(ising(4, h=0.15), checkpoint=path, **kw))
-    assert same(whole, wang_landau(ising(4, h=0.15), checkpoint=path, **kw))  # finished: read, not run
+    assert same(whole, wang_landau(ising(4, h=0.15), job=Job(checkpoint=path), **kw))
+    assert same(whole, wang_landau(ising(4, h=0.15), job=Job(checkpoint=path), **kw))  # finished: read, not run
     longer = kw | dict(max_attempts=800_000)
-    assert same(wang_landau(ising(4, h=0.15), **longer), wang_landau(ising(4, h=0.15), checkpoint=path, **longer))
+    assert same(
+        wang_landau(ising(4, h=0.15), **longer), wang_landau(ising(4, h=0.15), job=Job(checkpoint=path), **longer)
+    )
     with pytest.raises(CheckpointError, match="seed: expected 6, got 5"):
-        wang_landau(ising(4, h=0.15), checkpoint=path, **(kw | dict(seed=6)))
+        wang_landau(ising(4, h=0.15), job=Job(checkpoint=path), **(kw | dict(seed=6)))
     with pytest.raises(CheckpointError, match="hamiltonian: expected"):
-        wang_landau(ising(4, h=0.16), checkpoint=path, **kw)
+        wang_landau(ising(4, h=0.16), job=Job(checkpoint=path), **kw)
     with pytest.raises(CheckpointError, match="supercell: expected"):
-        wang_landau(ising(5, h=0.15), checkpoint=path, **kw)
+        wang_landau(ising(5, h=0.15), job=Job(checkpoint=path), **kw)
 
 
 def test_the_file_is_written_as_time_goes_by(tmp_path, monkeypatch):
     written, path = [], tmp_path / "state.safetensors"
-    save = module._save
-    monkeypatch.setattr(module, "_save", lambda w, *a: (written.append(int(w.attempts.sum())), save(w, *a)))
-    monkeypatch.setattr(module, "EVERY", 0.0)
-    wang_landau(ising(4), max_attempts=1e7, schedule="1/t", checkpoint=path)
+    state = module._Walking.state
+    monkeypatch.setattr(
+        module._Walking, "state", lambda self: (written.append(int(self.w.attempts.sum())), state(self))[1]
+    )
+    wang_landau(ising(4), max_attempts=1e7, schedule="1/t", job=Job(checkpoint=path, save_every=0))
     assert len(written) > 3 and written == sorted(written)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with JSON metadata. Loading one can run no code.
+"""Checkpoints of models: one safetensors file with JSON metadata. Loading one can run no code.
 
 The metadata hold the format version, the kind and size of the model, the Hamiltonian itself and its fingerprint, the
 lattice, the trained ranges and orders, the configuration, and what was measured on the model.
@@ -6,16 +6,12 @@ lattice, the trained ranges and orders, the configuration, and what was measured
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alloygen.errors import CheckpointError
-from alloygen.io.atomic import atomic_path
+from alloygen.runtime.tensors import VERSION, read_tensors, write_tensors
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:
@@ -25,58 +21,6 @@ if TYPE_CHECKING:
 
 
 FORMAT = "alloygen model"
-VERSION = 1
-
-
-def write_tensors(path: PathLike, tensors: dict, metadata: dict) -> None:
-    """Write tensors and metadata in one go: an interrupt or a full disk leaves an old file as it was."""
-    from safetensors.torch import save_file
-
-    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(plain, os.fspath(temporary), metadata={"alloygen": json.dumps(metadata)})
-
-
-def read_tensors(path: PathLike, device: str = "cpu") -> tuple[dict, dict]:
-    """(tensors, metadata) of a file, or a CheckpointError that says what is wrong with it."""
-    with _opened(path, device) as (f, metadata):
-        return {k: f.get_tensor(k) for k in f.keys()}, metadata
-
-
-def read_metadata(path: PathLike) -> dict:
-    """The metadata of a file alone, which cost no more than its header; the same errors as :func:`read_tensors`."""
-    with _opened(path) as (_, metadata):
-        return metadata
-
-
-@contextmanager
-def _opened(path: PathLike, device: str = "cpu") -> Iterator[tuple[Any, dict]]:
-    from safetensors import SafetensorError, safe_open
-
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        got = "a folder" if os.path.isdir(path) else "no file"
-        raise CheckpointError(f"expected a checkpoint, found {got} at {path!r}")
-    try:
-        with safe_open(path, framework="pt", device=device) as f:
-            metadata = json.loads((f.metadata() or {}).get("alloygen", "{}"))
-            _require_ours(metadata, path)
-            yield f, metadata
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise CheckpointError(
-            f"expected a whole safetensors checkpoint at {path!r}, got a damaged or truncated file ({error}). "
-            "Copy it again or train it anew."
-        ) from None
-
-
-def _require_ours(metadata, path: str) -> None:
-    if not isinstance(metadata, dict) or metadata.get("format") is None:
-        raise CheckpointError(f"expected a checkpoint written by alloygen, {path!r} carries no alloygen metadata")
-    version = metadata.get("version", 0)
-    if not isinstance(version, int) or version > VERSION:
-        raise CheckpointError(
-            f"expected a checkpoint of format version {VERSION} or older, got version {version} in {path!r}. Update alloygen."
-        )
 
 
 def model_metadata(model: Network, extra: dict | None = None) -> dict:

@@ -9,9 +9,9 @@ import torch
 from small_systems import SYSTEMS, generator, hamiltonian, random_orders, randomise
 
 from alloygen.errors import CheckpointError
-from alloygen.io import checkpoint
-from alloygen.io.checkpoint import load_model, read_metadata, read_tensors, save_model, write_tensors
 from alloygen.models.causal import CausalModel
+from alloygen.models.store import load_model, save_model
+from alloygen.runtime.tensors import VERSION, read_metadata, read_tensors, write_tensors
 
 
 def model(name="cuau-2x2x2", seed=0):
@@ -89,8 +89,8 @@ def test_another_kind_of_file(tmp_path, path):
 
 
 def test_newer_version(path):
-    rewrite(path, version=checkpoint.VERSION + 1)
-    with pytest.raises(CheckpointError, match=f"version {checkpoint.VERSION} or older, got version .*Update alloygen"):
+    rewrite(path, version=VERSION + 1)
+    with pytest.raises(CheckpointError, match=f"version {VERSION} or older, got version .*Update alloygen"):
         load_model(path)
 
 

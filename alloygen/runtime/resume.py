@@ -10,18 +10,27 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from alloygen.errors import CheckpointError
-from alloygen.io.checkpoint import read_tensors, write_tensors
+from alloygen.runtime.tensors import read_tensors, write_tensors
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:
     import torch
 
-    from alloygen.hamiltonian.cluster import Hamiltonian
+    from alloygen.lattice import Lattice
+
+
+class Law(Protocol):
+    """What a run needs to know of a Hamiltonian on its supercell."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def lattice(self) -> Lattice: ...
 
 
 VERSION = 1
@@ -41,7 +50,7 @@ def digest(array: np.ndarray | torch.Tensor) -> str:
     return f"{a.dtype} {a.shape} {hashlib.sha256(a.tobytes()).hexdigest()[:16]}"
 
 
-def identity(kind: str, hamiltonian: Hamiltonian | None = None, **facts: object) -> dict:
+def identity(kind: str, hamiltonian: Law | None = None, **facts: object) -> dict:
     """What fixes a run, as plain values that JSON keeps: its kind, the Hamiltonian on its supercell, and ``facts`` by name.
 
     Facts may be numbers, text, None, arrays or tensors (by their contents), and lists and dicts of these.
