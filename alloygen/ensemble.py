@@ -290,16 +290,20 @@ class Ensemble:
             return 1.0
         return max(1.0, 0.5 * max(miss for miss, _, _ in self._misses(known)))
 
-    def _misses(self, known: Ladder) -> list[tuple[float, Estimate, Estimate]]:
-        """(miss, mean of this chain, mean of the ladder) per site of the energy and of each count of atoms that varies."""
+    def _misses(self, known: Ladder, whole: bool = False) -> list[tuple[float, Estimate, Estimate]]:
+        """(miss, mean of this chain, mean of the ladder) per site of the energy and of each count of atoms that varies.
+
+        ``whole``: in the errors that the chain would have if it had met all that the ladder knows.
+        """
         n, out = self.n_sites, []
         series = [(self.energy.numpy(), known.samples.energy, self._energy_quantum)]
         series += [(c, k, 1.0) for c, k in zip(self.counts.numpy().T, known.samples.counts.T, strict=True)]
         for own, values, quantum in series:
             if np.ptp(values) <= 1e-9:
                 continue
-            here = chain_mean(self._by_chain(own / n), quantum / n)
             there = known.mean(values / n, quantum / n)
+            here = chain_mean(self._by_chain(own / n), quantum / n)
+            here = known.own(values / n, there.value, quantum / n) if whole else here
             out.append((abs(here.value - there.value) / here.stderr if here.stderr > 0 else 0.0, here, there))
         return out or [(0.0, Estimate(0.0, 0.0), Estimate(0.0, 0.0))]
 

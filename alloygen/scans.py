@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from alloygen.edge.atoms_map import AtomsMap
 
 
-MISS = 4.0  # standard errors of its own by which a series may miss the ladder
+MISS = 3.0  # standard errors, as if it held all that the ladder knows, by which a series may miss the ladder
 RENEWALS = 3  # replicas from above that a condition needs where flips are rare
 FROZEN = 0.02  # share of accepted flips below which they are rare
+MAX_RHAT = 1.05  # of the halves of a series in a ladder
 STUCK = 0.005  # share of accepted flips below which chains without exchange are not trusted
 
 
@@ -177,7 +178,7 @@ class Scan(Sequence):
         if c not in self._ladders:
             beta = 1.0 / (self.hamiltonian.kB * self.T[c])
             observed = {k: np.concatenate([p.observed[k].ravel() for p in self._parts]) for k in self.observed}
-            self._ladders[c] = Ladder(self.mbar, self._samples, beta, beta * self.mu[c], observed)
+            self._ladders[c] = Ladder(self.mbar, self._samples, beta, beta * self.mu[c], observed, c)
         return self._ladders[c]
 
     @property
@@ -239,10 +240,10 @@ class Scan(Sequence):
     def convergence(self) -> list[Convergence]:
         """Autocorrelation, effective samples and split R-hat at each condition: the worst of E - mu.N and the compositions.
 
-        With exchange a condition has also not converged where its own series misses the averages of the ladder by more than 4 of the
-        series' standard errors; where flips are rarely accepted and fewer than 3 replicas came down from the hottest condition
-        (``facts["renewals"]``); and where the samples of the conditions cannot be joined. Without exchange it has not where fewer than
-        0.5 % of the flips are accepted. The note says what to do.
+        With exchange the effective samples are those of the ladder, and a condition has also not converged where its own series misses the
+        averages of the ladder by more than 3 standard errors of a series that had met all that the ladder knows; where flips are rarely
+        accepted and fewer than 3 replicas came down from the hottest condition (``facts["renewals"]``); and where the samples of the
+        conditions cannot be joined. Without exchange it has not where fewer than 0.5 % of the flips are accepted. The note says what to do.
         """
         return [self._convergence(c) for c in range(len(self))]
 
@@ -252,9 +253,28 @@ class Scan(Sequence):
         series = [self.energy[c] - counts @ self.mu[c], *moving.T]
         found = [convergence(s.reshape(max(self.chains, 1), -1), min(100.0, 0.5 * self.n)) for s in series]
         worst = min(found, key=lambda f: (f.converged, f.effective_samples))
+        if self._exchanged and (known := self._ladder(c)) is not None:
+            worst = self._ladder_convergence(known, min(found, key=lambda f: -f.rhat))
         faults = self._ladder_faults(c) if self._exchanged else self._frozen(c)
         note = "; ".join([*faults, *([worst.note] if worst.note else [])])
         return replace(worst, converged=worst.converged and not faults, note=note)
+
+    def _ladder_convergence(self, known: Ladder, worst: Convergence) -> Convergence:
+        """Whether the ladder holds enough: rare phases come and go in a series that is one of many, which is no drift of the whole."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LowSampleSize)
+            worth = known.effective_samples
+        enough, notes = min(100.0, 0.5 * self.n), []
+        if not worst.rhat <= MAX_RHAT:
+            notes.append(
+                f"the chains or their halves disagree (R-hat {worst.rhat:.2g} above {MAX_RHAT:g}): the run has not balanced all states; "
+                "run longer, or put more temperatures between"
+            )
+        if worth < enough:
+            notes.append(
+                f"{worth:.1f} independent samples in the ladder, fewer than {enough:g}; run {enough / worth:.1f} times longer"
+            )
+        return replace(worst, effective_samples=worth, converged=not notes, note="; ".join(notes))
 
     def _frozen(self, c: int) -> list[str]:
         """What chains without exchange cannot know where they hardly move: each stays in the phase where it began."""
@@ -275,7 +295,7 @@ class Scan(Sequence):
         faults, ens = [], self[c]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LowSampleSize)
-            miss, here, there = max(ens._misses(known), key=lambda m: m[0])
+            miss, here, there = max(ens._misses(known, whole=True), key=lambda m: m[0])
         if miss > MISS:
             faults.append(
                 f"the chain at this condition gives {here}, the ladder {there} (per site): it has not met all states that count, or one "
@@ -332,9 +352,27 @@ class Scan(Sequence):
             return MBAR(
                 beta, beta[:, None] * mu, energy, counts, inefficiency="measure" if self.chains else None,
                 log_z_reference=reference, n_chains=max(self.chains, 1), gap=lambda i, j, _: self._between(T[[i, j]], mu[[i, j]]),
+                least=self._arrivals,
             )  # fmt: skip
         except NoOverlap as torn:
             return torn
+
+    @property
+    def _arrivals(self) -> np.ndarray | None:
+        """Least inefficiency (K,) of the samples of each condition: where flips are rare, phases come with replicas from above.
+
+        A phase that forms at hot conditions only is met at the cold ones as often as a replica brings it, however fast the energy
+        forgets its small changes, and all of them meet the same replicas: together they are worth as many samples as came.
+        Temperatures count as cold up to the highest one at which flips are rare at any mu.
+        """
+        parts = self._parts
+        if not self._exchanged or any("renewals" not in part.facts for part in parts):
+            return None
+        T = np.concatenate([part.T for part in parts])
+        accepted, came = (np.concatenate([part.facts[k] for part in parts]) for k in ("acceptance", "renewals"))
+        cold = T <= T[accepted < FROZEN].max(initial=0.0)
+        rungs = len(np.unique(T[cold]))
+        return np.where(cold, np.minimum(self.n, self.n * rungs / np.maximum(came, 1)), 1.0)
 
     @cached_property
     def branches(self) -> Branches:

@@ -59,6 +59,8 @@ class MBAR:
     n_chains : with "measure", the samples of every state are so many independent chains of equal length, one after another
     bias : function (energy (m,), counts (m, E)) -> (m, K) that was added to the reduced potentials, if any
     inside : K arrays (n_k,) bool, the samples of each state that count; None: all. A state is then the law restricted to a region
+    least : (K,) inefficiencies that each state has at least where samples of several states are weighed against each other: a phase that
+        the chain of a cold state meets only when a replica brings it leaves no trace in the series of one that brought none
     gap : function (i, j, shared) -> text for states i and j that hardly overlap, in the words of who sampled them
 
     Attributes: ``f`` (K,); ``covariance`` (K, K) of f, asymptotic, zero for the reference; ``overlap`` (K, K), rows summing to 1,
@@ -92,13 +94,16 @@ class MBAR:
         n_chains: int = 1,
         gap: Callable[[int, int, float], str] = gap_of_states,
         inside: Sequence[np.ndarray] | None = None,
+        least: ArrayLike | None = None,
     ):
         self.beta = np.atleast_1d(np.asarray(beta, dtype=np.float64))
         self.beta_mu = np.asarray(beta_mu, dtype=np.float64)
         series = _series(self.beta, self.beta_mu, energy, counts)
         slope = np.column_stack([self.beta, -self.beta_mu])
         self._n_chains, self._lengths = n_chains, [len(x) for x in series]
-        g = _inefficiencies(inefficiency, series, slope, n_chains, inside)
+        self.inefficiency = _inefficiencies(inefficiency, series, slope, n_chains, inside)
+        g = self.inefficiency if least is None else np.maximum(self.inefficiency, least)
+        self._fewer = g / self.inefficiency
         self._mix = Mixture(slope, series, g, bias, gap, None if inside is None else np.concatenate(inside))
         self._cuts = np.cumsum([len(x) for x in series])[:-1] if isinstance(inefficiency, str) else None
         self._finish(self._mix.f, log_z_reference)
@@ -225,6 +230,23 @@ class MBAR:
             out += which @ p
         return out / np.sqrt(mix.n)
 
+    @cached_property
+    def sample(self) -> np.ndarray:
+        """(n,) one independent sample over this one: its weight in an average is that of this sample times the number.
+
+        1 / share, or less where ``least`` lets cold states count for little: within a phase their samples count as their series say.
+        """
+        mix = self._mix
+        scale = np.divide(1.0, mix.share, out=np.zeros(len(mix.share)), where=mix.share > 0)
+        if (self._fewer == 1).all():
+            return scale
+        return scale / np.concatenate([mix.origin(part)[0] @ self._fewer for part in mix.blocks()])[mix.row]
+
+    def series(self, values: np.ndarray, state: int) -> np.ndarray:
+        """The values (n,) of all samples at one state, (chains, n_k)."""
+        end = int(np.cumsum(self._lengths)[state])
+        return values[end - self._lengths[state] : end].reshape(self._n_chains, -1)
+
     @property
     def share(self) -> np.ndarray:
         """(n,) independent samples that each sample is worth, 1 / g of its state."""
@@ -349,22 +371,23 @@ class MBAR:
     ) -> Estimate:
         """Average over the law at one condition of an observable of the samples: (n,) state by state, (K, n) or a list.
 
-            <A> = sum_n w_n A_n,     stderr from the column z_n = w_n (A_n - <A>), and quantum / ESS
+            <A> = sum_n w_n A_n,     stderr from the column z_n = w_n (A_n - <A>), and one sample more of the largest z, or quantum / ESS
 
-        ``quantum`` is the smallest step of the observable (see :func:`alloygen.estimate.chains.mean`); ``weights`` (n,) those of
+        k visits to a rare state have the Poisson error of k + 1. ``quantum`` is the smallest step of the observable (see :func:`alloygen.estimate.chains.mean`); ``weights`` (n,) those of
         :meth:`log_weights`, where they are known.
         """
         values = np.concatenate([np.ravel(v) for v in values]) if isinstance(values, list) else np.ravel(values)
         mix, w = self._mix, np.exp(self.log_weights(beta, beta_mu)) if weights is None else weights
         if values.shape != w.shape:
             raise AlloygenError(f"expected {len(w)} values, one per sample, got {len(values)}")
-        value, square = float((w * values).sum()), float((w**2 / mix.share).sum())
+        value, square = float((w * values).sum()), float((w**2 * self.sample).sum())
         self._warn(1.0 / square, "The mean")
         z = w * (values - value)
         merged, column = (np.bincount(mix.row, x, minlength=len(mix.c)) for x in (w, z))
         b = self._near(beta, beta_mu, merged).project(column[None])
         error = self._errors(column[None], z, b)[0]
-        return Estimate(value, np.hypot(error, quantum * square))
+        visit = float((np.abs(z) * self.sample).max())
+        return Estimate(value, np.hypot(error, max(quantum * square, visit)))
 
     @one_thread
     def entropy(
@@ -379,7 +402,8 @@ class MBAR:
         self._warn(1.0 / square, "The entropy")
         merged, column = (np.bincount(mix.row, x, minlength=len(mix.c)) for x in (w, w * (1.0 + beta * (u - mean))))
         b = self._near(beta, beta_mu, merged).project(column[None]) - self._of_reference
-        error = np.hypot(self._errors((column - mix.state(self._ref))[None], b=b)[0], square * (1.0 + beta * quantum))
+        missed = square + beta * quantum * float((w**2 * self.sample).sum())
+        error = np.hypot(self._errors((column - mix.state(self._ref))[None], b=b)[0], missed)
         return Estimate(beta * mean + self._weights(beta, beta_mu)[1], error)
 
 

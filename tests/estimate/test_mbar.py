@@ -441,3 +441,19 @@ def test_errors_speak():
         m.phi(0.0, [0.0], 4)
     with pytest.raises(AlloygenError, match="one per sample"):
         m.mean(np.zeros(3), 0.5, [0.0])
+
+
+def test_a_cold_state_that_no_rare_phase_came_to_weighs_as_its_arrivals():
+    """A phase of weight 1/4 at the cold state, met at the hot one only: counted as independent the cold series (control) denies it."""
+    rng = np.random.default_rng(1)
+    energy = np.array([0.0, 1.0, 3.0])  # the phase is the second level; the third, hot, has 40 states
+    log_z = {b: np.log(np.exp(-b * energy) @ [3.0, np.e, 40.0]) for b in (0.0, 1.0)}
+    hot = energy[rng.choice(3, 1000, p=np.array([3.0, np.e, 40.0]) / np.exp(log_z[0.0]))]
+    cold = np.where(rng.random(1000) < 0.3, 3.0, 0.0)  # the second level never came
+    share = {}
+    for least in (None, [1.0, 250.0]):
+        m = MBAR([0, 1], np.zeros((2, 1)), [hot, cold], np.zeros((2, 1000, 1)), "measure", {0: log_z[0.0]}, least=least)
+        share[least is None] = m.mean(np.concatenate([hot, cold]) == 1.0, 1.0, [0.0])
+    true = 1.0 / np.exp(log_z[1.0])
+    assert abs(share[False].value - true) < 3 * share[False].stderr
+    assert abs(share[True].value - true) > 4 * share[True].stderr
