@@ -30,12 +30,13 @@ _LAZY = {
     "from_clease": "alloygen.hamiltonian.clease",
     "ising": "alloygen.hamiltonian.ising",
 }
-__all__ = [*_LAZY, "data"]
+_MODULES = ("data", "testing")
+__all__ = [*_LAZY, *_MODULES]
 
 
 def __getattr__(name: str):
-    if name == "data":
-        return import_module("alloygen.data")
+    if name in _MODULES:
+        return import_module(f"alloygen.{name}")
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'alloygen' has no attribute {name!r}")

@@ -6,18 +6,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: one thread f
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-import small_systems
 import torch
 
 import alloygen.data
 from alloygen.montecarlo.ground_states import ground_states
+from alloygen.testing import SYSTEMS
 
 # For speed alone, small tensors being faster so: where a number is given the suite passes on that many.
 if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(params=list(small_systems.SYSTEMS))
+@pytest.fixture(params=list(SYSTEMS))
 def system(request) -> str:
     """The name of every small system in turn."""
     return request.param

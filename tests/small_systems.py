@@ -1,103 +1,27 @@
-"""Small Hamiltonians that every family of tests runs through, and the yardsticks that the statistical ones share.
-
-All are lopsided on purpose (a field, uneven chemical potentials, odd ECIs): symmetric targets hide sign errors.
-"""
+"""What the tests share beside ``alloygen.testing``: short names for its systems, random weights for models, yardsticks for hulls and Phi."""
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
-from scipy import optimize, stats
+from scipy import optimize
 
 import alloygen.data
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
-from alloygen.hamiltonian.ising import ising
-from alloygen.lattice import Primitive
+from alloygen.testing import enumerable
 
-FCC = 0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
-PAIR = [[0, 0, 0], [0.5, 0.5, 0.5]]
 CUAU_HULL = {0: 0.0, 16: -0.034167194, 32: -0.036182488, 48: -0.018754351, 64: 0.0}  # eV per site, by N_Au of 64
 
 
-def random_expansion(cell, basis, species, seed: int, orders=(0, 1, 2, 3), size: float = 0.02) -> ClusterExpansion:
-    """An expansion nobody would fit: clusters, site functions, weights and ECIs all at random, with no symmetry."""
-    rng = np.random.default_rng(seed)
-    primitive = Primitive(cell, basis, species)
-    functions = rng.normal(size=(2, len(primitive.elements)))
-    around = list(itertools.product((0, 1), (-1, 0, 1), (0, 1), range(len(primitive.basis))))
-    orbits = []
-    for order in orders:
-        for k in range(2 if order else 1):
-            clusters = 3
-            members = [[around[i] for i in rng.choice(len(around), order, replace=False)] for _ in range(clusters)]
-            members = np.array(members).reshape(clusters, order, 4)
-            which = rng.integers(2, size=(clusters, order))
-            orbits.append(Orbit(f"c{order}_{k}", size * rng.normal(), members, which, rng.random(clusters) + 0.5))
-    return ClusterExpansion(primitive, functions, tuple(orbits), name=f"random {seed}")
-
-
-@dataclass(frozen=True)
-class System:
-    """How to build a Hamiltonian, and conditions at which neither species nor any phase is alone."""
-
-    build: callable
-    T: tuple[float, ...]
-    mu: tuple[tuple[float, ...], ...]
-
-    def conditions(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Every T with every mu: (T (C,), mu (C, n_elements))."""
-        T, mu = zip(*itertools.product(self.T, self.mu), strict=True)
-        return torch.tensor(T, dtype=torch.float64), torch.tensor(mu, dtype=torch.float64)
-
-    def ranges(self) -> dict:
-        mu = np.array(self.mu)[:, 1:]
-        return {"T": [min(self.T), max(self.T)], "mu": np.stack([mu.min(0), mu.max(0)], 1).tolist()}
-
-
-CUAU = dict(T=(500.0, 900.0), mu=((0.0, -0.04), (0.0, 0.07)))
-OWN = dict(T=(500.0, 900.0))
-SYSTEMS = {
-    "ising-3": System(lambda: ising(3, h=0.15), (2.3, 3.4), ((0.0, 0.1), (0.0, -0.5))),
-    "cuau-2x2x2": System(lambda: alloygen.data.cuau().on((2, 2, 2)), **CUAU),
-    "cuau-1x2x4": System(lambda: alloygen.data.cuau().on((1, 2, 4)), **CUAU),
-    "cuau-skew": System(lambda: alloygen.data.cuau().on([[2, 0, 0], [1, 2, 0], [0, 1, 2]]), **CUAU),
-    "ternary": System(
-        lambda: random_expansion(FCC, [[0, 0, 0]], [("A", "B", "C")], 1).on((2, 3, 1)),
-        mu=((0.0, -0.09, -0.03), (0.0, -0.15, 0.01)),
-        **OWN,
-    ),
-    "two-sublattice": System(
-        lambda: random_expansion(np.eye(3), PAIR, [("A", "B", "C"), ("X", "B")], 2).on((2, 2, 1)),
-        mu=((0.0, 0.03, -0.02, 0.05), (0.0, -0.05, 0.04, -0.03)),
-        **OWN,
-    ),
-    "spectator": System(
-        lambda: random_expansion(np.eye(3), PAIR, [("A", "B"), ("O",)], 3).on((3, 2, 1)),
-        mu=((0.0, -0.03, 0.0), (0.0, 0.01, 0.0)),
-        **OWN,
-    ),
-    "many-body": System(
-        lambda: random_expansion(FCC, [[0, 0, 0]], [("A", "B")], 4, orders=(0, 1, 2, 4, 5, 6)).on((2, 2, 2)),
-        mu=((0.0, -0.04), (0.0, -0.12)),
-        **OWN,
-    ),
-}
-
-
-@cache
 def hamiltonian(name: str) -> Hamiltonian:
-    return SYSTEMS[name].build()
+    return enumerable(name).hamiltonian
 
 
-@cache
 def enumeration(name: str) -> Enumeration:
-    return Enumeration(hamiltonian(name))
+    return enumerable(name).enumeration
 
 
 @cache
@@ -119,22 +43,6 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def random_orders(h: Hamiltonian, n: int, seed: int = 0) -> torch.Tensor:
     return torch.argsort(torch.rand(n, h.n_sites, generator=generator(seed)), 1)
-
-
-def chi_square(counts, expected, constraints: int = 1) -> float:
-    """p-value of observed counts under expected ones; bins expecting fewer than 5 are put together.
-
-    constraints : how many sums of the counts were fixed beforehand
-    """
-    counts, expected = np.asarray(counts, dtype=float), np.asarray(expected, dtype=float)
-    small = expected < 5
-    if small.any():
-        counts = np.append(counts[~small], counts[small].sum())
-        expected = np.append(expected[~small], expected[small].sum())
-    if expected[-1] < 1:  # what is left over is too rare to judge: it may go with its neighbour
-        counts = np.append(counts[:-2], counts[-2:].sum())
-        expected = np.append(expected[:-2], expected[-2:].sum())
-    return float(stats.chi2.sf(((counts - expected) ** 2 / expected).sum(), len(expected) - constraints))
 
 
 def lp_hull(counts, energy, at) -> np.ndarray:

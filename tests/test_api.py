@@ -356,10 +356,11 @@ def test_a_hamiltonian_in_place_of_atoms_says_what_it_cannot_do(call, says):
 
 # ---------------------------------------------------------------------- a folder of models
 def _ternary_model(path):
-    from small_systems import SYSTEMS, hamiltonian
+    from small_systems import hamiltonian
 
     from alloygen.models.causal import CausalModel
     from alloygen.models.store import save_model
+    from alloygen.testing import SYSTEMS
 
     save_model(path, CausalModel(hamiltonian("many-body"), SYSTEMS["many-body"].ranges(), width=8, depth=1, heads=2))
 

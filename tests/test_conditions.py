@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from small_systems import FCC, PAIR, random_expansion, randomise
+from small_systems import randomise
 
 import alloygen
 from alloygen.conditions import (
@@ -27,6 +27,8 @@ from alloygen.errors import BadCondition, UnknownSpecies
 from alloygen.exact.enumeration import Enumeration
 from alloygen.lattice import Lattice, Primitive
 from alloygen.models.causal import CausalModel
+from alloygen.testing import random_expansion
+from alloygen.testing.systems import FCC, PAIR
 
 CUAU = Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")])
 AUCU = Primitive(np.eye(3), [[0, 0, 0]], [("Au", "Cu")])

@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from small_systems import SYSTEMS, enumeration, hamiltonian, randomise
+from small_systems import enumeration, hamiltonian, randomise
 
 import alloygen
 from alloygen import evaluate
 from alloygen.conditions import exchangeable
 from alloygen.errors import AlloygenError
 from alloygen.models.causal import CausalModel
+from alloygen.testing import SYSTEMS
 
 MODELS = [name for name in SYSTEMS if hamiltonian(name).n_sites <= 12]
 

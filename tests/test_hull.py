@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from small_systems import CUAU_HULL, FCC, hamiltonian, lp_hull, random_expansion
+from small_systems import CUAU_HULL, hamiltonian, lp_hull
 
 from alloygen.edge.match import match
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.ising import ising
 from alloygen.hull import GroundStates, lower_hull
 from alloygen.montecarlo.ground_states import ground_states
+from alloygen.testing import random_expansion
+from alloygen.testing.systems import FCC
 
 FEW = dict(sweeps=5, steps=20, restarts=4)
 

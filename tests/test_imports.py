@@ -26,6 +26,7 @@ ROOMS = [
     "nn",
     "orders",
     "models",
+    "testing",
     "objectives",
     "estimate",
     "hull",

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from small_systems import SYSTEMS, generator, hamiltonian
+from small_systems import generator, hamiltonian
 
 import alloygen.data
 from alloygen import orders
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.ising import ising
+from alloygen.testing import SYSTEMS
 
 
 @pytest.mark.parametrize("images", orders.IMAGES)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from small_systems import SYSTEMS, cuau_16, exact, hamiltonian
+from small_systems import cuau_16, exact, hamiltonian
 
 import alloygen
 from alloygen.errors import AlloygenError, BadCondition, NotConverged
@@ -17,6 +17,7 @@ from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
 from alloygen.scans import Scan
+from alloygen.testing import SYSTEMS
 
 NAME = "cuau-2x2x2"
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_systems import FCC, SYSTEMS, awaken, generator, hamiltonian, random_expansion, randomise
+from small_systems import awaken, generator, hamiltonian, randomise
 
 from alloygen import tasks, training
 from alloygen.config import load_config
@@ -26,6 +26,8 @@ from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.likelihood import heat_bath, likelihood
 from alloygen.runtime.tensors import read_tensors, write_tensors
 from alloygen.tasks import Likelihood, make_task
+from alloygen.testing import SYSTEMS, random_expansion
+from alloygen.testing.systems import FCC
 from alloygen.training import Trainer, TrainingInterrupted, new_model, train
 
 BASE = {

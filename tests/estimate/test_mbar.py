@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
-from small_systems import SYSTEMS, enumeration, hamiltonian
+from small_systems import enumeration, hamiltonian
 
 import alloygen.data
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
@@ -20,6 +20,7 @@ from alloygen.estimate.result import Estimate
 from alloygen.exact.enumeration import Enumeration
 from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.tempering import grid_pairs
+from alloygen.testing import SYSTEMS
 
 KT = {"ising-3": (20.0, 8.0, 4.5, 3.2, 2.3)}  # else kelvin
 KELVIN = (3000.0, 1500.0, 900.0, 600.0)

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from small_systems import FCC
 
 import alloygen.data
 from alloygen.errors import AlloygenError
@@ -12,6 +11,7 @@ from alloygen.estimate import order
 from alloygen.estimate.superstructure import SUPERSTRUCTURES
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Lattice, Primitive
+from alloygen.testing.systems import FCC
 
 CUAU = ("Cu", "Au")
 SKEWED = np.array([[1, 0, 0], [2, 1, 0], [-1, 3, 1]]) @ FCC  # other primitive vectors of the same lattice

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from small_systems import SYSTEMS, generator, hamiltonian, random_orders
+from small_systems import generator, hamiltonian, random_orders
 
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Primitive
+from alloygen.testing import SYSTEMS
 
 CLOSE = dict(rtol=0, atol=1e-12)
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from small_systems import SYSTEMS, generator, hamiltonian, random_expansion
+from small_systems import generator, hamiltonian
 
 import alloygen.data
 from alloygen.hamiltonian.flips import build_flip_tables, fill_states, flip_energy, set_species
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Primitive
+from alloygen.testing import SYSTEMS, random_expansion
 
 FCC = 0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
 

@@ -5,17 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from small_systems import (
-    SYSTEMS,
-    awaken,
-    chi_square,
-    enumeration,
-    exact,
-    generator,
-    hamiltonian,
-    random_orders,
-    randomise,
-)
+from small_systems import awaken, enumeration, exact, generator, hamiltonian, random_orders, randomise
 
 from alloygen import orders
 from alloygen.edge.fits import nearest_neighbour
@@ -24,6 +14,7 @@ from alloygen.models.causal import CausalModel
 from alloygen.models.masked import AutoregressiveModel, MarginalizationModel
 from alloygen.models.store import load_model, save_model
 from alloygen.objectives.likelihood import heat_bath
+from alloygen.testing import SYSTEMS, chi_square
 
 SIZE = dict(width=16, depth=1, heads=2)
 

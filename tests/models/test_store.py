@@ -6,12 +6,13 @@ import json
 import pytest
 import safetensors.torch
 import torch
-from small_systems import SYSTEMS, generator, hamiltonian, random_orders, randomise
+from small_systems import generator, hamiltonian, random_orders, randomise
 
 from alloygen.errors import CheckpointError
 from alloygen.models.causal import CausalModel
 from alloygen.models.store import load_model, save_model
 from alloygen.runtime.tensors import VERSION, read_metadata, read_tensors, write_tensors
+from alloygen.testing import SYSTEMS
 
 
 def model(name="cuau-2x2x2", seed=0):

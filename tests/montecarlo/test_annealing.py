@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from small_systems import CUAU_HULL, SYSTEMS, generator, hamiltonian
+from small_systems import CUAU_HULL, generator, hamiltonian
 
 import alloygen.data
 from alloygen.errors import AlloygenError
@@ -13,6 +13,7 @@ from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo import annealing
 from alloygen.montecarlo.annealing import anneal
 from alloygen.runtime.job import Job
+from alloygen.testing import SYSTEMS
 
 
 def flip_gains(h, occ, mu, sites) -> np.ndarray:

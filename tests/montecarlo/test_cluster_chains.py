@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from small_systems import chi_square, generator, hamiltonian
+from small_systems import generator, hamiltonian
 
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.exact.enumeration import Enumeration
@@ -15,6 +15,7 @@ from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Primitive
 from alloygen.montecarlo.cluster_chains import KINDS, ClusterChains, couplings
+from alloygen.testing import chi_square
 
 EV = dict(T=700.0, mu=(0.0, -0.03, 0.05, 0.0))
 

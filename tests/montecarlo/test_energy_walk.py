@@ -8,13 +8,14 @@ import pytest
 import torch
 from densities import deviations, grand, run, same, truth
 from numba import njit
-from small_systems import SYSTEMS, chi_square, enumeration
+from small_systems import enumeration
 
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo import energy_walk
 from alloygen.montecarlo.energy_bins import Plan
 from alloygen.montecarlo.wang_landau import multicanonical, multicanonical_ensembles, wang_landau
+from alloygen.testing import SYSTEMS, chi_square
 
 RAISE = inspect.getsource(energy_walk.flips.py_func)
 RAISE = RAISE[

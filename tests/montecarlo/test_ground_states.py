@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_systems import CUAU_HULL, FCC, SYSTEMS, enumeration, generator, hamiltonian, lp_hull, random_expansion
+from small_systems import CUAU_HULL, enumeration, generator, hamiltonian, lp_hull
 
 import alloygen.data
 from alloygen.errors import AlloygenError, NotConverged
@@ -13,6 +13,8 @@ from alloygen.hull import GroundStates
 from alloygen.montecarlo import ground_states as search
 from alloygen.montecarlo.ground_states import ground_states
 from alloygen.runtime.job import Job
+from alloygen.testing import SYSTEMS, random_expansion
+from alloygen.testing.systems import FCC
 
 FEW = dict(sweeps=5, steps=20, restarts=4)
 

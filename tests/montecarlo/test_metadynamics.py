@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from small_systems import PAIR, SYSTEMS, enumeration, hamiltonian, random_expansion
+from small_systems import enumeration, hamiltonian
 
 import alloygen.data
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError, NotConverged, UnknownSpecies
@@ -21,6 +21,8 @@ from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.flat_walk import LEARN, PRODUCE, REFINE, FlatWalk
 from alloygen.montecarlo.metadynamics import metadynamics
 from alloygen.runtime.job import Job
+from alloygen.testing import SYSTEMS, random_expansion
+from alloygen.testing.systems import PAIR
 
 SHORT = dict(production=20_000, ladder=())
 QUICK = dict(production=300, ladder=(), final_height=0.05)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_systems import SYSTEMS, chi_square, generator, hamiltonian
+from small_systems import generator, hamiltonian
 
 import alloygen.data
 from alloygen.hamiltonian.flips import build_flip_tables
@@ -13,6 +13,7 @@ from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.single_moves import Flip
 from alloygen.montecarlo.tempering import grid_pairs
+from alloygen.testing import SYSTEMS, chi_square
 
 TINY = {
     "ising-2": lambda: ising(2, h=0.3),

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse.csgraph import connected_components
-from small_systems import chi_square
 
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.exact.enumeration import Enumeration, enumerate_states
 from alloygen.exact.ising import kaufman_log_z, transfer_matrix
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.multispin import BLOCK, PLANES, WORDS, PackedIsing, _pack, _unpack
+from alloygen.testing import chi_square
 
 CONDITIONS = [(1.9, -0.25), (2.3, 0.15), (3.4, 0.0), (5.0, 0.6)]
 EACH = 16 * BLOCK

@@ -1,9 +1,9 @@
 """The generator of the kernels: the known sequence, uniform, and integers without a pattern."""
 
 import numpy as np
-from small_systems import chi_square
 
 from alloygen.montecarlo.rng import below, below_low, mix, seeds, step, uniform
+from alloygen.testing import chi_square
 
 
 def outputs(n, state=1234567):

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_systems import SYSTEMS, chi_square, enumeration, exact, hamiltonian
+from small_systems import enumeration, exact, hamiltonian
 
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError, NotConverged
 from alloygen.exact.enumeration import Enumeration
@@ -23,6 +23,7 @@ from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.sampling import cluster_moves, metropolis, replica_exchange
 from alloygen.montecarlo.tempering import ladder
 from alloygen.runtime.job import Job
+from alloygen.testing import SYSTEMS, chi_square
 
 N, SWEEPS, BLOCKS = 4000, 4, 40
 EXCHANGED = ["ising-3", "cuau-2x2x2", "ternary", "two-sublattice", "many-body"]

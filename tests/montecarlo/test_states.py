@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from small_systems import FCC, PAIR, random_expansion
 
 from alloygen.lattice import Lattice, Primitive
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.montecarlo.states import log_states
 from alloygen.montecarlo.wang_landau import wang_landau
+from alloygen.testing import random_expansion
+from alloygen.testing.systems import FCC, PAIR
 
 HCP = [[1, 0, 0], [-0.5, 0.75**0.5, 0], [0, 0, 1.6]], [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]]
 THREE = np.eye(3), [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5]]

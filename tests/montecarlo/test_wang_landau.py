@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from densities import deviations, grand, run, same, truth
-from small_systems import PAIR, SYSTEMS, cuau_16, enumeration, random_expansion
+from small_systems import cuau_16, enumeration
 
 from alloygen.errors import AlloygenError
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.wang_landau import multicanonical, wang_landau
+from alloygen.testing import SYSTEMS, random_expansion
+from alloygen.testing.systems import PAIR
 
 LOPSIDED = ["cuau-skew", "ternary", "two-sublattice", "spectator", "many-body"]
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from densities import run, same
-from small_systems import SYSTEMS
 
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError
 from alloygen.hamiltonian.expansion import ClusterExpansion
@@ -17,6 +16,7 @@ from alloygen.montecarlo import wang_landau as module
 from alloygen.montecarlo.wang_landau import multicanonical, wang_landau
 from alloygen.runtime.job import Job
 from alloygen.runtime.tensors import read_tensors
+from alloygen.testing import SYSTEMS
 
 
 def test_the_seed_decides_and_threads_do_not():

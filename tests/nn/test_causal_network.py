@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from small_systems import SYSTEMS, generator, hamiltonian, random_orders, randomise
+from small_systems import generator, hamiltonian, random_orders, randomise
 
 from alloygen.hamiltonian.ising import ising
 from alloygen.models.causal import CausalModel
 from alloygen.nn.causal import CausalTransformer
 from alloygen.nn.embeddings import ConditionEmbedding
+from alloygen.testing import SYSTEMS
 
 
 def model(name, **size):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-from small_systems import PAIR, SYSTEMS, awaken, generator, hamiltonian
+from small_systems import awaken, generator, hamiltonian
 
 import alloygen.data
 from alloygen.edge.fits import nearest_neighbour
@@ -14,6 +14,8 @@ from alloygen.lattice import Lattice, Primitive
 from alloygen.models.masked import AutoregressiveModel, MarginalizationModel
 from alloygen.nn.masked import NETWORKS, build
 from alloygen.nn.rope import axis_wave_vectors
+from alloygen.testing import SYSTEMS
+from alloygen.testing.systems import PAIR
 
 RANGES = {"T": [1.0, 3.0], "mu": [[-1.0, 1.0]]}
 TRIO = {

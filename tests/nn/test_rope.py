@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from small_systems import SYSTEMS, generator, hamiltonian
+from small_systems import generator, hamiltonian
 
 import alloygen.data
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Lattice
 from alloygen.nn.rope import rotate, rotations, wave_vectors
+from alloygen.testing import SYSTEMS
 
 LATTICES = {name: lambda n=name: hamiltonian(n).lattice for name in SYSTEMS} | {
     "ising-4": lambda: ising(4).lattice,

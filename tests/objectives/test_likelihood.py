@@ -5,20 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from small_systems import (
-    FCC,
-    PAIR,
-    SYSTEMS,
-    awaken,
-    chi_square,
-    enumeration,
-    exact,
-    generator,
-    hamiltonian,
-    random_expansion,
-    random_orders,
-    randomise,
-)
+from small_systems import awaken, enumeration, exact, generator, hamiltonian, random_orders, randomise
 from torch.nn.functional import one_hot
 
 from alloygen.exact.enumeration import Enumeration
@@ -26,6 +13,8 @@ from alloygen.hamiltonian.ising import ising
 from alloygen.models.causal import CausalModel
 from alloygen.models.masked import AutoregressiveModel
 from alloygen.objectives.likelihood import heat_bath, likelihood, masked_likelihood, random_depth, symmetrised
+from alloygen.testing import SYSTEMS, chi_square, random_expansion
+from alloygen.testing.systems import FCC, PAIR
 
 
 def model(name):

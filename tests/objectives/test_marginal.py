@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from small_systems import awaken, chi_square, enumeration, exact, generator, hamiltonian, random_orders
+from small_systems import awaken, enumeration, exact, generator, hamiltonian, random_orders
 
 from alloygen.models.masked import MarginalizationModel, MaskedLaw
 from alloygen.objectives import marginal
 from alloygen.objectives.reinforce import advantage
+from alloygen.testing import chi_square
 
 NAME = "ising-3"
 T0, MU0 = 2.9, torch.tensor([0.0, -0.5]).double()

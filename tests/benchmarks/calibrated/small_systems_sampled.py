@@ -7,12 +7,13 @@ from functools import cache, partial
 
 import numpy as np
 import torch
-from small_systems import SYSTEMS, enumeration, hamiltonian
+from small_systems import enumeration, hamiltonian
 
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import cluster_moves, metropolis, replica_exchange
 from alloygen.scans import Scan
+from alloygen.testing import SYSTEMS
 
 from . import Row, Truth
 
