@@ -1,0 +1,85 @@
+"""Add a move: two sites at once. Open ``alloygen/montecarlo/single_moves.py``, subclass Move, hold it against all states of a small system.
+
+Single flips that a strong short-range order makes dear often go together at little cost, so this move puts a random species on each of two
+random sites, and accepts with min(1, exp(-beta [dE - dmu])). Both may be one site: then it is a flip.
+"""
+
+import numpy as np
+import pytest
+from numba import njit
+
+import alloygen
+from alloygen.hamiltonian.flips import flip_energy, set_species
+from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
+from alloygen.montecarlo.sampling import metropolis, replica_exchange
+from alloygen.montecarlo.single_moves import Move
+from alloygen.testing import assert_boltzmann, assert_not_boltzmann, enumerable
+
+
+# ---------------------------------------------------------------------- the move
+@njit(nogil=True)
+def pair_flips(tables, walkers, lo, hi, beta, mu, attempts, sites):
+    n_words = walkers.states.shape[1] // walkers.occ.shape[1]
+    for r in range(lo, hi):
+        occ, states, s = walkers.occ[r], walkers.states[r], walkers.rng[r]
+        for _ in range(attempts):
+            s = step(s)
+            i, j = sites[below(mix(s), len(sites))], sites[below_low(mix(s), len(sites))]
+            s = step(s)
+            to_i, to_j = below(mix(s), tables.n_species[i]), below_low(mix(s), tables.n_species[j])
+            was_i = np.int64(occ[i])
+            change = flip_energy(tables, states, n_words, i, was_i, to_i)
+            set_species(tables, occ, states, i, to_i)
+            was_j = np.int64(occ[j])
+            change += flip_energy(tables, states, n_words, j, was_j, to_j)
+            set_species(tables, occ, states, j, to_j)
+            of_i, of_j = tables.element_index[tables.sublattice[i]], tables.element_index[tables.sublattice[j]]
+            gain = mu[r, of_i[to_i]] - mu[r, of_i[was_i]] + mu[r, of_j[to_j]] - mu[r, of_j[was_j]]
+            s = step(s)
+            if uniform(mix(s)) >= np.exp(beta[r] * (gain - change)):
+                set_species(tables, occ, states, j, was_j)
+                set_species(tables, occ, states, i, was_i)
+                continue
+            walkers.energy[r] += change
+            for element, number in ((of_i[was_i], -1), (of_i[to_i], 1), (of_j[was_j], -1), (of_j[to_j], 1)):
+                walkers.counts[r, element] += number
+            walkers.accepted[r] += 1
+        walkers.rng[r] = s
+        walkers.tried[r] += attempts
+
+
+class PairFlip(Move):
+    name = "pair flip"
+
+    def kernel(self, tables, sites):
+        return pair_flips
+
+
+# ---------------------------------------------------------------------- its tests
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cuau-2x2x2", "spectator"])
+def test_the_move_follows_the_law(name):
+    """The last configurations of many short chains are independent."""
+    system = enumerable(name)
+    T, mu = system.T[0], np.array(system.mu[1])
+    made = metropolis(
+        system.hamiltonian, [T], mu[None], n=100_000, copies=100_000, sweeps=1, burn=60, move=PairFlip(), check=False
+    )
+    assert_boltzmann(made.occ[0], system.enumeration, T, mu)
+    assert_not_boltzmann(made.occ[0], system.enumeration, T, mu)
+    assert made.info["move"] == "pair flip"
+
+
+@pytest.mark.slow
+def test_it_exchanges_replicas_resumes_and_gives_free_energies(tmp_path):
+    h, e = enumerable("cuau-2x2x2").hamiltonian, enumerable("cuau-2x2x2").enumeration
+    run = dict(n=2000, ladder=[900.0, 1800.0, np.inf], move=PairFlip(), seed=1)
+    whole = replica_exchange(h, [500.0], [[0.0, 0.07]], **run)
+    replica_exchange(h, [500.0], [[0.0, 0.07]], **{**run, "n": 700}, burn=50, checkpoint=tmp_path / "run")
+    again = replica_exchange(h, [500.0], [[0.0, 0.07]], **run, burn=50, checkpoint=tmp_path / "run")
+    straight = replica_exchange(h, [500.0], [[0.0, 0.07]], **run, burn=50)
+    assert np.array_equal(again.occ, straight.occ)
+    exact, found = e.at(500.0, [0.0, 0.07]).phi, whole.free_energy(0)
+    assert abs(found.value - exact) < 4 * found.stderr < 0.01
+    with pytest.raises(alloygen.errors.CheckpointError, match="flip"):
+        replica_exchange(h, [500.0], [[0.0, 0.07]], **{**run, "move": "flip"}, burn=50, checkpoint=tmp_path / "run")
