@@ -1,4 +1,4 @@
-"""Fixtures that the whole suite shares; the systems themselves are in small_systems.py."""
+"""Fixtures that the whole suite shares; the systems themselves are in alloygen.testing."""
 
 import os
 
