@@ -541,12 +541,8 @@ class PhaseDiagram:
         if len(peaks) < 2:
             return top["T"], top["T_stderr"], step
         highest, x = np.nanmax(peaks, 1), part["x"].to_numpy()[np.nanargmax(peaks, 1)]
-        error = np.hypot(highest.std(ddof=1), 0.1 * np.diff(self.T).mean())
-        return (
-            float(2 * top["T"] - highest.mean()),
-            float(max(error, top["T_stderr"])),
-            float(np.hypot(x.std(ddof=1), step)),
-        )
+        error = np.linalg.norm([highest.std(ddof=1), highest.mean() - top["T"], 0.1 * np.diff(self.T).mean()])
+        return top["T"], float(max(error, top["T_stderr"])), float(np.hypot(x.std(ddof=1), step))
 
     def _doubts(self, support: float, samples: float, error: float, T: float) -> list[str]:
         out = [f"{100 * support:.0f} % of the replicas show a point of this kind"] if support < SURE else []
