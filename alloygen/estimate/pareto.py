@@ -19,11 +19,12 @@ NO_TAIL, TWICE = 3.0, 2.0
 
 class Tail(NamedTuple):
     """k_hat: shape of the tail, -inf where there is none; largest: share of the sum that the largest weight has; missing: share of the
-    sum that one draw more from the tail may bring (beyond 1 / n)"""
+    sum that one draw more from the tail may bring (beyond 1 / n); more: by how much that draw may exceed the largest, 1 where there is no tail"""
 
     k_hat: float
     largest: float
     missing: float
+    more: float = 1.0
 
 
 class Fit(NamedTuple):
@@ -79,7 +80,7 @@ def tail(log_w: np.ndarray) -> Tail:
     Examples
     --------
     >>> tail(np.zeros(100))
-    Tail(k_hat=-inf, largest=0.01, missing=0.0)
+    Tail(k_hat=-inf, largest=0.01, missing=0.0, more=1.0)
     >>> rng = np.random.default_rng(0)
     >>> bool(tail(4.0 * rng.normal(size=1000)).k_hat > 0.7)
     True
@@ -96,7 +97,9 @@ def tail(log_w: np.ndarray) -> Tail:
         k_hat = min(whole.k, half.k)
         if whole.sigma > 0:
             first, beyond = min(first, w[-m - 1] + whole.largest(m)), max(beyond, TWICE)
-    return Tail(float(k_hat), float(w[-1]), float(beyond * max(first - 1.0 / n, 0.0)))
+    missing = beyond * max(first - 1.0 / n, 0.0)
+    more = max(missing / (w[-1] - 1.0 / n), 1.0) if n * w[-1] > NO_TAIL else 1.0
+    return Tail(float(k_hat), float(w[-1]), float(missing), float(more))
 
 
 def _of_largest(w: np.ndarray, m: int) -> Fit:

@@ -3,7 +3,8 @@
 With log-weights w the averages are self-normalised importance sampling (Owen, "Monte Carlo theory, methods and
 examples", 2013, section 9.2), whose error follows from the delta method: an estimate sum_i W_i f_i (W_i = w_i / sum w)
 has the variance n/(n-1) sum_i W_i^2 (f_i - mean)^2, to which the square of its largest term is added: k draws of a rare phase
-have the Poisson error of k + 1, so that a value and a bar that are too small together do not pass for exact. Without weights it is the plain standard error of the mean, times
+have the Poisson error of k + 1, so that a value and a bar that are too small together do not pass for exact. Where the weights have a tail
+that draw may exceed the largest: it counts t times, as :func:`alloygen.estimate.pareto.tail` finds (``more``). Without weights it is the plain standard error of the mean, times
 the square root of a statistical inefficiency where the samples are correlated. Sums over samples are numpy's, not products of a
 linear-algebra library, which round by the number of its threads.
 """
@@ -13,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from alloygen.errors import AlloygenError
+from alloygen.estimate.pareto import tail
 from alloygen.estimate.result import Estimate
-from alloygen.estimate.weights import log_mean, normalized_weights, warn_if_low
+from alloygen.estimate.weights import as_log_weights, log_mean, normalized_weights, warn_if_low
 from alloygen.types import ArrayLike, Inefficiency
 
 
@@ -31,10 +33,17 @@ def _prepare(values: ArrayLike, log_w: ArrayLike | None, what: str) -> tuple[np.
     return values, w
 
 
-def _stderr(influence: np.ndarray, w: np.ndarray, inefficiency: float) -> float:
-    """sqrt( g [ n/(n-1) sum_i (W_i u_i)^2 + max_i (W_i u_i)^2 ] ) of centred influences u."""
+def _stderr(influence: np.ndarray, w: np.ndarray, inefficiency: float, log_w: ArrayLike | None) -> float:
+    """sqrt( g [ n/(n-1) sum_i (W_i u_i)^2 + t^2 max_i (W_i u_i)^2 ] ) of centred influences u."""
     n, square = len(w), (w * influence) ** 2
-    return float(np.sqrt(inefficiency * (n / (n - 1) * square.sum() + square.max()))) if n > 1 else np.nan
+    return (
+        float(np.sqrt(inefficiency * (n / (n - 1) * square.sum() + _more(log_w) * square.max()))) if n > 1 else np.nan
+    )
+
+
+def _more(log_w: ArrayLike | None) -> float:
+    """t^2, 1 without weights."""
+    return 1.0 if log_w is None else tail(as_log_weights(log_w)).more ** 2
 
 
 def _unseen(values: np.ndarray, quantum: float, inefficiency: float) -> float:
@@ -52,7 +61,7 @@ def mean(
 ) -> Estimate:
     """Average of ``values`` (n,) over the target law, with its standard error, in the unit of ``values``.
 
-        f = sum_i W_i f_i,    stderr^2 = g [ n/(n-1) sum_i W_i^2 (f_i - f)^2 + max_i W_i^2 (f_i - f)^2 ] + (quantum g / n)^2
+        f = sum_i W_i f_i,    stderr^2 = g [ n/(n-1) sum_i W_i^2 (f_i - f)^2 + t^2 max_i W_i^2 (f_i - f)^2 ] + (quantum g / n)^2
 
     Parameters
     ----------
@@ -71,7 +80,7 @@ def mean(
     """
     values, w = _prepare(values, log_w, "The mean")
     centre, g = float((w * values).sum()), _memory(inefficiency, values)
-    error = _stderr(values - centre, w, g)
+    error = _stderr(values - centre, w, g, log_w)
     if quantum:
         error = float(np.hypot(error, _unseen(values, quantum, g)))
     return Estimate(centre, error, "" if len(w) > 1 else "one sample")
@@ -98,7 +107,7 @@ def fluctuation(values: ArrayLike, scale: float = 1.0, log_w: ArrayLike | None=N
     variance = float((w * centred**2).sum())
     free = max(1.0 - float((w**2).sum()), 1.0 / len(w))  # one weight of 100 % leaves nothing to correct
     g = _memory(inefficiency, centred**2)
-    error = _stderr(centred**2 - variance, w, g)
+    error = _stderr(centred**2 - variance, w, g, log_w)
     if quantum:
         error = float(np.hypot(error, _unseen(values, quantum**2, g)))
     return Estimate(scale * variance / free, scale * error)
@@ -228,7 +237,7 @@ def histogram_with_errors(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Share of the target law in each bin, with errors: ``(edges (k+1,), probabilities (k,), stderr (k,))``.
 
-        p_b = sum_(i in b) W_i,    u_i = W_i (1_b(i) - p_b),    stderr_b^2 = g_b [ n/(n-1) sum_i u_i^2 + max_i u_i^2 ] + (c g_b sum_i W_i^2)^2
+        p_b = sum_(i in b) W_i,    u_i = W_i (1_b(i) - p_b),    stderr_b^2 = g_b [ n/(n-1) sum_i u_i^2 + t^2 max_i u_i^2 ] + (c g_b sum_i W_i^2)^2
 
     A bin is the mean of its indicator, whose smallest step is 1; the last term, with 1 / sum W^2 in place of n, is one
     visit more or less, and c is 1, or 3 where all samples or none fell into the bin (the rule of three, see
@@ -260,7 +269,7 @@ def histogram_with_errors(
     first = largest.argmax()
     others = np.full(k, largest[first])
     others[first] = np.delete(largest, first).max(initial=0.0)
-    variance += np.maximum((1.0 - share) * largest, share * others) ** 2
+    variance += _more(log_w) * np.maximum((1.0 - share) * largest, share * others) ** 2
     return edges, share, np.sqrt(g * variance + (steps * g * total) ** 2)
 
 

@@ -114,3 +114,22 @@ def test_histogram_and_divergence():
         thermo.histogram([0.5, 2.0], edges)
     with pytest.raises(AlloygenError, match="same bins"):
         thermo.js_divergence([1, 2], [1, 2, 3])
+
+
+@pytest.mark.filterwarnings("ignore::alloygen.errors.LowSampleSize")
+def test_averages_over_weights_with_a_tail_have_bars_that_hold():
+    """Two-level sites, drawn at another field: a variance whose largest influences are drawn last. Control: t = 1."""
+    rng, z, plain = np.random.default_rng(4), [], []
+    n, sites, q, p = 1000, 32, 0.5, 0.6
+    for _ in range(400):
+        k = rng.binomial(sites, q, size=n).astype(float)
+        log_w = k * np.log(p / q) + (sites - k) * np.log((1 - p) / (1 - q))
+        made, w = thermo.fluctuation(k, log_w=log_w), np.exp(log_w - log_w.max())
+        w /= w.sum()
+        u = (k - w @ k) ** 2
+        square = (w * (u - w @ u)) ** 2
+        truth = sites * p * (1 - p)
+        z.append((made.value - truth) / made.stderr)
+        plain.append((made.value - truth) / np.sqrt(n / (n - 1) * square.sum() + square.max()))
+    far, control = (np.mean(np.abs(x) > 3) for x in (z, plain))
+    assert np.std(z) < 1.2 < np.std(plain) and far < 0.65 * control, (np.std(z), np.std(plain), far, control)

@@ -159,6 +159,27 @@ def annealed(conditions: tuple, n: int, steps: int, islands: int, seed: int) -> 
         yield f"log Z {T:g} K, {mu:g}", made.log_z(), -16 * e.at(T, [0.0, mu]).phi / (h.kB * T)
 
 
+def reweighted(n: int, seed: int) -> Iterator[Truth]:
+    """Energy and heat capacity from draws of another condition, four times: a hotter one (NESS .64) and another field (NESS .04)."""
+    e = table("CuAu 2x2x4")
+    h, energy = e.hamiltonian, np.asarray(e.energy)
+
+    def law(T: float, mu: float) -> np.ndarray:
+        u = (energy - np.asarray(e.counts)[:, 1] * mu) / (h.kB * T)
+        p = np.exp(u.min() - u)
+        return p / p.sum()
+
+    for k, (at, drawn) in enumerate([((500.0, 0.0), (700.0, 0.0)), ((700.0, 0.0), (700.0, 0.08))]):
+        p, q = law(*at), law(*drawn)
+        mean = float(p @ energy)
+        truth, name = float(p @ (energy - mean) ** 2), ("NESS .64", "NESS .04")[k]
+        for repeat in range(4):
+            rows = np.random.default_rng([seed, k, repeat, n]).choice(len(p), n, p=q)
+            log_w = np.log(p[rows] / q[rows])
+            yield f"energy, {name}", thermo.mean(energy[rows], log_w), mean
+            yield f"heat capacity, {name}", thermo.fluctuation(energy[rows], log_w=log_w), truth
+
+
 def reference_error(quantity: str) -> float:
     """Standard error of the Monte Carlo reference: of F, in eV per site, and of x."""
     return 6e-6 if quantity.startswith("phi") else 6.4e-4 if "300 K" in quantity else 1.7e-4
