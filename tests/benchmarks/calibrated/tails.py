@@ -193,6 +193,7 @@ ROWS = [
     for family in ("log-normal", "Pareto", "two phases")
     for n in (32, 128, 1000, 10_000)
 ] + [
+    *(Row(f"weights, n = {n}", "CuAu 2x2x4", "another condition", partial(reweighted, n)) for n in (128, 1000)),
     Row(
         "painted, n = 128",
         "CuAu 4x4x8",
