@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -43,10 +43,9 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.models.base import AnyOrder, Model
 from alloygen.models.draw import draw, trained_family
-from alloygen.models.store import load_model, require_model
+from alloygen.models.store import Header, load_model, read_header
 from alloygen.orders import FAMILIES
 from alloygen.runtime.job import Job
-from alloygen.runtime.tensors import read_metadata
 from alloygen.scans import Scan
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
@@ -435,13 +434,11 @@ def _resolve(
     if method == "mc":
         return None, problem
     models = _candidates(cast(ClusterExpansion, problem.hamiltonian.expansion))
-    for candidate in models:
-        row = _site_row(candidate, problem)
-        if row is not None:
-            return candidate, problem.renumbered(candidate.hamiltonian, row)
-    smaller = [m for m in models if _outpaints(m, found)] if larger else []
-    if smaller:
-        return max(smaller, key=lambda m: m.hamiltonian.n_sites), problem
+    if (fitting := _first_whole(m for m in models if _site_row(m, problem) is not None)) is not None:
+        return fitting, _fit(problem, fitting)
+    by_size = sorted(models, key=lambda m: -m.lattice.n_sites)
+    if larger and (smaller := _first_whole(m for m in by_size if _outpaints(m, found))) is not None:
+        return smaller, problem
     if method == "neural":
         raise LatticeMismatch(
             f"expected a supercell that a model was trained for, got {found.lattice!r}: {_what_there_is(models, found)}. "
@@ -457,31 +454,44 @@ def _resolve(
     return None, problem
 
 
-def _candidates(expansion: ClusterExpansion) -> list[Model]:
-    """The models at hand of an expansion, chosen by the headers of their files; what cannot be used is passed over and named."""
+def _candidates(expansion: ClusterExpansion) -> list[Header]:
+    """The headers of the models at hand of an expansion; files that cannot be used are passed over and named."""
     from alloygen.data import checkpoints
 
     found, passed = [], []
     for path in map(str, checkpoints().values()):
         try:
-            meta = read_metadata(path)
-            require_model(meta, path)
-            if meta.get("fingerprint") == expansion.fingerprint:
-                found.append(load(path))
+            header = read_header(path)
+            if header.expansion.fingerprint == expansion.fingerprint:
+                found.append(header)
         except CheckpointError as error:
             passed.append(str(error))
     if passed:
-        warnings.warn(
-            f"{len(passed)} files among the models are passed over: {' | '.join(passed)}", UnusableModel, stacklevel=5
-        )
+        _pass_over(passed)
     return found
 
 
-def _what_there_is(models: list[Model], found: AtomsMap) -> str:
+def _first_whole(headers: Iterable[Header]) -> Model | None:
+    """The first of the models whose weights can be read."""
+    for header in headers:
+        try:
+            return load(header.path)
+        except CheckpointError as error:
+            _pass_over([str(error)])
+    return None
+
+
+def _pass_over(errors: list[str]) -> None:
+    warnings.warn(
+        f"{len(errors)} files among the models are passed over: {' | '.join(errors)}", UnusableModel, stacklevel=6
+    )
+
+
+def _what_there_is(models: list[Header], found: AtomsMap) -> str:
     """Which supercells the models are for, those of as many sites first."""
     if not models:
         return "no model is known for this Hamiltonian"
-    lattices = sorted((m.hamiltonian.lattice for m in models), key=lambda a: (a.n_sites != len(found.site), a.n_sites))
+    lattices = sorted((m.lattice for m in models), key=lambda a: (a.n_sites != len(found.site), a.n_sites))
     cells = {
         "x".join(map(str, a.matrix.diagonal())) + f" primitive cells ({a.n_sites} sites)"
         if np.array_equal(a.matrix, np.diag(a.matrix.diagonal()))
@@ -516,26 +526,27 @@ def _fit(problem: Problem, model: Model) -> Problem:
     return problem.renumbered(model.hamiltonian, row)
 
 
-def _outpaints(model: Model, found: AtomsMap) -> bool:
+def _outpaints(model: Model | Header, found: AtomsMap) -> bool:
     """Whether the model's cell can be laid on a larger supercell, both repeats of the primitive cell along its axes."""
     from alloygen.generate.outpaint import windows
 
     try:
-        windows(model.hamiltonian.lattice, found.lattice)
+        windows(model.lattice, found.lattice)
     except LatticeMismatch:
         return False
     return True
 
 
-def _site_row(model: Model, problem: Problem) -> np.ndarray | None:
+def _site_row(model: Model | Header, problem: Problem) -> np.ndarray | None:
     """The model's site of each site that the Atoms were laid on, or None where the supercell is another.
 
     A turned cell is the same system only if the expansion has the symmetry of its lattice; energies tell.
     """
-    h, own = model.hamiltonian, problem.hamiltonian
-    row = h.lattice.site_map(own.lattice)
-    if row is None or np.array_equal(h.lattice.matrix, own.lattice.matrix):
+    own = problem.hamiltonian
+    row = model.lattice.site_map(own.lattice)
+    if row is None or np.array_equal(model.lattice.matrix, own.lattice.matrix):
         return row
+    h = model.hamiltonian
     ours = h.random(4, torch.Generator().manual_seed(0))
     theirs = ours[:, torch.as_tensor(row)]
     same = torch.allclose(h.energy(ours), own.energy(theirs), atol=1e-9, rtol=1e-9)

@@ -93,7 +93,8 @@ def test_a_turned_cell_is_the_same_system_only_if_the_expansion_says_so():
     for ecis, same in (([0.1, 0.1, 0.1], True), ([0.1, 0.1, 0.2], False)):
         expansion = ClusterExpansion(cubic, [[-1.0, 1.0]], tuple(bond(k, e) for k, e in enumerate(ecis)))
         turned = Problem.of(expansion.on((4, 2, 2)))
-        row = _site_row(SimpleNamespace(hamiltonian=expansion.on((2, 2, 4))), turned)
+        h = expansion.on((2, 2, 4))
+        row = _site_row(SimpleNamespace(hamiltonian=h, lattice=h.lattice), turned)
         assert (row is not None) == same
 
 
@@ -400,6 +401,29 @@ def test_a_file_that_is_no_model_is_passed_over_and_named(what, tmp_path, monkey
     assert ens.info["model"] == "cuau_2x2x4" and sum(w.category is UnusableModel for w in told) == 1
     with pytest.raises(CheckpointError):
         alloygen.load(path)
+
+
+def test_only_the_model_that_is_chosen_is_read(monkeypatch):
+    """Headers choose: the networks of other supercells are not built."""
+    from alloygen import api
+    from alloygen.models.store import load_model
+
+    read = []
+    monkeypatch.setattr(api, "_loaded", {})
+    monkeypatch.setattr(api, "load_model", lambda path, *h: read.append(path.name) or load_model(path, *h))
+    alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2)
+    assert read == ["cuau_2x2x4.safetensors"]
+
+
+def test_a_model_whose_weights_are_broken_is_passed_over(tmp_path, monkeypatch):
+    """Its header is whole, so that it is chosen, and then the next one is."""
+    from alloygen.runtime.tensors import read_tensors, write_tensors
+
+    tensors, meta = read_tensors(_shipped())
+    write_tensors(tmp_path / "a_first.safetensors", {k: v * float("nan") for k, v in tensors.items()}, meta)
+    monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
+    with pytest.warns(UnusableModel, match=r"1 files among the models are passed over: .*a_first\.safetensors"):
+        assert alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2).info["model"] == "cuau_2x2x4"
 
 
 def test_what_else_lies_in_the_folder_of_models_is_no_matter(tmp_path, monkeypatch):

@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.lattice import Lattice
 from alloygen.models.blocks import by_blocks
 
 
@@ -64,6 +65,11 @@ class Model(nn.Module, ABC):
         known: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(occ (B, N) int64, log_prob (B,) float64), one independent draw for each row."""
+
+    @property
+    def lattice(self) -> Lattice:
+        """Its supercell."""
+        return self.hamiltonian.lattice
 
     @property
     def name(self) -> str:

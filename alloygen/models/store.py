@@ -6,21 +6,39 @@ lattice, the trained ranges and orders, the configuration, and what was measured
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alloygen.errors import CheckpointError
-from alloygen.runtime.tensors import VERSION, read_tensors, write_tensors
+from alloygen.runtime.tensors import VERSION, read_metadata, read_tensors, write_tensors
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:
     from alloygen.hamiltonian.cluster import Hamiltonian
     from alloygen.hamiltonian.expansion import ClusterExpansion
+    from alloygen.lattice import Lattice
     from alloygen.models.base import Network
 
 
 FORMAT = "alloygen model"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Header:
+    """What a checkpoint says of its model: enough to choose by, before any network is built."""
+
+    path: str
+    metadata: dict
+    expansion: ClusterExpansion
+    lattice: Lattice
+
+    @cached_property
+    def hamiltonian(self) -> Hamiltonian:
+        return self.expansion.on(self.lattice)
 
 
 def model_metadata(model: Network, extra: dict | None = None) -> dict:
@@ -55,15 +73,51 @@ def load_model(
     hamiltonian : Hamiltonian or ClusterExpansion that the checkpoint must have been made for (None: the one inside)
     """
     tensors, meta = read_tensors(path, device)
-    require_model(meta, path)
+    header = _header(meta, path)
     try:
-        return _built(tensors, meta, path, hamiltonian).to(device).eval()
+        return _built(tensors, header, hamiltonian).to(device).eval()
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:  # changed by hand
-        raise CheckpointError(
-            f"{path}: expected the metadata of a model, got some that make none ({type(error).__name__}: {error}). Use the original."
-        ) from error
+    except CHANGED as error:
+        raise _changed(path, error) from error
+
+
+def read_header(path: PathLike) -> Header:
+    """The header of a model's checkpoint; CheckpointError for what is none, as :func:`load_model`, but for its weights."""
+    return _header(read_metadata(path), path)
+
+
+def _header(meta: dict, path: PathLike) -> Header:
+    from alloygen.hamiltonian.expansion import ClusterExpansion
+    from alloygen.lattice import Lattice
+
+    require_model(meta, path)
+    try:
+        expansion, lattice = ClusterExpansion.from_dict(meta["hamiltonian"]), Lattice.from_dict(meta["lattice"])
+        if expansion.fingerprint != meta["fingerprint"]:
+            raise CheckpointError(
+                f"{path}: the Hamiltonian inside has fingerprint {expansion.fingerprint}, the metadata say {meta['fingerprint']}: "
+                "the file was changed after it was written. Use the original."
+            )
+        shapes = [np.shape(np.asarray(meta["ranges"][key], dtype=float)) for key in ("T", "mu")]
+        if shapes != [(2,), (len(expansion.elements) - 1, 2)]:
+            raise CheckpointError(
+                f"{path}: expected the trained ranges of T and of each mu, got {meta['ranges']}. Use the original."
+            )
+    except CheckpointError:
+        raise
+    except CHANGED as error:
+        raise _changed(path, error) from error
+    return Header(path=os.fspath(path), metadata=meta, expansion=expansion, lattice=lattice)
+
+
+CHANGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError)  # of metadata changed by hand
+
+
+def _changed(path: PathLike, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: expected the metadata of a model, got some that make none ({type(error).__name__}: {error}). Use the original."
+    )
 
 
 def require_model(meta: dict, path: PathLike) -> None:
@@ -76,28 +130,16 @@ def require_model(meta: dict, path: PathLike) -> None:
         )
 
 
-def _built(tensors: dict, meta: dict, path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None) -> Network:
-    from alloygen.hamiltonian.expansion import ClusterExpansion
-    from alloygen.lattice import Lattice
+def _built(tensors: dict, header: Header, hamiltonian: Hamiltonian | ClusterExpansion | None) -> Network:
     from alloygen.models import MODELS
 
-    expansion = ClusterExpansion.from_dict(meta["hamiltonian"])
-    if expansion.fingerprint != meta["fingerprint"]:
-        raise CheckpointError(
-            f"{path}: the Hamiltonian inside has fingerprint {expansion.fingerprint}, the metadata say {meta['fingerprint']}: "
-            "the file was changed after it was written. Use the original."
-        )
+    path, meta, expansion = header.path, header.metadata, header.expansion
     if hamiltonian is not None and hamiltonian.fingerprint != expansion.fingerprint:
         raise CheckpointError(
             f"expected a checkpoint of the Hamiltonian {hamiltonian.fingerprint}, got one of {expansion.fingerprint} "
             f"({expansion.name}) in {path}. Train one with `alloygen train`, or use the expansion of the checkpoint."
         )
-    shapes = [np.shape(np.asarray(meta["ranges"][key], dtype=float)) for key in ("T", "mu")]
-    if shapes != [(2,), (len(expansion.elements) - 1, 2)]:
-        raise CheckpointError(
-            f"{path}: expected the trained ranges of T and of each mu, got {meta['ranges']}. Use the original."
-        )
-    model = MODELS[meta["kind"]](expansion.on(Lattice.from_dict(meta["lattice"])), meta["ranges"], **meta["model"])
+    model = MODELS[meta["kind"]](header.hamiltonian, meta["ranges"], **meta["model"])
     own, given = ({k: tuple(v.shape) for k, v in part.items()} for part in (model.state_dict(), tensors))
     differ = sorted(k for k in own.keys() | given.keys() if own.get(k) != given.get(k))
     if differ:

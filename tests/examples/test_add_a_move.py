@@ -13,6 +13,7 @@ from alloygen.hamiltonian.flips import flip_energy, set_species
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
 from alloygen.montecarlo.single_moves import Move
+from alloygen.runtime.job import Job
 from alloygen.testing import assert_boltzmann, assert_not_boltzmann, enumerable
 
 
@@ -73,13 +74,14 @@ def test_the_move_follows_the_law(name):
 @pytest.mark.slow
 def test_it_exchanges_replicas_resumes_and_gives_free_energies(tmp_path):
     h, e = enumerable("cuau-2x2x2").hamiltonian, enumerable("cuau-2x2x2").enumeration
+    job = Job(checkpoint=tmp_path / "run")
     run = dict(n=2000, ladder=[700.0, 1000.0, 1500.0, 3000.0, np.inf], move=PairFlip(), seed=1)
     whole = replica_exchange(h, [500.0], [[0.0, 0.07]], **run)
-    replica_exchange(h, [500.0], [[0.0, 0.07]], **{**run, "n": 700}, burn=50, checkpoint=tmp_path / "run")
-    again = replica_exchange(h, [500.0], [[0.0, 0.07]], **run, burn=50, checkpoint=tmp_path / "run")
+    replica_exchange(h, [500.0], [[0.0, 0.07]], **{**run, "n": 700}, burn=50, job=job)
+    again = replica_exchange(h, [500.0], [[0.0, 0.07]], **run, burn=50, job=job)
     straight = replica_exchange(h, [500.0], [[0.0, 0.07]], **run, burn=50)
     assert np.array_equal(again.occ, straight.occ)
     exact, found = e.at(500.0, [0.0, 0.07]).phi, whole.free_energy(0)
     assert abs(found.value - exact) < 4 * found.stderr < 0.01
     with pytest.raises(alloygen.errors.CheckpointError, match="flip"):
-        replica_exchange(h, [500.0], [[0.0, 0.07]], **{**run, "move": "flip"}, burn=50, checkpoint=tmp_path / "run")
+        replica_exchange(h, [500.0], [[0.0, 0.07]], **{**run, "move": "flip"}, burn=50, job=job)
