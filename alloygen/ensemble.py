@@ -20,8 +20,8 @@ from alloygen.edge.prototypes import is_vacancy
 from alloygen.edge.structures import info_key, write_structures
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
 from alloygen.estimate import correlation, order, thermo, weights
+from alloygen.estimate import chains as markov
 from alloygen.estimate.chains import inefficiency
-from alloygen.estimate.chains import mean as chain_mean
 from alloygen.estimate.free_energy import free_energy
 from alloygen.estimate.joined import Joined
 from alloygen.estimate.ladder import Ladder
@@ -218,8 +218,13 @@ class Ensemble:
         if not self.chains or self.has_likelihood:
             return self.inefficiency
         values = np.asarray(values, dtype=np.float64)
-        own = inefficiency(self._by_chain(self.weights * (values - (self.weights * values).sum())))
-        return own * self._strays**2
+        known = markov.memory(self._by_chain(self.weights * (values - (self.weights * values).sum())), self._lag)
+        return known.inefficiency * (markov.widening(known.freedom) * self._strays) ** 2
+
+    @cached_property
+    def _lag(self) -> int:
+        """The longest memory of the energy and the counts of atoms: what is slow may hide behind fast noise in other averages."""
+        return max(markov.memory(self._by_chain(v)).window for v in (self.energy.numpy(), *self.counts.numpy().T))
 
     def _by_chain(self, values) -> np.ndarray:
         return np.asarray(values, dtype=np.float64).reshape(self.chains, -1)
@@ -302,7 +307,8 @@ class Ensemble:
             if np.ptp(values) <= 1e-9:
                 continue
             there = known.mean(values / n, quantum / n)
-            here = chain_mean(self._by_chain(own / n), quantum / n)
+            x = self._by_chain(own / n)
+            here = Estimate(x.mean(), np.hypot(markov.standard_error(x), quantum / n * inefficiency(x) / x.size))
             here = known.own(values / n, there.value, quantum / n) if whole else here
             out.append((abs(here.value - there.value) / here.stderr if here.stderr > 0 else 0.0, here, there))
         return out or [(0.0, Estimate(0.0, 0.0), Estimate(0.0, 0.0))]
@@ -383,14 +389,18 @@ class Ensemble:
                 return self._ladder.mean(self._ladder.observed[values], quantum)
             values = self.observed[values]
         if self.chains and self._log_w is None:
-            own = chain_mean(self._by_chain(values), quantum)
+            own = markov.mean(self._by_chain(values), quantum, lag=self._lag)
             return self._told(Estimate(own.value, own.stderr * self._strays, own.note))
         return thermo.mean(values, self._log_w, self._inefficiency_of(values), quantum)
 
-    def _told(self, estimate: Estimate) -> Estimate:
-        """The same, without an error bar where the chains hardly moved (``info["stuck"]``): their scatter knows no other phase."""
+    def _told(self, estimate: Estimate, series: np.ndarray | None = None) -> Estimate:
+        """The same, without an error bar where the chains hardly moved (``info["stuck"]``), or the ``series`` between lasting states."""
+        if self._log_w is not None:
+            return estimate
         stuck = self.info.get("stuck", "")
-        return Estimate(estimate.value, np.nan, stuck) if stuck and self._log_w is None else estimate
+        if not stuck and series is not None and self.chains:
+            stuck = markov.seldom(self._by_chain(series))
+        return Estimate(estimate.value, np.nan, stuck) if stuck else estimate
 
     @cached_property
     def _energy_quantum(self) -> float:
@@ -480,7 +490,8 @@ class Ensemble:
                 self._log_w,
                 self._inefficiency_of,
                 self._energy_quantum,
-            )
+            ),
+            self.energy.numpy(),
         )
 
     def susceptibility(self, element: str) -> Estimate:
@@ -493,7 +504,7 @@ class Ensemble:
             return known.fluctuation(n, 1.0 / self.kT / int(self._free.sum()), 1.0)
         counts = self._holds(element)[:, self._free].double().sum(1).numpy()
         return self._told(
-            thermo.susceptibility(counts, self.kT, int(self._free.sum()), self._log_w, self._inefficiency_of)
+            thermo.susceptibility(counts, self.kT, int(self._free.sum()), self._log_w, self._inefficiency_of), counts
         )
 
     def entropy(self) -> Estimate:
@@ -536,7 +547,9 @@ class Ensemble:
         scale, log_z = self.hamiltonian.kB / self.n_sites, weights.log_mean(self.log_weight.numpy())
         values = joined.samples.energy - (joined.samples.counts * self.mu).sum(1)
         part = joined.mean(scale * values / self.kT, more=scale * (self.weights - 1.0 / len(self)))
-        error = np.nan if np.isnan(log_z.stderr) else np.hypot(part.stderr, scale * log_z.missing)
+        # what one sample more may change: the hot chains say how much weight is on what no sample shows
+        missing = np.sqrt(max(log_z.missing**2 - 1.0 / len(self) ** 2, 0.0) + joined.unseen**2)
+        error = np.nan if np.isnan(log_z.stderr) else np.hypot(part.stderr, scale * missing)
         return Estimate(part.value + scale * log_z.value, error, log_z.note)
 
     # ------------------------------------------------------------------ order

@@ -6,6 +6,7 @@ Every function takes a series (n,) of one chain or (chains, n) of several chains
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import fft, stats
@@ -17,6 +18,9 @@ from alloygen.types import ArrayLike
 WINDOW = 5.0  # Sokal's c: the sum of autocorrelations ends at c times the autocorrelation time
 DOUBT = 0.01  # chains whose means scatter more than their own memory explains, with less than this probability
 CANDIDATES = 20  # lengths of the equilibration that are tried
+LASTING, BETWEEN = 5.0, 0.2  # two states: g is at least the first, and this share of the samples at most lies between them
+PASSAGES = 20  # from one state to the other, below which no bar holds
+SIGMA = 3.0  # standard errors beyond which a number must lie as seldom as for a normal law
 
 
 def _chains(series) -> np.ndarray:
@@ -33,27 +37,36 @@ def _constant(x: np.ndarray) -> bool:
     return bool(np.ptp(x) <= 1e-12 * np.abs(x).max())
 
 
-def _memory(x: np.ndarray, known: int) -> tuple[float, float]:
-    """(g, degrees of freedom of g) of deviations x (m, n) from a mean that ``known`` samples have fixed."""
+class Memory(NamedTuple):
+    """inefficiency: g of a series; freedom: degrees of freedom of this figure; window: lags that it sums over"""
+
+    inefficiency: float
+    freedom: float
+    window: int
+
+
+def _memory(x: np.ndarray, known: int, lag: int) -> Memory:
+    """That of deviations x (m, n) from a mean that ``known`` samples have fixed."""
     m, n = x.shape
     size = fft.next_fast_len(2 * n, real=True)
     f = fft.rfft(x, size, axis=1)
     covariance = fft.irfft((np.abs(f) ** 2).mean(0), size)[:n] / (n - np.arange(n))
     rho = covariance / covariance[0]
     g = np.maximum(np.cumsum(2 * rho) - 1.0, 1e-3)  # 1 + 2 sum up to each lag
-    long = np.arange(n) >= WINDOW * g / 2
+    long = (np.arange(n) >= WINDOW * g / 2) & (np.arange(n) >= lag)
     window = int(np.argmax(long)) if long.any() else n - 1
     width = 2 * window + 1
-    return max(1.0, g[window] * (1.0 + min(width / known, 1.0))), max(m * n / width, 1.0)
+    return Memory(max(1.0, g[window] * (1.0 + min(width / known, 1.0))), max(m * n / width, 1.0), window)
 
 
-def inefficiency(series: ArrayLike) -> float:
-    """Statistical inefficiency g of a series: n / g independent samples would give the same error of the mean.
+def memory(series: ArrayLike, lag: int = 0) -> Memory:
+    """Statistical inefficiency g of a series, n / g independent samples would give the same error of the mean, and how well it is known.
 
         g = (1 + 2 sum_{k <= W} rho_k) (1 + (2 W + 1) / n),   W = the first lag >= 5 g / 2
 
     (the window of Sokal, in Functional Integration, 131 (1997); the last factor is the bias of a mean that is itself
-    estimated, Wolff, Comput. Phys. Commun. 156, 143 (2004)). For several chains rho is that of deviations from the
+    estimated, Wolff, Comput. Phys. Commun. 156, 143 (2004)); W is at least ``lag``, such as the window of a slower quantity that hides
+    behind fast noise. For several chains rho is that of deviations from the
     common mean, and the scatter of the chains' means gives a second figure with chains - 1 degrees of freedom,
 
         g_between = n B / (var(samples) + B / chains),   B = var(chain means), n per chain.
@@ -65,25 +78,38 @@ def inefficiency(series: ArrayLike) -> float:
 
     Examples
     --------
-    >>> x = np.random.default_rng(0).normal(size=(2, 4000))
-    >>> bool(abs(inefficiency(x) - 1) < 0.2), bool(inefficiency(x + [[0.0], [3.0]]) > 2000)
+    >>> m = memory(np.random.default_rng(0).normal(size=(4, 1000)))
+    >>> bool(m.inefficiency < 1.2), bool(m.freedom > 500)
     (True, True)
     """
     x = _chains(series)
     m, n = x.shape
     if n < 4 or _constant(x):
-        return 1.0
-    g, freedom = _memory(x - x.mean(), x.size)
+        return Memory(1.0, np.inf, 0)
+    whole = _memory(x - x.mean(), x.size, lag)
     if m == 1:
-        return float(g)
+        return whole
     scatter, own = x.mean(1).var(ddof=1), x - x.mean(1, keepdims=True)
-    between = n * scatter / (x.var() + scatter / m)
+    between = max(1.0, float(n * scatter / (x.var() + scatter / m)))
     if _constant(own):
-        return float(max(1.0, between))
-    each, each_freedom = _memory(own, n)
-    if n * scatter > stats.f.isf(DOUBT, m - 1, each_freedom) * each * own.var():
-        return float(max(1.0, between))
-    return float(max(1.0, (freedom * g + (m - 1) * between) / (freedom + m - 1)))
+        return Memory(between, m - 1.0, n)
+    each = _memory(own, n, lag)
+    if n * scatter > stats.f.isf(DOUBT, m - 1, each.freedom) * each.inefficiency * own.var():
+        return Memory(between, m - 1.0, n)
+    freedom = whole.freedom + m - 1
+    return Memory((whole.freedom * whole.inefficiency + (m - 1) * between) / freedom, freedom, whole.window)
+
+
+def inefficiency(series: ArrayLike, lag: int = 0) -> float:
+    """Statistical inefficiency g of a series, the first figure of :func:`memory`.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(2, 4000))
+    >>> bool(abs(inefficiency(x) - 1) < 0.2), bool(inefficiency(x + [[0.0], [3.0]]) > 2000)
+    (True, True)
+    """
+    return float(memory(series, lag).inefficiency)
 
 
 def effective_samples(series: ArrayLike) -> float:
@@ -167,25 +193,105 @@ def equilibration(series: ArrayLike) -> int:
     return int(tried[int(np.argmax(worth))])
 
 
-def mean(series: ArrayLike, quantum: float = 0.0, least: float = 1.0) -> Estimate:
+def widening(freedom: float) -> float:
+    """By what an error with so many degrees of freedom is widened, so that 3 of it are exceeded as seldom as for a normal law.
+
+    The quantile of Student's t (Biometrika 6, 1 (1908)) over that of the normal law; fewer than 3 count as 3.
+
+    Examples
+    --------
+    >>> [round(widening(k), 2) for k in (3, 10, 100)]
+    [3.07, 1.32, 1.03]
+    """
+    return float(stats.t.isf(stats.norm.sf(SIGMA), max(freedom, 3.0)) / SIGMA) if np.isfinite(freedom) else 1.0
+
+
+def standard_error(series: ArrayLike) -> float:
+    """sqrt(g var / (n - g)) of the mean over all chains and times, for influences whose other errors are counted elsewhere.
+
+    var is the variance about the common mean, n counts all samples and g is that of :func:`memory`; n - g in
+    place of n makes up for the variance that a short run cannot show (Anderson, The Statistical Analysis of Time
+    Series, 1971, section 8.2).
+
+    Examples
+    --------
+    >>> round(standard_error(np.random.default_rng(0).normal(size=(4, 1000))), 3)
+    0.016
+    """
+    x = _chains(series)
+    return _spread(x, inefficiency(x))
+
+
+def _spread(x: np.ndarray, g: float) -> float:
+    return float(np.sqrt(g * x.var() / (x.size - min(g, 0.5 * x.size))))
+
+
+def _visit(x: np.ndarray, length: float) -> float:
+    """The most that so many samples in a row move the mean over all (chains, n)."""
+    total = np.cumsum(np.pad(x - x.mean(), ((0, 0), (1, 0))), axis=1)
+    length = int(min(np.ceil(length), x.shape[1]))
+    return float(np.abs(total[:, length:] - total[:, :-length]).max() / x.size)
+
+
+def seldom(series: ArrayLike) -> str:
+    """Why no bar holds: two states that last for many samples were left only a few times; "" where that is not so.
+
+    Two are seen where the middle third of the range holds a fifth of the samples at most and g is 5 or more. Fewer than 20 passages
+    from the lowest third to the highest or back, over all chains, do not tell how much each of the two weighs: a few
+    visits that happen to be short give a value and a bar that are too small together.
+
+    Examples
+    --------
+    >>> seldom(np.repeat([0, 1, 0, 1], 100.0))[:35], seldom(np.random.default_rng(0).normal(size=400))
+    ('not known: two states that last for', '')
+    """
+    x = _chains(series)
+    third = np.ptp(x) / 3.0
+    side = np.where(x >= x.max() - third, 1, np.where(x <= x.min() + third, -1, 0))
+    if _constant(x) or (side == 0).mean() > BETWEEN or inefficiency(x) < LASTING:
+        return ""
+    passages = int(sum((np.diff(row[row != 0]) != 0).sum() for row in side))
+    if passages >= PASSAGES:
+        return ""
+    return (
+        f"not known: two states that last for many samples were left {passages} times, fewer than {PASSAGES}, which does not tell how "
+        "much they weigh. Run longer, put more sweeps between samples, or exchange replicas over T and mu"
+    )
+
+
+def error_of_visits(series: ArrayLike, quantum: float = 0.0, least: float = 1.0, lag: int = 0) -> float:
+    """The error of :func:`mean` for a series that changes, however seldom.
+
+    Examples
+    --------
+    >>> round(error_of_visits(np.random.default_rng(0).normal(size=(4, 1000))), 3)
+    0.016
+    """
+    x = _chains(series)
+    known = memory(x, lag)
+    g = max(known.inefficiency, least)
+    return float(widening(known.freedom) * np.hypot(_spread(x, g), max(_visit(x, 2 * g), quantum * g / x.size)))
+
+
+def mean(series: ArrayLike, quantum: float = 0.0, least: float = 1.0, lag: int = 0) -> Estimate:
     """Mean over all chains and times of correlated samples, with its standard error.
 
-        stderr^2 = g var / (n - g) + (quantum g / n)^2
+        stderr^2 = t^2 [g var / (n - g) + max(v, quantum g / n)^2]
 
-    var is the variance about the common mean, n counts all samples and g is that of :func:`inefficiency`; n - g in
-    place of n makes up for the variance that a short run cannot show (Anderson, The Statistical Analysis of Time
-    Series, 1971, section 8.2). The second term is for rare events: each visit to a rare state moves the mean by about
-    the smallest step of the observable, ``quantum``, times g / n, and one visit more or less is chance. A series that
+    The first term is that of :func:`standard_error`. The second is for rare events: one visit more or less is chance. v is the most that
+    2 g samples in a row move the mean; each visit to a rare state moves it by at least the smallest step of the observable, ``quantum``,
+    times g / n. t widens the error by what the few degrees of freedom of g demand (:func:`widening`). A series that
     never changed does not tell how long a visit lasts; its error is 3 quantum g / n, since three visits on average
     are missed one time in twenty (the rule of three, Hanley and Lippman-Hand, JAMA 249, 1743 (1983)). Without
-    ``quantum`` a composition that never changed would have no error at all. What is many steps away (another phase)
-    or stays for many samples can hide behind it: nothing tells what was never visited.
+    ``quantum`` a composition that never changed would have no error at all. Where states last long and were met a few times only
+    (:func:`seldom`) the error is nan, with a note. Nothing tells what was never visited.
 
     Parameters
     ----------
     series : (n,) or (chains, n)
     quantum : smallest step of the observable, such as 1/N for a composition; 0 for continuous ones
     least : the smallest g to assume, such as that of the energy for a composition which rarely changes
+    lag : the smallest window of :func:`memory`, such as that of a slower quantity
 
     The unit is that of the series. One sample, or a constant series with ``quantum`` 0, has an error of nan and a note.
 
@@ -196,11 +302,12 @@ def mean(series: ArrayLike, quantum: float = 0.0, least: float = 1.0) -> Estimat
     """
     x = _chains(series)
     n, still = x.size, _constant(x)
-    if still and not quantum:
-        return Estimate(x.mean(), np.nan, "the series never changed, so its spread gives no error; name its quantum")
-    g = max(inefficiency(x), least)
-    floor = (3.0 if still else 1.0) * quantum * g / n
-    return Estimate(x.mean(), np.sqrt(g * x.var() / (n - min(g, 0.5 * n)) + floor**2))
+    if still:
+        error = 3.0 * quantum * least / n if quantum else np.nan
+        return Estimate(x.mean(), error, "" if quantum else "the series never changed, so its spread gives no error; name its quantum")
+    if note := seldom(x):
+        return Estimate(x.mean(), np.nan, note)
+    return Estimate(x.mean(), error_of_visits(x, quantum, least, lag))
 
 
 @dataclass(frozen=True)

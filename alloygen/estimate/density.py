@@ -11,7 +11,7 @@ import numpy as np
 
 from alloygen.conditions import temperature
 from alloygen.errors import AlloygenError
-from alloygen.estimate.chains import mean
+from alloygen.estimate.chains import standard_error
 from alloygen.estimate.result import Estimate
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.types import ArrayLike
@@ -55,7 +55,7 @@ def influence_error(series: np.ndarray) -> float:
     """Standard error of what has influences (walkers, blocks) of mean zero; nan for too few blocks."""
     if series.size < FEWEST:
         return np.nan
-    return float(widening(series.size) * mean(series).stderr) if np.ptp(series) > 0 else 0.0
+    return float(widening(series.size) * standard_error(series)) if np.ptp(series) > 0 else 0.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)

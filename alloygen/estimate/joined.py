@@ -30,9 +30,10 @@ class Joined:
     An own sample counts c_i = ESS W_i, with its importance weight W_i; one of a chain 1/g. Chains that share fewer than 20 samples with
     the colder ones (they melted) are left out, from the hottest on. A mean has the error of its influences
 
-        psi_i = w_i (f_i - f) + c_i (b (1 - V^T V)^+ V)_i,    stderr^2 = sum_own psi^2 + (chains: autocorrelation of sum_k psi) + steps^2
+        psi_i = w_i (f_i - f) + c_i (b (1 - V^T V)^+ V)_i,    stderr^2 = sum_own psi^2 + (chains: autocorrelation of sum_k psi) + max_own psi^2
 
-    (b and V as in :mod:`alloygen.estimate.mbar`); the last term, the largest psi of both, is one visit more or less.
+    (b and V as in :mod:`alloygen.estimate.mbar`); the last term, the largest psi of an own sample, is one of these more or less, and the
+    error of the chains counts one visit more (:func:`alloygen.estimate.chains.mean`).
 
     Parameters
     ----------
@@ -86,8 +87,15 @@ class Joined:
         b = mix.project(np.bincount(mix.row, z, minlength=len(mix.c))[None])
         psi = z + mix.share * mix.lift(b @ mix.inverse)[mix.row, 0]
         own, hot = psi[: self.n] + more, psi[self.n :].reshape(self.n_hot, -1).sum(0)
-        chain = markov.mean(hot.reshape(self.copies, -1)).stderr * hot.size if np.ptp(hot) > 0 else 0.0
-        return float(np.sqrt((own**2).sum() + chain**2 + np.abs(own).max() ** 2 + np.abs(hot).max() ** 2))
+        chain = markov.error_of_visits(hot.reshape(self.copies, -1)) * hot.size if np.ptp(hot) > 0 else 0.0
+        return float(np.sqrt((own**2).sum() + chain**2 + np.abs(own).max() ** 2))
+
+    @property
+    def unseen(self) -> float:
+        """The weight of the states, known by energy and counts, that hot chains show and no own sample does."""
+        shown = np.zeros(len(self._mix.x), dtype=bool)
+        shown[self._mix.row[: self.n]] = True
+        return float(self.weights[~shown[self._mix.row]].sum())
 
     def mean(self, values: ArrayLike, quantum: float = 0.0, more: ArrayLike = 0.0) -> Estimate:
         """Average of ``values`` (n + n_hot copies M,), those of the own samples first, in their unit.

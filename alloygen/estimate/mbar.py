@@ -184,7 +184,7 @@ class MBAR:
             term = own if own is not None else mix.share * (column / mix.c)[mix.row]
             parts = self._in_time(term, at)
             sigma = [
-                y.size * markov.mean(y.reshape(self._n_chains, -1)).stderr if np.ptp(y) > 0 else 0.0 for y in parts
+                y.size * markov.standard_error(y.reshape(self._n_chains, -1)) if np.ptp(y) > 0 else 0.0 for y in parts
             ]
             out.append(np.sqrt(np.square(np.nan_to_num(sigma)).sum()))
         n = max(self._lengths)

@@ -129,7 +129,7 @@ def series_error(series: np.ndarray) -> float:
     """
     if not np.isfinite(series).all():
         return np.nan
-    return 0.0 if _exact(series) else chains.mean(series).stderr
+    return 0.0 if _exact(series) else chains.standard_error(series)
 
 
 def _exact(series: np.ndarray) -> bool:
@@ -149,7 +149,7 @@ def copies_agree(influence: np.ndarray) -> bool:
         return True
     for x in np.moveaxis(influence, -1, 0):
         if np.isfinite(x).all() and not _exact(x):
-            error = np.array([chains.mean(copy).stderr for copy in x])
+            error = np.array([chains.standard_error(copy) for copy in x])
             if stats.chi2.sf((((x.mean(1) - x.mean()) / error) ** 2).sum(), len(x) - 1) < DOUBT:
                 return False
     return True

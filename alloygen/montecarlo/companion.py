@@ -18,7 +18,7 @@ from alloygen.montecarlo.annealing import quench_flips
 from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.tempering import grid_pairs
 
-COST = 4.7  # kT that a flip costs at least in a phase that counts as deep
+COST = 3.0  # kT that a flip costs at least in a phase that counts as deep
 FREE = 2.0  # kT that it costs at most at the top of the ladder
 ALONE = 0.75  # weight of the samples in one minimum
 STEP, RUNGS = 1.35, 8  # ratio of neighbouring temperatures, and the largest number of these

@@ -16,7 +16,7 @@ import torch
 
 from alloygen.arguments import positive, whole_number
 from alloygen.errors import AlloygenError, NotConverged
-from alloygen.estimate.chains import equilibration, mean
+from alloygen.estimate.chains import equilibration, mean, memory
 from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.runtime.job import Job, Loop
@@ -227,14 +227,15 @@ class _Sampler:
         return self._series(rows)
 
     def _stderr(self, name: str, c: int | np.integer) -> float:
-        h = self.chains.hamiltonian
+        h, energy, counts = self.chains.hamiltonian, self._series(self.energy)[c], self._counts(c)
+        lag = max(memory(x).window for x in (energy, *np.moveaxis(counts, -1, 0)))
         if name in self.observed:
-            return mean(self._series(self.observed[name])[c]).stderr
+            return mean(self._series(self.observed[name])[c], lag=lag).stderr
         if name == "energy":
             quantum = h.smallest_change(torch.from_numpy(self.occ[-1][c].astype(np.int64))) / h.n_sites
-            return mean(self._series(self.energy)[c] / h.n_sites, quantum).stderr
+            return mean(energy / h.n_sites, quantum, lag=lag).stderr
         free = int((h.lattice.n_species > 1).sum())
-        return mean(self._counts(c)[..., h.elements.index(name)] / free, quantum=1 / free).stderr
+        return mean(counts[..., h.elements.index(name)] / free, quantum=1 / free, lag=lag).stderr
 
     # ------------------------------------------------------------------ results
     def scan(self) -> Scan:
