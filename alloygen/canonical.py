@@ -19,7 +19,8 @@ import torch
 from alloygen.conditions import exchangeable, temperatures
 from alloygen.edge.prototypes import is_vacancy, kind
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
-from alloygen.estimate.pool import Pool
+from alloygen.estimate.chains import widening
+from alloygen.estimate.pool import ByNumber, Pool
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+DEEP = 0.5  # weight of all exchanges of two atoms, against the lowest configuration's, below which it is alone at its composition
+FURTHER = (
+    1.5  # times what exchanges of two atoms add, for those of more: about half as much again where it was enumerated
+)
+EXCHANGES = 256  # that are looked at for each composition
 FEWEST = 3.0  # effective samples at a composition, below which no error bar of an average over them holds
 CONVENTION = (
     "energies per site of the supercell; x is the fraction of the exchangeable sites that hold the element, held ones among them; "
@@ -101,6 +107,7 @@ def free_energies(
     values: dict | None = None,
     info: dict | None = None,
     held: ArrayLike | None = None,
+    occ: np.ndarray | None = None,
 ) -> xr.Dataset:
     """An ``xarray.Dataset`` over (T, n): F and what else is known at fixed composition, each with its standard error.
 
@@ -112,6 +119,10 @@ def free_energies(
     values : name -> (samples,) further quantities to average (order parameters)
     info : further attributes
     held : (N,) species index of each site that was held, -1 of the others; None where none was
+    occ : (samples, N) their occupations, which tell what is rare where one configuration has nearly all the weight of a composition
+
+    Errors are those of the replicas, one sample more of the largest influence, and what no sample shows, widened for the few
+    effective samples of a composition.
 
     Variables: free_energy, mixing (F_mix), energy, entropy, heat_capacity and each of ``values``, with ``..._stderr``;
     effective_samples; fewer than three of them give a value and no error (nan); free_energy_replica and heat_capacity_replica (T, replica, n), the bootstrap. nan where n was never sampled, as
@@ -140,6 +151,8 @@ def free_energies(
     replicas = {
         k: np.full((len(T), len(pool.replica), count), np.nan) for k in ("free_energy", "energy", "heat_capacity")
     }
+    lowest = {} if occ is None else _lowest(pool, h, b, occ, held)
+    counted = {k: np.zeros((len(T), count)) for k in names}
     for t, temperature in enumerate(T):
         beta = 1.0 / (h.kB * temperature)
         by = pool.by_number(b.index, beta, columns)
@@ -150,14 +163,16 @@ def free_energies(
             "energy": ((by.mean[:, 0] + zero) / size, (by.mean_replica[..., 0] + zero) / size),
             "heat_capacity": tuple(scale * (m[..., 1] - m[..., 0] ** 2) for m in (by.mean, by.mean_replica)),
         } | {k: (by.mean[:, 2 + i], by.mean_replica[..., 2 + i]) for i, k in enumerate(values)}
+        wider = np.array([widening(2.0 * k) for k in by.effective_samples])
+        unseen, more = _unseen(by, lowest, beta, size, h.kB), _one_more(by, columns, scale, size)
         for name, (value, moved) in found.items():
+            counted[name][t, at] = unseen.get(name, 0.0)
             table[name][t, at] = value
-            table[f"{name}_stderr"][t, at] = moved.std(0, ddof=1)
+            error = moved.std(0, ddof=1) ** 2 + counted[name][t, at] ** 2 + more.get(name, 0.0) ** 2
+            table[f"{name}_stderr"][t, at] = wider * np.sqrt(error)
             if name in replicas:
                 replicas[name][t][:, at] = moved
         table["effective_samples"][t, at] = by.effective_samples
-        for name, unseen in _unseen(by.effective_samples, beta, size, h.kB).items():
-            table[f"{name}_stderr"][t, at] = np.hypot(table[f"{name}_stderr"][t, at], unseen)
     for n, e in zip(b.reach, b.ends, strict=True):
         for name, value in (("free_energy", e / size), ("energy", e / size), ("heat_capacity", 0.0)):
             table[name][:, n], table[f"{name}_stderr"][:, n], replicas[name][..., n] = value, 0.0, value
@@ -167,7 +182,6 @@ def free_energies(
     line = ((1 - share) * b.ends[0] + share * b.ends[1]) / size
     table |= {"mixing": table["free_energy"] - line, "mixing_stderr": table["free_energy_stderr"]}
     table["entropy"] = (table["energy"] - table["free_energy"]) / T[:, None]
-    counted = _unseen(table["effective_samples"], 1.0 / (h.kB * T[:, None]), size, h.kB)
     spread = (replicas["energy"] - replicas["free_energy"]).std(1, ddof=1)
     table["entropy_stderr"] = np.hypot(spread, counted["energy"] + counted["free_energy"]) / T[:, None]
     for name in (*names, "mixing", "entropy"):
@@ -184,18 +198,71 @@ def free_energies(
     return xr.Dataset(data, {"T": ("T", T, {"units": "K"}), "n": np.arange(count), "x": ("n", x)}, attributes)
 
 
-def _unseen(effective: np.ndarray, beta: float | np.ndarray, size: int, kB: float) -> dict[str, np.ndarray]:
+def _one_more(by: ByNumber, columns: np.ndarray, scale: float, size: int) -> dict[str, np.ndarray]:
+    """The most that one sample more of those that are there would move the energy and the heat capacity: few of a phase are k + 1."""
+    from_mean = columns[:, 0] - by.mean[by.row, 0]
+    variance = by.mean[:, 1] - by.mean[:, 0] ** 2
+    return {
+        "energy": by.largest(from_mean) / size, "heat_capacity": scale * by.largest(from_mean**2 - variance[by.row])
+    }  # fmt: skip
+
+
+def _unseen(by: ByNumber, lowest: dict[int, _Lowest], beta: float, size: int, kB: float) -> dict[str, np.ndarray]:
     """What states that none of the effective samples shows may add to each quantity: those of chance 1 / effective.
 
     Above a single state such a one lies kT log(effective) higher, some more where it is degenerate; one kT is added for that. Deep in a phase
-    all samples of a composition may be one structure, and their spread says nothing.
+    all samples of a composition may be one structure, and their spread says nothing. There its exchanges of two atoms say what is
+    to be expected at most: the leading term of a low-temperature expansion at this composition, of levels that no sample has.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        chance = 1.0 / np.asarray(effective)
-        step = np.where(chance > 0, 1.0 - np.log(chance), 0.0)  # in kT
-    return {
-        "free_energy": chance / beta / size, "energy": chance * step / beta / size, "heat_capacity": kB * chance * step**2 / size
-    }  # fmt: skip
+    chance = 1.0 / by.effective_samples
+    step = 1.0 - np.log(chance)  # in kT
+    out = [chance, chance * step, chance * step**2]
+    for k, near in lowest.items():
+        share = float(by.weights[near.samples].sum())
+        weight = near.each * share * np.exp(-beta * np.maximum(near.cost, 0.0))
+        if weight.sum() < DEEP:
+            at = beta * near.cost[~near.shown]
+            for power, term in enumerate(out):
+                term[k] = min(term[k], FURTHER * float((weight[~near.shown] * at**power).sum()))
+    return {"free_energy": out[0] / beta / size, "energy": out[1] / beta / size, "heat_capacity": kB * out[2] / size}
+
+
+@dataclass(frozen=True)
+class _Lowest:
+    """The lowest configuration at a composition: ``samples`` that have its energy; ``cost`` (K,) of exchanges of two atoms, each
+    standing for ``each`` of them, and whether they are ``shown``, a level that a sample of this composition has."""
+
+    samples: np.ndarray
+    cost: np.ndarray
+    each: float
+    shown: np.ndarray
+
+
+def _lowest(pool: Pool, h: Hamiltonian, b: Binary, occ: np.ndarray, held) -> dict[int, _Lowest]:
+    """By position of the composition in ``pool.by_number``: what lies near the lowest configuration that was sampled there."""
+    number, row = np.unique(np.rint(pool.counts[:, b.index]).astype(int), return_inverse=True)
+    order = np.lexsort([pool.energy, row.ravel()])
+    parts, rng = np.split(order, np.flatnonzero(np.diff(row.ravel()[order])) + 1), np.random.default_rng(0)
+    free = (h.lattice.n_species > 1) & (True if held is None else np.asarray(held) < 0)
+    codes = h.lattice.element_index[h.lattice.sublattice]
+    species = {e: (codes == h.elements.index(e)).argmax(1) for e in (b.other, b.element)}
+    near = 1e-9 * max(float(np.abs(pool.energy).max()), 1e-300)
+    out = {}
+    for k in range(len(number)):
+        energy, best = pool.energy[parts[k]], np.asarray(occ[parts[k][0]], dtype=np.int64)
+        has = best == species[b.element]
+        pairs = np.stack(np.meshgrid(np.flatnonzero(free & has), np.flatnonzero(free & ~has)), -1).reshape(-1, 2)
+        if len(pairs) == 0:
+            continue
+        each = max(len(pairs) / EXCHANGES, 1.0)
+        pairs = pairs if each == 1.0 else pairs[rng.choice(len(pairs), EXCHANGES, replace=False)]
+        moved, at = np.tile(best, (len(pairs), 1)), np.arange(len(pairs))
+        moved[at, pairs[:, 0]], moved[at, pairs[:, 1]] = species[b.other][pairs[:, 0]], species[b.element][pairs[:, 1]]
+        level = h.energy(torch.from_numpy(moved)).numpy()
+        after = np.minimum(np.searchsorted(energy, level), len(energy) - 1)
+        shown = np.minimum(np.abs(energy[after] - level), np.abs(energy[np.maximum(after - 1, 0)] - level)) < near
+        out[k] = _Lowest(parts[k][energy - energy[0] < near], level - energy[0], each, shown)
+    return out
 
 
 def axis_attributes(h: Hamiltonian, b: Binary) -> dict:

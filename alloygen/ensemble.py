@@ -19,8 +19,8 @@ from alloygen.conditions import Field, Mu, exchangeable
 from alloygen.edge.prototypes import is_vacancy
 from alloygen.edge.structures import info_key, write_structures
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
-from alloygen.estimate import correlation, order, thermo, weights
 from alloygen.estimate import chains as markov
+from alloygen.estimate import correlation, order, thermo, weights
 from alloygen.estimate.chains import inefficiency
 from alloygen.estimate.free_energy import free_energy
 from alloygen.estimate.joined import Joined

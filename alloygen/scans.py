@@ -487,7 +487,8 @@ class Scan(Sequence):
             )
         T = np.unique(self.T[np.isfinite(self.T)]) if T is None else T
         origin = {"method": self.method, **self._origin}
-        return free_energies(self.pool, self.hamiltonian, T, element, values, origin, self._held)
+        occ = np.concatenate([np.asarray(part.occ).reshape(-1, self.hamiltonian.n_sites) for part in self._parts])
+        return free_energies(self.pool, self.hamiltonian, T, element, values, origin, self._held, occ)
 
     @property
     def _held(self) -> np.ndarray:

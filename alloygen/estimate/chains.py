@@ -18,7 +18,10 @@ from alloygen.types import ArrayLike
 WINDOW = 5.0  # Sokal's c: the sum of autocorrelations ends at c times the autocorrelation time
 DOUBT = 0.01  # chains whose means scatter more than their own memory explains, with less than this probability
 CANDIDATES = 20  # lengths of the equilibration that are tried
-LASTING, BETWEEN = 5.0, 0.2  # two states: g is at least the first, and this share of the samples at most lies between them
+LASTING, BETWEEN = (
+    5.0,
+    0.2,
+)  # two states: g is at least the first, and this share of the samples at most lies between them
 PASSAGES = 20  # from one state to the other, below which no bar holds
 SIGMA = 3.0  # standard errors beyond which a number must lie as seldom as for a normal law
 
@@ -304,7 +307,11 @@ def mean(series: ArrayLike, quantum: float = 0.0, least: float = 1.0, lag: int =
     n, still = x.size, _constant(x)
     if still:
         error = 3.0 * quantum * least / n if quantum else np.nan
-        return Estimate(x.mean(), error, "" if quantum else "the series never changed, so its spread gives no error; name its quantum")
+        return Estimate(
+            x.mean(),
+            error,
+            "" if quantum else "the series never changed, so its spread gives no error; name its quantum",
+        )
     if note := seldom(x):
         return Estimate(x.mean(), np.nan, note)
     return Estimate(x.mean(), error_of_visits(x, quantum, least, lag))

@@ -35,7 +35,8 @@ class ByNumber(NamedTuple):
     """Sums over the samples with N atoms of an element at one beta: of weights, and weighted means of values.
 
     number (L,); log_omega (L,) log sum_x[N(x) = N] exp(-beta E); mean (L, V); log_omega_replica (R, L); mean_replica
-    (R, L, V); effective_samples (L,), (sum w)^2 / sum w^2 / inefficiency
+    (R, L, V); effective_samples (L,), (sum w)^2 / sum w^2 / inefficiency; weights (n,) of all samples, those with one N
+    summing to 1, and row (n,), where in ``number`` each sample stands
     """
 
     number: np.ndarray
@@ -44,6 +45,14 @@ class ByNumber(NamedTuple):
     log_omega_replica: np.ndarray
     mean_replica: np.ndarray
     effective_samples: np.ndarray
+    weights: np.ndarray
+    row: np.ndarray
+
+    def largest(self, influence: np.ndarray) -> np.ndarray:
+        """(L,) the most that one sample more of those that are there would move a mean, of centred values (n,)."""
+        out = np.zeros(len(self.number))
+        np.maximum.at(out, self.row, np.abs(self.weights * influence))
+        return out
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -142,7 +151,7 @@ class Pool:
         return ByNumber(
             number, top + np.log(sum_w), mean, top + np.log(omega),
             np.stack(moved, -1) if moved else np.empty((*omega.shape, 0)),
-            sum_w**2 / np.bincount(row, w**2 / self.share, minlength=len(number)),
+            sum_w**2 / np.bincount(row, w**2 / self.share, minlength=len(number)), w / sum_w[row], row,
         )  # fmt: skip
 
     def _groups(self, element: int) -> tuple[np.ndarray, np.ndarray]:

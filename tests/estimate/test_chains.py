@@ -105,7 +105,11 @@ def test_means_are_calibrated(case):
     told = np.isfinite(z)
     z = np.array(z)[told]
     assert told.mean() > (0.5 if len(case) == 4 else 0.99)  # two states that were left fewer than 20 times have no bar
-    assert (0.5 if case == (0.9, 1, 500) else 0.7) < np.std(z) < 1.25 and abs(np.mean(z)) < 0.3 and np.mean(np.abs(z) > 3) < 0.02
+    assert (
+        (0.5 if case == (0.9, 1, 500) else 0.7) < np.std(z) < 1.25
+        and abs(np.mean(z)) < 0.3
+        and np.mean(np.abs(z) > 3) < 0.02
+    )
     if case[0] and case[:2] != (0.01, 0.5):
         assert np.std(ignorant) > 1.5
 
@@ -132,7 +136,9 @@ def test_metropolis_chains_against_enumeration():
             e = chains.mean(x, quantum=quantum)
             z.append((e.value - truth) / e.stderr)
             ignorant.append((e.value - truth) / naive(x))
-    z = np.array(z)[np.isfinite(z)]  # up and down last long where it is cold: without a bar if the field was left a few times only
+    z = np.array(z)[
+        np.isfinite(z)
+    ]  # up and down last long where it is cold: without a bar if the field was left a few times only
     assert len(z) > 100 and 0.8 < np.std(z) < 1.25 and abs(np.mean(z)) < 0.3
     assert np.std(ignorant) > 1.5
 

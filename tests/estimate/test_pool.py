@@ -162,3 +162,30 @@ def test_compositions_of_one_structure_have_an_error_bar_and_those_of_a_few_draw
     z = np.concatenate(z)
     assert np.abs(z).max() < 3 and 0.2 < z.std() < 1.25
     assert np.concatenate(spread).any()  # where samples alone would say that the energy is exact
+
+
+def test_one_structure_at_a_composition_is_judged_by_its_exchanges():
+    """Nearly all samples of Cu3Au, CuAu and CuAu3 at 400 K are one structure: exchanges of two atoms tell what they do not show."""
+    table = cuau_16()
+    h, gold, kT = table.hamiltonian, np.asarray(table.counts)[:, 1], table.hamiltonian.kB * 400.0
+    with_occ, without = [], []
+    for seed in range(8):
+        rng, drawn, occ = np.random.default_rng(seed), [], []
+        mu = np.array([-0.1, 0.0, 0.06])
+        for m in mu:
+            p = table.at(400.0, [0.0, m]).probabilities
+            rows = rng.choice(len(p), 100, p=p)
+            drawn.append((table.energy[rows], table.counts[rows].astype(float), np.log(p[rows])))
+            occ.append(table.occ[rows].numpy())
+        pool = from_likelihood(np.full(3, 1 / kT), np.stack([0 * mu, mu / kT], -1), *map(np.array, zip(*drawn, strict=True)), seed=seed)  # fmt: skip
+        for found, given in ((with_occ, np.concatenate(occ)), (without, None)):
+            made = free_energies(pool, h, [400.0], occ=given)
+            for n in (4, 8, 12):
+                if made["effective_samples"][0, n] >= 10:
+                    e = table.energy[gold == n]
+                    exact = np.average(e, weights=np.exp((e.min() - e) / kT)) / 16
+                    found.append((float(made["energy"][0, n]) - exact) / float(made["energy_stderr"][0, n]))
+    assert len(with_occ) > 15 and 0.5 < np.sqrt(np.mean(np.square(with_occ))) < 1.4 and np.abs(with_occ).max() < 4
+    assert (
+        np.median(np.abs(with_occ)) > 0.35 > 0.25 > np.median(np.abs(without))
+    )  # the negative control: bars that are far too wide

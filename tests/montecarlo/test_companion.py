@@ -69,6 +69,24 @@ def test_error_bars_deep_in_a_phase():
     assert np.abs(old).max() > 10 and np.mean(np.abs(old) > 4) > 0.3
 
 
+def test_flips_of_four_kT_have_companions_too():
+    """200 samples at 500 and 700 K, where a flip costs 4 kT: by themselves they miss pairs that carry a fifth of the heat capacity."""
+    z = []
+    for T, mu in ((500.0, 0.15), (700.0, -0.24)):
+        for seed in range(3):
+            ens = drawn(T, mu, seed, n=200)
+            assert ens._companion is not None
+            z.append(list(z_scores(ens).values()))
+    assert (np.abs(z) < 4).all() and 0.5 < np.std(z) < 1.4
+    table, at, old = cuau_16(), cuau_16().at(500.0, [0.0, 0.15]), []
+    kT, kB = table.hamiltonian.kB * 500.0, table.hamiltonian.kB
+    for seed in range(100):
+        e = np.random.default_rng(seed).choice(table.energy, size=200, p=at.probabilities)
+        alone = thermo.heat_capacity(e, kT, kB, 16, np.zeros(200), 1.0, 0.02)
+        old.append((alone.value - at.heat_capacity) / alone.stderr)
+    assert np.std(old) > 1.8 and np.mean(np.abs(old) > 3) > 0.1
+
+
 def test_one_cold_sample_set_against_enumeration():
     ens = drawn(400.0, -0.24, seed=2)
     z, exact = z_scores(ens), truths(ens)

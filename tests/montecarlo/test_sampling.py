@@ -252,8 +252,11 @@ def test_error_bars_are_honest():
                 z["energy"].append((energy.value - p @ enumeration(name).energy / h.n_sites) / energy.stderr)
                 z["composition"].append((x.value - p @ enumeration(name).counts[:, 1] / h.n_sites) / x.stderr)
     for values in z.values():
-        told = np.array(values)[np.isfinite(values)]  # chains that accept next to nothing have no bar
-        assert len(told) >= 0.9 * 160 and 0.8 < np.std(told) < 1.25 and abs(np.mean(told)) < 0.3
+        told = np.array(values)[
+            np.isfinite(values)
+        ]  # chains that hardly moved, or left two lasting states a few times, have no bar
+        assert len(told) >= 0.75 * 160 and 0.8 < np.std(told) < 1.25 and abs(np.mean(told)) < 0.3
+        assert (np.abs(told) > 3).mean() < 0.02
 
 
 def test_error_bars_that_forget_the_correlation_are_seen():

@@ -81,22 +81,24 @@ def at_compositions(T: float, Tq: float, mu: tuple, n: int, seed: int) -> Iterat
     """F, energy and heat capacity at each composition from draws of a hotter law, with 2 % of it uniform."""
     e, rng = table("CuAu 2x2x4"), np.random.default_rng(seed)
     h, energy, counts = e.hamiltonian, np.asarray(e.energy), np.asarray(e.counts, dtype=float)
-    beta, drawn = 1.0 / (h.kB * T), []
+    beta, drawn, occ = 1.0 / (h.kB * T), [], []
     for m in mu:
         u = (energy - counts[:, 1] * m) / (h.kB * Tq)
         p = np.exp(u.min() - u)
         p = 0.98 * p / p.sum() + 0.02 / len(p)
         rows = rng.choice(len(p), n, p=p)
         drawn.append((energy[rows], counts[rows], np.log(p[rows])))
+        occ.append(np.asarray(e.occ)[rows])
     pool = from_likelihood(
         np.full(len(mu), beta), np.stack([np.zeros(len(mu)), beta * np.array(mu)], -1), *map(np.array, zip(*drawn, strict=True)), seed=seed
     )  # fmt: skip
-    found = canonical.free_energies(pool, h, [T])
+    found = canonical.free_energies(pool, h, [T], occ=np.concatenate(occ))
     for k, name in itertools.product(range(1, 16), ("free_energy", "energy", "heat_capacity")):
         value = float(found[name][0, k])
         if np.isfinite(value):
             made = Estimate(value, float(found[f"{name}_stderr"][0, k]))
-            yield f"{name} at x", made, fixed_composition(T)[name][k]
+            few = ", fewer than 10 samples" if float(found["effective_samples"][0, k]) < 10 else ""
+            yield f"{name} at x{few}", made, fixed_composition(T)[name][k]
 
 
 @cache
