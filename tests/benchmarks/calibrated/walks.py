@@ -52,7 +52,7 @@ def kaufman(L: int, T: float, step: float = 1e-3) -> tuple[float, float, float]:
     return -T * here, -(high - low) / (2 * step), (high - 2 * here + low) / (step * T) ** 2
 
 
-def profile(production: int | None, seed: int) -> Iterator[Truth]:
+def profile(production: int, seed: int) -> Iterator[Truth]:
     """F(x) at all compositions but the ends and their neighbours, which are exact; mean compositions and Phi that follow."""
     exact, h = cuau_16(), cuau_16().hamiltonian
     p = metadynamics(h, T, production=production, seed=seed)
@@ -103,7 +103,6 @@ ROWS = [
         partial(spins, 10, dict(transitions=True, max_attempts=2e7)),
     ),
     *(Row(f"metadynamics, {n} sweeps", "CuAu 2x2x4", "200-1200 K", partial(profile, n)) for n in (20_000, 2_000)),
-    Row("metadynamics, defaults", "CuAu 2x2x4", "200-1200 K", partial(profile, None)),
     Row("three-phase point", "a line compound", "noise 1e-4 eV", partial(three_phases, 1e-4)),
     Row("three-phase point", "a line compound", "noise 2e-5 eV", partial(three_phases, 2e-5)),
 ]
