@@ -83,7 +83,8 @@ class Ladder:
         series = self.mbar.series(values, self.state)
         spread = float((self.weights * (values - value) ** 2).sum())
         least = np.sqrt(self.mbar.inefficiency[self.state] * spread / series.size)
-        return Estimate(series.mean(), max(float(np.nan_to_num(markov.mean(series, quantum).stderr)), float(least)))
+        step = quantum * markov.inefficiency(series) / series.size
+        return Estimate(series.mean(), max(float(np.hypot(markov.standard_error(series), step)), float(least)))
 
     def _apart(self, values: np.ndarray, value: float, quantum: float) -> float:
         """What the series at this condition misses the ladder by, beyond twice what chance explains."""
