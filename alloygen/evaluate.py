@@ -19,6 +19,8 @@ import torch
 
 from alloygen.arguments import LARGEST_SEED, one_of, whole_number
 from alloygen.conditions import cuau_grid, exchangeable, grid, ising_grid, references, relative, temperature
+from alloygen.edge.atoms_map import AtomsMap
+from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate.thermo import histogram, js_divergence
@@ -143,11 +145,12 @@ def _own_potentials(model: Model) -> dict[str, list[float]]:
 
 
 def reference_samples(
-    h: Hamiltonian,
+    atoms: AtomsLike,
     T: ArrayLike,
     mu: ArrayLike,
     n: int,
     *,
+    hamiltonian: HamiltonianLike | None = None,
     seed: int = 0,
     dT: float | None = None,
     dmu: float | None = None,
@@ -156,20 +159,24 @@ def reference_samples(
     """``n`` samples of replica exchange at each condition T (C,), mu (C, n_elements) or, of a binary, (C,) mu(last) - mu(first).
 
     The temperatures between and above them are chosen automatically; with dT and dmu (a binary's) the grid is refined so that
-    neighbours are at most so far apart instead.
+    neighbours are at most so far apart instead. ``atoms`` and ``hamiltonian`` as in :func:`alloygen.sample`, mostly the Hamiltonian of a
+    model, on whose sites the samples then are. What a Problem holds stays held.
     """
     from alloygen.montecarlo.sampling import replica_exchange
     from alloygen.montecarlo.tempering import ladder
 
+    problem = Problem.of(atoms, None, hamiltonian)
+    h, start = problem.hamiltonian, problem.start(seed=seed)
+    moves = {} if start is None else {"occ": start[0], "fixed": problem.held}
     job, (T, mu) = job or Job(), _conditions(h, T, mu)
     if dT is None or dmu is None:
         table = np.unique(mu, axis=0)
-        rungs = ladder(h, T, table, seed=seed, threads=job.threads)
+        rungs = ladder(h, T, table, seed=seed, threads=job.threads, **moves)
     else:
         fine = refined(np.unique(_difference(h, mu)), dmu)
         rungs, table = refined(np.unique(T), dT), np.zeros((len(fine), len(h.elements)))
         table[:, h.elements.index(exchangeable(h.lattice)[-1])] = fine
-    s = replica_exchange(h, rungs, table, n, sweeps=10, burn=300, seed=seed, job=job, check=False)  # fmt: skip
+    s = replica_exchange(h, rungs, table, n, sweeps=10, burn=300, seed=seed, job=job, check=False, **moves)  # fmt: skip
     row = np.abs(relative(table, h.lattice)[None] - relative(mu, h.lattice)[:, None]).max(-1).argmin(1)
     index = np.abs(rungs - T[:, None]).argmin(1) * len(table) + row
     return Reference(s.occ[index], s.energy[index])
@@ -266,9 +273,18 @@ def _row(ens: Ensemble) -> Row:
 
 
 def draw(model: Model, T: float, mu: np.ndarray, n: int, generator: torch.Generator) -> Ensemble:
-    """An ensemble without Atoms; see :func:`alloygen.models.draw.draw`."""
+    """An ensemble, its Atoms those of the model's lattice; see :func:`alloygen.models.draw.draw`."""
     occ, log_prob = draw_blocks(model, T, mu, n, generator)
-    return Ensemble(model.hamiltonian, occ, model.hamiltonian.energy(occ), log_prob, T, mu, "neural")
+    return Ensemble(
+        model.hamiltonian,
+        occ,
+        model.hamiltonian.energy(occ),
+        log_prob,
+        T,
+        mu,
+        "neural",
+        AtomsMap.of_lattice(model.hamiltonian.lattice),
+    )
 
 
 def _phi(ens: Ensemble) -> tuple[float, float]:

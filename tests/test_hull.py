@@ -134,7 +134,7 @@ def test_what_the_result_cannot_give():
         g.to_pymatgen()
     with pytest.raises(AlloygenError, match="two elements"):
         g.transitions()
-    with pytest.raises(AlloygenError, match="atoms_map"):
+    with pytest.raises(AlloygenError, match="chemical symbols as species, got A"):
         _ = g.atoms
     with pytest.raises(AlloygenError, match="chemical elements"):
         ground_states(ising(3), [2], **FEW).to_pymatgen()

@@ -140,11 +140,13 @@ class Problem:
         """Occupations (N,) int64 of the caller's Atoms, with what is held in its place; LatticeMismatch where there are no Atoms."""
         return np.where(self.held, self.known, self.atoms_map.occ_from())
 
-    def start(self, occ: ArrayLike | None = None, composition: bool = False, seed: int = 0) -> np.ndarray | None:
+    def start(
+        self, occ: ArrayLike | None = None, composition: bool = False, seed: int = 0, n: int = 1
+    ) -> np.ndarray | None:
         """Where to begin: occupations (B, N) int64 with what is held in its place, or None where any will do.
 
         occ : (N,) or (B, N) on the lattice's sites
-        composition : without ``occ`` the composition is that of the atoms, for moves that keep it; otherwise random, by ``seed``
+        composition : without ``occ`` the composition is that of the atoms, for moves that keep it; otherwise ``n`` random rows, by ``seed``
 
         Raises AlloygenError for occupations that do not fit, and for a composition that nothing tells.
         """
@@ -159,7 +161,7 @@ class Problem:
                 )
             rows = self.occ[None]
         elif self.held.any():
-            rows = self.hamiltonian.random(1, torch.Generator().manual_seed(seed)).numpy()
+            rows = self.hamiltonian.random(n, torch.Generator().manual_seed(seed)).numpy()
         else:
             return None
         return np.where(self.held, self.known, rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloygen.conditions import temperature
+from alloygen.edge.atoms_map import AtomsMap
 from alloygen.errors import AlloygenError
 from alloygen.estimate.chains import standard_error
 from alloygen.estimate.result import Estimate
@@ -18,6 +19,7 @@ from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
     import xarray as xr
+    from ase import Atoms
 
 
 def log_sum(x: np.ndarray) -> float:
@@ -80,7 +82,8 @@ class DensityOfStates:
     attempts: of all walkers; log_f: the largest of all walkers
     converged: every walker came to ``log_f_final``; note: what else there is to say
     joints (walkers, windows - 1): rms difference of log g between neighbouring windows where they overlap
-    sites: those that changed; occ (N,) int8: a configuration in one of the bins; seed: of the run, where it is known
+    sites: those that changed; occ (N,) int8: a configuration in one of the bins, ``atoms`` in the caller's order; seed: of the
+        run, where it is known
     """
 
     hamiltonian: Hamiltonian
@@ -105,10 +108,18 @@ class DensityOfStates:
     sites: np.ndarray
     occ: np.ndarray
     seed: int | None = None
+    atoms_map: AtomsMap | None = None
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "not converged"
         return f"DensityOfStates({self.hamiltonian!r}, {len(self.energy)} bins from {self.energy.min():.6g} to {self.energy.max():.6g}, {state})"
+
+    @property
+    def atoms(self) -> Atoms:
+        """``occ`` as ase.Atoms, in the caller's order; AlloygenError where there are none."""
+        if self.atoms_map is None:
+            raise AlloygenError("expected a density of states that knows its Atoms, got atoms_map=None")
+        return self.atoms_map.to_atoms(self.occ)
 
     def bin(self, energy: ArrayLike) -> np.ndarray:
         """The bins that energies E - mu.N lie in, as ``bins`` counts them."""

@@ -16,20 +16,22 @@ import numpy as np
 import torch
 from numba import njit
 
-from alloygen.arguments import seed_from, whole_number
+from alloygen.arguments import one_of, seed_from, whole_number
 from alloygen.conditions import Mu, chemical_potentials, temperature
+from alloygen.edge.atoms_map import AtomsMap
+from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
 from alloygen.hull import atom_counts
 from alloygen.montecarlo import moves
-from alloygen.montecarlo.chains import free_sites, require_hamiltonian
 from alloygen.montecarlo.rng import seeds
 from alloygen.runtime.job import Job
 from alloygen.runtime.progress import tqdm
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from tqdm import tqdm as Bar
 
 TOL = 1e-10  # energies that differ by less are one
@@ -114,7 +116,7 @@ def turn(tables: FlipTables, w: moves.Walkers, r: int, surplus: np.ndarray, site
 class Annealed:
     """What ``anneal`` found: occ (restarts, N) int8, energy (restarts,) of the supercell, mu (n_elements,), and the seed.
 
-    Every row is a local minimum of ``objective`` = E - mu.N (E for swaps); ``best`` is the row of the lowest.
+    ``atoms`` are the rows as Atoms in the caller's order. Every row is a local minimum of ``objective`` = E - mu.N (E for swaps); ``best`` is the row of the lowest.
     """
 
     hamiltonian: Hamiltonian
@@ -123,6 +125,7 @@ class Annealed:
     mu: np.ndarray
     move: str
     seed: int | None = None
+    atoms_map: AtomsMap | None = None
 
     @property
     def counts(self) -> np.ndarray:
@@ -137,16 +140,29 @@ class Annealed:
     def best(self) -> int:
         return int(self.objective.argmin())
 
+    @property
+    def atoms(self) -> list[Atoms]:
+        """The rows as ``ase.Atoms`` with their energy, in the caller's order; AlloygenError where there are none."""
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        if self.atoms_map is None:
+            raise AlloygenError("expected walkers that know their Atoms, got atoms_map=None")
+        out = [self.atoms_map.to_atoms(row) for row in self.occ]
+        for atoms, energy in zip(out, self.energy, strict=True):
+            atoms.calc = SinglePointCalculator(atoms, energy=float(energy))
+        return out
+
     def __repr__(self) -> str:
         low, n = self.objective[self.best], int((self.objective < self.objective[self.best] + 1e-8).sum())
         return f"Annealed({self.move!r}, lowest {low:.9g} {self.hamiltonian.unit}, found by {n} of {len(self.occ)} walkers)"
 
 
 def anneal(
-    hamiltonian: Hamiltonian,
+    atoms: AtomsLike,
     T_start: float,
     T_end: float,
     *,
+    hamiltonian: HamiltonianLike | None = None,
     mu: Mu | None = None,
     occ: ArrayLike | None = None,
     move: str = "flip",
@@ -154,19 +170,22 @@ def anneal(
     steps: int = 40,
     restarts: int = 8,
     seed: int = 0,
-    fixed: ArrayLike | None = None,
+    fixed: Fixed | None = None,
     job: Job | None = None,
 ) -> Annealed:
     """Cool ``restarts`` independent walkers from T_start to T_end, quench them, and keep the best that each has seen.
 
     Parameters
     ----------
+    atoms : ase.Atoms, a pymatgen Structure or a path, with ``hamiltonian`` as in :func:`alloygen.sample`; a Hamiltonian on a supercell;
+        or a :class:`~alloygen.edge.problem.Problem`
     T_start, T_end : temperatures (kelvin for alloys), T_start >= T_end > 0, ``steps`` of them with equal ratios
     mu : chemical potentials for flips (see ``conditions.chemical_potentials``); 0 for all if not given
-    occ : (N,) or (restarts, N) to start from; random without it. Swaps keep its composition and need it
+    occ : (N,) or (restarts, N) to start from; random without it. Swaps keep its composition or, without it, that of the atoms
     move : "flip" (semigrand, minimises E - mu.N) or "swap" (canonical, minimises E)
     sweeps : attempts per changeable site at each temperature
-    fixed : sites that never change, indices or a mask (N,); needs ``occ``, which says what they hold
+    fixed : sites that are held, as in :func:`alloygen.sample`; with a Hamiltonian alone indices or a mask need ``occ``, which says what
+        they hold
 
     The same seed gives the same result for any number of threads. Raises AlloygenError for what cannot be run.
 
@@ -176,25 +195,24 @@ def anneal(
     >>> anneal(ising(6, J=-1), 5.0, 0.2, seed=1)                    # the antiferromagnet: E = -2 per site
     Annealed('flip', lowest -72 J, found by 8 of 8 walkers)
     """
-    h, seed = hamiltonian, seed_from(seed)
-    require_hamiltonian(h)
+    problem, seed = Problem.of(atoms, mu, hamiltonian, fixed, occ=occ), seed_from(seed)
+    h, sites = problem.hamiltonian, problem.free
     sweeps, steps = whole_number(sweeps, "sweeps"), whole_number(steps, "steps")
     restarts, job = whole_number(restarts, "restarts"), job or Job()
-    if move not in ("flip", "swap") or (move == "swap" and (occ is None or mu is not None)):
-        raise AlloygenError(
-            f'expected move="flip", or move="swap" with a start (occ=) and no mu, got move={move!r}, '
-            f"occ {'not given' if occ is None else 'given'} and mu={mu!r}"
-        )
-    sites = free_sites(h, fixed, occ)
-    start = h.random(restarts, torch.Generator().manual_seed(seed)) if occ is None else h.check(occ)
+    one_of(move, "move", ("flip", "swap"))
+    if move == "swap" and mu is not None:
+        raise AlloygenError(f"expected no mu with swaps, which keep the composition, got {mu!r}: leave it out")
+    start = problem.start(occ, move == "swap", seed, restarts)
+    if start is None:
+        start = h.random(restarts, torch.Generator().manual_seed(seed)).numpy()
     if len(start) not in (1, restarts):
         raise AlloygenError(f"expected one start, or one per restart ({restarts}), got {len(start)}")
     vector = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, h)
-    rows = np.repeat(start.numpy(), restarts // len(start), 0)
+    rows = np.repeat(start, restarts // len(start), 0)
     with tqdm(total=steps, disable=not job.progress) as bar:
         cool = Cooler(h, schedule(h, T_start, T_end, steps), sweeps, sites, job.threads, bar)
         found, energy = cool(rows, move, np.tile(vector, (restarts, 1)), seed)
-    return Annealed(h, found, energy, vector, move, seed)
+    return Annealed(h, found, energy, vector, move, seed, problem.atoms_map)
 
 
 def schedule(h: Hamiltonian, T_start: float, T_end: float, steps: int) -> np.ndarray:

@@ -9,9 +9,8 @@ import torch
 from scipy.special import gammaln
 
 from alloygen.conditions import Mu, chemical_potentials, exchangeable, references, temperature
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, UnknownSpecies
-from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.montecarlo.chains import free_sites
 from alloygen.types import ArrayLike
 
 RATIO, STEP = 1.5, 2.8  # neighbouring temperatures differ by 1 + min(RATIO - 1, STEP / sqrt(sites)) at most
@@ -23,16 +22,16 @@ class Counted:
 
     def __init__(
         self,
-        h: Hamiltonian,
+        problem: Problem,
         element: str | None,
         mu: Mu | None,
         window: tuple[int, int] | None,
-        fixed: ArrayLike | None,
-        occ: ArrayLike | None,
+        occ: ArrayLike | None = None,
     ):
+        h = problem.hamiltonian
         lattice, free = h.lattice, exchangeable(h.lattice)
-        self.h, self.sites = h, free_sites(h, fixed, occ)
-        self.start = np.zeros(h.n_sites, dtype=np.int64) if occ is None else h.check(occ)[0].numpy().copy()
+        self.h, self.sites = h, problem.free
+        self.start = np.where(problem.held, problem.known, 0 if occ is None else h.check(occ)[0].numpy())
         element = element if element is not None else (free[-1] if len(free) == 2 else None)
         if element not in free:
             raise UnknownSpecies(

@@ -18,17 +18,17 @@ import numpy as np
 import torch
 
 from alloygen.arguments import seed_from, whole_number
+from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hull import GroundStates, atom_counts, by_element, held_atoms, kinds_of, lower_hull
 from alloygen.montecarlo.annealing import TOL, Cooler, make_walkers, quench_swaps, schedule, turn
-from alloygen.montecarlo.chains import free_sites, require_hamiltonian
 from alloygen.runtime.job import Job
 from alloygen.runtime.progress import tqdm
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
-    from alloygen.edge.atoms_map import AtomsMap
+    pass
 
 
 GRID = 200  # compositions of the automatic grid, beyond binaries
@@ -37,31 +37,33 @@ ROUNDS = 5
 
 # ---------------------------------------------------------------------- the search over compositions
 def ground_states(
-    hamiltonian: Hamiltonian,
+    atoms: AtomsLike,
     compositions: Sequence[Mapping[str, int] | int] | Mapping[str, int] | int | None = None,
     *,
+    hamiltonian: HamiltonianLike | None = None,
     occ: ArrayLike | None = None,
-    fixed: ArrayLike | None = None,
+    fixed: Fixed | None = None,
     sweeps: int = 20,
     steps: int = 40,
     restarts: int = 8,
     T_start: float | None = None,
     T_end: float | None = None,
     seed: int = 0,
-    atoms_map: AtomsMap | None = None,
     job: Job | None = None,
 ) -> GroundStates:
     """The lowest energy at each composition: annealed swaps, then neighbours one atom away, then semigrand anneals.
 
     Parameters
     ----------
+    atoms : ase.Atoms, a pymatgen Structure or a path, with ``hamiltonian`` as in :func:`alloygen.sample`; a Hamiltonian on a supercell;
+        or a :class:`~alloygen.edge.problem.Problem`
     compositions : atoms of the supercell by element, as dicts (one exchangeable element may be left out and takes the
         rest) or, for binaries, numbers of atoms of the last exchangeable element. By default every one for a binary;
         otherwise all, or a coarse grid where these are more than 200, plus whatever is found below its hull
-    occ, fixed : fixed sites (indices or a mask (N,)) never change and hold what ``occ`` (N,) says
+    fixed : sites that are held, as in :func:`alloygen.sample`; with a Hamiltonian alone indices or a mask need ``occ`` (N,), which says
+        what they hold
     sweeps, steps, restarts : attempts per site at each of ``steps`` temperatures; walkers per composition
     T_start, T_end : by default 2 and 1/20 of the spread of flip energies in random configurations
-    atoms_map : kept by the result, which then makes structures
 
     All walkers of all compositions run as one batch (about 10 bytes per walker and site); the pure ends cost nothing.
     Where sublattices share elements only in part, swaps cannot reach every way to spread a composition over them; the
@@ -77,12 +79,11 @@ def ground_states(
     >>> [round(t.mu, 6) for t in found.transitions()]
     [-0.136669, -0.008061, 0.069713, 0.075017]
     """
-    h, seed = hamiltonian, seed_from(seed)
-    require_hamiltonian(h)
+    problem, seed = Problem.of(atoms, _named(compositions), hamiltonian, fixed, occ=occ), seed_from(seed)
+    h, sites = problem.hamiltonian, problem.free
     sweeps, steps = whole_number(sweeps, "sweeps"), whole_number(steps, "steps")
     restarts, job = whole_number(restarts, "restarts"), job or Job()
-    sites = free_sites(h, fixed, occ)
-    base = np.zeros(h.n_sites, dtype=np.int8) if occ is None else h.check(occ).numpy()[0].astype(np.int8)
+    base = np.where(problem.held, problem.known, 0 if occ is None else h.check(occ).numpy()[0]).astype(np.int8)
     table = _Lowest(h, _compositions(h, base, sites, compositions))
     rng = np.random.default_rng(seed)
     start = np.concatenate([_starts(h, base, sites, c, restarts, rng) for c in table.counts])
@@ -94,7 +95,15 @@ def ground_states(
         table.offer(*annealed)
         _from_neighbours(table, sites)
         _below_facets(table, cool, base, restarts, compositions is None, rng, seed)
-    return replace(table.result(sites, annealed[1].reshape(-1, restarts), compositions is None, atoms_map), seed=seed)
+    return replace(
+        table.result(sites, annealed[1].reshape(-1, restarts), compositions is None, problem.atoms_map), seed=seed
+    )
+
+
+def _named(compositions) -> list[Mapping]:
+    """The compositions that name elements: together with the atoms they say which alloy is meant."""
+    each = compositions if isinstance(compositions, Sequence) else [compositions]
+    return [c for c in each if isinstance(c, Mapping)]
 
 
 class _Lowest:

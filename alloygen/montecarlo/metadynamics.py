@@ -19,10 +19,9 @@ import numpy as np
 
 from alloygen.arguments import fraction, positive, seed_from, whole_number
 from alloygen.conditions import Mu, temperature
+from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.profile import CompositionProfile, join_links, judge, series_error
-from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.montecarlo.chains import require_hamiltonian
 from alloygen.montecarlo.counted import Counted
 from alloygen.montecarlo.flat_walk import DONE, FlatWalk
 from alloygen.runtime.job import Job
@@ -30,10 +29,11 @@ from alloygen.types import ArrayLike, Temperatures
 
 
 def metadynamics(
-    hamiltonian: Hamiltonian,
+    atoms: AtomsLike,
     T: Temperatures,
     element: str | None = None,
     *,
+    hamiltonian: HamiltonianLike | None = None,
     mu: Mu | None = None,
     window: tuple[int, int] | None = None,
     height: float = 1.0,
@@ -44,7 +44,7 @@ def metadynamics(
     production: int | None = None,
     ladder: Iterable[float] | None = None,
     seed: int = 0,
-    fixed: ArrayLike | None = None,
+    fixed: Fixed | None = None,
     occ: ArrayLike | None = None,
     job: Job | None = None,
 ) -> CompositionProfile:
@@ -59,7 +59,8 @@ def metadynamics(
 
     Parameters
     ----------
-    hamiltonian : Hamiltonian on its supercell
+    atoms : ase.Atoms, a pymatgen Structure or a path, with ``hamiltonian`` as in :func:`alloygen.sample`; a Hamiltonian on a supercell;
+        or a :class:`~alloygen.edge.problem.Problem`
     T : a temperature or several, kelvin (J/kB for Ising)
     element : whose atoms are counted; by default the last of two exchangeable elements
     mu : chemical potentials of the other elements where there are several, eV; for a binary without effect on F
@@ -74,7 +75,8 @@ def metadynamics(
     ladder : further temperatures that take part in the exchanges and are not reported; None chooses some between and
         above those of ``T``, () takes none
     seed : same seed, same result, for any number of threads
-    fixed, occ : sites that never change (indices or mask), and the configuration (N,) that says what they hold
+    fixed : sites that are held, as in :func:`alloygen.sample`; with a Hamiltonian alone indices or a mask need ``occ``, which says what
+        they hold
     job : how it is run; more threads than ``walkers`` idle
 
     Raises AlloygenError for impossible arguments, BadCondition for bad T or mu, UnknownSpecies for the element,
@@ -87,7 +89,7 @@ def metadynamics(
     >>> bool(abs(profile.free_energy[0, 0] + 2.0) < 1e-12), bool(profile.stderr.max() < 0.05)      # all down: -2 J a site
     (True, True)
     """
-    require_hamiltonian(hamiltonian)
+    given = Problem.of(atoms, mu, hamiltonian, fixed, occ=occ)
     asked, seed = _temperatures(T), seed_from(seed)
     walkers, sweeps_per_stage = whole_number(walkers, "walkers"), whole_number(sweeps_per_stage, "sweeps_per_stage")
     height, final_height, flatness = (
@@ -99,7 +101,7 @@ def metadynamics(
         raise AlloygenError(f"expected final_height of at most height = {height:g}, got {final_height:g}")
     if production is not None:
         production = whole_number(production, "production")
-    problem = Counted(hamiltonian, element, mu, window, fixed, occ)
+    problem = Counted(given, element, mu, window, occ)
     if production is None:
         production = int(np.clip(10_000_000 // len(problem.sites), 50_000, 500_000))
     settings = {

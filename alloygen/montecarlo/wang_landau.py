@@ -34,6 +34,7 @@ import torch
 
 from alloygen.arguments import fraction, one_of, positive, seed_from, whole_number
 from alloygen.conditions import chemical_potentials
+from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.density import UNSETTLED, DensityOfStates
@@ -48,7 +49,6 @@ from alloygen.estimate.energy_walks import (
     normal_influence,
 )
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.montecarlo.chains import free_sites, require_hamiltonian
 from alloygen.montecarlo.energy_bins import Plan, fill, level_jumps, new_walks, with_mu
 from alloygen.montecarlo.energy_scout import scout, starts, windows_of
 from alloygen.montecarlo.energy_walk import LATE, SETTLED, Rules, Walks
@@ -62,8 +62,9 @@ MOVES, SCHEDULES = ("flip", "swap"), ("halving", "1/t")
 
 
 def wang_landau(
-    hamiltonian: Hamiltonian,
+    atoms: AtomsLike,
     *,
+    hamiltonian: HamiltonianLike | None = None,
     mu: ArrayLike | None = None,
     move: str = "flip",
     width: float | None = None,
@@ -79,7 +80,7 @@ def wang_landau(
     transitions: bool = False,
     walkers: int = 1,
     seed: int = 0,
-    fixed: ArrayLike | None = None,
+    fixed: Fixed | None = None,
     occ: ArrayLike | None = None,
     job: Job | None = None,
 ) -> DensityOfStates:
@@ -87,9 +88,10 @@ def wang_landau(
 
     Parameters
     ----------
-    hamiltonian : of the supercell; any number of species and sublattices
+    atoms : ase.Atoms, a pymatgen Structure or a path, with ``hamiltonian`` as in :func:`alloygen.sample`; a Hamiltonian on a supercell;
+        or a :class:`~alloygen.edge.problem.Problem`
     mu : chemical potentials in the unit of the Hamiltonian, (n_elements,) or a dict by element, zero if not given; flips only
-    move : "flip", all compositions, or "swap", the composition of ``occ``
+    move : "flip", all compositions, or "swap", the composition of ``occ`` or of the atoms
     width : of the bins; the levels of a discrete spectrum if not given, or else 1/500 of the range that a pre-run finds
     energies : (low, high), to which the walk is confined; all if not given. Then g is known up to a factor only
     windows, overlap : number of energy windows and the share of a window that the next one covers. Every window has
@@ -103,8 +105,9 @@ def wang_landau(
     walkers : independent walks (in each window), which are pooled. Errors come from blocks within each walk and from the
         spread between them (``DensityOfStates``), so that one walk has them too
     seed : same seed, same result, for any number of threads
-    fixed : sites that never change, indices or a mask (N,); needs ``occ``
-    occ : (N,) where the walks start; random if not given
+    fixed : sites that are held, as in :func:`alloygen.sample`; with a Hamiltonian alone indices or a mask need ``occ``, which says what
+        they hold
+    occ : (N,) on the sites of the lattice, where the walks start; random if not given
     job : how it is run. A run that goes on from a checkpoint may have another ``log_f_final`` and ``max_attempts``
 
     Before the walks, a pre-run cools down, heats through infinity to the highest energy, and walks for a while at
@@ -119,25 +122,25 @@ def wang_landau(
     >>> dos.energy[:3], round(float(np.exp(dos.log_g).sum()))
     (array([-32., -24., -20.]), 65536)
     """
-    require_hamiltonian(hamiltonian)
-    seed = seed_from(seed)
+    problem, seed = Problem.of(atoms, mu, hamiltonian, fixed, occ=occ), seed_from(seed)
+    h, sites = problem.hamiltonian, problem.free
     settings = dict(move=move, width=width, energies=energies, windows=windows, overlap=overlap, flatness=flatness,
                     log_f=log_f, schedule=schedule, check=check, transitions=transitions, walkers=walkers, seed=seed)  # fmt: skip
     _check_settings(**settings, log_f_final=log_f_final, max_attempts=max_attempts)
     job, windows, walkers = job or Job(), int(windows), int(walkers)
     rows = windows * walkers
     limit = 2**62 if max_attempts is None else -(-int(max_attempts) // rows)
-    sites, mu, start = free_sites(hamiltonian, fixed, occ), _mu(hamiltonian, mu, move), _start(hamiltonian, occ, move)
+    mu, start = _mu(h, mu, move), _start(problem, occ, move, seed)
     rules = (int(check), float(flatness), schedule == "1/t", float(log_f_final), limit, bool(transitions))
-    plan, known, found = scout(hamiltonian, mu, move, sites, start, width, rules, seed)
+    plan, known, found = scout(h, mu, move, sites, start, width, rules, seed)
     bounds = windows_of(plan, known, energies, windows, overlap)
     begin = starts(plan, bounds, walkers, found, start, seed)
     w = new_walks(plan, begin, log_f, seeds(seed, 3 + rows)[3:], np.repeat(bounds, walkers, 0), in_blocks=True)
     if energies is None and windows == 1:
         w.log_g[:, known] = 0.0
-    run = identity("Wang-Landau", hamiltonian, **settings, mu=mu, changing_sites=sites, start=start)
+    run = identity("Wang-Landau", h, **settings, mu=mu, changing_sites=sites, start=start)
     _Walking(plan, w, run).go(job)
-    return replace(_density(plan, w, walkers, begin[0], energies is None), seed=seed)
+    return replace(_density(plan, w, walkers, begin[0], energies is None), seed=seed, atoms_map=problem.atoms_map)
 
 
 def multicanonical(
@@ -195,7 +198,7 @@ def multicanonical_ensembles(
     h, rows = density.hamiltonian, torch.from_numpy(occ).long()
     bare = h.energy(rows)
     return [
-        Ensemble(h, rows, bare, None, float(t), density.mu, "multicanonical", chains=1, log_w=log_g - energy / (h.kB * t),
+        Ensemble(h, rows, bare, None, float(t), density.mu, "multicanonical", density.atoms_map, chains=1, log_w=log_g - energy / (h.kB * t),
                  info={"free_energy": partial(density.phi, float(t)), "seed": seed})
         for t in np.atleast_1d(np.asarray(T, dtype=float))
     ]  # fmt: skip
@@ -236,15 +239,11 @@ def _mu(h: Hamiltonian, mu, move: str) -> np.ndarray:
     return out
 
 
-def _start(h: Hamiltonian, occ, move: str) -> np.ndarray | None:
-    if occ is None:
-        if move == "swap":
-            raise AlloygenError("expected a start (occ=) whose composition the swaps keep, got none")
-        return None
-    start = h.check(occ)
-    if len(start) != 1:
-        raise AlloygenError(f"expected one start of shape ({h.n_sites},), got {len(start)} of them")
-    return start[0].numpy().astype(np.int8)
+def _start(problem: Problem, occ, move: str, seed: int) -> np.ndarray | None:
+    start = problem.start(occ, move == "swap", seed)
+    if start is not None and len(start) != 1:
+        raise AlloygenError(f"expected one start of shape ({problem.hamiltonian.n_sites},), got {len(start)} of them")
+    return None if start is None else start[0].astype(np.int8)
 
 
 # ---------------------------------------------------------------------- the run

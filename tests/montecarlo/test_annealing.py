@@ -157,9 +157,9 @@ def test_the_start_is_left_alone_and_one_element_cannot_swap():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (dict(move="jump"), 'move="flip"'),
-        (dict(move="swap"), "not given"),
-        (dict(move="swap", occ=[0, 1] * 4, mu=0.1), "mu=0.1"),
+        (dict(move="jump"), "move as one of 'flip', 'swap'"),
+        (dict(move="swap"), "composition the swaps keep"),
+        (dict(move="swap", occ=[0, 1] * 4, mu=0.1), "got 0.1: leave it out"),
         (dict(occ=np.zeros((3, 8), dtype=int)), "one per restart"),
         (dict(sweeps=0), "sweeps"),
         (dict(mu={"Ag": 1}), "Ag"),

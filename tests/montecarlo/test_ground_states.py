@@ -171,9 +171,9 @@ BAD = [
     (dict(sweeps=0), "sweeps"), (dict(restarts=0), "restarts"), (dict(steps=1.5), "steps"),
     (dict(seed=-1), "seed"),
     (dict(T_start=100.0, T_end=200.0), "T_start >= T_end"), (dict(T_end=0.0), "temperature"),
-    (dict(fixed=[0]), "what the fixed sites hold"),
-    (dict(fixed=[8], occ=[0] * 8), "between 0 and 7"), (dict(fixed=[True], occ=[0] * 8), "mask"),
-    (dict(fixed=range(8), occ=[0] * 8), "nothing can change"),
+    (dict(fixed=[0]), "fixed={site: species}, or occ="),
+    (dict(fixed=[8], occ=[0] * 8), "from 0 to 7"), (dict(fixed=[True], occ=[0] * 8), "mask"),
+    (dict(fixed=range(8), occ=[0] * 8), "exchangeable site that is free"),
     (dict(occ=[0] * 7), r"shape \(batch, 8\)"),
 ]  # fmt: skip
 

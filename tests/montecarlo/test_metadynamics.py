@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 from small_systems import enumeration, hamiltonian
 
 import alloygen.data
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError, NotConverged, UnknownSpecies
 from alloygen.estimate import profile as profiles
 from alloygen.estimate.profile import join_links, series_error
@@ -418,9 +419,9 @@ def test_what_never_changed_is_not_exact_unless_symmetry_says_so():
     )
     assert (known[[0, 1, 3, 4]] == 0).all() and known[2] == pytest.approx(3 / 1600, rel=0.5)
     assert (blind[[0, 4]] == 0).all() and (blind[1:4] > 0.5 * 3 / 1600).all()
-    alike, differ = (Counted(hamiltonian(k), None, None, None, None, None) for k in ("cuau-2x2x2", "cuau-skew"))
+    alike, differ = (Counted(Problem.of(hamiltonian(k)), None, None, None) for k in ("cuau-2x2x2", "cuau-skew"))
     assert alike.exact_links() == (True, True) and differ.exact_links() == (True, True)
-    held = Counted(hamiltonian("cuau-2x2x2"), None, None, None, [0], [1] + 7 * [0])
+    held = Counted(Problem.of(hamiltonian("cuau-2x2x2"), fixed={0: "Au"}), None, None, None)
     assert held.exact_links() == (
         False,
         True,
