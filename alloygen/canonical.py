@@ -85,8 +85,8 @@ def binary(h: Hamiltonian, element: str | None = None, held=None) -> Binary:
     if element not in names:
         raise UnknownSpecies(f"expected one of the elements {names}, got {element!r}")
     other = names[1 - names.index(element)]
-    free = lattice.n_species > 1
-    codes = lattice.element_index[lattice.sublattice]  # (N, S)
+    free = lattice.changeable
+    codes = lattice.site_elements  # (N, S)
     held = np.full(h.n_sites, -1) if held is None else np.asarray(held, dtype=int)
     rows = [
         np.where(held >= 0, held, np.where(free, (codes == h.elements.index(e)).argmax(1), 0)) for e in (other, element)
@@ -243,7 +243,7 @@ def _lowest(pool: Pool, h: Hamiltonian, b: Binary, occ: np.ndarray, held) -> dic
     number, row = np.unique(np.rint(pool.counts[:, b.index]).astype(int), return_inverse=True)
     order = np.lexsort([pool.energy, row.ravel()])
     parts, rng = np.split(order, np.flatnonzero(np.diff(row.ravel()[order])) + 1), np.random.default_rng(0)
-    free = (h.lattice.n_species > 1) & (True if held is None else np.asarray(held) < 0)
+    free = (h.lattice.changeable) & (True if held is None else np.asarray(held) < 0)
     codes = h.lattice.element_index[h.lattice.sublattice]
     species = {e: (codes == h.elements.index(e)).argmax(1) for e in (b.other, b.element)}
     near = 1e-9 * max(float(np.abs(pool.energy).max()), 1e-300)

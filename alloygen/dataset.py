@@ -106,7 +106,7 @@ class Dataset:
         species[::2] = h.random(len(species[::2]), generator)
         start = torch.where(known, species, occ[:n])
         seed = int(torch.randint(2**31, (1,), generator=generator))
-        if not (~known.numpy() & (h.lattice.n_species > 1)).any():
+        if not (~known.numpy() & h.lattice.changeable).any():
             return start
         chains = Chains(h, T.numpy(), mu.numpy(), seed, occ=start, fixed=known.numpy())
         for factor, sweeps in COOLING:

@@ -165,6 +165,28 @@ class Lattice:
             table[b, : len(names)] = [self.elements.index(s) for s in names]
         return table
 
+    @cached_property
+    def site_elements(self) -> np.ndarray:
+        """(N, max species) index into ``elements`` of each species of each site; -1 where there is none."""
+        return self.element_index[self.sublattice]
+
+    @cached_property
+    def allowed(self) -> np.ndarray:
+        """(N, max species) bool: whether a site has a species of this index."""
+        return self.site_elements >= 0
+
+    @cached_property
+    def changeable(self) -> np.ndarray:
+        """(N,) bool: the sites that may hold two species or more.
+
+        Examples
+        --------
+        >>> salt = Primitive(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [("A", "B"), ("O",)])
+        >>> Lattice(salt, (2, 1, 1)).changeable.tolist()
+        [True, False, True, False]
+        """
+        return self.n_species > 1
+
     def index(self, offsets: ArrayLike, sublattice: ArrayLike) -> np.ndarray:
         """Site numbers of cells ``offsets`` (..., 3) on ``sublattice`` (...), images folded back."""
         codes = self._encode(self._keys(np.asarray(offsets, dtype=np.int64)))

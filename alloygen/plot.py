@@ -13,6 +13,7 @@ import numpy as np
 
 from alloygen.edge.prototypes import is_vacancy
 from alloygen.errors import AlloygenError
+from alloygen.estimate.weights import MIN_ESS
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from alloygen.estimate.result import Estimate
 
-LOW_ESS = 50.0
 COLOURS = ("#2c5f8a", "#b5403c", "#4b8b5a", "#c98a2b", "#7a5195", "#5b6770", "#2a9d9d", "#a0527a")
 FIELDS = ("#cfdde9", "#ecd0ce", "#d3e5d7", "#f3e2c6", "#e0d5ea", "#dde0e3", "#cbe8e8", "#ecd3e0")
 
@@ -193,7 +193,7 @@ def free_energy_curves(
     for t, colour in zip(chosen, cycle(COLOURS), strict=False):
         at = table.sel(T=t, method="nearest")
         x, f, e = at["x"].values, scale * at["mixing"].values, scale * at["mixing_stderr"].values
-        sure = ~(at["effective_samples"].values < LOW_ESS)
+        sure = ~(at["effective_samples"].values < MIN_ESS)
         ax.errorbar(
             x[sure],
             f[sure],

@@ -128,7 +128,7 @@ class Problem:
     @property
     def free(self) -> np.ndarray:
         """The sites (n,) that may change: neither held nor of one species alone."""
-        return np.flatnonzero((self.known < 0) & (self.hamiltonian.lattice.n_species > 1))
+        return np.flatnonzero((self.known < 0) & self.hamiltonian.lattice.changeable)
 
     @property
     def held(self) -> np.ndarray:
@@ -190,7 +190,7 @@ def _is_on(h: Hamiltonian, found: AtomsMap) -> bool:
 
 def _nothing_free(problem: Problem) -> AlloygenError:
     lattice = problem.hamiltonian.lattice
-    if not (lattice.n_species > 1).any():
+    if not lattice.changeable.any():
         return AlloygenError("expected at least one site with two species or more, got none: nothing can change")
     mark = "; 'X' is a species here and marks no free atom" if "X" in lattice.elements else ""
     return AlloygenError(

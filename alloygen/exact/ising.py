@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alloygen.arguments import whole_number
 from alloygen.errors import AlloygenError, BadCondition
 
 MAX_ROW = 12
@@ -52,9 +53,7 @@ def kaufman_log_z(L_rows: int, L_cols: int, T: float, J: float = 1.0) -> float:
     >>> round(-2.3 * kaufman_log_z(10, 10, 2.3) / 100, 12)
     -2.133254974585
     """
-    m, n = int(L_rows), int(L_cols)
-    if m < 1 or n < 1 or m != L_rows or n != L_cols:
-        raise AlloygenError(f"expected integer sides of at least 1, got {L_rows!r} x {L_cols!r}")
+    m, n = whole_number(L_rows, "L_rows"), whole_number(L_cols, "L_cols")
     if J <= 0:
         raise AlloygenError(f"expected a ferromagnetic coupling J > 0, got {J!r}; use transfer_matrix for other signs")
     K = _coupling(T, J)
@@ -116,13 +115,8 @@ def transfer_matrix(L: int, T: float, h: float = 0.0, M: int | None = None, J: f
     >>> round(transfer_matrix(6, 2.3, h=0.2).free_energy, 10), round(transfer_matrix(6, 2.3, h=0.2).magnetization, 10)
     (-2.2841493916, 0.8723138997)
     """
-    M = L if M is None else M
-    if int(L) != L or int(M) != M or not 1 <= L <= MAX_ROW or M < 1:
-        raise AlloygenError(
-            f"expected integer sides with 1 <= L <= {MAX_ROW} and M >= 1, got L={L!r}, M={M!r}; "
-            "at zero field use kaufman_log_z for larger tori"
-        )
-    L, M, K = int(L), int(M), _coupling(T, J)
+    L = whole_number(L, "L, the sites in a row (at zero field kaufman_log_z takes larger tori),", 1, MAX_ROW)
+    M, K = L if M is None else whole_number(M, "M, the number of rows,"), _coupling(T, J)
     spins, total, bonds = _rows(L)
     pair_bonds = spins @ spins.T + 0.5 * (bonds[:, None] + bonds)  # bonds per row, shared between the two rows
     pair_total = 0.5 * (total[:, None] + total)

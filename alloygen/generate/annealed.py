@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from alloygen.arguments import whole_number
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean, log_mean_exp, log_mean_of_islands, ness, normalized_weights
@@ -127,7 +128,8 @@ def resample(log_w: np.ndarray, islands: int, rng: np.random.Generator) -> np.nd
 
 
 def require_islands(islands: int, n: int) -> None:
-    if isinstance(islands, bool) or int(islands) != islands or islands < 1 or n % islands or n // islands < 2:
+    islands = whole_number(islands, "islands")
+    if n % islands or n // islands < 2:
         raise AlloygenError(f"expected islands that divide the {n} samples into groups of at least 2, got {islands}")
 
 

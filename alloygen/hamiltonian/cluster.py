@@ -162,14 +162,14 @@ class Hamiltonian:
 
     def counts(self, occ: torch.Tensor) -> torch.Tensor:
         """Number of atoms of each element, float64 (B, n_elements)."""
-        table = torch.as_tensor(self.lattice.element_index[self.lattice.sublattice], device=occ.device)
+        table = torch.as_tensor(self.lattice.site_elements, device=occ.device)
         index = torch.gather(table.T[None].expand(len(occ), -1, -1), 1, occ[:, None, :])[:, 0]
         out = torch.zeros(len(occ), len(self.elements), dtype=torch.float64, device=occ.device)
         return out.scatter_add_(1, index, torch.ones_like(index, dtype=torch.float64))
 
     def site_mu(self, mu: torch.Tensor, sites: torch.Tensor | None = None) -> torch.Tensor:
         """Chemical potential of each candidate species on each site, (B, N, S), or on ``sites`` (B, Q), from mu (B, n_elements)."""
-        table = torch.as_tensor(self.lattice.element_index[self.lattice.sublattice], device=mu.device).clamp_min(0)
+        table = torch.as_tensor(self.lattice.site_elements, device=mu.device).clamp_min(0)
         if sites is None:
             return mu[:, table]
         return torch.gather(mu[:, None].expand(-1, sites.shape[1], -1), 2, table[sites])

@@ -119,8 +119,7 @@ class CausalModel(Network):
         )
 
     def _make_stage(self, h: Hamiltonian, environment: torch.Tensor, torus: torch.Tensor) -> Stage:
-        allowed = h.lattice.element_index[h.lattice.sublattice] >= 0
-        near, species = (torch.as_tensor(x, device=self.device) for x in (h.interacting, allowed))
+        near, species = (torch.as_tensor(x, device=self.device) for x in (h.interacting, h.lattice.allowed))
         return Stage(h, environment, near, species, torus)
 
     # ------------------------------------------------------------------ pieces shared by log_prob and sample

@@ -57,7 +57,7 @@ class MaskedLaw(Network):
         self._config = dict(network=network, **size, trunks=trunks, physics=physics)
         self.physics = physics
         lattice = hamiltonian.lattice
-        allowed = torch.as_tensor(lattice.element_index[lattice.sublattice] >= 0)
+        allowed = torch.as_tensor(lattice.allowed)
         self.register_buffer("allowed", allowed, persistent=False)
         self.register_buffer("interacting", torch.as_tensor(hamiltonian.interacting), persistent=False)
         self.trunks = self._networks(

@@ -277,7 +277,7 @@ def free_sites(h: Hamiltonian, fixed: ArrayLike | None, occ: ArrayLike | None) -
 
     Raises AlloygenError when none is left, and for fixed sites that do not exist or come without ``occ``, which says what they hold.
     """
-    free = h.lattice.n_species > 1
+    free = h.lattice.changeable
     if fixed is not None:
         fixed = np.asarray(fixed)
         if fixed.dtype == bool and fixed.shape != free.shape:
@@ -308,7 +308,7 @@ def _start(h: Hamiltonian, occ, n: int, copies: int, seed: int, move: Move, site
         )
     start = start.repeat(n * copies // len(start), 1)
     if move.keeps_composition:
-        element = torch.as_tensor(h.lattice.element_index[h.lattice.sublattice])
+        element = torch.as_tensor(h.lattice.site_elements)
         held = torch.gather(element[None].expand(len(start), -1, -1), 2, start[..., None])[..., 0][:, sites]
         if (held.min(1).values == held.max(1).values).any():
             raise AlloygenError(

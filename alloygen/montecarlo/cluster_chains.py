@@ -125,8 +125,8 @@ def _with_mu(h: Hamiltonian, field, constant: float, mu) -> tuple[np.ndarray, np
 
 def _elements(h: Hamiltonian) -> tuple[np.ndarray, np.ndarray]:
     """The element of s = -1 and of s = +1 on each site, (N,) each; the same one where there is no choice."""
-    table = h.lattice.element_index[h.lattice.sublattice]
-    return table[:, 0], np.where(h.lattice.n_species > 1, table[:, -1], table[:, 0])
+    table = h.lattice.site_elements
+    return table[:, 0], np.where(h.lattice.changeable, table[:, -1], table[:, 0])
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -259,7 +259,7 @@ class ClusterChains:
         ghost = -np.sign(c.field) * np.expm1(-2.0 * self.beta[:, None] * np.abs(c.field))
         self._join, self._ghost = np.tile(join, (self.copies, 1)), np.tile(ghost, (self.copies, 1))
         self._lists = c.ptr, c.site, which.ravel()
-        self.sites = np.flatnonzero(hamiltonian.lattice.n_species > 1)
+        self.sites = np.flatnonzero(hamiltonian.lattice.changeable)
         generator = torch.Generator().manual_seed(seed)
         n = self.copies * len(self.T)
         start = hamiltonian.random(n, generator) if occ is None else hamiltonian.check(occ)

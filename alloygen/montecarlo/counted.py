@@ -39,7 +39,7 @@ class Counted:
             )
         self.element, self.name = h.elements.index(element), element
         self.others = [h.elements.index(e) for e in free if e != element]
-        index = lattice.element_index[lattice.sublattice]  # (N, S)
+        index = lattice.site_elements  # (N, S)
         self.own = np.where((index == self.element).any(1), (index == self.element).argmax(1), -1)
         self.hosts = self.sites[self.own[self.sites] >= 0]
         if not len(self.hosts):

@@ -27,7 +27,7 @@ def heat_bath(
     """Exact conditionals (B, N, S) of every site, or of ``sites`` (B, Q), given all others: softmax(-beta (site_energies - mu))."""
     beta = 1.0 / (hamiltonian.kB * T.double())
     cost = hamiltonian.site_energies(occ, sites) - hamiltonian.site_mu(mu.double(), sites)
-    allowed = torch.as_tensor(hamiltonian.lattice.element_index[hamiltonian.lattice.sublattice] >= 0, device=occ.device)
+    allowed = torch.as_tensor(hamiltonian.lattice.allowed, device=occ.device)
     allowed = allowed if sites is None else allowed[sites]
     return torch.softmax((-beta[:, None, None] * cost).masked_fill(~allowed, -torch.inf), dim=2)
 

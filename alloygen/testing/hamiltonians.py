@@ -43,7 +43,7 @@ def check_hamiltonian(h: Hamiltonian, *, n: int = 32, seed: int = 0, symmetric: 
             f"expected a Hamiltonian on a supercell, got {type(h).__name__}. Write expansion.on((2, 2, 2))"
         )
     n = whole_number(n, "n, the number of configurations,", 2)
-    free = np.flatnonzero(h.lattice.n_species > 1)
+    free = np.flatnonzero(h.lattice.changeable)
     if not len(free):
         raise AlloygenError(f"expected a site that can change, got none in {h.lattice!r}")
     generator = torch.Generator().manual_seed(seed)
@@ -100,7 +100,7 @@ def _substitutions(h: Hamiltonian, occ: torch.Tensor, free: np.ndarray, generato
     got = (local.gather(1, new[:, None]) - local.gather(1, old[:, None]))[:, 0]
     _same(got, expected, "differences of site_energies(occ) against E(x') - E(x)", look, size)
     change, rows = h.counts(other) - h.counts(occ), torch.arange(n)
-    index = torch.as_tensor(h.lattice.element_index)[torch.as_tensor(h.lattice.sublattice)[sites]]
+    index = torch.as_tensor(h.lattice.site_elements)[sites]
     wanted = torch.zeros_like(change)
     wanted[rows, index[rows, new]] += 1.0
     wanted[rows, index[rows, old]] -= 1.0

@@ -180,7 +180,7 @@ def _frequencies(index: torch.Tensor, law: torch.Tensor, n: int, what: str, leas
 def _known(case: _Case, n: int, seed: int, least_p: float, generator: torch.Generator) -> None:
     """About half of the sites given, at least one of them and one that is free."""
     h, exact = case.model.hamiltonian, case.exact
-    free = torch.as_tensor(np.flatnonzero(h.lattice.n_species > 1))
+    free = torch.as_tensor(np.flatnonzero(h.lattice.changeable))
     if len(free) < 2:
         return
     given = torch.ones(h.n_sites, dtype=torch.bool)

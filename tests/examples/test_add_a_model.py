@@ -22,8 +22,8 @@ class MeanField(Model):
     def __init__(self, hamiltonian, ranges, rounds=40):
         super().__init__()
         self.hamiltonian, self.ranges, self.rounds = hamiltonian, ranges, rounds
-        table = hamiltonian.lattice.element_index[hamiltonian.lattice.sublattice]
-        self.allowed, self.phi = torch.as_tensor(table >= 0), torch.as_tensor(hamiltonian.site_functions)
+        self.allowed = torch.as_tensor(hamiltonian.lattice.allowed)
+        self.phi = torch.as_tensor(hamiltonian.site_functions)
         self.clusters = [(torch.as_tensor(f), torch.as_tensor(c)) for f, c in hamiltonian.clusters]
 
     @torch.enable_grad()

@@ -19,10 +19,9 @@ def unlike_pairs(lattice, shell=1):
     """occ (B, N) -> share (B,) of the pairs of a shell of neighbours whose elements differ."""
     labels, _ = shell_labels(lattice)
     first, second = np.nonzero(labels == shell)
-    element = lattice.element_index[lattice.sublattice]
 
     def share(occ):
-        held = np.take_along_axis(element[None], np.asarray(occ, dtype=int)[..., None], 2)[..., 0]
+        held = np.take_along_axis(lattice.site_elements[None], np.asarray(occ, dtype=int)[..., None], 2)[..., 0]
         return (held[:, first] != held[:, second]).mean(1)
 
     return share
