@@ -128,9 +128,10 @@ def resample(log_w: np.ndarray, islands: int, rng: np.random.Generator) -> np.nd
 
 
 def require_islands(islands: int, n: int) -> None:
-    islands = whole_number(islands, "islands")
+    groups = f"islands that divide the {n} samples into groups of at least 2"
+    islands = whole_number(islands, f"{groups},")
     if n % islands or n // islands < 2:
-        raise AlloygenError(f"expected islands that divide the {n} samples into groups of at least 2, got {islands}")
+        raise AlloygenError(f"expected {groups}, got {islands}")
 
 
 def _take(chains: Chains, rows: np.ndarray) -> None:
