@@ -220,8 +220,8 @@ class CausalModel(Network):
         cache = self.network.new_cache(b, n)
         occ = torch.zeros_like(rank) if known is None else known.clamp_min(0)
         log_prob = torch.zeros(b, dtype=torch.float64, device=order.device)
-        given = None if known is None else torch.gather(known, 1, order)
-        start = 0 if given is None else int((given >= 0).all(0).long().cumprod(0).sum())
+        known = None if known is None else torch.gather(known, 1, order)  # from here on along the order
+        start = 0 if known is None else int((known >= 0).all(0).long().cumprod(0).sum())
         if start:
             step = torch.arange(start, device=order.device).repeat(b, 1)
             _, features = self._inputs(stage, occ, rank, order[:, :start], step, beta)
@@ -235,9 +235,9 @@ class CausalModel(Network):
             logp = self._logits(stage, output, fields, site, rank, step, beta, site_mu)[:, 0]
             choice = draw_species(logp, uniform[:, t, None])
             gained = torch.gather(logp, 1, choice)[:, 0]
-            if given is not None:
-                choice = torch.where(given[:, t : t + 1] >= 0, given[:, t : t + 1], choice)
-                gained = torch.where(given[:, t] >= 0, 0.0, gained)
+            if known is not None:
+                choice = torch.where(known[:, t : t + 1] >= 0, known[:, t : t + 1], choice)
+                gained = torch.where(known[:, t] >= 0, 0.0, gained)
             occ.scatter_(1, site, choice)
             log_prob += gained
         return occ, log_prob

@@ -140,12 +140,12 @@ class MaskedLaw(Network):
         decided = torch.zeros_like(order, dtype=torch.bool)
         log_prob = torch.zeros(len(order), dtype=torch.float64, device=order.device)
         for site, u in zip(order.split(1, dim=1), uniform.split(1, dim=1), strict=True):
-            given = torch.gather(known, 1, site)
-            if (given < 0).any():
+            species = torch.gather(known, 1, site)
+            if (species < 0).any():
                 choice, gained = self._draw(occ, T, mu, decided, site, u)
-                log_prob += torch.where(given[:, 0] < 0, gained, 0.0)
-                given = torch.where(given < 0, choice, given)
-            occ.scatter_(1, site, given)
+                log_prob += torch.where(species[:, 0] < 0, gained, 0.0)
+                species = torch.where(species < 0, choice, species)
+            occ.scatter_(1, site, species)
             decided.scatter_(1, site, True)
         return occ, log_prob
 

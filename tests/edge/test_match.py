@@ -12,16 +12,13 @@ from ase.io import write
 
 import alloygen
 from alloygen.edge.fits import nearest_neighbour
-from alloygen.edge.graph import to_data
 from alloygen.edge.match import match
 from alloygen.edge.one_law import require_one_law
 from alloygen.edge.primitive import primitive_from_atoms
-from alloygen.edge.problem import elements_of, laid
-from alloygen.edge.structures import atoms_from, from_pymatgen, to_pymatgen
-from alloygen.edge.supercell import hermite
+from alloygen.edge.problem import laid
+from alloygen.edge.structures import atoms_from, to_pymatgen
 from alloygen.errors import AlloygenError, LatticeMismatch, StrainTaken, UnknownSpecies
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
-from alloygen.lattice import Lattice
 
 CUAU = alloygen.data.cuau()
 FCC = CUAU.primitive
@@ -545,98 +542,3 @@ def test_labels_that_are_no_elements_stay_occupations():
     m = match(Atoms("X", cell=[1, 1, 5], pbc=[True, True, False]).repeat((4, 4, 1)), ising_expansion().primitive)
     with pytest.raises(UnknownSpecies, match=r"expected chemical symbols as species, got -, \+.*vacancy 'X'"):
         m.to_atoms(np.zeros(16))
-
-
-# ---------------------------------------------------------------------- primitive cells, elements
-def test_primitive_from_atoms_takes_lists_and_dicts():
-    cell = bulk("MgO", "rocksalt", a=4.2)
-    assert primitive_from_atoms(cell, ["Mg", "Ni"]).species == (("Mg", "Ni"),) * 2
-    assert primitive_from_atoms(cell, [["Mg", "Ni"], "O"]).species == (("Mg", "Ni"), ("O",))
-    assert primitive_from_atoms(cell, {"Mg": ["Mg", "Ni"]}).species == (("Mg", "Ni"), ("O",))
-    with pytest.raises(UnknownSpecies, match="among Mg, O, got Pt"):
-        primitive_from_atoms(cell, {"Pt": ["Pt"]})
-    for wrong in ([["Mg"]], [["Mg", "Mg"], ["O"]], [[], ["O"]]):
-        with pytest.raises(LatticeMismatch, match="one list of different symbols per site"):
-            primitive_from_atoms(cell, wrong)
-
-
-@pytest.mark.parametrize(
-    "mu, expected",
-    [
-        (None, ("Cu",)),
-        (0.1, ("Cu",)),
-        ({"Au": 0.1}, ("Cu", "Au")),
-        ([{"Au": 0.1}, {"Cu": 0.1, "Ag": 0}], ("Cu", "Au", "Ag")),
-    ],
-)
-def test_elements_of(mu, expected):
-    assert elements_of(bulk("Cu").repeat(2), mu) == expected
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_hermite_names_a_superlattice(seed):
-    rng = np.random.default_rng(seed)
-    h = rng.integers(-4, 5, (3, 3))
-    if round(np.linalg.det(h)) == 0:
-        h += 5 * np.eye(3, dtype=int)
-    lower, upper = np.tril(rng.integers(-2, 3, (3, 3)), -1), np.triu(rng.integers(-2, 3, (3, 3)), 1)
-    unimodular = (np.eye(3, dtype=int) + lower) @ (np.eye(3, dtype=int) + upper)
-    np.testing.assert_array_equal(hermite(unimodular @ h), hermite(h))
-    assert abs(round(np.linalg.det(h))) == round(np.linalg.det(hermite(h)))
-    assert (np.tril(hermite(h), -1) == 0).all()
-
-
-# ---------------------------------------------------------------------- graphs and pymatgen
-@pytest.mark.parametrize("matrix", [(2, 2, 4), (1, 1, 1), (4, 4, 4), [[-1, 1, 1], [1, -1, 1], [1, 1, -1]]])
-def test_graph_has_every_image_of_the_first_shell(matrix):
-    lattice = Lattice(FCC, matrix)
-    data = to_data(lattice)
-    assert torch.bincount(data.edge_index[0], minlength=lattice.n_sites).tolist() == [12] * lattice.n_sites
-    lengths = data.edge_vec.norm(dim=1)
-    assert torch.allclose(lengths, torch.full_like(lengths, nearest_neighbour(FCC)), atol=1e-5)
-    i, j = data.edge_index
-    ends = data.pos[j] + data.edge_shift.to(data.pos.dtype) @ data.cell[0]
-    assert torch.allclose(data.pos[i] + data.edge_vec, ends, atol=1e-5)
-    assert data.validate() and data.num_nodes == lattice.n_sites and "x" not in data
-
-
-def test_graph_shells_sublattices_and_species():
-    two = to_data(Lattice(FCC, (2, 2, 4)), cutoff=1.05 * np.sqrt(2) * nearest_neighbour(FCC))
-    assert two.num_edges == 16 * (12 + 6)
-    lattice = Lattice(OXIDE, (2, 2, 2))
-    data = to_data(lattice, occ=np.where(lattice.sublattice == 0, 1, 0))
-    assert data.num_edges == 16 * 6 and (data.sublattice[data.edge_index].sum(0) == 1).all()
-    assert lattice.elements == ("Mg", "Ni", "O")
-    assert data.x.sum(0).tolist() == [0.0, 8.0, 8.0] and data.x.dtype == data.pos.dtype
-    for wrong in (np.zeros(3), np.ones(16)):
-        with pytest.raises(LatticeMismatch, match=r"species indices of shape \(16,\)"):
-            to_data(lattice, occ=wrong)
-    with pytest.raises(LatticeMismatch, match="cutoff above 0"):
-        to_data(lattice, cutoff=0)
-
-
-def test_graphs_batch():
-    from torch_geometric.data import Batch
-
-    batch = Batch.from_data_list([to_data(Lattice(FCC, (2, 2, 4))), to_data(Lattice(FCC, (2, 2, 2)))])
-    assert batch.num_nodes == 24 and batch.num_edges == 24 * 12 and batch.cell.shape == (2, 3, 3)
-
-
-def test_pymatgen_round_trip():
-    atoms = alloy(rotated(bulk("Cu", a=3.8).repeat((2, 2, 4))))
-    back = from_pymatgen(to_pymatgen(atoms))
-    assert type(back) is Atoms
-    np.testing.assert_array_equal(back.numbers, atoms.numbers)
-    apart = back.get_scaled_positions() - atoms.get_scaled_positions()
-    np.testing.assert_allclose(apart, np.rint(apart), atol=1e-9)
-    np.testing.assert_allclose(back.cell.cellpar(), atoms.cell.cellpar())
-    np.testing.assert_array_equal(match(back, FCC).occ_from(), match(atoms, FCC).occ_from())
-
-
-def test_pymatgen_disorder_is_refused():
-    from pymatgen.core import Lattice as Cell
-    from pymatgen.core import Structure
-
-    disordered = Structure(Cell.cubic(3.8), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
-    with pytest.raises(LatticeMismatch, match="one species on each site, got a disordered structure"):
-        from_pymatgen(disordered)

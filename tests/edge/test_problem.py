@@ -13,7 +13,7 @@ from small_systems import hamiltonian as small
 import alloygen
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.match import match
-from alloygen.edge.problem import Problem
+from alloygen.edge.problem import Problem, elements_of
 from alloygen.edge.structures import to_pymatgen
 from alloygen.errors import AlloygenError, LatticeMismatch, UnknownSpecies
 from alloygen.evaluate import reference_samples
@@ -203,6 +203,19 @@ def test_the_start_is_that_of_the_atoms_with_what_is_held():
     assert rows.shape == (3, 16) and (rows[:, problem.atoms_map.site[0]] == 0).all()
     with pytest.raises(AlloygenError, match="composition the swaps keep"):
         Problem.of(CUAU.on((2, 2, 4))).start(composition=True)
+
+
+@pytest.mark.parametrize(
+    "mu, expected",
+    [
+        (None, ("Cu",)),
+        (0.1, ("Cu",)),
+        ({"Au": 0.1}, ("Cu", "Au")),
+        ([{"Au": 0.1}, {"Cu": 0.1, "Ag": 0}], ("Cu", "Au", "Ag")),
+    ],
+)
+def test_elements_of(mu, expected):
+    assert elements_of(bulk("Cu").repeat(2), mu) == expected
 
 
 def test_a_hamiltonian_on_the_cell_of_the_atoms_is_used_itself():

@@ -5,12 +5,15 @@ import csv
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
-from alloygen.edge.structures import format_of, read_structure, write_structures
-from alloygen.errors import AlloygenError
+from alloygen.data import cuau
+from alloygen.edge.match import match
+from alloygen.edge.structures import format_of, from_pymatgen, read_structure, to_pymatgen, write_structures
+from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.runtime.atomic import atomic_folder, atomic_path
 
 FACTS = ("T", "mu_Cu", "mu_Au", "log_prob", "log_weight")
@@ -225,3 +228,26 @@ Cu1 Cu 0 0 0 {}
         path.write_text(text.format(mixed))
         with pytest.raises(AlloygenError, match="one species on each site, got sites that are occupied in part"):
             read_structure(path)
+
+
+# ---------------------------------------------------------------------- pymatgen
+def test_pymatgen_round_trip():
+    atoms = bulk("Cu", a=3.8).repeat((2, 2, 4))
+    atoms.symbols[[0, 3, 4, 9, 15]] = "Au"
+    atoms.rotate(33, (1, 2, 3), rotate_cell=True)
+    back = from_pymatgen(to_pymatgen(atoms))
+    assert type(back) is Atoms
+    np.testing.assert_array_equal(back.numbers, atoms.numbers)
+    apart = back.get_scaled_positions() - atoms.get_scaled_positions()
+    np.testing.assert_allclose(apart, np.rint(apart), atol=1e-9)
+    np.testing.assert_allclose(back.cell.cellpar(), atoms.cell.cellpar())
+    np.testing.assert_array_equal(match(back, cuau().primitive).occ_from(), match(atoms, cuau().primitive).occ_from())
+
+
+def test_pymatgen_disorder_is_refused():
+    from pymatgen.core import Lattice as Cell
+    from pymatgen.core import Structure
+
+    disordered = Structure(Cell.cubic(3.8), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
+    with pytest.raises(LatticeMismatch, match="one species on each site, got a disordered structure"):
+        from_pymatgen(disordered)
