@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from alloygen.arguments import positive, whole_number
 from alloygen.conditions import relative
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
@@ -51,6 +52,24 @@ def condition_seed(seed: int, T: float, mu: Sequence[float] | np.ndarray) -> int
     return derived_seed(seed, *words.tolist())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spacing:
+    """How near neighbours in mu must be: J = beta dmu dN of at most ``nats``, with ``max_conditions`` in all, the widest gaps first.
+
+    Examples
+    --------
+    >>> Spacing(nats=3.0)
+    Spacing(nats=3.0, max_conditions=2000)
+    """
+
+    nats: float = 6.0
+    max_conditions: int = 2000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nats", positive(self.nats, "the largest J between neighbours", "nats"))
+        object.__setattr__(self, "max_conditions", whole_number(self.max_conditions, "max_conditions"))
+
+
 @dataclass
 class NeuralScan:
     """A scan in progress: what has been drawn, and what is to be drawn next.
@@ -58,8 +77,7 @@ class NeuralScan:
     Parameters
     ----------
     model : Model; n : configurations a condition; family : order family; seed, batch as in ``alloygen.sample``
-    spacing : largest J between neighbours; None for the grid as it is
-    max_conditions : no more than this many, the widest gaps first
+    spacing : how near neighbours must be; None for the grid as it is
     job : how it is run; its executor draws conditions side by side, its checkpoint keeps the finished ones
     """
 
@@ -68,8 +86,7 @@ class NeuralScan:
     family: str | None = None
     seed: int = 0
     batch: int | None = None
-    spacing: float | None = None
-    max_conditions: int = 2000
+    spacing: Spacing | None = None
     job: Job = field(default_factory=Job)
     done: dict = field(default_factory=dict)  # (T, mu...) -> (occ, energy, log_prob)
 
@@ -77,9 +94,10 @@ class NeuralScan:
         """The scan of conditions T (C,), mu (C, n_elements), and of those that refining adds."""
         self.family = self.family or trained_family(self.model)
         keys = list(dict.fromkeys(_key(t, m) for t, m in zip(T, mu, strict=True)))
-        if len(keys) > self.max_conditions:
+        most = (self.spacing or Spacing()).max_conditions
+        if len(keys) > most:
             raise AlloygenError(
-                f"expected at most max_conditions = {self.max_conditions} conditions, got a grid of {len(keys)}; raise it"
+                f"expected at most max_conditions = {most} conditions, got a grid of {len(keys)}; raise it, adaptive=Spacing(max_conditions=...)"
             )
         with self.job.loop(self, "scan", len(keys), "condition") as loop:
             wanted = keys
@@ -90,7 +108,7 @@ class NeuralScan:
                     loop.tick(len(self.done), max(len(keys), len(self.done)))
                 if self.spacing is None:
                     break
-                wanted = self._gaps(keys)[: self.max_conditions - len(keys)]
+                wanted = self._gaps(keys, self.spacing.nats)[: most - len(keys)]
                 keys += wanted
         lattice = self.model.hamiltonian.lattice
         rising = lambda k: (k[0], *relative(np.array(k[1:]), lattice), *k[1:])  # noqa: E731 as conditions.axes
@@ -112,7 +130,7 @@ class NeuralScan:
                 future.cancel()
 
     # ------------------------------------------------------------------ refining
-    def _gaps(self, keys: list) -> list:
+    def _gaps(self, keys: list, widest: float) -> list:
         """Midpoints of the intervals that are too wide, the widest first."""
         h = self.model.hamiltonian
         numbers = {k: self._mean_counts(k) for k in keys}
@@ -123,7 +141,7 @@ class NeuralScan:
             for a, b in itertools.pairwise(row):
                 step = np.array(b[1:]) - np.array(a[1:])
                 j = beta * step @ (numbers[b] - numbers[a])
-                if j > self.spacing and beta * np.abs(step).max() > MIN_STEP:
+                if j > widest and beta * np.abs(step).max() > MIN_STEP:
                     found.append((j, _key(T, 0.5 * (np.array(a[1:]) + np.array(b[1:])))))
         return [k for _, k in sorted(found, reverse=True)]
 

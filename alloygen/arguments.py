@@ -10,10 +10,12 @@ n shares itself out among them.
 
 from __future__ import annotations
 
+import difflib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 from numbers import Integral, Real
-from typing import SupportsInt, cast
+from typing import Any, SupportsInt, TypeVar, cast
 
 from alloygen.errors import AlloygenError
 
@@ -88,3 +90,27 @@ def seed_from(seed: object) -> int:
     if seed is None:
         return secrets.randbelow(2**31)
     return whole_number(seed, "seed", 0, LARGEST_SEED)
+
+
+R = TypeVar("R")
+
+
+def record(kind: type[R], options: Mapping[str, Any], others: Collection[str] = ()) -> R:
+    """A record made of options by name, such as the further keywords of a function that has ``others`` of its own.
+
+    Raises AlloygenError for a name that nobody knows, with the nearest that is known.
+
+    Examples
+    --------
+    >>> from alloygen.runtime.job import Job
+    >>> record(Job, {"thread": 2})
+    Traceback (most recent call last):
+    alloygen.errors.AlloygenError: expected options among checkpoint, executor, progress, save_every, threads, got 'thread'; did you mean threads?
+    """
+    known = {f.name for f in fields(kind)} | set(others)  # type: ignore[arg-type]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise AlloygenError(f"expected options among {', '.join(sorted(known))}, got {name!r}{meant}")
+    return kind(**options)

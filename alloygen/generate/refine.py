@@ -1,79 +1,131 @@
 """What may follow the draws of a model, so that they obey the exact law or their weights get more even.
 
-- "smc": draw at a hotter condition, where the model is better, and anneal down (:mod:`alloygen.generate.annealed`): NESS rises with
-  effort, log Z stays unbiased in Z.
-- "blocks", "mcmc": moves at the target that leave its law invariant. A draw and its weight stay properly weighted under such moves, so
-  averages improve while the weights, and with them the free energy and the NESS, are those from before.
+- :class:`Anneal`: draw at a hotter condition, where the model is better, and anneal down (:mod:`alloygen.generate.annealed`): the NESS rises
+  with effort, log Z stays unbiased in Z.
+- :class:`Blocks`, :class:`Flips`: moves at the target that leave its law invariant. A draw and its weight stay properly weighted under such
+  moves, so averages improve while the weights, and with them the free energy and the NESS, are those from before.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from alloygen.generate.annealed import anneal
+from alloygen.arguments import positive
+from alloygen.generate.annealed import Annealed, anneal
 from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.regenerate import Regenerator
 from alloygen.models.blocks import by_blocks, generators
 
 HOTTER = (1.0, 1.2, 1.5)
-PILOT, STEPS, BLOCK_MOVES, SWEEPS = 32, 2000, 20, 200
+PILOT = 32  # draws that choose where to start from
 
 
-def refined(
-    how: str,
-    painter: Outpainter,
-    plain: Callable[[float, int], tuple[torch.Tensor, torch.Tensor]],
-    T: float,
-    mu: np.ndarray,
-    n: int,
-    generator: torch.Generator,
-    effort: float,
-    known: np.ndarray | None,
-) -> tuple:
-    """(occ, log_prob, facts) of n samples; ``plain(T, count)`` draws. log_prob is such that -u - log_prob is the log-weight.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Draws:
+    """What is to be drawn: n samples at T, mu with ``known`` sites held; ``plain(T, count)`` gives (occ, log_prob) of the model."""
 
-    how : "smc" (STEPS temperatures, one sweep of flips each), "blocks" (BLOCK_MOVES) or "mcmc" (SWEEPS), each times ``effort``
+    painter: Outpainter
+    plain: Callable[[float, int], tuple[torch.Tensor, torch.Tensor]]
+    T: float
+    mu: np.ndarray
+    n: int
+    generator: torch.Generator
+    known: np.ndarray | None
+
+    def reduced(self, occ: torch.Tensor, T: float) -> torch.Tensor:
+        """beta (E - mu.N), (B,)."""
+        return self.painter.target.reduced_energy(occ, T, self.mu)
+
+    def along(self, occ: torch.Tensor, log_w: np.ndarray, T: np.ndarray, sweeps: int, seed: int) -> Annealed:
+        """Flips along the temperatures T (K,) at this mu, with the same sites held."""
+        path = np.tile(np.asarray(self.mu, dtype=float), (len(T), 1))
+        fixed = None if self.known is None else self.known >= 0
+        return anneal(self.painter.target, occ, log_w, T, path, sweeps=sweeps, seed=seed, threads=torch.get_num_threads(),
+                      fixed=fixed)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refinement(ABC):
+    """What follows the draws; ``effort`` multiplies its steps."""
+
+    effort: float = 1.0
+    label: ClassVar[str]  # in ``Ensemble.method``
+    base: ClassVar[int]  # steps of effort 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "effort", positive(self.effort, "effort"))
+
+    @property
+    def steps(self) -> int:
+        return max(1, round(self.base * self.effort))
+
+    @abstractmethod
+    def refined(self, draws: Draws) -> tuple[torch.Tensor, torch.Tensor, dict]:
+        """(occ, log_prob, facts) of the samples; log_prob is such that -u - log_prob is the log-weight."""
+
+
+class Anneal(Refinement):
+    """Draw hotter and anneal down with exact weights: 2000 temperatures times ``effort``, one sweep of flips each.
+
+    Examples
+    --------
+    >>> Anneal(effort=2).steps
+    4000
     """
-    h = painter.target
-    fixed = None if known is None else known >= 0
-    u = lambda occ, t: h.reduced_energy(occ, t, mu)  # noqa: E731
-    seed = int(torch.randint(2**31, (1,), generator=generator))
-    if how == "smc":
 
-        def annealed(start, count, steps):
-            occ, log_prob = plain(start, count)
-            steps = steps if start > T else 0
-            path = 1.0 / np.linspace(1.0 / start, 1.0 / T, steps + 1)
-            return anneal(h, occ, (-u(occ, start) - log_prob).numpy(), path, np.tile(np.asarray(mu, float), (steps + 1, 1)), sweeps=1,
-                          seed=seed, threads=torch.get_num_threads(), fixed=fixed)  # fmt: skip
+    label, base = "annealed", 2000
 
-        steps, hottest = max(1, round(STEPS * effort)), painter.model.ranges["T"][1]
-        starts = sorted(
-            {min(T * factor, hottest) for factor in HOTTER if T * factor <= hottest or factor == 1.0}
-            | {max(hottest, T)}
-        )
-        start = starts[
-            int(np.argmax([annealed(t, PILOT, steps).ness[-1] for t in starts]))
-        ]  # where a few draws end with the most even weights
-        made = annealed(start, n, steps)
+    def refined(self, draws: Draws) -> tuple[torch.Tensor, torch.Tensor, dict]:
+        T, hottest = draws.T, draws.painter.model.ranges["T"][1]
+        seed = int(torch.randint(2**31, (1,), generator=draws.generator))
+
+        def annealed(start: float, count: int) -> Annealed:
+            occ, log_prob = draws.plain(start, count)
+            path = 1.0 / np.linspace(1.0 / start, 1.0 / T, (self.steps if start > T else 0) + 1)
+            return draws.along(occ, (-draws.reduced(occ, start) - log_prob).numpy(), path, 1, seed)
+
+        starts = {min(T * factor, hottest) for factor in HOTTER if T * factor <= hottest or factor == 1.0}
+        tried = sorted(starts | {max(hottest, T)})
+        start = tried[int(np.argmax([annealed(t, PILOT).ness[-1] for t in tried]))]  # the most even weights in the end
+        made = annealed(start, draws.n)
         facts = {"annealed_from": start, "annealing_steps": len(made.ness) - 1, "ness_before": float(made.ness[0])}
-        return made.occ, -u(made.occ, T) - torch.from_numpy(made.log_w), facts
-    occ, log_prob = plain(T, n)
-    log_w = -u(occ, T) - log_prob
-    if how == "blocks":
-        moves = max(1, round(BLOCK_MOVES * effort))
-        occ, accepted = _moved(Regenerator(painter, fixed=fixed), occ, T, mu, moves, generator)
-        facts = {"acceptance": float(accepted.double().mean()), "block_moves": moves}
-    else:
-        sweeps = max(1, round(SWEEPS * effort))
-        condition = np.full(2, float(T))
-        occ = anneal(h, occ, np.zeros(n), condition, np.tile(np.asarray(mu, float), (2, 1)), sweeps=sweeps, seed=seed,
-                     threads=torch.get_num_threads(), fixed=fixed).occ  # fmt: skip
-        facts = {"sweeps": sweeps}
-    return occ, -u(occ, T) - log_w, facts
+        return made.occ, -draws.reduced(made.occ, T) - torch.from_numpy(made.log_w), facts
+
+
+class Blocks(Refinement):
+    """Blocks of sites drawn again by the model, accepted by Metropolis-Hastings: 20 of each configuration times ``effort``."""
+
+    label, base = "block moves", 20
+
+    def refined(self, draws: Draws) -> tuple[torch.Tensor, torch.Tensor, dict]:
+        torch.randint(2**31, (1,), generator=draws.generator)  # the stream of the other refinements
+        occ, log_prob = draws.plain(draws.T, draws.n)
+        log_w = -draws.reduced(occ, draws.T) - log_prob
+        fixed = None if draws.known is None else draws.known >= 0
+        occ, accepted = _moved(
+            Regenerator(draws.painter, fixed=fixed), occ, draws.T, draws.mu, self.steps, draws.generator
+        )
+        facts = {"acceptance": float(accepted.double().mean()), "block_moves": self.steps}
+        return occ, -draws.reduced(occ, draws.T) - log_w, facts
+
+
+class Flips(Refinement):
+    """Metropolis flips of single sites at the target: 200 sweeps times ``effort``."""
+
+    label, base = "flips", 200
+
+    def refined(self, draws: Draws) -> tuple[torch.Tensor, torch.Tensor, dict]:
+        seed = int(torch.randint(2**31, (1,), generator=draws.generator))
+        occ, log_prob = draws.plain(draws.T, draws.n)
+        log_w = -draws.reduced(occ, draws.T) - log_prob
+        moved = draws.along(occ, np.zeros(draws.n), np.full(2, draws.T), self.steps, seed).occ
+        return moved, -draws.reduced(moved, draws.T) - log_w, {"sweeps": self.steps}
 
 
 def _moved(mover: Regenerator, occ, T: float, mu, moves: int, generator) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from alloygen.arguments import positive, whole_number
+from alloygen.arguments import positive, record, whole_number
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.chains import equilibration, mean, memory
 from alloygen.estimate.weights import user_level
@@ -83,22 +82,17 @@ class Run:
 
         Raises AlloygenError for a keyword that nobody knows, with the nearest that is known, and for impossible values.
         """
-        known = [f.name for f in fields(cls)]
-        for name in options:
-            if name not in known:
-                near = difflib.get_close_matches(name, [*known, *others], 1)
-                meant = f"; did you mean {near[0]}?" if near else ""
-                raise AlloygenError(
-                    f"expected options of a run among {', '.join(sorted({*known, *others}))}, got {name!r}{meant}"
-                )
-        run = cls(**options)
-        quantities = {*run.observers, "energy", *hamiltonian.elements}
-        unknown = sorted(set(run.precision or {}) - quantities)
-        if unknown:
+        run = record(cls, options, others)
+        run.require_known(hamiltonian)
+        return run
+
+    def require_known(self, hamiltonian: Hamiltonian) -> None:
+        """AlloygenError where a precision is asked of what is no element, observer or the energy."""
+        quantities = {*self.observers, "energy", *hamiltonian.elements}
+        if unknown := sorted(set(self.precision or {}) - quantities):
             raise AlloygenError(
                 f"expected precision of {sorted(quantities)}, got {unknown}; name an element, 'energy' or an observer"
             )
-        return run
 
 
 def collect(

@@ -1,0 +1,142 @@
+"""Monte Carlo as a user asks for it: which ensemble, which chains, and the ladder of temperatures that absolute free energies need."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from alloygen.arguments import one_of, whole_number
+from alloygen.edge.problem import Problem
+from alloygen.ensemble import Ensemble
+from alloygen.errors import BadCondition, LowSampleSize
+from alloygen.estimate.weights import user_level
+from alloygen.models.blocks import derived_seed
+from alloygen.montecarlo.run import Run
+from alloygen.montecarlo.sampling import metropolis, replica_exchange
+from alloygen.montecarlo.tempering import ladder, mu_ladder
+from alloygen.runtime.job import Job
+from alloygen.scans import Scan
+
+ENSEMBLES, METHODS, STARTS = ("semigrand", "canonical"), ("replica exchange", "metropolis"), ("random", "atoms")
+COLDER = 3  # times that the coldest temperature is halved in search of the ground level
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonteCarlo:
+    """Monte Carlo sampling: Metropolis flips or swaps, alone or in replica exchange.
+
+    ensemble : "semigrand" (flips at T and mu) or "canonical" (swaps at the composition of the atoms; free energies are those of
+        what swaps reach, see :mod:`alloygen.montecarlo.states`)
+    method : "replica exchange" (over T and mu, on a ladder of temperatures up to infinity that is chosen automatically,
+        so that free energies are absolute) or "metropolis" (independent chains at each condition)
+    start : "random", or "atoms" to start from their species; canonical runs start from the atoms
+    copies : independent sets of chains; by default 1 with exchange, 4 without
+    sweeps, burn, precision, max_n, observers, check : see :class:`alloygen.montecarlo.run.Run`
+
+    Raises AlloygenError when it is made, for what cannot be.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> from ase.build import bulk
+    >>> how = MonteCarlo(precision={"Au": 0.02})
+    >>> ens = alloygen.sample(bulk("Cu", a=3.8).repeat((2, 2, 4)), 800, {"Au": 0.02}, n=200, sampler=how)
+    >>> ens.method, ens.composition("Au").stderr < 0.02
+    ('mc', True)
+    """
+
+    ensemble: str = "semigrand"
+    method: str = "replica exchange"
+    start: str = "random"
+    copies: int | None = None
+    sweeps: int = 10
+    burn: int | None = None
+    precision: Mapping[str, float] | None = None
+    max_n: int | None = None
+    observers: Mapping[str, Callable] = field(default_factory=dict)
+    check: bool = True
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("ensemble", ENSEMBLES), ("method", METHODS), ("start", STARTS)):
+            one_of(getattr(self, name), name, allowed)
+        if self.copies is not None:
+            whole_number(self.copies, "copies")
+        self.run(self.max_n or 1)
+
+    def run(self, n: object) -> Run:
+        """How long to run for n samples per condition, and what to keep."""
+        return Run(n=n, **{f.name: getattr(self, f.name) for f in fields(Run) if f.name != "n"})  # type: ignore[arg-type]
+
+    @property
+    def swaps(self) -> bool:
+        return self.ensemble == "canonical"
+
+    def sample(self, problem: Problem, T: float, mu: np.ndarray, n: int, seed: int, job: Job) -> Ensemble:
+        """Replica exchange up a ladder of temperatures at fixed mu; the samples of the lowest are kept."""
+        scan = self.scan(problem, np.array([T]), mu[None], n, seed, job)
+        phi = (
+            {"free_energy": scan.free_energy(0)} if scan.absolute else {}
+        )  # found, so that the ladder may be forgotten
+        return replace(scan[0], info={**scan[0].info, **phi})
+
+    def scan(
+        self, problem: Problem, T: np.ndarray, mu: np.ndarray, n: int, seed: int, job: Job, refine: bool = False
+    ) -> Scan:
+        """Every T (nT,) with every mu (nM, n_elements); ``refine`` puts more mu between where exchange needs them."""
+        h = problem.hamiltonian
+        self.run(n).require_known(h)
+        if self.swaps and np.any(mu):
+            raise BadCondition(
+                f'expected no mu with ensemble="canonical", which keeps the composition of the atoms, got {mu.tolist()}; leave it out, '
+                'or use "semigrand"'
+            )
+        if refine:
+            mu = mu_ladder(h, float(T[0]), mu, seed=seed, threads=job.threads)
+        moves = self._moves(problem, seed)
+        run = {f.name: getattr(self, f.name) for f in fields(Run) if f.name != "n"} | moves | {"seed": seed, "job": job}
+        if self.copies is not None:
+            run["copies"] = self.copies
+        if self.method == "metropolis":
+            all_T, all_mu = np.repeat(T, len(mu)), np.tile(mu, (len(T), 1))
+            return replace(metropolis(h, all_T, all_mu, n, **run), atoms_map=problem.atoms_map)
+        rungs = ladder(h, T, mu, seed=seed, threads=job.threads, **moves)
+        made = _with_cold_end(replica_exchange(h, T, mu, n, ladder=rungs, **run), mu, seed, job, moves)
+        made = made.relabelled(atoms_map=problem.atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
+        if made.gap:
+            warnings.warn(f"Phi is missing (nan): {made.gap}", LowSampleSize, stacklevel=user_level())
+        return made
+
+    def _moves(self, problem: Problem, seed: int) -> dict[str, Any]:
+        """How the chains move, where they start (random without ``occ``), and what is held."""
+        start = problem.start(problem.occ if self.swaps or self.start == "atoms" else None, seed=seed)
+        moves: dict[str, Any] = {"move": "swap" if self.swaps else "flip"}
+        moves |= {} if start is None else {"occ": start[0]}
+        return moves | ({"fixed": problem.held} if problem.held.any() else {})
+
+
+def _with_cold_end(made: Scan, mu: np.ndarray, seed: int, job: Job, moves: dict) -> Scan:
+    """The scan with hidden colder conditions below, where a branch has no reference: its ground level is met there.
+
+    The colder rungs start from the last configurations of the coldest ones and are equilibrated on their way down.
+    """
+    for k in range(COLDER):
+        cold, colder = replace(made, hidden=None), made.hidden
+        if not (made.absolute and made.branches.unpinned.any()):
+            break
+        T = made.T.min() if colder is None else min(made.T.min(), colder.T.min())
+        if colder is not None and colder.T.min() == T:
+            cold = colder
+        start = cold.occ[cold.T == T][:, -1]
+        down = ladder(
+            made.hamiltonian, [T / 2, T], mu, T_max=T, seed=seed, threads=job.threads, **{**moves, "occ": start[0]}
+        )[:-1]
+        more = replica_exchange(
+            made.hamiltonian, down, mu, made.n, seed=derived_seed(seed, k), copies=max(made.chains, 1), check=False,
+            sweeps=made.info["sweeps"], job=Job(threads=job.threads), **{**moves, "occ": np.tile(start, (len(down), 1))},
+        )  # fmt: skip
+        made = replace(made, hidden=more if colder is None else Scan.concatenate([colder, more]))
+    return made

@@ -1,0 +1,209 @@
+"""Which model draws a problem: checkpoints by name or path, and the one that fits, chosen by the headers of the files."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+
+from alloygen.conditions import Mu, Mus
+from alloygen.edge.atoms_map import AtomsMap
+from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem, expansion_of
+from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, NoModel, UnusableModel
+from alloygen.estimate.weights import user_level
+from alloygen.generate.outpaint import windows
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.models.base import Model
+from alloygen.models.store import Header, load_model, read_header
+from alloygen.types import PathLike
+
+_loaded: dict[tuple[str, int, int], Model] = {}
+
+
+def load(path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None = None) -> Model:
+    """Load a trained model from a checkpoint file, or by the name of one that ships (``"cuau_4x4x4"``).
+
+    Raises CheckpointError for a damaged or newer file, and for one of another Hamiltonian than the one given.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> alloygen.load("cuau_2x2x4").hamiltonian.n_sites
+    16
+    """
+    path = named(path)
+    state = path.stat()
+    key = (str(path.absolute()), state.st_mtime_ns, state.st_size)
+    if key not in _loaded:
+        _loaded[key] = load_model(path)
+    model = _loaded[key]
+    return load_model(path, hamiltonian) if hamiltonian is not None else model
+
+
+def named(path: object) -> Path:
+    from alloygen.data import checkpoints
+
+    if isinstance(path, str) and path in checkpoints():
+        return Path(str(checkpoints()[path]))
+    if not isinstance(path, (str, os.PathLike)):
+        raise AlloygenError(f"expected a model, a checkpoint path or one of {sorted(checkpoints())}, got {path!r}")
+    if not os.path.exists(path):
+        raise CheckpointError(
+            f"expected the path of a checkpoint or a name that ships ({', '.join(checkpoints())}), got {os.fspath(path)!r}, "
+            "where there is no file."
+        )
+    if os.path.isdir(path):
+        raise CheckpointError(
+            f"expected the file of a checkpoint, got the folder {os.fspath(path)!r}; a run's model is model.safetensors in its folder"
+        )
+    return Path(path)
+
+
+def given(
+    model: Model | PathLike,
+    atoms: AtomsLike,
+    mu: Mu | Mus | None,
+    hamiltonian: HamiltonianLike | None = None,
+    fixed: Fixed | None = None,
+    larger: bool = True,
+) -> tuple[Model, Problem]:
+    """The model that is named, and the problem on its sites or, where it is to out-paint (``larger``), on its own."""
+    model = model if isinstance(model, Model) else load(model)
+    if hamiltonian is not None:
+        _require_hamiltonian(model, expansion_of(None, mu, hamiltonian))
+    problem = Problem.of(atoms, mu, model.hamiltonian, fixed)
+    if larger and _site_row(model, problem) is None and _outpaints(model, problem.atoms_map):
+        return model, problem
+    return model, _fit(problem, model)
+
+
+def fitting(problem: Problem, larger: bool = True, needed: bool = False) -> tuple[Model | None, Problem]:
+    """The model that fits a problem, and the problem on its sites; without one None, and a NoModel warning that says what there is.
+
+    larger : a model of a smaller supercell will do, to out-paint
+    needed : LatticeMismatch in place of the warning
+    """
+    found = problem.atoms_map
+    models = _candidates(cast(ClusterExpansion, problem.hamiltonian.expansion))
+    if (fits := _first_whole(m for m in models if _site_row(m, problem) is not None)) is not None:
+        return fits, _fit(problem, fits)
+    by_size = sorted(models, key=lambda m: -m.lattice.n_sites)
+    if larger and (smaller := _first_whole(m for m in by_size if _outpaints(m, found))) is not None:
+        return smaller, problem
+    told = _what_there_is(models, found)
+    if needed:
+        raise LatticeMismatch(
+            f"expected a supercell that a model was trained for, got {found.lattice!r}: {told}. Train one with `alloygen train`, give "
+            'sampler=MODEL, or use sampler="mc".'
+        )
+    other = "Choose such a supercell, train" if models else "Train"
+    warnings.warn(
+        f"Monte Carlo samples {found.lattice!r}, and its samples are correlated: {told}. {other} a model for this one with `alloygen train`, "
+        'or pass sampler="mc" to say that Monte Carlo is meant.',
+        NoModel,
+        stacklevel=user_level(),
+    )
+    return None, problem
+
+
+def _candidates(expansion: ClusterExpansion) -> list[Header]:
+    """The headers of the models at hand of an expansion; files that cannot be used are passed over and named."""
+    from alloygen.data import checkpoints
+
+    found, passed = [], []
+    for path in map(str, checkpoints().values()):
+        try:
+            header = read_header(path)
+            if header.expansion.fingerprint == expansion.fingerprint:
+                found.append(header)
+        except CheckpointError as error:
+            passed.append(str(error))
+    if passed:
+        _pass_over(passed)
+    return found
+
+
+def _first_whole(headers: Iterable[Header]) -> Model | None:
+    """The first of the models whose weights can be read."""
+    for header in headers:
+        try:
+            return load(header.path)
+        except CheckpointError as error:
+            _pass_over([str(error)])
+    return None
+
+
+def _pass_over(errors: list[str]) -> None:
+    warnings.warn(
+        f"{len(errors)} files among the models are passed over: {' | '.join(errors)}", UnusableModel, stacklevel=user_level()
+    )
+
+
+def _what_there_is(models: list[Header], found: AtomsMap) -> str:
+    """Which supercells the models are for, those of as many sites first."""
+    if not models:
+        return "no model is known for this Hamiltonian"
+    lattices = sorted((m.lattice for m in models), key=lambda a: (a.n_sites != len(found.site), a.n_sites))
+    cells = {
+        "x".join(map(str, a.matrix.diagonal())) + f" primitive cells ({a.n_sites} sites)"
+        if np.array_equal(a.matrix, np.diag(a.matrix.diagonal()))
+        else f"{a.matrix.tolist()} ({a.n_sites} sites)": a.n_sites
+        for a in lattices
+    }
+    same = [name for name, n in cells.items() if n == len(found.site)]
+    shape = f"; {' and '.join(same)} has as many sites in another shape" if same else ""
+    return f"no model fits this supercell. There are models of {', '.join(cells)}{shape}"
+
+
+def _require_hamiltonian(model: Model, expansion: ClusterExpansion) -> None:
+    got = model.hamiltonian.expansion
+    if got.fingerprint != expansion.fingerprint:
+        raise CheckpointError(
+            f"expected a model of the Hamiltonian {expansion.fingerprint} ({expansion.name}), got one of {got.fingerprint} "
+            f"({got.name}). Leave hamiltonian out, or train a model for it."
+        )
+
+
+def _fit(problem: Problem, model: Model) -> Problem:
+    """The problem on the sites of the model's supercell."""
+    found, lattice = problem.atoms_map, model.hamiltonian.lattice
+    row = _site_row(model, problem)
+    if row is None:
+        raise LatticeMismatch(
+            f"expected a supercell of {lattice!r} with cell\n{np.array2string(lattice.cell, precision=4)}\n"
+            f"got {found.lattice!r} with cell\n{np.array2string(np.array(found.atoms.cell), precision=4)}\n"
+            "Use the model's supercell (repeats of the primitive cell, not of a conventional one), a model for this one, or leave model out "
+            "for Monte Carlo."
+        )
+    return problem.renumbered(model.hamiltonian, row)
+
+
+def _outpaints(model: Model | Header, found: AtomsMap) -> bool:
+    """Whether the model's cell can be laid on a larger supercell, both repeats of the primitive cell along its axes."""
+    try:
+        windows(model.lattice, found.lattice)
+    except LatticeMismatch:
+        return False
+    return True
+
+
+def _site_row(model: Model | Header, problem: Problem) -> np.ndarray | None:
+    """The model's site of each site that the Atoms were laid on, or None where the supercell is another.
+
+    A turned cell is the same system only if the expansion has the symmetry of its lattice; energies tell.
+    """
+    own = problem.hamiltonian
+    row = model.lattice.site_map(own.lattice)
+    if row is None or np.array_equal(model.lattice.matrix, own.lattice.matrix):
+        return row
+    h = model.hamiltonian
+    ours = h.random(4, torch.Generator().manual_seed(0))
+    theirs = ours[:, torch.as_tensor(row)]
+    same = torch.allclose(h.energy(ours), own.energy(theirs), atol=1e-9, rtol=1e-9)
+    return row if same else None

@@ -1,0 +1,207 @@
+"""Samplers as objects: ``Neural``, a model that draws independent configurations, and ``MonteCarlo`` (:mod:`alloygen.montecarlo.laddered`).
+
+An option that a sampler does not have cannot be given. For convenience a sampler may be written as "neural", "mc", a model, or the name or
+path of a checkpoint; :func:`placed` makes the object, and lays the problem on the sites of its model.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from alloygen import registry
+from alloygen.adaptive import NeuralScan, Spacing
+from alloygen.arguments import one_of, whole_number
+from alloygen.conditions import Mu, Mus, references, relative
+from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
+from alloygen.ensemble import Ensemble
+from alloygen.errors import AlloygenError, OutsideTrainedRange
+from alloygen.estimate.weights import user_level
+from alloygen.generate.conditional import log_p_fixed
+from alloygen.generate.outpaint import Outpainter
+from alloygen.generate.refine import Draws, Refinement
+from alloygen.models.base import AnyOrder, Model
+from alloygen.models.draw import draw, trained_family
+from alloygen.montecarlo.laddered import MonteCarlo
+from alloygen.orders import FAMILIES
+from alloygen.runtime.job import Job
+from alloygen.scans import Scan
+from alloygen.types import ArrayLike, PathLike
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Neural:
+    """A model that draws independent configurations with exact likelihoods.
+
+    model : a model, the path of a checkpoint, or a name that ships; None picks the one that fits
+    order : order family of the model ("sublattice", "raster", "random"); None takes the one it was trained on
+    batch : at most so many configurations in work at once, in blocks of up to 128, for less memory; None: a block on each thread that
+        torch may use (``torch.get_num_threads``). It changes no result
+    average : weigh each draw by its likelihood averaged over this many paths, orders and translates: more even weights for more time
+    stride : steps between windows where the supercell is larger than the model's and is out-painted (:mod:`alloygen.generate.outpaint`)
+    then : what follows the draws: ``Anneal``, ``Blocks`` or ``Flips`` of :mod:`alloygen.generate.refine`
+
+    Raises AlloygenError when it is made, for what cannot be.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> from ase.build import bulk
+    >>> how = alloygen.Neural(then=alloygen.Flips(effort=0.1))
+    >>> alloygen.sample(bulk("Cu", a=3.8).repeat((2, 2, 4)), 600, {"Au": 0.02}, n=20, sampler=how).method
+    'neural, flips'
+    """
+
+    model: Model | PathLike | None = None
+    order: str | None = None
+    batch: int | None = None
+    average: int = 1
+    stride: ArrayLike | None = None
+    then: Refinement | None = None
+
+    def __post_init__(self) -> None:
+        one_of(self.order, "order", (None, *FAMILIES))
+        if self.batch is not None:
+            whole_number(self.batch, "batch")
+        object.__setattr__(self, "average", whole_number(self.average, "average"))
+        if self.then is not None and not isinstance(self.then, Refinement):
+            raise AlloygenError(f"expected then=Anneal(), Blocks() or Flips() of alloygen, got {self.then!r}")
+
+    @property
+    def law(self) -> Model:
+        """The model itself."""
+        assert isinstance(self.model, Model)  # as ``placed`` leaves it
+        return self.model
+
+    def sample(self, problem: Problem, T: float, mu: np.ndarray, n: int, seed: int, job: Job) -> Ensemble:
+        """n independent configurations at T and mu (n_elements,)."""
+        model, target = self.law, problem.hamiltonian
+        if job.executor is not None or job.checkpoint is not None:
+            raise AlloygenError(
+                f"expected neither executor nor checkpoint for one condition, got {job}: a model draws anew from the same seed"
+            )
+        warn_outside(model, T, mu)
+        known = problem.known if problem.held.any() else None
+        draws = self._draws(problem, T, mu, n, seed, known, job)
+        method, info = self._told(problem, known, seed)
+        if known is not None and target.n_sites == model.hamiltonian.n_sites and isinstance(model, AnyOrder):
+            info["log_p_fixed"] = log_p_fixed(model, known, T, mu, generator=torch.Generator().manual_seed(seed))
+        if self.then is None:
+            occ, log_prob = draws.plain(T, n)
+        else:
+            occ, log_prob, facts = self.then.refined(draws)
+            method, info = f"{method}, {self.then.label}", info | facts
+        return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, problem.atoms_map, info)
+
+    def scan(
+        self,
+        problem: Problem,
+        T: np.ndarray,
+        mu: np.ndarray,
+        n: int,
+        seed: int,
+        job: Job,
+        refine: Spacing | None = None,
+    ) -> Scan:
+        """Every T (nT,) with every mu (nM, n_elements), and what ``refine`` puts between."""
+        for name in ("average", "stride", "then"):
+            if getattr(self, name) != getattr(Neural, name):
+                raise AlloygenError(f"expected a scan without {name}, which is for alloygen.sample alone, got {self}")
+        warn_outside(self.law, T, mu)
+        drawn = NeuralScan(self.law, n, self.order, seed, self.batch, refine, job)
+        made = drawn.run(np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)))
+        return replace(made, atoms_map=problem.atoms_map)
+
+    def _draws(self, problem: Problem, T, mu, n: int, seed: int, known, job: Job) -> Draws:
+        model, generator = self.law, torch.Generator().manual_seed(seed)
+        grown, family = problem.hamiltonian.n_sites != model.hamiltonian.n_sites, self.order or trained_family(model)
+        if self.stride is not None and not grown:
+            raise AlloygenError(f"expected no stride for a supercell of the model's own size, got {self.stride!r}")
+        painter = Outpainter(model, problem.hamiltonian, self.stride, family=family)
+
+        def plain(t: float, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+            if grown or known is not None or self.average != 1:
+                made = painter.draw(t, mu, count, generator, known, self.batch, job.progress, self.average)
+                return made.occ, made.log_prob
+            return draw(model, t, mu, count, generator, family=family, batch=self.batch, progress=job.progress)
+
+        return Draws(painter=painter, plain=plain, T=T, mu=mu, n=n, generator=generator, known=known)
+
+    def _told(self, problem: Problem, known, seed: int) -> tuple[str, dict]:
+        """How the samples are made, and the facts that go with them."""
+        model, target = self.law, problem.hamiltonian
+        family = self.order or trained_family(model)
+        info = {"model": model.name, "fingerprint": target.fingerprint, "order": family, "seed": seed}
+        info |= {"average": self.average} if self.average > 1 else {}
+        info |= {"fixed": known >= 0} if known is not None else {}
+        if target.n_sites == model.hamiltonian.n_sites:
+            return "neural", info
+        info["windows"] = len(Outpainter(model, target, self.stride, family=family).windows)
+        cells = "x".join(map(str, model.hamiltonian.lattice.matrix.diagonal()))
+        return f"neural, out-painted from {cells} cells", info
+
+
+Sampler: TypeAlias = "Neural | MonteCarlo"
+SamplerLike: TypeAlias = "Sampler | Model | PathLike | None"
+
+
+def sampler_from(given: SamplerLike) -> Sampler | None:
+    """The sampler that is meant by "neural", "mc", a model, a checkpoint's name or path; None for whatever fits."""
+    if given is None or isinstance(given, (Neural, MonteCarlo)):
+        return given
+    if isinstance(given, str) and given in ("neural", "mc"):
+        return Neural() if given == "neural" else MonteCarlo()
+    if isinstance(given, (Model, str, os.PathLike)):
+        return Neural(model=given)
+    raise AlloygenError(
+        f'expected sampler as Neural(...), MonteCarlo(...), "neural", "mc", a model, or the name or path of a checkpoint, got {given!r}'
+    )
+
+
+def placed(
+    sampler: SamplerLike,
+    atoms: AtomsLike,
+    mu: Mu | Mus | None,
+    hamiltonian: HamiltonianLike | None,
+    fixed: Fixed | None = None,
+    larger: bool = True,
+) -> tuple[Sampler, Problem]:
+    """The sampler, with its model, and the problem on the sites that it works on. ``larger``: a smaller model will do, to out-paint.
+
+    Without a sampler that is the model that fits, else Monte Carlo, with a warning that says why.
+    """
+    found = sampler_from(sampler)
+    if isinstance(found, Neural) and found.model is not None:
+        model, problem = registry.given(found.model, atoms, mu, hamiltonian, fixed, larger)
+        return replace(found, model=model), problem
+    problem = Problem.of(atoms, mu, hamiltonian, fixed)
+    if isinstance(found, MonteCarlo):
+        return found, problem
+    fits, problem = registry.fitting(problem, larger, needed=found is not None)
+    return (MonteCarlo(), problem) if fits is None else (replace(found or Neural(), model=fits), problem)
+
+
+def warn_outside(model: Model, T: ArrayLike, mu: np.ndarray) -> None:
+    """Warn where a temperature or a row of mu (..., n_elements) lies outside what the model was trained on."""
+    lattice, (low, high) = model.hamiltonian.lattice, model.ranges["T"]
+    outside = [
+        f"T = {t:g} is outside {low:g} to {high:g}" for t in np.unique([np.min(T), np.max(T)]) if not low <= t <= high
+    ]
+    differences = np.atleast_2d(relative(mu, lattice))[:, 1:].T
+    of, names = references(lattice)[1:], lattice.elements
+    for k, values, (a, b) in zip(range(1, len(names)), differences, model.ranges["mu"], strict=True):
+        for value in np.unique([values.min(), values.max()]):
+            if not a - 1e-9 <= value <= b + 1e-9:
+                outside.append(f"mu_{names[k]} - mu_{names[of[k - 1]]} = {value:g} is outside {a:g} to {b:g}")
+    if outside:
+        warnings.warn(
+            f"the model was trained on another range: {'; '.join(outside)}. Weights stay exact, but look at the NESS, or "
+            'use sampler="mc".',
+            OutsideTrainedRange,
+            stacklevel=user_level(),
+        )
