@@ -156,11 +156,19 @@ def mc(
     >>> abs(scan.at(500).free_energy().value - -0.048) < 0.005
     True
     """
+    for name, instead in (("move", 'ensemble="canonical" for swaps, "semigrand" for flips'), ("occ", 'start="atoms"')):
+        if name in options:
+            raise AlloygenError(f"expected {instead}, got {name}={options[name]!r}")
     sampler = record(MonteCarlo, options, [k for k in signature(mc).parameters if k != "options"])
     given = mu_list(_potentials(atoms, mu, h))
     n, seed, job = whole_number(n, "n, the samples per condition,"), seed_from(seed), job or Job()
     problem = Problem.of(atoms, given, hamiltonian, fixed)
-    rungs, mus = axes(T, given, problem.hamiltonian)
+    target = problem.hamiltonian
+    if sampler.swaps and any(m is not None and chemical_potentials(m, target).any() for m in given):
+        raise BadCondition(
+            f'expected no mu with ensemble="canonical", which keeps the composition of the atoms, got {given}; leave it out, or use "semigrand"'
+        )
+    rungs, mus = axes(T, {} if sampler.swaps else given, target)
     return sampler.scan(problem, rungs, mus, n, seed, job)
 
 
@@ -206,7 +214,7 @@ def scan(
     n, seed, job = whole_number(n, "n, the configurations at each condition,"), seed_from(seed), job or Job()
     mu = _potentials(atoms, mu, h, whole=True)
     asked = None if mu is None or isinstance(mu, str) else mu_list(mu)
-    named = asked if asked is not None else {} if mu is None else {mu: 0.0}
+    named: Any = asked if asked is not None else {} if mu is None else {mu: 0.0}
     refine = _refinement(asked is None if adaptive is None else adaptive)
     found, problem = placed(sampler, atoms, named, hamiltonian, larger=False)
     rungs, mus = axes(T, _whole_range(found, problem.hamiltonian) if asked is None else asked, problem.hamiltonian)
@@ -234,7 +242,7 @@ def _spins(atoms) -> bool:
     return isinstance(atoms, Hamiltonian) and set(atoms.elements) == {"-", "+"}
 
 
-def _potentials(atoms, mu, h, whole: bool = False):
+def _potentials(atoms: AtomsLike, mu: Any, h: Any, whole: bool = False) -> Any:
     """Chemical potentials as they are given, or those of a field: mu(+) = h, mu(-) = -h. Spins without either have no field.
 
     whole : nothing given means the range of the model, for spins too

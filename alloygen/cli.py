@@ -17,7 +17,13 @@ from alloygen.errors import AlloygenError, BadCondition
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from ase import Atoms
+
+    from alloygen.conditions import Mus
+    from alloygen.edge.problem import Fixed, Problem
+    from alloygen.hamiltonian.cluster import Hamiltonian
     from alloygen.runtime.job import Job
+    from alloygen.samplers import SamplerLike
 
 METHODS = ("auto", "neural", "mc")
 REFINE = ("smc", "blocks", "mcmc")
@@ -157,16 +163,50 @@ def _sample(args) -> int:
     T, mu, fixed = shell.temperature(args.T), shell.potentials(args.mu), shell.held(args.fix)
     atoms = shell.structure(args.structure)
     shell.require_output(args.output, atoms)
-    given = {k: v for k in ("refine", "effort", "average") if (v := getattr(args, k)) is not None}
     ens = sample(
-        atoms, T, mu, args.n, seed=args.seed, model=args.model, hamiltonian=args.hamiltonian, method=args.method,
-        fixed=fixed, h=cast(float | None, shell.field(args.field)), tol=args.tol, job=_job(args), **given,
+        _problem(args, atoms, mu, fixed), T, mu, args.n, seed=args.seed, sampler=_sampler(args),
+        h=cast(float | None, shell.field(args.field)), job=_job(args),
     )  # fmt: skip
     print(ens)
     if "log_p_fixed" in ens.info:
         print(f"{'log p fixed':>20} {ens.info['log_p_fixed']} (the model's, one pass)")
     _print_averages(ens)
     return 0 if args.output is None else shell.keep(ens.write, args.output, f"{len(ens)} configurations")
+
+
+def _problem(args, atoms: Atoms | Hamiltonian, mu: Mus | str | None, fixed: Fixed | None = None) -> Problem:
+    """The structure on the lattice of --hamiltonian, of --model, or of what ships, as near as --tol asks."""
+    from alloygen.edge.problem import Problem
+    from alloygen.hamiltonian.cluster import Hamiltonian
+    from alloygen.registry import load
+
+    if args.field is not None and not isinstance(atoms, Hamiltonian):
+        raise BadCondition("expected --field with the Ising model alone, such as ising:10; for an alloy give --mu")
+
+    model = getattr(args, "model", None)
+    hamiltonian = load(model).hamiltonian if args.hamiltonian is None and model is not None else args.hamiltonian
+    named = {mu: 0.0} if isinstance(mu, str) else mu
+    return Problem.of(atoms, named, hamiltonian, fixed, args.tol)
+
+
+def _sampler(args) -> SamplerLike:
+    """The sampler that --method, --model and the options of a model mean."""
+    from alloygen.generate.refine import Anneal, Blocks, Flips
+    from alloygen.samplers import Neural
+
+    given = {k: v for k in ("model", "average", "refine") if (v := getattr(args, k, None)) is not None}
+    if args.method == "mc":
+        if set(given) - {"model"}:
+            raise AlloygenError(
+                f"expected no --{', --'.join(given)} with --method mc, which has no model; leave it out"
+            )
+        return "mc"
+    if (how := given.pop("refine", None)) is not None:
+        effort = 1.0 if args.effort is None else args.effort
+        given["then"] = {"smc": Anneal(effort=effort), "blocks": Blocks(effort=effort), "mcmc": Flips(effort=effort)}[
+            how
+        ]
+    return Neural(**given) if given or args.method == "neural" else None
 
 
 def _job(args, executor: Executor | None = None) -> Job:
@@ -212,9 +252,9 @@ def _mc(args) -> int:
         require_table(args.table)
     _require_file(args.checkpoint)
     scan = mc(
-        atoms, T, mu, args.n, ensemble=args.ensemble, method=args.method.replace("-", " "), hamiltonian=args.hamiltonian,
-        start=args.start, fixed=fixed, seed=args.seed, job=_job(args), sweeps=args.sweeps,
-        precision=precision, tol=args.tol, h=shell.field(args.field),
+        _problem(args, atoms, mu, fixed), T, mu, args.n, ensemble=args.ensemble, method=args.method.replace("-", " "),
+        start=args.start, seed=args.seed, job=_job(args), sweeps=args.sweeps,
+        precision=precision, h=shell.field(args.field),
     )  # fmt: skip
     print(scan)
     for ens in scan:
@@ -248,8 +288,8 @@ def _phase_diagram(args) -> int:
         _require_file(path)
     with _pool(args.jobs) if args.jobs > 1 else nullcontext() as executor:
         samples = scan(
-            atoms, T, mu, args.n, adaptive=None if args.method == "mc" else True, seed=args.seed, model=args.model,
-            hamiltonian=args.hamiltonian, method=args.method, tol=args.tol, h=shell.field(args.field), job=_job(args, executor),
+            _problem(args, atoms, mu), T, mu, args.n, adaptive=None if args.method == "mc" else True, seed=args.seed,
+            sampler=_sampler(args), h=shell.field(args.field), job=_job(args, executor),
         )  # fmt: skip
     print(samples)
     diagram = samples.phase_diagram(step=args.step)

@@ -241,7 +241,7 @@ class Ensemble:
         if self.log_prob is None:
             raise AlloygenError(
                 f"expected samples with a likelihood, got an ensemble made by {self.method!r}: Monte Carlo samples "
-                'carry no likelihood. Draw with method="neural", or by alloygen.mc with method="replica exchange", whose '
+                'carry no likelihood. Draw with sampler="neural", or by alloygen.mc with method="replica exchange", whose '
                 "ladder makes free energies absolute."
             )
         return -self._field_energy / self.kT - self.log_prob

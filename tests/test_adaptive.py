@@ -10,7 +10,7 @@ from ase.build import bulk
 
 import alloygen
 import alloygen.data
-from alloygen import adaptive
+from alloygen import Neural, Spacing, adaptive
 from alloygen.errors import (
     AlloygenError,
     BadCondition,
@@ -86,9 +86,9 @@ def test_refining_finds_the_window_of_cuau3_untold():
 
 @pytest.mark.slow
 def test_spacing_and_the_limit_of_conditions():
-    wide, narrow = (alloygen.scan(ATOMS, [700], "Au", n=40, seed=0, spacing=s) for s in (12.0, 3.0))
+    wide, narrow = (alloygen.scan(ATOMS, [700], "Au", n=40, seed=0, adaptive=Spacing(nats=s)) for s in (12.0, 3.0))
     assert len(wide) < len(narrow) and max(jeffreys(narrow)[0]) <= 3
-    assert len(alloygen.scan(ATOMS, [300], "Au", n=40, seed=0, max_conditions=11)) == 11
+    assert len(alloygen.scan(ATOMS, [300], "Au", n=40, seed=0, adaptive=Spacing(max_conditions=11))) == 11
 
 
 @pytest.mark.slow
@@ -111,13 +111,13 @@ def test_an_interrupted_scan_goes_on(tmp_path, monkeypatch, plain):
     assert same(alloygen.scan(ATOMS, **GRID, job=Job(checkpoint=path)), plain) and len(calls) == 6
 
 
-@pytest.mark.parametrize("change", [dict(n=50), dict(seed=4), dict(order="random")])
+@pytest.mark.parametrize("change", [dict(n=50), dict(seed=4), dict(sampler=Neural(order="random"))])
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, change):
     path = tmp_path / "scan.safetensors"
     one = dict(T=900, mu={"Au": 0.0}, n=40, seed=3)
     alloygen.scan(ATOMS, **one, job=Job(checkpoint=path))
     before = path.read_bytes()
-    with pytest.raises(CheckpointError, match=f"{next(iter(change))}: expected"):
+    with pytest.raises(CheckpointError, match=r"(n|seed|order): expected"):
         alloygen.scan(ATOMS, **{**one, **change}, job=Job(checkpoint=path))
     assert path.read_bytes() == before
 
@@ -129,9 +129,9 @@ def test_a_checkpoint_is_known_by_the_weights_of_its_model(tmp_path):
     with torch.no_grad():
         weight = max(other.parameters(), key=torch.numel)
         weight.copy_(-weight.flip(0))
-    alloygen.scan(ATOMS, **run, model=model, job=Job(checkpoint=path))
+    alloygen.scan(ATOMS, **run, sampler=model, job=Job(checkpoint=path))
     with pytest.raises(CheckpointError, match="model: expected"):
-        alloygen.scan(ATOMS, **run, model=other, job=Job(checkpoint=path))
+        alloygen.scan(ATOMS, **run, sampler=other, job=Job(checkpoint=path))
 
 
 @pytest.mark.parametrize("change, error, says", [
@@ -140,10 +140,10 @@ def test_a_checkpoint_is_known_by_the_weights_of_its_model(tmp_path):
     (dict(mu={"Au": []}), BadCondition, "at least one mu"),
     (dict(mu={"Zn": [0.0]}), UnknownSpecies, "Zn"),
     (dict(mu=None), UnknownSpecies, "Name the second element"),
-    (dict(spacing=0), AlloygenError, "spacing"),
-    (dict(method="magic"), AlloygenError, "method"),
-    (dict(mu="Au", method="mc"), BadCondition, "Monte Carlo knows no range"),
-    (dict(max_conditions=5), AlloygenError, "max_conditions"),
+    (dict(adaptive=3), AlloygenError, "Spacing"),
+    (dict(sampler=2), AlloygenError, "expected sampler"),
+    (dict(mu="Au", sampler="mc"), BadCondition, "Monte Carlo knows no range"),
+    (dict(adaptive=Spacing(max_conditions=5)), AlloygenError, "max_conditions"),
 ])  # fmt: skip
 def test_bad_input_is_told(change, error, says):
     with pytest.raises(error, match=says):
@@ -176,7 +176,7 @@ def halved():
 
 
 def test_monte_carlo_scans_go_through_the_same_call():
-    scan = alloygen.scan(ATOMS, [800], {"Au": [-0.1, 0.1]}, n=300, method="mc", adaptive=True, seed=1)
+    scan = alloygen.scan(ATOMS, [800], {"Au": [-0.1, 0.1]}, n=300, sampler="mc", adaptive=True, seed=1)
     assert (
         scan.method == "mc"
         and set(scan.T) == {800}

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import numpy as np
@@ -84,9 +85,9 @@ def test_energies_belong_to_the_callers_site_order():
 def test_a_turned_cell_is_the_same_system_only_if_the_expansion_says_so():
     from types import SimpleNamespace
 
-    from alloygen.api import _site_row
     from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
     from alloygen.lattice import Primitive
+    from alloygen.registry import _site_row
 
     cubic = Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")])
     bond = lambda axis, eci: Orbit("b", eci, [[(0, 0, 0, 0), (*np.eye(3, dtype=int)[axis], 0)]], [[0, 0]], [1.0])  # noqa: E731
@@ -101,19 +102,19 @@ def test_a_turned_cell_is_the_same_system_only_if_the_expansion_says_so():
 def test_a_supercell_without_a_model_is_sampled_by_monte_carlo():
     conventional = bulk("Cu", cubic=True).repeat((2, 1, 1))
     with pytest.warns(
-        NoModel, match=r"no model fits this supercell. There are models of .*2x2x4.*4x4x4.*pass method=\"mc\""
+        NoModel, match=r"no model fits this supercell. There are models of .*2x2x4.*4x4x4.*pass sampler=\"mc\""
     ):
         ens = alloygen.sample(conventional, T=900, mu={"Au": 0.0}, n=50, seed=0)
     assert ens.method == "mc" and "Au" in "".join(ens.atoms[0].get_chemical_symbols())
     with pytest.raises(AlloygenError, match="likelihood"):
         _ = ens.log_weight
-    with pytest.raises(LatticeMismatch, match=r'method="mc"'):
-        alloygen.sample(conventional, T=900, mu={"Au": 0.0}, method="neural")
+    with pytest.raises(LatticeMismatch, match=r'sampler="mc"'):
+        alloygen.sample(conventional, T=900, mu={"Au": 0.0}, sampler="neural")
 
 
 @pytest.mark.filterwarnings("error::alloygen.errors.NoModel")
 def test_monte_carlo_that_was_asked_for_needs_no_word():
-    alloygen.sample(bulk("Cu", cubic=True), T=3000, mu={"Au": 0.0}, n=50, method="mc")
+    alloygen.sample(bulk("Cu", cubic=True), T=3000, mu={"Au": 0.0}, n=50, sampler="mc")
 
 
 def test_a_model_of_as_many_sites_in_another_shape_is_named():
@@ -121,7 +122,7 @@ def test_a_model_of_as_many_sites_in_another_shape_is_named():
     with pytest.raises(
         LatticeMismatch, match=r"got Lattice\(1x1x16 .*; 2x2x4 primitive cells \(16 sites\) has as many sites"
     ):
-        alloygen.sample(long, T=900, mu={"Au": 0.0}, method="neural")
+        alloygen.sample(long, T=900, mu={"Au": 0.0}, sampler="neural")
 
 
 def test_paths_and_structures_are_sampled_as_their_atoms(tmp_path):
@@ -152,7 +153,8 @@ def test_the_tolerance_that_the_error_names_can_be_raised(call):
     with pytest.raises(LatticeMismatch, match=r"off their sites: 3 by 0\.7.*raise tol"):
         call(atoms, T=3000, mu={"Au": 0.0}, n=2, **more)
     with pytest.warns(OutsideTrainedRange) if not more else nullcontext():
-        assert len(call(atoms, T=3000, mu={"Au": 0.0}, n=2, tol=0.35, **more))
+        near = alloygen.Problem.of(atoms, {"Au": 0.0}, tol=0.35)
+        assert len(call(near, T=3000, mu={"Au": 0.0}, n=2, **more))
 
 
 def test_a_vacancy_where_the_alloy_has_none_is_told():
@@ -171,7 +173,7 @@ def test_vacancies_are_held_not_freed():
     expansion = ClusterExpansion(primitive, [[-1.0, 1.0]], (Orbit("c1", 0.01, [[(0, 0, 0, 0)]], [[0]], [1.0]),))
     atoms = bulk("Ni", a=3.6).repeat(2)
     atoms.symbols[[1, 5]] = "X"
-    call = {"T": 2000, "mu": {"X": 0.0}, "n": 40, "hamiltonian": expansion, "method": "mc", "seed": 1}
+    call = {"T": 2000, "mu": {"X": 0.0}, "n": 40, "hamiltonian": expansion, "sampler": "mc", "seed": 1}
     with pytest.raises(AlloygenError, match="got all 8 fixed; 'X' is a species here"):
         alloygen.sample(atoms, fixed=atoms, **call)
     for fixed in ({1: "X"}, [1], np.arange(8) == 1):
@@ -181,7 +183,7 @@ def test_vacancies_are_held_not_freed():
 
 def test_monte_carlo_agrees_with_the_exact_law():
     exact = cuau_16().at(700, np.array([0.0, 0.05]))
-    ens = alloygen.sample(SMALL, T=700, mu={"Au": 0.05}, n=3000, seed=2, method="mc")
+    ens = alloygen.sample(SMALL, T=700, mu={"Au": 0.05}, n=3000, seed=2, sampler="mc")
     for got, truth in ((ens.composition("Au"), exact.composition[1]), (ens.mean_energy(), exact.energy)):
         assert abs(got.value - truth) < 5 * got.stderr
 
@@ -205,9 +207,9 @@ def test_alloy_is_told_by_symbols_and_mu_together():
         (dict(mu=None), UnknownSpecies, "mu="),
         (dict(n=0), AlloygenError, "at least 1"),
         (dict(n=2.5), AlloygenError, "whole number"),
-        (dict(method="magic"), AlloygenError, "auto"),
-        (dict(model="nowhere.safetensors"), CheckpointError, "no file"),
-        (dict(model="cuau_4x4x4"), LatticeMismatch, "4x4x4"),
+        (dict(sampler=1.5), AlloygenError, "expected sampler"),
+        (dict(sampler="nowhere.safetensors"), CheckpointError, "no file"),
+        (dict(sampler="cuau_4x4x4"), LatticeMismatch, "4x4x4"),
         (dict(atoms=bulk("Fe").repeat(2)), UnknownSpecies, "Fe"),
         (dict(atoms=Atoms("Cu2", [[0, 0, 0], [0, 0, 2.0]], cell=[5, 5, 5], pbc=True)), LatticeMismatch, "cell"),
     ],
@@ -291,7 +293,7 @@ def test_the_ising_model_by_monte_carlo(inside):
         assert ens.mu.tolist() == [-h, h] and h in (-0.1, 0.2)
         exact, phi = transfer_matrix(4, ens.T, h + inside), ens.free_energy()
         assert abs(phi.value - exact.free_energy) < 4.5 * phi.stderr < 0.1
-    ens = alloygen.sample(alloygen.ising(4, h=inside), T=3.0, h=0.2, n=1500, method="mc")
+    ens = alloygen.sample(alloygen.ising(4, h=inside), T=3.0, h=0.2, n=1500, sampler="mc")
     assert abs(2 * ens.composition("+").value - 1 - transfer_matrix(4, 3.0, 0.2 + inside).magnetization) < 0.1
 
 
@@ -309,11 +311,11 @@ def test_the_whole_range_of_an_ising_model_is_one_of_fields():
 
     model = alloygen.load("ising_10x10")
     low, high = model.ranges["mu"][0]
-    assert _whole_range(model, model.hamiltonian) == mu_from_field(np.linspace(low / 2, high / 2, 9))
+    assert _whole_range(alloygen.Neural(model=model), model.hamiltonian) == mu_from_field(np.linspace(low / 2, high / 2, 9))
 
 
 def test_spins_are_at_hand_where_there_are_no_atoms():
-    ens = alloygen.sample(alloygen.ising(4), T=2.3, n=20, method="mc")
+    ens = alloygen.sample(alloygen.ising(4), T=2.3, n=20, sampler="mc")
     spins = (2 * ens.occ - 1).double()
     energy = -(spins.reshape(-1, 4, 4) * (spins.reshape(-1, 4, 4).roll(1, 1) + spins.reshape(-1, 4, 4).roll(1, 2))).sum(
         (1, 2)
@@ -342,10 +344,10 @@ ISING = alloygen.ising(4)
     (lambda: alloygen.mc(SMALL, 600, h=0.1), "with the Ising model alone"), (lambda: alloygen.scan(SMALL, 600, h=[0.1]), "with the Ising model alone"),
     (lambda: alloygen.sample(ISING, 2.3, h=float("nan")), "finite"), (lambda: alloygen.sample(ISING, 2.3, h="x"), "finite"),
     (lambda: alloygen.sample(ISING, 2.3, h=[0.1, 0.2]), "one field"), (lambda: alloygen.sample(ISING, 2.3, {"Au": 0}), "Au"),
-    (lambda: alloygen.sample(ISING, 2.3, model="cuau_2x2x4"), "expected one Hamiltonian"),
+    (lambda: alloygen.sample(ISING, 2.3, sampler="cuau_2x2x4"), "expected one Hamiltonian"),
     (lambda: alloygen.sample(ISING, 2.3, hamiltonian="cuau"), "expected one Hamiltonian"),
-    (lambda: alloygen.sample(ISING, 2.3, model="ising_10x10"), "expected a supercell"),
-    (lambda: alloygen.sample(ISING, 2.3, method="neural"), "a model was trained for"),
+    (lambda: alloygen.sample(ISING, 2.3, sampler="ising_10x10"), "expected a supercell"),
+    (lambda: alloygen.sample(ISING, 2.3, sampler="neural"), "a model was trained for"),
     (lambda: alloygen.sample(alloygen.data.cuau(), 600, {"Au": 0}), r"expansion\.on"),
     (lambda: alloygen.mc(ISING, 2.3, ensemble="canonical"), "a Hamiltonian alone"), (lambda: alloygen.mc(ISING, 2.3, start="atoms"), "alone"),
     (lambda: alloygen.sample(ISING, 2.3, fixed=[0]), "fixed={site: species}"), (lambda: alloygen.ising(0), "L, the side length, as a whole number of at least 1"),
@@ -477,7 +479,7 @@ def test_a_folder_of_models_that_is_not_there_is_told(kind, tmp_path, monkeypatc
 def test_a_folder_given_as_model(tmp_path):
     for call in (
         lambda: alloygen.load(tmp_path),
-        lambda: alloygen.sample(SMALL, 600, {"Au": 0}, 2, model=str(tmp_path)),
+        lambda: alloygen.sample(SMALL, 600, {"Au": 0}, 2, sampler=str(tmp_path)),
     ):
         with pytest.raises(CheckpointError, match=r"got the folder .*model\.safetensors"):
             call()
@@ -560,7 +562,7 @@ def test_mc_goes_on_with_its_own_checkpoint_alone(one, other, says, tmp_path):
 @pytest.mark.parametrize("arguments, says", [
     ({"ensemble": "grand"}, "ensemble"), ({"method": "wolff"}, "method"), ({"start": "here"}, "start"), ({"T": -1}, "above 0"),
     *(({"n": n}, "expected n, .* whole number of at least 1") for n in (0, -3, 1.5, None, np.nan, np.inf, "ten", True)),
-    *(({k: bad}, f"expected {k} as a whole number") for k in ("sweeps", "copies") for bad in (0, 1.5, None, "x")),
+    *(({k: bad}, f"expected {k} as a whole number") for k in ("sweeps", "copies") for bad in (0, 1.5, "x")),
     *(({"seed": seed}, "expected seed as a whole number from 0") for seed in (-1, 1.5, 2**64, "now")),
     ({"burn": -1}, "expected burn"), ({"burn": 2.5}, "expected burn"), ({"max_n": -1, "precision": {"Au": 0.1}}, "expected max_n"),
     ({"max_n": 5, "precision": {"Au": 0.1}}, "expected max_n as a whole number of at least 10"), ({"max_n": 50}, "precision= with max_n"),
@@ -577,24 +579,36 @@ def test_mc_says_what_is_wrong_before_any_work(arguments, says, monkeypatch):
         alloygen.mc(SMALL, **{"T": 800, "mu": {"Au": 0.02}, "n": 10, **arguments})
 
 
-@pytest.mark.parametrize("arguments", [
-    dict(order="random"), dict(batch=50), dict(stride=2), dict(average=4), dict(refine="smc"), dict(effort=2.0),
-])  # fmt: skip
-def test_sample_refuses_options_that_monte_carlo_would_drop(arguments, monkeypatch):
-    monkeypatch.setattr("alloygen.montecarlo.chains.Chains.step", None)
-    with pytest.raises(
-        AlloygenError, match=f"expected a model for {next(iter(arguments))}=.*mean nothing to Monte Carlo"
-    ):
-        alloygen.sample(SMALL, 600, {"Au": 0.02}, 10, method="mc", **arguments)
-
-
-@pytest.mark.parametrize("arguments", [
-    dict(order="random"), dict(batch=50), dict(spacing=2.0), dict(max_conditions=10),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments", [dict(adaptive=alloygen.Spacing()), dict(job=Job(executor=ThreadPoolExecutor(1)))]
+)
 def test_scan_refuses_options_that_monte_carlo_would_drop(arguments, monkeypatch):
     monkeypatch.setattr("alloygen.montecarlo.chains.Chains.step", None)
-    with pytest.raises(AlloygenError, match=f"expected a model for {next(iter(arguments))}="):
-        alloygen.scan(SMALL, 600, {"Au": [0.02, 0.05]}, 10, method="mc", **arguments)
+    with pytest.raises(AlloygenError, match="neither executor nor Spacing with Monte Carlo"):
+        alloygen.scan(SMALL, 600, {"Au": [0.02, 0.05]}, 10, sampler="mc", **arguments)
+
+
+@pytest.mark.parametrize("how", [dict(average=4), dict(stride=2), dict(then=alloygen.Anneal())])
+def test_scan_refuses_what_only_sample_has(how):
+    with pytest.raises(AlloygenError, match=f"scan without {next(iter(how))}, which is for alloygen.sample"):
+        alloygen.scan(SMALL, 600, {"Au": [0.02, 0.05]}, 10, sampler=alloygen.Neural(**how))
+
+
+@pytest.mark.parametrize("job", [dict(executor=ThreadPoolExecutor(1)), dict(checkpoint="a.st")])
+def test_sample_refuses_what_a_model_would_drop(job, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AlloygenError, match="expected n"):
+        alloygen.sample(SMALL, 600, {"Au": 0.02}, 10, job=Job(**job))
+
+
+def test_samplers_may_be_written_as_words_objects_or_models():
+    model = alloygen.load("cuau_2x2x4")
+    made = [alloygen.sample(SMALL, 600, {"Au": 0.02}, 5, sampler=s).occ for s in
+            (None, "neural", "cuau_2x2x4", model, alloygen.Neural(), alloygen.Neural(model=model))]  # fmt: skip
+    assert all(torch.equal(made[0], occ) for occ in made)
+    assert alloygen.sample(SMALL, 900, {"Au": 0.02}, 50, sampler=alloygen.MonteCarlo(check=False)).method == "mc"
+    with pytest.raises(AlloygenError, match="expected sampler as Neural"):
+        alloygen.sample(SMALL, 600, {"Au": 0.02}, 5, sampler=3)
 
 
 FIXED = {"dict": {1: "Au", 3: "Cu"}, "indices": [1, 3], "mask": np.isin(np.arange(16), [1, 3]), "none": [], "no": None}
@@ -626,7 +640,7 @@ GRID = dict(T=[600, 900], mu={"Au": np.linspace(-0.2, 0.2, 5)}, n=300, seed=1)
 
 @pytest.fixture(scope="module")
 def of_both():
-    return alloygen.mc(SMALL, **GRID), alloygen.scan(SMALL, **GRID, method="mc")
+    return alloygen.mc(SMALL, **GRID), alloygen.scan(SMALL, **GRID, sampler="mc")
 
 
 def test_mc_and_scan_are_alike_and_show_what_was_asked_for(of_both):
@@ -666,7 +680,7 @@ def test_parts_of_a_scan_keep_its_free_energies(of_both):
 
 
 def test_sample_forgets_the_ladder_and_keeps_phi():
-    ens = alloygen.sample(SMALL, 800, {"Au": 0.02}, 400, method="mc", seed=0)
+    ens = alloygen.sample(SMALL, 800, {"Au": 0.02}, 400, sampler="mc", seed=0)
     truth = cuau_16().at(800, np.array([0, 0.02])).phi
     assert (
         isinstance(ens.info["free_energy"], Estimate)
@@ -677,9 +691,9 @@ def test_sample_forgets_the_ladder_and_keeps_phi():
 
 def test_configurations_outlive_a_ladder_that_mbar_cannot_join(monkeypatch):
     """Too few samples of a cold, large cell: they are returned, Phi is missing and it is said why."""
-    from alloygen.montecarlo import tempering
+    from alloygen.montecarlo import laddered
 
-    monkeypatch.setattr(tempering, "ladder", lambda h, T, *a, **kw: np.array([*T, 3e4, np.inf]))  # far too wide
+    monkeypatch.setattr(laddered, "ladder", lambda h, T, *a, **kw: np.array([*T, 3e4, np.inf]))  # far too wide
     with pytest.warns(LowSampleSize, match=r"Phi is missing.*above T = 400.*Draw more \(n = 160") as caught:
         scan = alloygen.mc(
             bulk("Cu", a=3.8).repeat((4, 4, 4)), [300, 400], {"Au": 0.0}, 40, sweeps=2, burn=0, check=False

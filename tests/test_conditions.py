@@ -264,7 +264,7 @@ def test_phi_is_that_of_the_mu_given(name, mu):
     net = randomise(
         CausalModel(h, {"T": [500.0, 1200.0], "mu": [[-w, w] for w in width]}, width=16, depth=1, heads=2), scale=0.05
     )
-    drawn = alloygen.sample(atoms, T, mu, n=1500, model=net)
+    drawn = alloygen.sample(atoms, T, mu, n=1500, sampler=net)
     row = scan.to_pandas().iloc[0]
     assert scan.at(T, mu).mu.tolist() == drawn.mu.tolist() == given.tolist()
     assert [row[f"mu_{e}"] for e in h.elements] == given.tolist()
@@ -325,7 +325,7 @@ def test_conditions_given_twice_are_one_everywhere():
         alloygen.mc(atoms, (t for t in T), ({"Au": m} for m in mu["Au"]), n=60, check=False),
         alloygen.mc(atoms, T, mu, n=60, method="metropolis", check=False),
         alloygen.scan(atoms.repeat((1, 1, 2)), (t for t in T), mu, n=60),
-        alloygen.scan(atoms.repeat((1, 1, 2)), T, mu, n=60, adaptive=False, method="mc"),
+        alloygen.scan(atoms.repeat((1, 1, 2)), T, mu, n=60, adaptive=False, sampler="mc"),
     ):
         seen = sorted(c for c in zip(scan.T.tolist(), scan.mu[:, 1].tolist(), strict=True) if c[0] in T)
         assert seen == want

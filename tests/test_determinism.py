@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 from ase.build import bulk
 
 import alloygen
+from alloygen import Anneal, Blocks, Flips, Neural
 from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.sequential import sequential
@@ -25,10 +27,10 @@ AT = dict(T=600, mu={"Au": 0.02}, seed=5)
 MU = torch.tensor([0.0, 0.02], dtype=torch.float64)
 WAYS = {
     "plain": dict(n=50),
-    "fixed": dict(n=40, fixed={0: "Au", 3: "Cu"}, average=2),
-    "smc": dict(n=40, refine="smc", effort=0.01),
-    "blocks": dict(n=40, refine="blocks", effort=0.1),
-    "mcmc": dict(n=40, refine="mcmc", effort=0.05),
+    "fixed": dict(n=40, fixed={0: "Au", 3: "Cu"}, sampler=Neural(average=2)),
+    "smc": dict(n=40, sampler=Neural(then=Anneal(effort=0.01))),
+    "blocks": dict(n=40, sampler=Neural(then=Blocks(effort=0.1))),
+    "mcmc": dict(n=40, sampler=Neural(then=Flips(effort=0.05))),
 }
 
 
@@ -47,7 +49,7 @@ def orders(model, n):
 def everything() -> dict[str, str]:
     """What ways of drawing give, as digests of their bits."""
     out = {name: of_ensemble(alloygen.sample(ATOMS, **AT, **how)) for name, how in WAYS.items()}
-    out["out-painted"] = of_ensemble(alloygen.sample(ATOMS.repeat((1, 1, 2)), **AT, n=20, average=2))
+    out["out-painted"] = of_ensemble(alloygen.sample(ATOMS.repeat((1, 1, 2)), **AT, n=20, sampler=Neural(average=2)))
     scan = alloygen.scan(ATOMS, [500, 900], {"Au": [-0.1, 0.02]}, n=40, seed=3)
     out["scan"] = bits(scan.occ, scan.log_prob, scan.energy, [scan[c].free_energy().value for c in range(len(scan))])
     chains = alloygen.mc(ATOMS, [500, 900], {"Au": [-0.1, 0.02]}, n=300, seed=3, check=False)
@@ -108,7 +110,8 @@ def test_the_first_are_those_of_a_shorter_draw_and_any_batch_gives_them(name):
     how = {k: v for k, v in WAYS[name].items() if k != "n"}
     long = alloygen.sample(ATOMS, **AT, n=40, **how)
     for n, batch in ((23, None), (40, 1), (7, 10**6)):
-        short = alloygen.sample(ATOMS, **AT, n=n, batch=batch, **how)
+        sampler = replace(how.get("sampler", Neural()), batch=batch)
+        short = alloygen.sample(ATOMS, **AT, n=n, **(how | {"sampler": sampler}))
         assert torch.equal(short.occ, long.occ[:n]) and torch.equal(short.log_prob, long.log_prob[:n])
 
 
@@ -117,7 +120,7 @@ def test_the_head_rule_holds_in_scans_and_out_painting():
     grid = dict(T=[600], mu={"Au": [0.0, 0.02]}, seed=2)
     long, short = (alloygen.scan(ATOMS, n=n, **grid) for n in (50, 20))
     assert np.array_equal(short.occ, long.occ[:, :20]) and np.array_equal(short.log_prob, long.log_prob[:, :20])
-    long, short = (alloygen.sample(ATOMS.repeat((1, 1, 2)), **AT, n=n, average=2) for n in (40, 18))
+    long, short = (alloygen.sample(ATOMS.repeat((1, 1, 2)), **AT, n=n, sampler=Neural(average=2)) for n in (40, 18))
     assert torch.equal(short.occ, long.occ[:18]) and torch.equal(short.log_prob, long.log_prob[:18])
 
 
@@ -133,20 +136,29 @@ def test_seeds_are_0_by_default_and_a_fresh_one_is_told():
 
 
 @pytest.mark.parametrize("change, says", [
-    (dict(batch=0), "batch"), (dict(batch=2.5), "batch"), (dict(batch="all"), "batch"), (dict(n=float("nan")), "n, the number"),
-    (dict(n=None), "n, the number"), (dict(n=float("inf")), "n, the number"), (dict(average=0), "average"), (dict(average=None), "average"),
-    (dict(effort=0), "effort"), (dict(effort=float("nan")), "effort"), (dict(effort=None), "effort"), (dict(refine="more"), "refine"),
-    (dict(order="spiral"), "order"), (dict(order=3), "order"), (dict(seed=-1), "seed"), (dict(seed=1.5), "seed"), (dict(seed=2**64), "seed"),
-    (dict(stride="x", atoms=ATOMS.repeat((1, 1, 2))), "stride"), (dict(stride=[1, 2], atoms=ATOMS.repeat((1, 1, 2))), "stride"),
-    (dict(stride=0, atoms=ATOMS.repeat((1, 1, 2))), "stride"), (dict(stride=1.5, atoms=ATOMS.repeat((1, 1, 2))), "stride"),
+    (dict(n=float("nan")), "n, the number"),
+    (dict(n=None), "n, the number"), (dict(n=float("inf")), "n, the number"),
+    (dict(seed=-1), "seed"), (dict(seed=1.5), "seed"), (dict(seed=2**64), "seed"),
+    (dict(sampler=Neural(stride="x"), atoms=ATOMS.repeat((1, 1, 2))), "stride"), (dict(sampler=Neural(stride=[1, 2]), atoms=ATOMS.repeat((1, 1, 2))), "stride"),
+    (dict(sampler=Neural(stride=0), atoms=ATOMS.repeat((1, 1, 2))), "stride"), (dict(sampler=Neural(stride=1.5), atoms=ATOMS.repeat((1, 1, 2))), "stride"),
 ])  # fmt: skip
 def test_odd_values_are_refused_before_any_work(change, says, monkeypatch):
     monkeypatch.setattr("alloygen.models.causal.CausalModel.sample", lambda *a, **k: pytest.fail("it was drawn"))
     with pytest.raises(AlloygenError, match=f"expected .*{says}.*got"):
         alloygen.sample(**(dict(atoms=ATOMS, T=600, mu={"Au": 0.02}, n=5) | change))
-    if says in ("batch", "order", "seed"):
+    if says == "seed":
         with pytest.raises(AlloygenError, match=f"expected .*{says}.*got"):
             alloygen.scan(**(dict(atoms=ATOMS, T=600, mu={"Au": 0.02}, n=5) | change))
+
+
+@pytest.mark.parametrize("kind, odd, says", [
+    *((Neural, dict(batch=b), "batch") for b in (0, 2.5, "all")), *((Neural, dict(average=a), "average") for a in (0, None)),
+    *((Neural, dict(order=o), "order") for o in ("spiral", 3)),
+    *((r, dict(effort=e), "effort") for r in (Anneal, Blocks, Flips) for e in (0, float("nan"), None)),
+])  # fmt: skip
+def test_samplers_refuse_odd_values_when_they_are_made(kind, odd, says):
+    with pytest.raises(AlloygenError, match=f"expected .*{says}.*got"):
+        kind(**odd)
 
 
 # ---------------------------------------------------------------------- blocks

@@ -140,7 +140,7 @@ def test_monte_carlo_carries_no_likelihood(table, laws):
     ens = draw(table, laws["p"], 100, 0, log_prob=None, method="mc", info={"inefficiency": 4.0})
     for ask in (lambda: ens.log_weight, lambda: ens.ness, ens.free_energy):
         with pytest.raises(
-            AlloygenError, match=r'Monte Carlo samples carry no likelihood.*method="neural".*alloygen\.mc'
+            AlloygenError, match=r'Monte Carlo samples carry no likelihood.*sampler="neural".*alloygen\.mc'
         ):
             ask()
     assert ens.weights == pytest.approx(0.01)

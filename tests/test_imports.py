@@ -47,6 +47,8 @@ ROOMS = [
     "tasks",
     "training",
     "evaluate",
+    "registry",
+    "samplers",
     "api",
     "shell",
     "cli",

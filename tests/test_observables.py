@@ -390,7 +390,7 @@ def test_distances_are_those_of_the_callers_atoms():
     shipped = alloygen.data.cuau()
     wide = replace(shipped, primitive=replace(shipped.primitive, cell=5 * shipped.primitive.cell))
     call = {"T": 1100, "mu": {"Au": 0.0}, "n": 100, "seed": 0}
-    made = [alloygen.sample(atoms, **call, hamiltonian=h, method=m) for h in (None, wide) for m in ("neural", "mc")]
+    made = [alloygen.sample(atoms, **call, hamiltonian=h, sampler=m) for h in (None, wide) for m in ("neural", "mc")]
     for ens in made:
         assert ens.warren_cowley(3)["Cu", "Au"][0] == pytest.approx(4 * np.sqrt([0.5, 1, 1.5]))
         assert ens.two_point()[0][:3] == pytest.approx(4 * np.sqrt([0, 0.5, 1]))

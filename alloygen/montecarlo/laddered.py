@@ -65,7 +65,7 @@ class MonteCarlo:
             one_of(getattr(self, name), name, allowed)
         if self.copies is not None:
             whole_number(self.copies, "copies")
-        self.run(self.max_n or 1)
+        self.run(1)
 
     def run(self, n: object) -> Run:
         """How long to run for n samples per condition, and what to keep."""

@@ -144,7 +144,7 @@ class _Sampler:
                     break
 
     def _tick(self, loop: Loop, burn: int) -> None:
-        shown = {"acceptance": f"{np.mean(self.chains.acceptance):.2f}"} if len(self.occ) % 20 == 1 else {}
+        shown = {"acceptance": f"{np.mean(self.chains.acceptance):.2f}"} if len(self.occ) % 20 == 1 else None
         loop.tick(self.burned + len(self.occ), burn + self.wanted, shown)
 
     def _keep(self) -> None:

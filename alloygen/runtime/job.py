@@ -151,7 +151,7 @@ class Loop:
         """
         self.bar.total = self.bar.total if total is None else total
         if shown and self.job.progress:
-            self.bar.set_postfix(dict(shown), refresh=False)
+            self.bar.set_postfix(dict(shown))
         self.bar.update(done - self.bar.n)
         if self.stopped:
             self.save()

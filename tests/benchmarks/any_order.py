@@ -27,6 +27,7 @@ from scipy.stats import chisquare
 
 import alloygen
 import alloygen.data
+from alloygen import Anneal, Neural
 from alloygen.ensemble import Ensemble
 from alloygen.estimate import chains as markov
 from alloygen.estimate.free_energy import free_energy
@@ -68,7 +69,7 @@ def conditional(quick: bool) -> dict:
         u = (np.asarray(table.energy) - np.asarray(table.counts) @ np.array([0.0, dmu])) / free.kT
         for fixed in sets[:: 2 if quick else 1]:
             held = alloygen.sample(atoms, **at, n=n, fixed=fixed, seed=2)
-            cooled = alloygen.sample(atoms, **at, n=n // 4, fixed=fixed, seed=3, refine="smc")
+            cooled = alloygen.sample(atoms, **at, n=n // 4, fixed=fixed, seed=3, sampler=Neural(then=Anneal()))
             log_p, smc = constraint(held, free)[0], constraint(cooled, free)[0]
             mask = (occ[:, list(fixed)] == [("Cu", "Au").index(s) for s in fixed.values()]).all(1)
             true, one = float(logsumexp(-u[mask]) - logsumexp(-u)), held.info["log_p_fixed"]

@@ -126,7 +126,7 @@ def neural_scan(n: int, folder: Path):
     atoms = bulk("Cu", a=3.8).repeat((4, 4, 4))
     start = time.time()
     with ProcessPoolExecutor(2, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        scan = alloygen.scan(atoms, T=T_SCAN, mu="Au", n=n, seed=0, model="cuau_4x4x4", 
+        scan = alloygen.scan(atoms, T=T_SCAN, mu="Au", n=n, seed=0, sampler="cuau_4x4x4", 
                              job=Job(executor=pool, checkpoint=folder / f"scan_{n}.safetensors", progress=True))  # fmt: skip
     seconds = time.time() - start
     print(

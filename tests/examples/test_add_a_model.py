@@ -64,7 +64,7 @@ def test_samples_with_weights_give_the_exact_phi():
     system = enumerable("cuau-2x2x2")
     model = MeanField(system.hamiltonian, {"T": [1000, 3000], "mu": [[-0.1, 0.1]]})  # colder, sites are not independent
     exact = system.enumeration.at(1500.0, [0.0, 0.07])
-    ens = alloygen.sample(system.hamiltonian, 1500.0, {"Au": 0.07}, n=4000, model=model)
+    ens = alloygen.sample(system.hamiltonian, 1500.0, {"Au": 0.07}, n=4000, sampler=model)
     phi, gold = ens.free_energy(), ens.composition("Au")
     assert ens.info["model"] == "mean field" and ens.ness > 0.2
     assert abs(phi.value - exact.phi) < 4 * phi.stderr < 0.01
@@ -76,7 +76,7 @@ def test_samples_with_weights_give_the_exact_phi():
 def test_it_holds_sites_and_scans():
     system = enumerable("cuau-2x2x2")
     model = MeanField(system.hamiltonian, system.ranges())
-    held = alloygen.sample(system.hamiltonian, 900.0, {"Au": 0.0}, n=50, model=model, fixed={0: "Au", 3: "Cu"})
+    held = alloygen.sample(system.hamiltonian, 900.0, {"Au": 0.0}, n=50, sampler=model, fixed={0: "Au", 3: "Cu"})
     assert (held.occ[:, 0] == 1).all() and (held.occ[:, 3] == 0).all()
-    scan = alloygen.scan(system.hamiltonian, [700.0, 900.0], {"Au": [0.0, 0.05]}, n=50, model=model)
+    scan = alloygen.scan(system.hamiltonian, [700.0, 900.0], {"Au": [0.0, 0.05]}, n=50, sampler=model)
     assert len(scan) == 4 and scan.method == "neural"

@@ -9,6 +9,7 @@ from small_systems import cuau_16
 
 import alloygen
 import alloygen.data
+from alloygen import Anneal, Blocks, Flips, Neural
 from alloygen.errors import AlloygenError, LatticeMismatch, UnknownSpecies
 from alloygen.generate.conditional import constraint, log_p_fixed
 
@@ -86,7 +87,7 @@ def test_what_cannot_be_fixed_is_told(fixed, error, says):
 
 
 def test_monte_carlo_holds_fixed_sites_too():
-    ens = alloygen.sample(ATOMS, 900, {"Au": 0.0}, n=200, fixed={0: "Au", 3: "Cu"}, method="mc", seed=0)
+    ens = alloygen.sample(ATOMS, 900, {"Au": 0.0}, n=200, fixed={0: "Au", 3: "Cu"}, sampler="mc", seed=0)
     assert (ens.occ[:, [0, 3]] == torch.tensor([1, 0])).all() and ens.method == "mc"
 
 
@@ -96,7 +97,7 @@ def test_a_larger_supercell_is_out_painted_and_says_so():
     large = bulk("Cu", a=3.8).repeat((2, 2, 6))
     ens = alloygen.sample(large, 900, {"Au": 0.02}, n=200, seed=0)
     assert ens.method == "neural, out-painted from 2x2x4 cells" and len(ens.atoms[0]) == 24 and ens.info["windows"] >= 2
-    mc = alloygen.sample(large, 900, {"Au": 0.02}, n=3000, seed=1, method="mc")
+    mc = alloygen.sample(large, 900, {"Au": 0.02}, n=3000, seed=1, sampler="mc")
     assert abs(ens.free_energy().value - mc.free_energy().value) < 4 * np.hypot(
         ens.free_energy().stderr, mc.free_energy().stderr
     )
@@ -108,28 +109,30 @@ def test_a_larger_supercell_is_out_painted_and_says_so():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["smc", "blocks", "mcmc"])
+@pytest.mark.parametrize("how", [Anneal, Blocks, Flips])
 def test_refined_samples_obey_the_exact_law(table, how):
-    ens = alloygen.sample(ATOMS, 700, {"Au": 0.06}, n=600, refine=how, effort=0.3, seed=3)
+    ens = alloygen.sample(ATOMS, 700, {"Au": 0.06}, n=600, sampler=Neural(then=how(effort=0.3)), seed=3)
     at = table.at(700, [0.0, 0.06])
-    assert ens.method == f"neural, {how}"
+    assert ens.method == f"neural, {how.label}"
     assert abs(ens.free_energy().value - at.phi) < 4 * ens.free_energy().stderr
     p = np.asarray(at.probabilities)
     assert abs(ens.mean_energy().value - p @ np.asarray(table.energy) / 16) < 4.5 * ens.mean_energy().stderr
-    assert {"smc": "annealed_from", "blocks": "acceptance", "mcmc": "sweeps"}[how] in ens.info
-    held = alloygen.sample(ATOMS, 700, {"Au": 0.06}, n=50, refine=how, effort=0.2, seed=3, fixed={0: "Au", 5: "Au"})
+    assert {Anneal: "annealed_from", Blocks: "acceptance", Flips: "sweeps"}[how] in ens.info
+    held = alloygen.sample(
+        ATOMS, 700, {"Au": 0.06}, n=50, sampler=Neural(then=how(effort=0.2)), seed=3, fixed={0: "Au", 5: "Au"}
+    )
     assert (held.occ[:, [0, 5]] == 1).all()
 
 
-@pytest.mark.parametrize("change, says", [
-    (dict(refine="magic"), "expected refine"), (dict(refine="smc", method="mc"), "needs? no refinement|expected a model"), (dict(effort=0), "effort"),
-    (dict(stride=2), "no stride"),
+@pytest.mark.parametrize("made, says", [
+    (lambda: Neural(then="magic"), "expected then=Anneal"), (lambda: Anneal(effort=0), "effort"),
+    (lambda: alloygen.sample(ATOMS, 700, {"Au": 0.06}, n=10, sampler=Neural(stride=2)), "no stride"),
 ])  # fmt: skip
-def test_bad_refinement_is_told(change, says):
+def test_bad_refinement_is_told(made, says):
     with pytest.raises(AlloygenError, match=says):
-        alloygen.sample(ATOMS, 700, {"Au": 0.06}, n=10, **change)
+        made()
 
 
 def test_a_stride_beyond_the_window_is_told():
     with pytest.raises(AlloygenError, match="leave sites out"):
-        alloygen.sample(bulk("Cu", a=3.8).repeat((2, 2, 8)), 700, {"Au": 0.06}, n=10, stride=5)
+        alloygen.sample(bulk("Cu", a=3.8).repeat((2, 2, 8)), 700, {"Au": 0.06}, n=10, sampler=Neural(stride=5))
