@@ -141,7 +141,9 @@ def _first_whole(headers: Iterable[Header]) -> Model | None:
 
 def _pass_over(errors: list[str]) -> None:
     warnings.warn(
-        f"{len(errors)} files among the models are passed over: {' | '.join(errors)}", UnusableModel, stacklevel=user_level()
+        f"{len(errors)} files among the models are passed over: {' | '.join(errors)}",
+        UnusableModel,
+        stacklevel=user_level(),
     )
 
 

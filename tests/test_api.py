@@ -311,7 +311,9 @@ def test_the_whole_range_of_an_ising_model_is_one_of_fields():
 
     model = alloygen.load("ising_10x10")
     low, high = model.ranges["mu"][0]
-    assert _whole_range(alloygen.Neural(model=model), model.hamiltonian) == mu_from_field(np.linspace(low / 2, high / 2, 9))
+    assert _whole_range(alloygen.Neural(model=model), model.hamiltonian) == mu_from_field(
+        np.linspace(low / 2, high / 2, 9)
+    )
 
 
 def test_spins_are_at_hand_where_there_are_no_atoms():

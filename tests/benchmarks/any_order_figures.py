@@ -162,8 +162,7 @@ def profile(ax) -> None:
             n=1000,
             fixed=dict.fromkeys(np.flatnonzero(plane == 0).tolist(), "Au"),
             seed=0,
-            average=4,
-            refine="smc",
+            sampler=alloygen.Neural(average=4, then=alloygen.Anneal()),
         )
         w = ens.weights
         by_layer = np.stack([(ens.occ.numpy()[:, plane == k] == 1).mean(1) for k in range(4)])
