@@ -409,12 +409,12 @@ def test_a_file_that_is_no_model_is_passed_over_and_named(what, tmp_path, monkey
 
 def test_only_the_model_that_is_chosen_is_read(monkeypatch):
     """Headers choose: the networks of other supercells are not built."""
-    from alloygen import api
+    from alloygen import registry
     from alloygen.models.store import load_model
 
     read = []
-    monkeypatch.setattr(api, "_loaded", {})
-    monkeypatch.setattr(api, "load_model", lambda path, *h: read.append(path.name) or load_model(path, *h))
+    monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setattr(registry, "load_model", lambda path, *h: read.append(path.name) or load_model(path, *h))
     alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2)
     assert read == ["cuau_2x2x4.safetensors"]
 

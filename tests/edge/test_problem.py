@@ -127,7 +127,7 @@ def test_results_give_atoms_in_the_order_of_the_caller(name):
 
 HOLD = {
     "sample": lambda a, f: alloygen.sample(a, 600, MU, n=6, fixed=f).atoms,
-    "sample by Monte Carlo": lambda a, f: alloygen.sample(a, 600, MU, n=6, fixed=f, method="mc").atoms,
+    "sample by Monte Carlo": lambda a, f: alloygen.sample(a, 600, MU, n=6, fixed=f, sampler="mc").atoms,
     "mc": lambda a, f: alloygen.mc(a, 600, MU, n=6, fixed=f)[0].atoms,
     "anneal": lambda a, f: TAKE["anneal"](a, fixed=f).atoms,
     "anneal by swaps": lambda a, f: alloygen.anneal(a, 900, 300, move="swap", fixed=f, **LOW).atoms,
