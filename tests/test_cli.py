@@ -516,3 +516,24 @@ def test_atoms_far_off_their_sites_need_tol(command, tmp_path, capsys):
     assert main(call) == 2 and "raise tol" in capsys.readouterr().err
     assert main([*call, "--tol", "0.35"]) == 0
     assert main([*call, "--tol", "0"]) == 2 and "--tol, a fraction" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------- the shell and the records
+def options(command: str) -> dict:
+    """Options of a command by name, with their defaults."""
+    from alloygen.cli import parser
+
+    sub = next(a for a in parser()._actions if isinstance(a.choices, dict)).choices[command]
+    return {a.dest: a.default for a in sub._actions}
+
+
+@pytest.mark.parametrize("command, record, names", [
+    ("mc", alloygen.MonteCarlo, ("ensemble", "method", "start", "sweeps", "precision")), ("mc", alloygen.Job, ("threads", "checkpoint")),
+    ("phase-diagram", alloygen.Job, ("checkpoint",)), ("sample", alloygen.Neural, ("model", "average")),
+])  # fmt: skip
+def test_options_of_the_shell_are_those_of_the_records(command, record, names):
+    """Same names, same defaults; where the shell has none, none is given to the record."""
+    said, plain = options(command), record()
+    for name in names:
+        default = said[name].replace("-", " ") if isinstance(said[name], str) else said[name] or None
+        assert default in (getattr(plain, name), None), name

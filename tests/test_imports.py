@@ -51,6 +51,7 @@ ROOMS = [
     "samplers",
     "api",
     "shell",
+    "commands",
     "cli",
 ]
 # Looked up by name inside a function, so that a name can stand for what ships.
