@@ -46,6 +46,13 @@ def test_readme_lines_run(tmp_path, monkeypatch):
     assert len(names["diagram"].tie_lines(300))
 
 
+@pytest.mark.slow
+def test_lines_about_samplers_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks((ROOT / "docs" / "samplers.md").read_text(), "python")
+    exec(compile(code, "samplers.md", "exec"), {})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
