@@ -25,25 +25,25 @@ _LAZY = {
     "Job": "alloygen.runtime.job",
     "Neural": "alloygen.samplers",
     "MonteCarlo": "alloygen.montecarlo.laddered",
-    "Spacing": "alloygen.adaptive",
+    "Spacing": "alloygen.results.adaptive",
     "Anneal": "alloygen.generate.refine",
     "Blocks": "alloygen.generate.refine",
     "Flips": "alloygen.generate.refine",
-    "Ensemble": "alloygen.ensemble",
-    "Scan": "alloygen.scans",
+    "Ensemble": "alloygen.results.ensemble",
+    "Scan": "alloygen.results.scan",
     "Lattice": "alloygen.lattice",
     "Primitive": "alloygen.lattice",
     "ClusterExpansion": "alloygen.hamiltonian.expansion",
     "from_clease": "alloygen.hamiltonian.clease",
     "ising": "alloygen.hamiltonian.ising",
 }
-_MODULES = ("data", "testing")
+_MODULES = {"data": "alloygen.data", "testing": "alloygen.testing", "plot": "alloygen.results.plot"}
 __all__ = [*_LAZY, *_MODULES]
 
 
 def __getattr__(name: str):
     if name in _MODULES:
-        return import_module(f"alloygen.{name}")
+        return import_module(_MODULES[name])
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'alloygen' has no attribute {name!r}")

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alloygen.adaptive import Spacing
 from alloygen.arguments import record, seed_from, whole_number
 from alloygen.conditions import Mu, Mus, axes, chemical_potentials, exchangeable, mu_from_field, mu_list, temperature
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
-from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Model
 from alloygen.models.store import load_model
 from alloygen.montecarlo.laddered import MonteCarlo
 from alloygen.registry import load
+from alloygen.results.adaptive import Spacing
+from alloygen.results.ensemble import Ensemble
+from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 from alloygen.samplers import Neural, Sampler, SamplerLike, placed
-from alloygen.scans import Scan
 from alloygen.types import PathLike, Temperatures
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def sample(
     job : how it is run: a bar, threads of Monte Carlo (:class:`alloygen.Job`)
 
     A supercell larger than every model's is out-painted, window by window. Returns an
-    :class:`~alloygen.ensemble.Ensemble`; ``ens.method`` says how it was made.
+    :class:`~alloygen.results.ensemble.Ensemble`; ``ens.method`` says how it was made.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def mc(
     job : how it is run: threads, checkpoint, progress (:class:`alloygen.Job`)
     options : ensemble, method, start, copies, sweeps, burn, precision, ... of :class:`alloygen.MonteCarlo`
 
-    Returns a :class:`~alloygen.scans.Scan`: ``scan[c]`` is the Ensemble of a condition, ``scan.to_pandas()`` a table,
+    Returns a :class:`~alloygen.results.scan.Scan`: ``scan[c]`` is the Ensemble of a condition, ``scan.to_pandas()`` a table,
     ``scan.phase_diagram()`` follows from several mu. Only what was asked for is shown; the samples of the ladder serve free energies.
     Where these cannot be had (LowSampleSize says why) Phi is nan and the configurations stand.
 
@@ -196,11 +196,11 @@ def scan(
     n : configurations at each condition
     seed : as in :func:`sample`: same seed, same bits, with any executor too, and the first m of n at each condition those of n = m
     adaptive : put conditions between neighbours in mu until each pair is near enough, True or a
-        :class:`alloygen.adaptive.Spacing`; None: only where mu has no numbers. Monte Carlo refines by exchange rates instead
+        :class:`alloygen.results.adaptive.Spacing`; None: only where mu has no numbers. Monte Carlo refines by exchange rates instead
     job : how it is run (:class:`alloygen.Job`): its executor (processes, threads, Dask, MPI) draws the conditions side by side, but not
         those of Monte Carlo, which exchange configurations; its checkpoint keeps finished conditions
 
-    Returns a :class:`~alloygen.scans.Scan`: ``scan.to_xarray()`` is a table of averages over (T, mu),
+    Returns a :class:`~alloygen.results.scan.Scan`: ``scan.to_xarray()`` is a table of averages over (T, mu),
     ``scan.free_energies()`` one over (T, x), ``scan.phase_diagram()`` what follows from it.
 
     Examples
@@ -232,7 +232,9 @@ def _refinement(adaptive: bool | Spacing) -> Spacing | None:
     if isinstance(adaptive, Spacing):
         return adaptive
     if not isinstance(adaptive, (bool, np.bool_)):
-        raise AlloygenError(f"expected adaptive as True, False or a Spacing of alloygen.adaptive, got {adaptive!r}")
+        raise AlloygenError(
+            f"expected adaptive as True, False or a Spacing of alloygen.results.adaptive, got {adaptive!r}"
+        )
     return Spacing() if adaptive else None
 
 

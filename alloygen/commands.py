@@ -108,7 +108,7 @@ def monte_carlo(args) -> int:
     """``alloygen mc``."""
     from alloygen.api import mc
     from alloygen.edge.structures import write_structures
-    from alloygen.scans import require_table
+    from alloygen.results.scan import require_table
 
     T, mu, fixed = shell.temperatures(args.T), shell.potentials(args.mu), shell.indices(args.fix)
     if mu and args.ensemble == "canonical":

@@ -21,7 +21,6 @@ from alloygen.arguments import LARGEST_SEED, one_of, whole_number
 from alloygen.conditions import cuau_grid, exchangeable, grid, ising_grid, references, relative, temperature
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
-from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate.thermo import histogram, js_divergence
 from alloygen.estimate.weights import eubo, forward_ness
@@ -29,6 +28,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Model
 from alloygen.models.draw import draw as draw_blocks
 from alloygen.models.draw import trained_orders
+from alloygen.results.ensemble import Ensemble
 from alloygen.runtime.atomic import atomic_path
 from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike, PathLike, Temperatures

@@ -15,11 +15,9 @@ import numpy as np
 import torch
 
 from alloygen import registry
-from alloygen.adaptive import NeuralScan, Spacing
 from alloygen.arguments import one_of, whole_number
 from alloygen.conditions import Mu, Mus, references, relative
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
-from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, OutsideTrainedRange
 from alloygen.estimate.weights import user_level
 from alloygen.generate.conditional import log_p_fixed
@@ -29,8 +27,10 @@ from alloygen.models.base import AnyOrder, Model
 from alloygen.models.draw import draw, trained_family
 from alloygen.montecarlo.laddered import MonteCarlo
 from alloygen.orders import FAMILIES
+from alloygen.results.adaptive import NeuralScan, Spacing
+from alloygen.results.ensemble import Ensemble
+from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
-from alloygen.scans import Scan
 from alloygen.types import ArrayLike, PathLike
 
 

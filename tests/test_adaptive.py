@@ -10,7 +10,7 @@ from ase.build import bulk
 
 import alloygen
 import alloygen.data
-from alloygen import Neural, Spacing, adaptive
+from alloygen import Neural, Spacing
 from alloygen.errors import (
     AlloygenError,
     BadCondition,
@@ -20,6 +20,7 @@ from alloygen.errors import (
     UnknownSpecies,
 )
 from alloygen.models.store import load_model
+from alloygen.results import adaptive
 from alloygen.runtime.job import Job
 
 ATOMS = bulk("Cu", a=3.8).repeat((2, 2, 4))

@@ -363,7 +363,7 @@ def test_a_shift_of_mu_moves_phi_and_nothing_else():
 def test_a_plot_says_which_difference_is_drawn():
     import matplotlib.pyplot as plt
 
-    from alloygen import plot
+    from alloygen.results import plot
 
     atoms = Atoms("Au", cell=3.8 * FCC, pbc=True).repeat((2, 2, 4))
     data = alloygen.scan(atoms, [600, 700], {"Cu": [-0.1, 0.0, 0.1]}, n=60).to_xarray()

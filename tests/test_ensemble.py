@@ -11,7 +11,6 @@ from small_systems import cuau_16
 
 from alloygen import data
 from alloygen.edge.match import match
-from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, UnknownSpecies
 from alloygen.estimate.result import Estimate
 from alloygen.exact.enumeration import Enumeration
@@ -19,7 +18,8 @@ from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Primitive
 from alloygen.montecarlo.sampling import replica_exchange
-from alloygen.scans import Scan
+from alloygen.results.ensemble import Ensemble
+from alloygen.results.scan import Scan
 
 T, MU = 700.0, np.array([0.01, 0.04])  # the target; dmu = 0.03 eV
 T_Q, MU_Q = 850.0, np.array([0.0, 0.01])  # the law that is drawn from
@@ -464,7 +464,7 @@ def test_weights_up_to_a_constant_reweigh_a_biased_chain(table, laws):
 
 def test_k_hat_is_a_column_and_above_its_bound_phi_is_withheld():
     """A likelihood with a Pareto tail of k = 2.5: the table keeps phi and gives it no error; equal weights have no tail."""
-    from alloygen.scans import Scan
+    from alloygen.results.scan import Scan
 
     h, rng = ising(3), np.random.default_rng(0)
     occ = torch.from_numpy(rng.integers(0, 2, size=(2, 500, 9)))

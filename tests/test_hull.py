@@ -11,8 +11,8 @@ from small_systems import CUAU_HULL, hamiltonian, lp_hull
 from alloygen.edge.match import match
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.ising import ising
-from alloygen.hull import GroundStates, lower_hull
 from alloygen.montecarlo.ground_states import ground_states
+from alloygen.results.hull import GroundStates, lower_hull
 from alloygen.testing import random_expansion
 from alloygen.testing.systems import FCC
 

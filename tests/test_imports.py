@@ -29,17 +29,12 @@ ROOMS = [
     "testing",
     "objectives",
     "estimate",
-    "hull",
-    "canonical",
-    "plot",
-    "phase",
+    *(f"results.{name}" for name in ("hull", "canonical", "plot", "phase_diagram")),
     *(
         f"montecarlo.{name}"
         for name in ("rng", "moves", "states", "single_moves", "chains", "tempering", "annealing", "companion")
     ),
-    "ensemble",
-    "scans",
-    "adaptive",
+    "results",
     "montecarlo",
     "generate",
     "config",

@@ -13,7 +13,6 @@ import torch
 from ase.build import bulk
 
 import alloygen.data
-from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, UnknownSpecies
 from alloygen.estimate.correlation import manhattan_labels, pair_products, shell_labels
 from alloygen.estimate.order import long_range_order, pair_multiplicity
@@ -22,6 +21,7 @@ from alloygen.estimate.thermo import mean
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
+from alloygen.results.ensemble import Ensemble
 
 N = 10_000
 SHELLS = 4

@@ -13,15 +13,15 @@ from small_systems import cuau_16, hamiltonian
 
 import alloygen
 import alloygen.data
-from alloygen import plot
-from alloygen.canonical import binary
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, UnknownSpecies
 from alloygen.estimate.coexistence import lower_vertices, regions, tangent_at
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.lattice import Primitive
 from alloygen.montecarlo.sampling import replica_exchange
-from alloygen.phase import REPLICAS, PhaseDiagram, _three_phase, heat_capacity_peak
+from alloygen.results import plot
+from alloygen.results.canonical import binary
+from alloygen.results.phase_diagram import REPLICAS, PhaseDiagram, _three_phase, heat_capacity_peak
 from alloygen.units import KB_EV_PER_K as KB
 
 matplotlib.use("Agg")

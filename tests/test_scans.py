@@ -16,7 +16,7 @@ from alloygen.estimate.result import Estimate
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
-from alloygen.scans import Scan
+from alloygen.results.scan import Scan
 from alloygen.testing import SYSTEMS
 
 NAME = "cuau-2x2x2"

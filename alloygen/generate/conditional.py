@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean
@@ -14,6 +13,7 @@ from alloygen.models.base import AnyOrder, path_log_prob
 from alloygen.models.blocks import by_blocks
 from alloygen.models.draw import trained_orders
 from alloygen.orders import known_first
+from alloygen.results.ensemble import Ensemble
 from alloygen.types import ArrayLike
 
 

@@ -9,7 +9,7 @@
     ground_states.ground_states   the convex hull at 0 K
     multispin.PackedIsing         64 Ising replicas in a machine word
 
-Those of ``sampling`` return a :class:`alloygen.scans.Scan` of ensembles, as neural samples do. Below them: ``chains`` (many
+Those of ``sampling`` return a :class:`alloygen.results.scan.Scan` of ensembles, as neural samples do. Below them: ``chains`` (many
 chains at once), ``single_moves`` (what a chain attempts, as an object), ``moves`` (compiled flips, swaps, exchange) on the tables of
 ``alloygen.hamiltonian.flips``, and ``rng``.
 """

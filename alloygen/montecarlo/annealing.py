@@ -23,9 +23,9 @@ from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
-from alloygen.hull import atom_counts
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import seeds
+from alloygen.results.hull import atom_counts
 from alloygen.runtime.job import Job
 from alloygen.runtime.progress import tqdm
 from alloygen.types import ArrayLike

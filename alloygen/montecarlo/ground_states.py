@@ -21,8 +21,8 @@ from alloygen.arguments import seed_from, whole_number
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.hull import GroundStates, atom_counts, by_element, held_atoms, kinds_of, lower_hull
 from alloygen.montecarlo.annealing import TOL, Cooler, make_walkers, quench_swaps, schedule, turn
+from alloygen.results.hull import GroundStates, atom_counts, by_element, held_atoms, kinds_of, lower_hull
 from alloygen.runtime.job import Job
 from alloygen.runtime.progress import tqdm
 from alloygen.types import ArrayLike

@@ -11,15 +11,15 @@ import numpy as np
 
 from alloygen.arguments import one_of, whole_number
 from alloygen.edge.problem import Problem
-from alloygen.ensemble import Ensemble
 from alloygen.errors import BadCondition, LowSampleSize
 from alloygen.estimate.weights import user_level
 from alloygen.models.blocks import derived_seed
 from alloygen.montecarlo.run import Run
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
 from alloygen.montecarlo.tempering import ladder, mu_ladder
+from alloygen.results.ensemble import Ensemble
+from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
-from alloygen.scans import Scan
 
 ENSEMBLES, METHODS, STARTS = ("semigrand", "canonical"), ("replica exchange", "metropolis"), ("random", "atoms")
 COLDER = 3  # times that the coldest temperature is halved in search of the ground level

@@ -18,9 +18,9 @@ from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.chains import equilibration, mean, memory
 from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job, Loop
 from alloygen.runtime.resume import digest, identity
-from alloygen.scans import Scan
 
 if TYPE_CHECKING:
     from alloygen.montecarlo.chains import Chains

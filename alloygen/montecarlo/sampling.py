@@ -17,8 +17,8 @@ from alloygen.montecarlo.chains import Chains, axes_of, require_hamiltonian
 from alloygen.montecarlo.run import Run, collect
 from alloygen.montecarlo.single_moves import Move, move_from
 from alloygen.montecarlo.tempering import grid_pairs
+from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
-from alloygen.scans import Scan
 from alloygen.types import ArrayLike
 
 KEYWORDS = ("move", "occ", "fixed", "copies", "seed", "job")  # of every sampler of single moves, beside those of a Run

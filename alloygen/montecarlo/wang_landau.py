@@ -35,7 +35,6 @@ import torch
 from alloygen.arguments import fraction, one_of, positive, seed_from, whole_number
 from alloygen.conditions import chemical_potentials
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
-from alloygen.ensemble import Ensemble
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.density import UNSETTLED, DensityOfStates
 from alloygen.estimate.energy_walks import (
@@ -54,6 +53,7 @@ from alloygen.montecarlo.energy_scout import scout, starts, windows_of
 from alloygen.montecarlo.energy_walk import LATE, SETTLED, Rules, Walks
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.states import log_states
+from alloygen.results.ensemble import Ensemble
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import identity
 from alloygen.types import ArrayLike, Temperatures

@@ -28,7 +28,6 @@ from scipy.stats import chisquare
 import alloygen
 import alloygen.data
 from alloygen import Anneal, Neural
-from alloygen.ensemble import Ensemble
 from alloygen.estimate import chains as markov
 from alloygen.estimate.free_energy import free_energy
 from alloygen.estimate.order import long_range_order
@@ -41,6 +40,7 @@ from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.refine import refined
 from alloygen.generate.regenerate import Regenerator
 from alloygen.generate.sequential import sequential
+from alloygen.results.ensemble import Ensemble
 
 RESULTS = Path(__file__).parent / "results" / "any_order"
 CONDITIONS = [(T, m) for T in (200, 400, 600, 800, 1000, 1200) for m in (-0.12, -0.06, 0.0, 0.06, 0.0724)]

@@ -25,11 +25,11 @@ from ase.build import bulk
 import alloygen
 import alloygen.data
 from alloygen.conditions import cuau_grid
-from alloygen.ensemble import Ensemble
 from alloygen.estimate.coexistence import tangent_at
 from alloygen.exact.enumeration import Enumeration
 from alloygen.models.draw import draw
-from alloygen.phase import PhaseDiagram, heat_capacity_peak
+from alloygen.results.ensemble import Ensemble
+from alloygen.results.phase_diagram import PhaseDiagram, heat_capacity_peak
 from alloygen.runtime.job import Job
 from alloygen.runtime.progress import tqdm
 
@@ -227,7 +227,7 @@ def part_transitions(scan, diagram: PhaseDiagram, quick: bool, folder: Path) -> 
 def figures(scan, diagram) -> None:
     import matplotlib.pyplot as plt
 
-    from alloygen import plot
+    from alloygen.results import plot
 
     table = scan.free_energies()
     fig, axes = plt.subplots(2, 2, figsize=(11.5, 9), layout="constrained")

@@ -5,10 +5,10 @@ import pytest
 from scipy.special import logsumexp
 from small_systems import cuau_16, enumeration, hamiltonian
 
-from alloygen.canonical import FEWEST, free_energies
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.pool import from_likelihood, from_mbar
+from alloygen.results.canonical import FEWEST, free_energies
 
 NAME = "ising-3"
 T = np.array([2.0, 2.6, 4.0])

@@ -7,9 +7,9 @@ import pytest
 import torch
 from small_systems import cuau_16
 
-from alloygen.ensemble import Ensemble
 from alloygen.estimate import thermo
 from alloygen.montecarlo import companion as module
+from alloygen.results.ensemble import Ensemble
 
 
 def drawn(T: float, mu: float, seed: int, n: int = 1000, among=None) -> Ensemble:

@@ -9,9 +9,9 @@ import alloygen.data
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
-from alloygen.hull import GroundStates
 from alloygen.montecarlo import ground_states as search
 from alloygen.montecarlo.ground_states import ground_states
+from alloygen.results.hull import GroundStates
 from alloygen.runtime.job import Job
 from alloygen.testing import SYSTEMS, random_expansion
 from alloygen.testing.systems import FCC

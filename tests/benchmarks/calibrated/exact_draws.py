@@ -8,9 +8,9 @@ from functools import cache, partial
 import torch
 
 import alloygen.data
-from alloygen.ensemble import Ensemble
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
+from alloygen.results.ensemble import Ensemble
 
 from . import Row, Truth
 

@@ -11,7 +11,7 @@ from small_systems import cuau_16
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
-from alloygen.scans import Scan
+from alloygen.results.scan import Scan
 
 from . import Row, Truth
 

@@ -12,7 +12,7 @@ from small_systems import enumeration, hamiltonian
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import cluster_moves, metropolis, replica_exchange
-from alloygen.scans import Scan
+from alloygen.results.scan import Scan
 from alloygen.testing import SYSTEMS
 
 from . import Row, Truth

@@ -10,7 +10,7 @@ import numpy as np
 from alloygen.exact.ising import transfer_matrix
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import cluster_moves, replica_exchange
-from alloygen.scans import Scan
+from alloygen.results.scan import Scan
 
 from . import Row, Truth
 

@@ -12,12 +12,12 @@ from ase.build import bulk
 
 import alloygen
 import alloygen.data
-from alloygen import canonical
 from alloygen.estimate import thermo
 from alloygen.estimate.free_energy import free_energy
 from alloygen.estimate.pool import from_likelihood
 from alloygen.estimate.result import Estimate
 from alloygen.exact.ising import kaufman_free_energy
+from alloygen.results import canonical
 
 from . import Row, Truth
 from .exact_draws import table

@@ -13,7 +13,7 @@ from alloygen.exact.ising import kaufman_log_z
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.metadynamics import metadynamics
 from alloygen.montecarlo.wang_landau import wang_landau
-from alloygen.phase import PhaseDiagram
+from alloygen.results.phase_diagram import PhaseDiagram
 
 from . import Row, Truth
 

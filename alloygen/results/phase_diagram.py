@@ -16,13 +16,13 @@ import numpy as np
 
 from alloygen import units
 from alloygen.arguments import one_of, whole_number
-from alloygen.canonical import axis_attributes, binary
 from alloygen.edge.prototypes import is_vacancy
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.coexistence import Region, lower_vertices, regions, tangent_at
 from alloygen.estimate.invariants import gap, three_phase_temperature
 from alloygen.estimate.superstructure import SUPERSTRUCTURES
-from alloygen.hull import pymatgen_diagram
+from alloygen.results.canonical import axis_attributes, binary
+from alloygen.results.hull import pymatgen_diagram
 from alloygen.types import ArrayLike, PathLike
 
 if TYPE_CHECKING:
@@ -728,7 +728,7 @@ class PhaseDiagram:
 
     def plot(self, kind: str = "T-x", ax: Axes | None = None, **options: Any) -> Axes:
         """Draw "T-x" (fields, boundaries, transitions), "T-mu" (coexistence lines) or "F-x" (mixing free energies); returns the Axes."""
-        from alloygen import plot
+        from alloygen.results import plot
 
         kinds: dict[str, Callable] = {"T-x": plot.diagram_tx, "T-mu": plot.diagram_tmu, "F-x": plot.free_energy_curves}
         one_of(kind, "kind", tuple(kinds))

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alloygen.canonical import at_composition, binary, free_energies
 from alloygen.conditions import Mu, exchangeable, references
 from alloygen.edge.prototypes import is_vacancy
-from alloygen.ensemble import Ensemble, require_drawn
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
 from alloygen.estimate.branches import Branches, Level, States, lowest
 from alloygen.estimate.chains import Convergence, convergence
@@ -28,7 +26,9 @@ from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.phase import PhaseDiagram
+from alloygen.results.canonical import at_composition, binary, free_energies
+from alloygen.results.ensemble import Ensemble, require_drawn
+from alloygen.results.phase_diagram import PhaseDiagram
 from alloygen.runtime.atomic import atomic_path, require_writable
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
@@ -463,7 +463,7 @@ class Scan(Sequence):
     def free_energies(self, T: Temperatures | None = None, element: str | None = None) -> xr.Dataset:
         """F(T, x) of a binary at fixed composition, with energy, entropy, heat capacity and order: an ``xarray.Dataset``.
 
-        From the samples of all conditions together, reweighted in mu and T; see :func:`alloygen.canonical.free_energies`. ``T``
+        From the samples of all conditions together, reweighted in mu and T; see :func:`alloygen.results.canonical.free_energies`. ``T``
         defaults to the temperatures of the scan. On fcc, bcc and hcp lattices order_L1_2, order_B2, ... are there too, those of
         :func:`alloygen.estimate.order.orders_of`. Where sites were held, compositions that cannot be reached are nan.
 
@@ -510,7 +510,7 @@ class Scan(Sequence):
         step: float | None = None,
         min_width: int = 3,
     ) -> PhaseDiagram:
-        """The temperature-composition diagram of a binary, a :class:`~alloygen.phase.PhaseDiagram`.
+        """The temperature-composition diagram of a binary, a :class:`~alloygen.results.phase_diagram.PhaseDiagram`.
 
         T : temperatures of the diagram; default: over the range of the scan in steps of ``step`` (10 K for alloys, else 1/40 of the
         range), reweighted between those that were sampled. element : that x counts

@@ -28,7 +28,7 @@ FIELDS = ("#cfdde9", "#ecd0ce", "#d3e5d7", "#f3e2c6", "#e0d5ea", "#dde0e3", "#cb
 
 
 class Diagram(Protocol):
-    """What is read of a phase diagram: see :class:`alloygen.phase.PhaseDiagram`."""
+    """What is read of a phase diagram: see :class:`alloygen.results.phase_diagram.PhaseDiagram`."""
 
     table: xr.Dataset
 

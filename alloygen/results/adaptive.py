@@ -27,9 +27,9 @@ from alloygen.estimate.weights import normalized_weights
 from alloygen.models.base import Model, Network
 from alloygen.models.blocks import derived_seed
 from alloygen.models.draw import draw, trained_family
+from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import digest, identity
-from alloygen.scans import Scan
 
 MIN_STEP = 1e-3  # of kT: conditions nearer than this are one
 
