@@ -26,7 +26,7 @@ from alloygen.samplers import Neural, Sampler, SamplerLike, placed
 from alloygen.types import PathLike, Temperatures
 
 if TYPE_CHECKING:
-    from alloygen.config import Config
+    from alloygen.training.config import Config
 
 __all__ = ["load", "mc", "sample", "scan", "train"]
 
@@ -37,11 +37,11 @@ def train(
     """Train a model from a TOML configuration (path, dict, or the name of one that ships) and return it.
 
     The run lives in ``folder`` (default ``runs/<name>``) and goes on from there after an interrupt; the model itself is
-    ``folder/model.safetensors``. See ``alloygen.training.train``.
+    ``folder/model.safetensors``. See ``alloygen.training.loop.train``.
     """
-    from alloygen.config import load_config
     from alloygen.data import configurations
-    from alloygen.training import train as run
+    from alloygen.training.config import load_config
+    from alloygen.training.loop import train as run
 
     if isinstance(config, str) and config in configurations():
         config = configurations()[config]

@@ -207,17 +207,17 @@ def _start_worker() -> None:
 
 def train(args) -> int:
     """``alloygen train``."""
-    from alloygen import training
-    from alloygen.config import load_config
     from alloygen.data import configurations
     from alloygen.runtime.atomic import require_writable
+    from alloygen.training import loop
+    from alloygen.training.config import load_config
 
     config = load_config(configurations().get(args.config, args.config))
     folder = Path(args.output or Path("runs") / config.name)
     require_writable(folder, folder=True)
     try:
-        path = training.train(config, folder, resume=not args.restart, progress=not args.quiet)
-    except training.TrainingInterrupted as stop:
+        path = loop.train(config, folder, resume=not args.restart, progress=not args.quiet)
+    except loop.TrainingInterrupted as stop:
         print(f"interrupted: {stop}", file=sys.stderr)
         return 130
     print(f"trained model: {path}")
@@ -228,9 +228,9 @@ def evaluate(args) -> int:
     """``alloygen evaluate``."""
     import torch
 
-    from alloygen import evaluate as figures
     from alloygen.api import load
     from alloygen.runtime.job import Job
+    from alloygen.training import evaluate as figures
 
     T = None if args.T is None else shell.temperatures(args.T)
     mu = shell.named_values(args.mu, "--mu ELEMENT=eV", "--mu Au=-0.2:0.2:9")

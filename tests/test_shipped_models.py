@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import alloygen
-from alloygen import evaluate
 from alloygen.conditions import cuau_grid
+from alloygen.training import evaluate
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 from cubic_order import variants

@@ -334,7 +334,7 @@ def average(quick: bool) -> dict:
 
 def grown(quick: bool) -> dict:
     """NESS of the Ising model that ships beside the same trained on its own cell only (which is trained here, half an hour, if it is not there)."""
-    from alloygen.training import train
+    from alloygen.training.loop import train
 
     own = RESULTS / "ising_10x10_own" / "model.safetensors"
     if not own.exists():

@@ -117,11 +117,11 @@ def reference(system: str):
     """(Scan of replica exchange at the conditions of the system, exact or MBAR Phi (C,)) in one order."""
     import numpy as np
 
-    from alloygen.evaluate import refined
     from alloygen.exact.enumeration import Enumeration
     from alloygen.exact.ising import transfer_matrix
     from alloygen.hamiltonian.source import expansion_from
     from alloygen.montecarlo.sampling import replica_exchange
+    from alloygen.training.evaluate import refined
 
     s = SYSTEMS[system]
     h = expansion_from(s.hamiltonian).on(s.repeats)
@@ -148,7 +148,7 @@ def modes(system: str, model, generator, n: int = 1000) -> dict:
     import numpy as np
     from cubic_order import variants
 
-    from alloygen import evaluate
+    from alloygen.training import evaluate
 
     def evenness(counts, number):
         p = np.asarray(counts, float) / max(1, sum(counts))
@@ -172,11 +172,11 @@ def run(system: str, model: str, share: float, folder: str) -> str:
     import torch
 
     torch.set_num_threads(1)
-    from alloygen import evaluate
     from alloygen.api import load
     from alloygen.estimate.correlation import connected, manhattan_labels, shell_labels
     from alloygen.runtime.atomic import atomic_path
-    from alloygen.training import train
+    from alloygen.training import evaluate
+    from alloygen.training.loop import train
 
     s, out = SYSTEMS[system], Path(folder) / f"{system}, {model}.json"
     scan, phi = reference(system)

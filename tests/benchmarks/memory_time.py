@@ -24,13 +24,13 @@ import torch
 
 import alloygen.data
 from alloygen import orders
-from alloygen.config import load_config
 from alloygen.hamiltonian.ising import ising
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.models.causal import CausalModel
 from alloygen.models.masked import AutoregressiveModel
-from alloygen.tasks import make_task
-from alloygen.training import Trainer, new_model
+from alloygen.training.config import load_config
+from alloygen.training.loop import Trainer, new_model
+from alloygen.training.tasks import make_task
 
 KINDS = {"ARM": ("arm", "reinforce"), "MAM": ("mam", "marginal")}
 MB, BATCH = 1e6, 16

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 import alloygen
-from alloygen import evaluate
 from alloygen.conditions import cuau_grid
 from alloygen.data import configurations
 from alloygen.errors import LowSampleSize
 from alloygen.exact.ising import transfer_matrix
 from alloygen.runtime.job import Job
+from alloygen.training import evaluate
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))

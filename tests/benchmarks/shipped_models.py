@@ -14,8 +14,8 @@ import torch
 from cubic_order import variants
 
 import alloygen
-from alloygen import evaluate
 from alloygen.runtime.job import Job
+from alloygen.training import evaluate
 
 WORKERS = 2
 ORDERED = {"Cu3Au (L1_2)": (-0.09, 4), "CuAu (L1_0)": (0.03, 6), "CuAu3 (L1_2)": (0.0724, 4)}

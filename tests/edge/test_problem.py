@@ -16,7 +16,7 @@ from alloygen.edge.match import match
 from alloygen.edge.problem import Problem, elements_of
 from alloygen.edge.structures import to_pymatgen
 from alloygen.errors import AlloygenError, LatticeMismatch, UnknownSpecies
-from alloygen.evaluate import reference_samples
+from alloygen.training.evaluate import reference_samples
 
 LOW = dict(sweeps=2, steps=2, restarts=2)
 ORDER = np.random.default_rng(3).permutation(16)

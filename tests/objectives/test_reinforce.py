@@ -6,14 +6,14 @@ import pytest
 import torch
 from small_systems import awaken, generator, hamiltonian
 
-from alloygen.config import load_config
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.models.causal import CausalModel
 from alloygen.models.masked import AutoregressiveModel
 from alloygen.objectives import reinforce
-from alloygen.tasks import Reinforce
-from alloygen.training import Trainer, new_model
+from alloygen.training.config import load_config
+from alloygen.training.loop import Trainer, new_model
+from alloygen.training.tasks import Reinforce
 
 H = ising(2, h=0.3)
 RANGES = {"T": [4.0, 7.0], "mu": [[-1.0, 1.0]]}

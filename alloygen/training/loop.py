@@ -2,7 +2,7 @@
 
 A run lives in a folder: ``data.safetensors`` (Monte Carlo samples, where the objective needs them), ``state.safetensors``
 (everything the next step needs), ``log.jsonl``, and at the end ``model.safetensors``. Interrupt it at will: the same
-command goes on, bit for bit. What a step draws and minimises is a ``Task`` (tasks.py).
+command goes on, bit for bit. What a step draws and minimises is a ``Task`` (:mod:`alloygen.training.tasks`).
 
 Gradients are sums that torch splits between threads, so other weights, equal but for rounding at first, come of another number of them.
 The same configuration gives the same bits for the same number of threads (``training.threads``, or as many as torch uses) on the same
@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alloygen.config import Config, load_config
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.source import expansion_from
@@ -32,7 +31,8 @@ from alloygen.models.draw import trained_orders
 from alloygen.models.store import save_model
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import identity
-from alloygen.tasks import Task, make_task, ranges_of
+from alloygen.training.config import Config, load_config
+from alloygen.training.tasks import Task, make_task, ranges_of
 from alloygen.types import PathLike
 
 

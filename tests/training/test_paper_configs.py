@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import alloygen.data
-from alloygen.config import Config, load_config
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.models.draw import trained_orders
-from alloygen.tasks import make_task
-from alloygen.training import Trainer, new_model
+from alloygen.training.config import Config, load_config
+from alloygen.training.loop import Trainer, new_model
+from alloygen.training.tasks import make_task
 
 PAPER = {n.removeprefix("paper/"): p for n, p in alloygen.data.configurations().items() if n.startswith("paper/")}
 # blocks, width, heads of the MAM Transformers; batches of MAM Transformer and ARM MLP

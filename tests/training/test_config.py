@@ -5,8 +5,8 @@ import pytest
 
 import alloygen
 import alloygen.data
-from alloygen.config import Config, expand, load_config
 from alloygen.errors import AlloygenError, ConfigError
+from alloygen.training.config import Config, expand, load_config
 
 GOOD = {"data": {"T": [300, 600], "mu": [0.0]}, "model": {"width": 16, "heads": 2}}
 WALK = {

@@ -11,9 +11,6 @@ import pytest
 import torch
 from small_systems import awaken, generator, hamiltonian, randomise
 
-from alloygen import tasks, training
-from alloygen.config import load_config
-from alloygen.dataset import Dataset, GrownDataset, make_data, make_grown_data
 from alloygen.errors import AlloygenError, CheckpointError, ConfigError, LatticeMismatch
 from alloygen.exact.enumeration import Enumeration
 from alloygen.generate.outpaint import Outpainter
@@ -25,10 +22,13 @@ from alloygen.models.store import load_model
 from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.likelihood import heat_bath, likelihood
 from alloygen.runtime.tensors import read_tensors, write_tensors
-from alloygen.tasks import Likelihood, make_task
 from alloygen.testing import SYSTEMS, random_expansion
 from alloygen.testing.systems import FCC
-from alloygen.training import Trainer, TrainingInterrupted, new_model, train
+from alloygen.training import loop, tasks
+from alloygen.training.config import load_config
+from alloygen.training.dataset import Dataset, GrownDataset, make_data, make_grown_data
+from alloygen.training.loop import Trainer, TrainingInterrupted, new_model, train
+from alloygen.training.tasks import Likelihood, make_task
 
 BASE = {
     "name": "tiny",
@@ -559,7 +559,7 @@ def test_a_gradient_that_is_not_a_number_changes_nothing(run, module, name, tmp_
 def test_a_time_budget_ends_the_run_and_is_counted_over_sessions(tmp_path, monkeypatch):
     """With a clock on which every step takes a second, half a minute is thirty steps, in one go or in three."""
     ticks, rates, rate = itertools.count(), [], Trainer.rate
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     monkeypatch.setattr(Trainer, "rate", lambda self: rates.append((self.step, rate(self))) or rates[-1][1])
     c = RUNS["reinforce, arm"](steps=10**6, minutes=0.5, validate_every=10**6, checkpoint_minutes=1e6)
     whole = train(c, tmp_path / "whole", progress=False)
@@ -585,7 +585,7 @@ def test_a_time_budget_ends_the_run_and_is_counted_over_sessions(tmp_path, monke
 
 def test_what_does_not_fit_is_said_before_data_are_made(tmp_path, monkeypatch):
     """A cutoff without edges costs no Monte Carlo run, and leaves nothing behind."""
-    monkeypatch.setattr(training, "make_task", lambda *args: pytest.fail("data were made"))
+    monkeypatch.setattr(loop, "make_task", lambda *args: pytest.fail("data were made"))
     c = {**config(), "model": {"kind": "arm", "network": "painn", "width": 8, "depth": 1, "cutoff": 0.9, "offset": 0.1}}
     with pytest.raises(LatticeMismatch, match=r"nearest-neighbour distance 2\.\d+ of the primitive cell.*cutoff 0\.9"):
         train(c, tmp_path, progress=False)
@@ -624,7 +624,7 @@ def test_a_ternary_walks(ternary, tmp_path):
     h, n = model.hamiltonian, 400
     fresh = new_model(load_config(c), h)
     T, mu = torch.full((n,), 700.0).double(), torch.tensor([[0.0, -0.12, 0.03]]).double().expand(n, -1)
-    spread = [training.log_weights(m, T, mu, generator()).std() for m in (fresh, model)]
+    spread = [loop.log_weights(m, T, mu, generator()).std() for m in (fresh, model)]
     assert spread[1] < 0.8 * spread[0]
     with pytest.raises(ConfigError, match="per element after the first of"):
         train({**c, "conditions": {**c["conditions"], "mu": [-0.1, 0.1]}}, tmp_path / "binary", progress=False)

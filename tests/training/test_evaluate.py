@@ -8,11 +8,11 @@ import torch
 from small_systems import enumeration, hamiltonian, randomise
 
 import alloygen
-from alloygen import evaluate
 from alloygen.conditions import exchangeable
 from alloygen.errors import AlloygenError
 from alloygen.models.causal import CausalModel
 from alloygen.testing import SYSTEMS
+from alloygen.training import evaluate
 
 MODELS = [name for name in SYSTEMS if hamiltonian(name).n_sites <= 12]
 

@@ -12,8 +12,6 @@ from typing import cast
 
 import torch
 
-from alloygen.config import Config, expand, mu_ranges
-from alloygen.dataset import Dataset, GrownDataset, draw_orders, make_data, make_grown_data
 from alloygen.errors import ConfigError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Network
@@ -22,6 +20,8 @@ from alloygen.models.masked import MarginalizationModel, MaskedLaw
 from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.likelihood import likelihood, masked_likelihood, random_depth
 from alloygen.objectives.walk import ConditionWalk
+from alloygen.training.config import Config, expand, mu_ranges
+from alloygen.training.dataset import Dataset, GrownDataset, draw_orders, make_data, make_grown_data
 
 
 class Task(ABC):

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from alloygen import orders
-from alloygen.config import Config, TrainingConfig, expand
 from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import repeats, windows
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -20,6 +19,7 @@ from alloygen.models.store import VERSION
 from alloygen.objectives.likelihood import heat_bath, symmetrised
 from alloygen.runtime.job import Job
 from alloygen.runtime.tensors import read_tensors, write_tensors
+from alloygen.training.config import Config, TrainingConfig, expand
 
 COOLING = ((4.0, 20), (2.0, 20), (1.4, 30), (1.0, 60))  # (T above that of the sample, sweeps) round foreign known sites
 
