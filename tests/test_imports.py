@@ -29,7 +29,11 @@ ROOMS = [
     "testing",
     "objectives",
     "estimate",
-    *(f"results.{name}" for name in ("hull", "canonical", "plot", "phase_diagram")),
+    *(
+        f"results.{name}"
+        for name in ("hull", "canonical", "plot", "curves", "diagram_tables", "paper", "phases", "boundaries")
+    ),
+    *(f"results.{name}" for name in ("transitions", "invariants", "export_diagram", "phase_diagram")),
     *(
         f"montecarlo.{name}"
         for name in ("rng", "moves", "states", "single_moves", "chains", "tempering", "annealing", "companion")

@@ -21,7 +21,10 @@ from alloygen.lattice import Primitive
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.results import plot
 from alloygen.results.canonical import binary
-from alloygen.results.phase_diagram import REPLICAS, PhaseDiagram, _three_phase, heat_capacity_peak
+from alloygen.results.diagram_tables import REPLICAS
+from alloygen.results.invariants import three_phase
+from alloygen.results.phase_diagram import PhaseDiagram
+from alloygen.results.transitions import heat_capacity_peak
 from alloygen.units import KB_EV_PER_K as KB
 
 matplotlib.use("Agg")
@@ -107,10 +110,10 @@ def test_hull_edges():
 def test_three_phase_points_by_the_order_of_regions():
     below = [("A", "B", 2, 10), ("B", "C", 12, 30)]
     above = [("A", "C", 3, 29)]
-    assert [(k, p) for k, _, p, _ in _three_phase([below, above])] == [("peritectoid", ("A", "B", "C"))]
-    assert [(k, p) for k, _, p, _ in _three_phase([above, below])] == [("eutectoid", ("A", "B", "C"))]
-    assert list(_three_phase([below, below])) == []
-    assert list(_three_phase([below, [("A", "B", 2, 10)]])) == []  # a gap that closes by itself is no three-phase point
+    assert [(k, p) for k, _, p, _ in three_phase([below, above])] == [("peritectoid", ("A", "B", "C"))]
+    assert [(k, p) for k, _, p, _ in three_phase([above, below])] == [("eutectoid", ("A", "B", "C"))]
+    assert list(three_phase([below, below])) == []
+    assert list(three_phase([below, [("A", "B", 2, 10)]])) == []  # a gap that closes by itself is no three-phase point
 
 
 MEET = 435.0  # K

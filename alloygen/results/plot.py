@@ -255,10 +255,7 @@ def ness_map(data: xr.Dataset, ax: Axes | None = None) -> Axes:
     mu, name = _varied(data)
     shown = ax.scatter(scale * mu, data["T"], c=data["ness"], vmin=0, vmax=1, s=26, marker="s", cmap="viridis", lw=0)
     ax.figure.colorbar(shown, ax=ax, label="NESS")
-    ax.set(
-        xlabel=f"{name} ({unit})",
-        ylabel="T (K)" if data.attrs["unit"] == "eV" else "T",
-    )
+    ax.set(xlabel=f"{name} ({unit})", ylabel="T (K)" if data.attrs["unit"] == "eV" else "T")
     return ax
 
 
@@ -281,15 +278,8 @@ def histograms(
         ax.hist(reference, edges, density=True, color="#c9c9c9", label="reference")
     ax.hist(values, edges, density=True, histtype="step", color=COLOURS[0], label="draws")
     if log_w is not None:
-        ax.hist(
-            values,
-            edges,
-            weights=normalized_weights(log_w),
-            density=True,
-            histtype="step",
-            color=COLOURS[1],
-            label="weighted",
-        )
+        w = normalized_weights(log_w)
+        ax.hist(values, edges, weights=w, density=True, histtype="step", color=COLOURS[1], label="weighted")
     ax.set(xlabel=label, ylabel="density")
     ax.legend(fontsize=7, frameon=False)
     return ax

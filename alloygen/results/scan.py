@@ -28,7 +28,6 @@ from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.results.canonical import at_composition, binary, free_energies
 from alloygen.results.ensemble import Ensemble, require_drawn
-from alloygen.results.phase_diagram import PhaseDiagram
 from alloygen.runtime.atomic import atomic_path, require_writable
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from alloygen.edge.atoms_map import AtomsMap
+    from alloygen.results.phase_diagram import PhaseDiagram
 
 
 MISS = 3.0  # standard errors, as if it held all that the ladder knows, by which a series may miss the ladder
@@ -517,6 +517,8 @@ class Scan(Sequence):
 
         Raises AlloygenError where there is no binary, for samples without absolute free energies, and for samples of one composition.
         """
+        from alloygen.results.phase_diagram import PhaseDiagram
+
         binary(self.hamiltonian, element)
         if self.info.get("move") == "swap":
             raise AlloygenError(

@@ -29,7 +29,8 @@ from alloygen.estimate.coexistence import tangent_at
 from alloygen.exact.enumeration import Enumeration
 from alloygen.models.draw import draw
 from alloygen.results.ensemble import Ensemble
-from alloygen.results.phase_diagram import PhaseDiagram, heat_capacity_peak
+from alloygen.results.phase_diagram import PhaseDiagram
+from alloygen.results.transitions import heat_capacity_peak
 from alloygen.runtime.job import Job
 from alloygen.runtime.progress import tqdm
 
