@@ -19,6 +19,7 @@ from alloygen.montecarlo.single_moves import Move
 from alloygen.types import ArrayLike
 
 PLACED, HALVED = 3, 6  # rounds of placing by thermodynamic length, and of halving steps
+RATIO = 1.45  # of neighbouring temperatures at most, up to the hottest one that is asked for
 
 
 def grid_pairs(n_T: int, n_mu: int) -> list[np.ndarray]:
@@ -51,7 +52,9 @@ def ladder(
 
     Pilot runs measure the standard deviation s of E - mu.N along the ladder; steps of equal thermodynamic length
     2 erfcinv(acceptance) in beta (see the module) are put between the given temperatures. Where exchange is then still
-    rare, as at a first-order transition, steps are halved until it is not.
+    rare, as at a first-order transition, steps are halved until it is not. Up to the hottest finite one of ``T`` no two
+    neighbours differ by more than 1.45 times, however often they exchange: a pilot run tells little of a phase that it met
+    rarely, and replicas bring such a phase down only where each step lets it live.
 
     Parameters
     ----------
@@ -83,7 +86,7 @@ def ladder(
 
     trial = _refine(np.sort(1.0 / (hamiltonian.kB * wanted)), pilot, acceptance, sweeps)
     with np.errstate(divide="ignore"):
-        rungs = np.sort(1.0 / (hamiltonian.kB * trial))
+        rungs = _close(np.sort(1.0 / (hamiltonian.kB * trial)), wanted[np.isfinite(wanted)].max(initial=0.0))
     for t in wanted:  # as they were given, not as 1 / (1 / T)
         rungs[np.argmin(np.abs(1.0 / rungs - 1.0 / t))] = t
     return rungs
@@ -160,6 +163,16 @@ def _subdivide(marks: np.ndarray, inner: np.ndarray) -> np.ndarray:
     scale = max(np.abs(marks).max(), 1e-300)
     other = inner[np.abs(inner[:, None] - marks[None]).min(1) > 1e-9 * scale]
     return np.sort(np.append(marks, other))
+
+
+def _close(rungs: np.ndarray, top: float) -> np.ndarray:
+    """Rising temperatures, with more between neighbours up to ``top`` that differ by more than RATIO times."""
+    between = [
+        a * (b / a) ** (np.arange(1, k) / k)
+        for a, b in pairwise(rungs[rungs < (1.0 + 1e-9) * top])
+        if (k := int(np.ceil(np.log(b / a) / np.log(RATIO) - 1e-9))) > 1
+    ]
+    return np.sort(np.concatenate([rungs, *between]))
 
 
 def _pilot(h, T, mu, n_beside: int, sweeps: int, run: dict, slope=None) -> tuple[np.ndarray, np.ndarray]:

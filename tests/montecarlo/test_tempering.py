@@ -35,6 +35,15 @@ def test_a_higher_rate_takes_more_rungs():
     )
 
 
+def test_no_step_is_wide_up_to_the_hottest_temperature_asked_for():
+    """16 sites exchange well over any step (the control: above 500 K steps are wider), and yet phases do not come down."""
+    rungs = ladder(alloygen.data.cuau().on((2, 2, 4)), [200.0, 500.0], [[0.0, 0.0]], seed=0)
+    steps = rungs[1:-1] / rungs[:-2]
+    below = rungs[1:-1] <= 500.0
+    assert below.sum() >= 3 and {200.0, 500.0} <= set(rungs.tolist())
+    assert steps[below].max() <= 1.45 < steps[~below].max()
+
+
 def test_a_ladder_may_end_below_infinity():
     rungs = ladder(ising(6), [2.0, 2.5], T_max=4.0)
     assert rungs[0] == 2.0 and rungs[-1] == 4.0 and 2.5 in rungs
