@@ -18,7 +18,7 @@ import alloygen
 import alloygen.data
 from alloygen.conditions import cuau_grid
 from alloygen.estimate.profile import series_error
-from alloygen.montecarlo.metadynamics import metadynamics
+from alloygen.montecarlo.metadynamics import Stages, metadynamics
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.runtime.atomic import atomic_path
 from alloygen.runtime.job import Job
@@ -32,8 +32,8 @@ ENERGY_EDGES = np.linspace(-0.038, 0.012, 101)  # eV per site
 
 def free_energies(h, threads: int, folder: Path):
     """F(N_Au, T) by metadynamics, a CompositionProfile."""
-    profile = metadynamics(h, T, walkers=2, production=400_000, seed=1,
-                           job=Job(threads=threads, progress=True, checkpoint=folder / "metadynamics.safetensors"))  # fmt: skip
+    job = Job(threads=threads, progress=True, checkpoint=folder / "metadynamics.safetensors")
+    profile = metadynamics(h, T, stages=Stages(walkers=2, production=400_000), seed=1, job=job)
     print(profile, f"ends differ by {1000 * np.abs(profile.mismatch).max():.3f} meV/site at most")
     if not profile.converged.all():
         raise SystemExit(f"not converged: {profile.notes}")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import alloygen.data
+from alloygen.montecarlo.annealing import Cooling
 from alloygen.montecarlo.ground_states import ground_states
 from alloygen.testing import SYSTEMS
 
@@ -26,7 +27,7 @@ def system(request) -> str:
 @pytest.fixture(scope="session")
 def cuau_states():
     """The ground states of CuAu on 4x4x4 at every composition."""
-    return ground_states(alloygen.data.cuau().on((4, 4, 4)), sweeps=5, restarts=4, seed=1)
+    return ground_states(alloygen.data.cuau().on((4, 4, 4)), cooling=Cooling(sweeps=5, restarts=4), seed=1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 
 import numpy as np
@@ -14,6 +16,15 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.testing import enumerable
 
 CUAU_HULL = {0: 0.0, 16: -0.034167194, 32: -0.036182488, 48: -0.018754351, 64: 0.0}  # eV per site, by N_Au of 64
+
+
+def grouped(options: Mapping, **records: type) -> dict:
+    """Options by name, those that are fields of a record put into it: ``grouped(kw, bins=Bins, schedule=Schedule)``."""
+    out = dict(options)
+    for name, kind in records.items():
+        mine = {f.name: out.pop(f.name) for f in fields(kind) if f.name in out}
+        out |= {name: kind(**mine)} if mine else {}
+    return out
 
 
 def hamiltonian(name: str) -> Hamiltonian:

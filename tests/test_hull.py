@@ -11,12 +11,13 @@ from small_systems import CUAU_HULL, hamiltonian, lp_hull
 from alloygen.edge.match import match
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.ising import ising
+from alloygen.montecarlo.annealing import Cooling
 from alloygen.montecarlo.ground_states import ground_states
 from alloygen.results.hull import GroundStates, lower_hull
 from alloygen.testing import random_expansion
 from alloygen.testing.systems import FCC
 
-FEW = dict(sweeps=5, steps=20, restarts=4)
+FEW = dict(cooling=Cooling(sweeps=5, steps=20, restarts=4))
 
 
 # ---------------------------------------------------------------------- linear programs

@@ -36,7 +36,17 @@ ROOMS = [
     *(f"results.{name}" for name in ("transitions", "invariants", "export_diagram", "phase_diagram")),
     *(
         f"montecarlo.{name}"
-        for name in ("rng", "moves", "states", "single_moves", "chains", "tempering", "annealing", "companion")
+        for name in (
+            "rng",
+            "moves",
+            "states",
+            "single_moves",
+            "walkers",
+            "chains",
+            "tempering",
+            "annealing",
+            "companion",
+        )
     ),
     "results",
     "montecarlo",

@@ -13,11 +13,13 @@ from small_systems import cuau_16, hamiltonian
 
 import alloygen
 import alloygen.data
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, UnknownSpecies
 from alloygen.estimate.coexistence import lower_vertices, regions, tangent_at
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.lattice import Primitive
+from alloygen.montecarlo.metadynamics import Stages
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.results import plot
 from alloygen.results.canonical import binary
@@ -305,7 +307,9 @@ def test_neural_and_monte_carlo_diagrams_agree(diagram):
 
 @pytest.mark.slow
 def test_a_profile_of_metadynamics_becomes_a_diagram(exact):
-    profile = alloygen.metadynamics(alloygen.data.cuau().on((2, 2, 4)), [500.0, 700.0], production=60_000, seed=0)
+    profile = alloygen.metadynamics(
+        alloygen.data.cuau().on((2, 2, 4)), [500.0, 700.0], stages=Stages(production=60_000), seed=0
+    )
     diagram = PhaseDiagram.from_profile(profile, min_width=2)
     reference = PhaseDiagram.from_table(
         T_FINE, np.arange(17) / 16, exact["free_energy"], elements=("Cu", "Au"), min_width=2
@@ -494,7 +498,9 @@ def test_compositions_that_held_sites_forbid_are_nan(held, reach):
 def test_a_profile_keeps_its_compositions(options):
     """Windows and held sites: x is not stretched, and mu is the slope per atom."""
     h = alloygen.data.cuau().on((2, 2, 2))
-    profile = alloygen.metadynamics(h, [900.0, 1200.0], production=4000, seed=1, **options)
+    given = Problem.of(h, **{k: options[k] for k in ("fixed", "occ") if k in options})
+    own = {k: v for k, v in options.items() if k not in ("fixed", "occ")}
+    profile = alloygen.metadynamics(given, [900.0, 1200.0], stages=Stages(production=4000), seed=1, **own)
     held = np.full(8, -1) if "fixed" not in options else np.where(np.isin(np.arange(8), [0, 3]), options["occ"], -1)
     low, high = options.get("window", (1, 7))
     diagram = PhaseDiagram.from_profile(profile, min_width=1)
@@ -521,7 +527,7 @@ def test_a_profile_of_rocksalt_names_the_element_that_it_exchanges():
     h = ClusterExpansion(
         primitive, [[0.0, -1.0, 1.0]], (Orbit("nn", -0.01, at, np.zeros((3, 2), int), np.ones(3)),)
     ).on((2, 2, 2))
-    profile = alloygen.metadynamics(h, [300.0], element="Na", production=2000, seed=0)
+    profile = alloygen.metadynamics(h, [300.0], stages=Stages(production=2000), element="Na", seed=0)
     diagram = PhaseDiagram.from_profile(profile)
     assert diagram.table.attrs["other"] == "Li" and diagram.to_espei()["components"] == ["LI", "NA", "O", "VA"]
 

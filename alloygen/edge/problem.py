@@ -37,6 +37,7 @@ class Problem:
     hamiltonian : Hamiltonian
     atoms_map : AtomsMap of its lattice
     known : int array (N,), the species index of each site that is held, -1 where free
+    given : int array (B, N), occupations where walks are to begin, or None: random ones, or the atoms where moves keep the composition
 
     Raises LatticeMismatch where the three do not belong together, AlloygenError where nothing can change.
 
@@ -53,6 +54,7 @@ class Problem:
     hamiltonian: Hamiltonian
     atoms_map: AtomsMap
     known: np.ndarray
+    given: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         lattice, n = self.hamiltonian.lattice, self.hamiltonian.n_sites
@@ -96,7 +98,8 @@ class Problem:
         fixed : sites that are held, by the caller's numbering: see :meth:`~alloygen.edge.atoms_map.AtomsMap.known_from`. Those of a
             Problem stay held
         tol : as that of :func:`alloygen.edge.match.match`
-        occ : (N,) or (1, N) species indices on the lattice's sites, which say what fixed sites hold in place of the symbols of the atoms
+        occ : (N,) or (B, N) species indices on the lattice's sites: where walks begin, for moves that keep the composition the composition.
+            They, or the first of them, say what fixed sites hold in place of the symbols of the atoms
 
         Raises LatticeMismatch for atoms that do not fit, UnknownSpecies for elements that the alloy has not, before any work.
 
@@ -118,11 +121,14 @@ class Problem:
         """The same with more sites held."""
         if hamiltonian is not None:
             _require_one(self.hamiltonian, expansion_of(None, mu, hamiltonian))
-        if fixed is None:
+        if fixed is None and occ is None:
             return self
-        start = None if occ is None else self.hamiltonian.check(occ)[0].numpy()
-        known = self.atoms_map.known_from(fixed, start)
-        return replace(self, known=np.where(known >= 0, known, self.known))
+        given = self.given if occ is None else self.hamiltonian.check(occ).numpy()
+        known = self.known
+        if fixed is not None:
+            more = self.atoms_map.known_from(fixed, None if given is None else given[0])
+            known = np.where(more >= 0, more, known)
+        return replace(self, known=known, given=given)
 
     # ------------------------------------------------------------------ sites
     @property
@@ -140,24 +146,31 @@ class Problem:
         """Occupations (N,) int64 of the caller's Atoms, with what is held in its place; LatticeMismatch where there are no Atoms."""
         return np.where(self.held, self.known, self.atoms_map.occ_from())
 
+    @property
+    def base(self) -> np.ndarray:
+        """A configuration (N,) int64 to fill: what is given, or the first species of each site, with what is held in its place."""
+        return np.where(self.held, self.known, 0 if self.given is None else self.given[0])
+
     def start(
         self, occ: ArrayLike | None = None, composition: bool = False, seed: int = 0, n: int = 1
     ) -> np.ndarray | None:
         """Where to begin: occupations (B, N) int64 with what is held in its place, or None where any will do.
 
-        occ : (N,) or (B, N) on the lattice's sites
+        occ : (N,) or (B, N) on the lattice's sites; by default those that the problem was ``given``
         composition : without ``occ`` the composition is that of the atoms, for moves that keep it; otherwise ``n`` random rows, by ``seed``
 
         Raises AlloygenError for occupations that do not fit, and for a composition that nothing tells.
         """
         import torch
 
+        occ = self.given if occ is None else occ
         if occ is not None:
             rows = self.hamiltonian.check(occ).numpy()
         elif composition:
             if self.atoms_map.bare:
                 raise AlloygenError(
-                    "expected a start (occ=) whose composition the swaps keep, got none; pass it, or Atoms in place of a Hamiltonian"
+                    "expected a start whose composition the swaps keep, got none; pass Problem.of(hamiltonian, occ=occ), or Atoms, in place of "
+                    "the Hamiltonian"
                 )
             rows = self.occ[None]
         elif self.held.any():
@@ -175,7 +188,8 @@ class Problem:
         known = np.empty_like(self.known)
         known[row] = self.known
         moved = self.atoms_map.renumbered(hamiltonian.lattice, row)
-        return Problem(hamiltonian=hamiltonian, atoms_map=moved, known=known)
+        given = None if self.given is None else self.given[:, np.argsort(row)]
+        return Problem(hamiltonian=hamiltonian, atoms_map=moved, known=known, given=given)
 
     def __repr__(self) -> str:
         n = int(self.held.sum())

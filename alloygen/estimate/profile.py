@@ -178,8 +178,8 @@ class CompositionProfile:
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
-    >>> from alloygen.montecarlo.metadynamics import metadynamics
-    >>> p = metadynamics(ising(2), [2.0, 3.0], production=2000)
+    >>> from alloygen.montecarlo.metadynamics import Stages, metadynamics
+    >>> p = metadynamics(ising(2), [2.0, 3.0], stages=Stages(production=2000))
     >>> p.N, p.mixing()[:, 0], round(p.composition(3.0, 0.0).value, 1), dict(p.to_xarray().sizes)
     (array([0, 1, 2, 3, 4]), array([0., 0.]), 0.5, {'T': 2, 'N': 5})
     """

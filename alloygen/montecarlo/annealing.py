@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from alloygen.arguments import one_of, seed_from, whole_number
+from alloygen.arguments import seed_from, whole_number
 from alloygen.conditions import Mu, chemical_potentials, temperature
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
@@ -25,10 +25,11 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import seeds
+from alloygen.montecarlo.single_moves import Flip, Move, move_from
+from alloygen.montecarlo.walkers import make_walkers
 from alloygen.results.hull import atom_counts
 from alloygen.runtime.job import Job
 from alloygen.runtime.progress import tqdm
-from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -112,6 +113,45 @@ def turn(tables: FlipTables, w: moves.Walkers, r: int, surplus: np.ndarray, site
 
 
 # ---------------------------------------------------------------------- cooling
+@dataclass(frozen=True, kw_only=True)
+class Cooling:
+    """A cooling schedule: ``steps`` temperatures with equal ratios from T_start down to T_end, then T = 0.
+
+    T_start, T_end : kelvin for alloys, T_start >= T_end > 0; by default 2 and 1/20 of the spread of flip energies in random configurations
+    sweeps : attempts per changeable site at each temperature; restarts : independent walkers
+
+    Raises AlloygenError and BadCondition for what cannot be.
+
+    Examples
+    --------
+    >>> Cooling(T_start=900, T_end=300, steps=3).temperatures(1.0).round(1).tolist()
+    [900.0, 519.6, 300.0]
+    """
+
+    T_start: float | None = None
+    T_end: float | None = None
+    steps: int = 40
+    sweeps: int = 20
+    restarts: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "sweeps", "restarts"):
+            object.__setattr__(self, name, whole_number(getattr(self, name), name))
+        for name in ("T_start", "T_end"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, temperature(getattr(self, name)))
+        if self.T_start is not None and self.T_end is not None:
+            self.temperatures(1.0)
+
+    def temperatures(self, spread: float) -> np.ndarray:
+        """(steps,); ``spread`` of flip energies over kB, for ends that are not given."""
+        hot = 2 * spread if self.T_start is None else self.T_start
+        cold = spread / 20 if self.T_end is None else self.T_end
+        if hot < cold:
+            raise AlloygenError(f"expected T_start >= T_end, got {hot:g} and {cold:g}: swap them")
+        return np.geomspace(hot, cold, self.steps)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Annealed:
     """What ``anneal`` found: occ (restarts, N) int8, energy (restarts,) of the supercell, mu (n_elements,), and the seed.
@@ -123,7 +163,7 @@ class Annealed:
     occ: np.ndarray
     energy: np.ndarray
     mu: np.ndarray
-    move: str
+    move: Move
     seed: int | None = None
     atoms_map: AtomsMap | None = None
 
@@ -154,73 +194,58 @@ class Annealed:
 
     def __repr__(self) -> str:
         low, n = self.objective[self.best], int((self.objective < self.objective[self.best] + 1e-8).sum())
-        return f"Annealed({self.move!r}, lowest {low:.9g} {self.hamiltonian.unit}, found by {n} of {len(self.occ)} walkers)"
+        return f"Annealed({str(self.move)!r}, lowest {low:.9g} {self.hamiltonian.unit}, found by {n} of {len(self.occ)} walkers)"
 
 
 def anneal(
     atoms: AtomsLike,
-    T_start: float,
-    T_end: float,
+    mu: Mu | None = None,
     *,
     hamiltonian: HamiltonianLike | None = None,
-    mu: Mu | None = None,
-    occ: ArrayLike | None = None,
-    move: str = "flip",
-    sweeps: int = 20,
-    steps: int = 40,
-    restarts: int = 8,
-    seed: int = 0,
     fixed: Fixed | None = None,
+    move: str | Move = "flip",
+    cooling: Cooling | None = None,
+    seed: int = 0,
     job: Job | None = None,
 ) -> Annealed:
-    """Cool ``restarts`` independent walkers from T_start to T_end, quench them, and keep the best that each has seen.
+    """Cool independent walkers, quench them, and keep the best that each has seen.
 
     Parameters
     ----------
     atoms : ase.Atoms, a pymatgen Structure or a path, with ``hamiltonian`` as in :func:`alloygen.sample`; a Hamiltonian on a supercell;
-        or a :class:`~alloygen.edge.problem.Problem`
-    T_start, T_end : temperatures (kelvin for alloys), T_start >= T_end > 0, ``steps`` of them with equal ratios
+        or a :class:`~alloygen.edge.problem.Problem`, which may say where they start: ``Problem.of(h, occ=occ)`` with (N,) or (restarts, N);
+        random without it. Moves that keep the composition keep that of the start or, without it, that of the atoms
     mu : chemical potentials for flips (see ``conditions.chemical_potentials``); 0 for all if not given
-    occ : (N,) or (restarts, N) to start from; random without it. Swaps keep its composition or, without it, that of the atoms
-    move : "flip" (semigrand, minimises E - mu.N) or "swap" (canonical, minimises E)
-    sweeps : attempts per changeable site at each temperature
-    fixed : sites that are held, as in :func:`alloygen.sample`; with a Hamiltonian alone indices or a mask need ``occ``, which says what
-        they hold
+    fixed : sites that are held, as in :func:`alloygen.sample`
+    move : "flip" (semigrand, minimises E - mu.N), "swap" (canonical, minimises E), or another
+        :class:`~alloygen.montecarlo.single_moves.Move`; the quench is by flips, or by swaps where the move keeps the composition
+    cooling : temperatures, attempts and walkers
 
     The same seed gives the same result for any number of threads. Raises AlloygenError for what cannot be run.
 
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
-    >>> anneal(ising(6, J=-1), 5.0, 0.2, seed=1)                    # the antiferromagnet: E = -2 per site
+    >>> anneal(ising(6, J=-1), cooling=Cooling(T_start=5.0, T_end=0.2), seed=1)       # the antiferromagnet: E = -2 per site
     Annealed('flip', lowest -72 J, found by 8 of 8 walkers)
     """
-    problem, seed = Problem.of(atoms, mu, hamiltonian, fixed, occ=occ), seed_from(seed)
-    h, sites = problem.hamiltonian, problem.free
-    sweeps, steps = whole_number(sweeps, "sweeps"), whole_number(steps, "steps")
-    restarts, job = whole_number(restarts, "restarts"), job or Job()
-    one_of(move, "move", ("flip", "swap"))
-    if move == "swap" and mu is not None:
-        raise AlloygenError(f"expected no mu with swaps, which keep the composition, got {mu!r}: leave it out")
-    start = problem.start(occ, move == "swap", seed, restarts)
+    problem, seed, move = Problem.of(atoms, mu, hamiltonian, fixed), seed_from(seed), move_from(move)
+    h, cooling, job = problem.hamiltonian, cooling or Cooling(), job or Job()
+    if move.keeps_composition and mu is not None:
+        raise AlloygenError(f"expected no mu with {move.name}s, which keep the composition, got {mu!r}: leave it out")
+    restarts = cooling.restarts
+    start = problem.start(composition=move.keeps_composition, seed=seed, n=restarts)
     if start is None:
         start = h.random(restarts, torch.Generator().manual_seed(seed)).numpy()
     if len(start) not in (1, restarts):
         raise AlloygenError(f"expected one start, or one per restart ({restarts}), got {len(start)}")
     vector = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, h)
     rows = np.repeat(start, restarts // len(start), 0)
-    with tqdm(total=steps, disable=not job.progress) as bar:
-        cool = Cooler(h, schedule(h, T_start, T_end, steps), sweeps, sites, job.threads, bar)
+    T = cooling.temperatures(spread_of_flips(problem, np.random.default_rng(seed)))
+    with tqdm(total=cooling.steps, disable=not job.progress) as bar:
+        cool = Cooler(h, 1 / (h.kB * T), cooling.sweeps, problem.free, job.threads, bar)
         found, energy = cool(rows, move, np.tile(vector, (restarts, 1)), seed)
     return Annealed(h, found, energy, vector, move, seed, problem.atoms_map)
-
-
-def schedule(h: Hamiltonian, T_start: float, T_end: float, steps: int) -> np.ndarray:
-    """1 / (kB T) of the geometric cooling, (steps,)."""
-    hot, cold = temperature(T_start), temperature(T_end)
-    if hot < cold:
-        raise AlloygenError(f"expected T_start >= T_end, got {T_start} and {T_end}: swap them")
-    return 1 / (h.kB * np.geomspace(hot, cold, steps))
 
 
 @dataclass
@@ -235,18 +260,18 @@ class Cooler:
     bar: Bar
 
     def __call__(
-        self, occ: np.ndarray, move: str, mu: np.ndarray, seed: int | list[int]
+        self, occ: np.ndarray, move: Move, mu: np.ndarray, seed: int | list[int]
     ) -> tuple[np.ndarray, np.ndarray]:
         occ, tables = occ.astype(np.int8), self.h.flip_tables
-        rows = _can_swap(self.h, occ, self.sites) if move == "swap" else np.arange(len(occ))
-        w, mu = make_walkers(self.h, occ[rows], seed), mu[rows]
-        moves.fill(tables, w)
+        rows = _can_swap(self.h, occ, self.sites) if move.keeps_composition else np.arange(len(occ))
+        w, mu = make_walkers(self.h, occ[rows], seeds(seed, len(rows))), mu[rows]
         best, lowest = w.occ.copy(), w.energy - (w.counts * mu).sum(1)
         parts = list(pairwise(np.linspace(0, len(rows), min(len(rows), 8 * self.threads) + 1).astype(int)))
-        attempts, swap = self.sweeps * len(self.sites), move == "swap"
+        attempts = self.sweeps * len(self.sites)
+        kernel = moves.flips if isinstance(move, Flip) else move.kernel(tables, self.sites)
         with ThreadPoolExecutor(self.threads) as pool:
             run = lambda kernel, *a: list(pool.map(lambda p: kernel(tables, w, *p, *a, self.sites), parts))  # noqa: E731
-            quench = (lambda: run(quench_swaps)) if swap else (lambda: run(quench_flips, mu))
+            quench = (lambda: run(quench_swaps)) if move.keeps_composition else (lambda: run(quench_flips, mu))
             for beta in [*self.betas, None]:  # None is T = 0
                 b = np.full(len(rows), beta or 0.0)
                 if beta is None:
@@ -254,7 +279,7 @@ class Cooler:
                     w.energy[:] = self.h.energy(torch.from_numpy(w.occ)).numpy()
                     w.counts[:] = atom_counts(self.h, w.occ)
                 else:
-                    run(moves.swaps if swap else moves.flips, b, mu, attempts)
+                    run(kernel, b, mu, attempts)
                     self.bar.update()
                 now = w.energy - (w.counts * mu).sum(1)
                 better = now < lowest - TOL * (beta is not None)  # between equals the quenched one
@@ -267,18 +292,24 @@ class Cooler:
 
 
 # ---------------------------------------------------------------------- small parts
-def make_walkers(h: Hamiltonian, occ: np.ndarray, seed: int | list[int]) -> moves.Walkers:
-    """Walkers at ``occ`` (R, N), a copy; the kernels want ``states`` filled first."""
-    n = len(occ)
-    return moves.Walkers(
-        occ=np.array(occ, dtype=np.int8, order="C"),
-        states=np.zeros((n, h.n_sites * h.flip_tables.n_words), dtype=np.int64),
-        energy=h.energy(torch.from_numpy(occ)).numpy(),
-        counts=atom_counts(h, occ).astype(float),
-        rng=seeds(seed, n),
-        accepted=np.zeros(n, dtype=np.int64),
-        tried=np.zeros(n, dtype=np.int64),
-    )
+def random_rows(problem: Problem, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Random occupations (n, N) int8 of any composition, with what is held in its place."""
+    h, sites = problem.hamiltonian, problem.free
+    out = np.repeat(problem.base.astype(np.int8)[None], n, 0)
+    out[:, sites] = rng.integers(h.lattice.n_species[sites], size=(n, len(sites)))
+    return out
+
+
+def spread_of_flips(problem: Problem, rng: np.random.Generator) -> float:
+    """Standard deviation of flip energies in random configurations, over kB: the scale on which order sets in."""
+    h, sites = problem.hamiltonian, problem.free
+    energies = h.site_energies(torch.from_numpy(random_rows(problem, 32, rng))).numpy()
+    spread = 0.0
+    for b in np.unique(h.lattice.sublattice[sites]):
+        here = sites[h.lattice.sublattice[sites] == b]
+        gaps = energies[:, here, 1 : h.lattice.n_species[here[0]]] - energies[:, here, :1]
+        spread = max(spread, float(gaps.std((0, 1)).max()))
+    return spread / h.kB if spread > 1e-9 else 1.0
 
 
 def _can_swap(h: Hamiltonian, occ: np.ndarray, sites) -> np.ndarray:

@@ -25,6 +25,7 @@ from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.single_moves import Move, move_from
+from alloygen.montecarlo.walkers import make_walkers
 from alloygen.types import ArrayLike
 
 ACCEPTED_COST = 2.0  # of an accepted flip above a rejected one, in units of the latter (measured on CuAu)
@@ -75,16 +76,7 @@ class Chains:
         self.sites = free_sites(hamiltonian, fixed, occ)
         start = _start(hamiltonian, occ, len(self.T), self.copies, seed, self.move, self.sites)
         self.tables, n = hamiltonian.flip_tables, len(start)
-        self.walkers = moves.Walkers(
-            occ=np.ascontiguousarray(start.numpy().astype(np.int8)),
-            states=np.zeros((n, hamiltonian.n_sites * self.tables.n_words), dtype=np.int64),
-            energy=hamiltonian.energy(start).numpy().copy(),
-            counts=hamiltonian.counts(start).numpy().copy(),
-            rng=seeds(seed, n + 1),  # the last one serves the exchanges
-            accepted=np.zeros(n, dtype=np.int64),
-            tried=np.zeros(n, dtype=np.int64),
-        )
-        moves.fill(self.tables, self.walkers)
+        self.walkers = make_walkers(hamiltonian, start.numpy(), seeds(seed, n + 1))  # the last one serves the exchanges
         self.replica_at = np.arange(n)
         pairs = [np.asarray(p, dtype=np.int64) for p in (pairs or [])]
         self.pairs = [np.concatenate([p + k * len(self.T) for k in range(self.copies)]) for p in pairs]

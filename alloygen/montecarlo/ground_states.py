@@ -12,24 +12,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from math import comb
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from alloygen.arguments import seed_from, whole_number
+from alloygen.arguments import seed_from
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.montecarlo.annealing import TOL, Cooler, make_walkers, quench_swaps, schedule, turn
+from alloygen.montecarlo.annealing import (
+    TOL,
+    Cooler,
+    Cooling,
+    quench_swaps,
+    random_rows,
+    spread_of_flips,
+    turn,
+)
+from alloygen.montecarlo.rng import seeds
+from alloygen.montecarlo.single_moves import Flip, Swap
+from alloygen.montecarlo.walkers import make_walkers
 from alloygen.results.hull import GroundStates, atom_counts, by_element, held_atoms, kinds_of, lower_hull
 from alloygen.runtime.job import Job
 from alloygen.runtime.progress import tqdm
-from alloygen.types import ArrayLike
-
-if TYPE_CHECKING:
-    pass
-
 
 GRID = 200  # compositions of the automatic grid, beyond binaries
 ROUNDS = 5
@@ -41,13 +46,8 @@ def ground_states(
     compositions: Sequence[Mapping[str, int] | int] | Mapping[str, int] | int | None = None,
     *,
     hamiltonian: HamiltonianLike | None = None,
-    occ: ArrayLike | None = None,
     fixed: Fixed | None = None,
-    sweeps: int = 20,
-    steps: int = 40,
-    restarts: int = 8,
-    T_start: float | None = None,
-    T_end: float | None = None,
+    cooling: Cooling | None = None,
     seed: int = 0,
     job: Job | None = None,
 ) -> GroundStates:
@@ -60,10 +60,8 @@ def ground_states(
     compositions : atoms of the supercell by element, as dicts (one exchangeable element may be left out and takes the
         rest) or, for binaries, numbers of atoms of the last exchangeable element. By default every one for a binary;
         otherwise all, or a coarse grid where these are more than 200, plus whatever is found below its hull
-    fixed : sites that are held, as in :func:`alloygen.sample`; with a Hamiltonian alone indices or a mask need ``occ`` (N,), which says
-        what they hold
-    sweeps, steps, restarts : attempts per site at each of ``steps`` temperatures; walkers per composition
-    T_start, T_end : by default 2 and 1/20 of the spread of flip energies in random configurations
+    fixed : sites that are held, as in :func:`alloygen.sample`
+    cooling : temperatures, attempts, and the walkers of each composition
 
     All walkers of all compositions run as one batch (about 10 bytes per walker and site); the pure ends cost nothing.
     Where sublattices share elements only in part, swaps cannot reach every way to spread a composition over them; the
@@ -73,28 +71,25 @@ def ground_states(
     Examples
     --------
     >>> import alloygen
-    >>> found = ground_states(alloygen.data.cuau().on((2, 2, 4)), sweeps=5)
+    >>> found = ground_states(alloygen.data.cuau().on((2, 2, 4)), cooling=Cooling(sweeps=5))
     >>> found
     GroundStates('CuAu (formation energies)', 17 compositions, on the hull: Cu16, Cu12Au4, Cu8Au8, Cu4Au12, Au16)
     >>> [round(t.mu, 6) for t in found.transitions()]
     [-0.136669, -0.008061, 0.069713, 0.075017]
     """
-    problem, seed = Problem.of(atoms, _named(compositions), hamiltonian, fixed, occ=occ), seed_from(seed)
-    h, sites = problem.hamiltonian, problem.free
-    sweeps, steps = whole_number(sweeps, "sweeps"), whole_number(steps, "steps")
-    restarts, job = whole_number(restarts, "restarts"), job or Job()
-    base = np.where(problem.held, problem.known, 0 if occ is None else h.check(occ).numpy()[0]).astype(np.int8)
+    problem, seed = Problem.of(atoms, _named(compositions), hamiltonian, fixed), seed_from(seed)
+    h, sites, cooling, job = problem.hamiltonian, problem.free, cooling or Cooling(), job or Job()
+    restarts, base = cooling.restarts, problem.base.astype(np.int8)
     table = _Lowest(h, _compositions(h, base, sites, compositions))
     rng = np.random.default_rng(seed)
     start = np.concatenate([_starts(h, base, sites, c, restarts, rng) for c in table.counts])
-    spread = _spread_of_flips(h, base, sites, rng)
-    betas = schedule(h, spread * 2 if T_start is None else T_start, spread / 20 if T_end is None else T_end, steps)
-    with tqdm(total=steps, disable=not job.progress) as bar:
-        cool = Cooler(h, betas, sweeps, sites, job.threads, bar)
-        annealed = cool(start, "swap", np.zeros((len(start), len(h.elements))), [seed, 0])
+    betas = 1 / (h.kB * cooling.temperatures(spread_of_flips(problem, rng)))
+    with tqdm(total=cooling.steps, disable=not job.progress) as bar:
+        cool = Cooler(h, betas, cooling.sweeps, sites, job.threads, bar)
+        annealed = cool(start, Swap(), np.zeros((len(start), len(h.elements))), [seed, 0])
         table.offer(*annealed)
         _from_neighbours(table, sites)
-        _below_facets(table, cool, base, restarts, compositions is None, rng, seed)
+        _below_facets(table, cool, problem, restarts, compositions is None, rng, seed)
     return replace(
         table.result(sites, annealed[1].reshape(-1, restarts), compositions is None, problem.atoms_map), seed=seed
     )
@@ -142,7 +137,7 @@ class _Lowest:
 def _from_neighbours(table: _Lowest, sites: np.ndarray) -> None:
     """Turn the states of the nearest compositions into each other by best flips, quench, and repeat while it helps."""
     h, n = table.h, len(table.counts)
-    counts, w = np.array(table.counts), make_walkers(h, table.occ[0][None], 0)
+    counts, w = np.array(table.counts), make_walkers(h, table.occ[0][None], seeds(0, 1))
     done: dict[tuple[int, int], float] = {}
     size = lambda c: np.abs(counts - counts[c]).sum(1) + (np.arange(n) == c) * 4 * h.n_sites  # noqa: E731
     near = [np.flatnonzero(size(c) == size(c).min()) for c in range(n)] if n > 1 else [np.zeros(0, dtype=np.int64)]
@@ -160,7 +155,7 @@ def _from_neighbours(table: _Lowest, sites: np.ndarray) -> None:
                     better |= bool(table.offer(w.occ, h.energy(torch.from_numpy(w.occ)).numpy()).any())
 
 
-def _below_facets(table: _Lowest, cool: Cooler, base, restarts: int, grow: bool, rng, seed: int) -> None:
+def _below_facets(table: _Lowest, cool: Cooler, problem: Problem, restarts: int, grow: bool, rng, seed: int) -> None:
     """Semigrand anneals at the mu of the facets of the hull (GRID of them at most), until none finds a state below it.
 
     New compositions join where they are on the hull that all states found make together.
@@ -171,7 +166,7 @@ def _below_facets(table: _Lowest, cool: Cooler, base, restarts: int, grow: bool,
         mu = np.unique(hull.mu.round(9), axis=0)
         mu = np.repeat(mu if len(mu) <= GRID else rng.choice(mu, GRID, replace=False), restarts, 0)
         cool.bar.total += len(cool.betas)
-        occ, energy = cool(_random(h, base, cool.sites, len(mu), rng), "flip", mu, [seed, k])
+        occ, energy = cool(random_rows(problem, len(mu), rng), Flip(), mu, [seed, k])
         counts = atom_counts(h, occ)
         below = energy < hull.at(counts) - 1e-8
         joint = lower_hull(np.vstack([table.counts, counts[below]]), np.append(table.energy, energy[below]))
@@ -265,21 +260,3 @@ def _starts(h: Hamiltonian, base, sites, counts, n: int, rng) -> np.ndarray:
             f"expected a composition that the sublattices {h.lattice.species} can hold, got {by_element(h, counts)}"
         )
     return out
-
-
-def _random(h: Hamiltonian, base, sites, n: int, rng) -> np.ndarray:
-    """Random occupations (n, N) of any composition."""
-    out = np.repeat(base[None], n, 0)
-    out[:, sites] = rng.integers(h.lattice.n_species[sites], size=(n, len(sites)))
-    return out
-
-
-def _spread_of_flips(h: Hamiltonian, base, sites, rng) -> float:
-    """Standard deviation of flip energies in random configurations, over kB: the scale on which order sets in."""
-    energies = h.site_energies(torch.from_numpy(_random(h, base, sites, 32, rng))).numpy()
-    spread = 0.0
-    for b in np.unique(h.lattice.sublattice[sites]):
-        here = sites[h.lattice.sublattice[sites] == b]
-        gaps = energies[:, here, 1 : h.lattice.n_species[here[0]]] - energies[:, here, :1]
-        spread = max(spread, float(gaps.std((0, 1)).max()))
-    return spread / h.kB if spread > 1e-9 else 1.0

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 import alloygen.data
 from alloygen.exact.enumeration import Enumeration
-from alloygen.montecarlo.metadynamics import metadynamics
+from alloygen.montecarlo.metadynamics import Stages, metadynamics
 from alloygen.runtime.job import Job
 
 
@@ -31,7 +31,7 @@ def small(args) -> None:
     truth, deviations, scores = exact(h, T), [], []
     for seed in range(args.seeds):
         start = time.perf_counter()
-        p = metadynamics(h, T, seed=seed, job=Job(threads=args.threads), production=args.production)
+        p = metadynamics(h, T, stages=Stages(production=args.production), seed=seed, job=Job(threads=args.threads))
         seconds, d = time.perf_counter() - start, p.free_energy - truth
         inner = p.stderr > 1e-9  # the ends and the first atom are exact
         deviations.append(d)
@@ -53,7 +53,7 @@ def large(args) -> None:
     runs = []
     for seed in range(args.seeds):
         start = time.perf_counter()
-        p = metadynamics(h, T, seed=seed, job=Job(threads=args.threads), production=args.production)
+        p = metadynamics(h, T, stages=Stages(production=args.production), seed=seed, job=Job(threads=args.threads))
         print(f"seed {seed}: {time.perf_counter() - start:.0f} s, {p.info['round_trips']} round trips, exchange rates "
               f"{min(p.info['exchange']):.2f} to {max(p.info['exchange']):.2f}, helpers {sorted({*p.info['ladder']} - {*T})}")  # fmt: skip
         for c, t in enumerate(T):

@@ -139,8 +139,11 @@ def neural_scan(n: int, folder: Path):
 def reference_profile(folder: Path, quick: bool):
     """F(N, T) of 64 sites by metadynamics."""
     h = alloygen.data.cuau().on((4, 4, 4))
-    return alloygen.metadynamics(h, T_REFERENCE, walkers=2, production=40_000 if quick else 1_600_000, seed=1,
-                                 job=Job(threads=2, progress=True, checkpoint=folder / f"metadynamics{'_quick' if quick else ''}.safetensors"))  # fmt: skip
+    checkpoint = folder / f"metadynamics{'_quick' if quick else ''}.safetensors"
+    stages = alloygen.Stages(walkers=2, production=40_000 if quick else 1_600_000)
+    return alloygen.metadynamics(
+        h, T_REFERENCE, stages=stages, seed=1, job=Job(threads=2, progress=True, checkpoint=checkpoint)
+    )
 
 
 def part_free_energy(scan, quick: bool, folder: Path) -> dict:

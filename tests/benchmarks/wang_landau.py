@@ -18,7 +18,8 @@ import numpy as np
 
 from alloygen.exact.ising import kaufman_free_energy
 from alloygen.hamiltonian.ising import ising
-from alloygen.montecarlo.wang_landau import SCHEDULES, wang_landau
+from alloygen.montecarlo.wang_landau import Bins, Schedule, wang_landau
+from alloygen.montecarlo.wang_landau.settings import KINDS
 from alloygen.runtime.job import Job
 
 L = 10
@@ -27,7 +28,7 @@ T = np.round(np.arange(1.5, 3.55, 0.1), 10)
 
 def parse() -> argparse.Namespace:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--schedules", nargs="+", default=SCHEDULES, choices=SCHEDULES)
+    p.add_argument("--schedules", nargs="+", default=KINDS, choices=KINDS)
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     p.add_argument("--attempts", type=float, default=1e9, help="at most, of all walkers together")
     p.add_argument("--walkers", type=int, nargs=2, default=[16, 4], metavar=("HALVING", "1/T"))
@@ -46,14 +47,15 @@ def main() -> None:
     print(
         f"Ising {L}x{L}, flatness {a.flatness}, {a.windows} window(s), {a.threads} thread(s), transitions {a.transitions}; errors in J/site"
     )
-    wang_landau(h, max_attempts=1e5)  # compiles
+    wang_landau(h, schedule=Schedule(max_attempts=1e5))  # compiles
     medians: dict[str, list[float]] = {}
     for schedule in a.schedules:
         walkers = a.walkers[schedule == "1/t"]
         for seed in a.seeds:
             start = time.process_time()
-            dos = wang_landau(h, schedule=schedule, max_attempts=a.attempts, walkers=walkers, seed=seed,
-                              flatness=a.flatness, windows=a.windows, job=Job(threads=a.threads), transitions=a.transitions)  # fmt: skip
+            how = Schedule(kind=schedule, max_attempts=a.attempts, flatness=a.flatness)
+            bins = Bins(windows=a.windows, transitions=a.transitions)
+            dos = wang_landau(h, bins=bins, schedule=how, walkers=walkers, seed=seed, job=Job(threads=a.threads))
             seconds = time.process_time() - start
             phi = [dos.phi(t) for t in T]
             error = np.array([p.value for p in phi]) - exact

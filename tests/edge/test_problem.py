@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,9 +17,12 @@ from alloygen.edge.match import match
 from alloygen.edge.problem import Problem, elements_of
 from alloygen.edge.structures import to_pymatgen
 from alloygen.errors import AlloygenError, LatticeMismatch, UnknownSpecies
+from alloygen.montecarlo.annealing import Cooling
+from alloygen.montecarlo.metadynamics import Stages
+from alloygen.montecarlo.wang_landau import Bins, Schedule
 from alloygen.training.evaluate import reference_samples
 
-LOW = dict(sweeps=2, steps=2, restarts=2)
+LOW = Cooling(T_start=900, T_end=300, sweeps=2, steps=2, restarts=2)
 ORDER = np.random.default_rng(3).permutation(16)
 CUAU = alloygen.data.cuau()
 
@@ -35,12 +39,16 @@ TAKE = {
     "sample": lambda a, **kw: alloygen.sample(a, 600, MU, n=6, **kw),
     "mc": lambda a, **kw: alloygen.mc(a, 600, MU, n=6, **kw),
     "scan": lambda a, **kw: alloygen.scan(a, [600, 700], MU, n=6, **kw),
-    "anneal": lambda a, **kw: alloygen.anneal(a, 900, 300, mu=MU, **LOW, **kw),
-    "ground_states": lambda a, **kw: alloygen.ground_states(a, [3], **LOW, **kw),
-    "metadynamics": lambda a, **kw: alloygen.metadynamics(
-        a, [900.0], mu=MU, production=20, final_height=0.5, ladder=(), **kw
+    "anneal": lambda a, **kw: alloygen.anneal(a, mu=MU, cooling=LOW, **kw),
+    "ground_states": lambda a, **kw: alloygen.ground_states(
+        a, [3], cooling=replace(LOW, T_start=None, T_end=None), **kw
     ),
-    "wang_landau": lambda a, **kw: alloygen.wang_landau(a, mu=MU, width=0.1, log_f_final=0.5, **kw),
+    "metadynamics": lambda a, **kw: alloygen.metadynamics(
+        a, [900.0], stages=Stages(production=20, final_height=0.5, ladder=()), mu=MU, **kw
+    ),
+    "wang_landau": lambda a, **kw: alloygen.wang_landau(
+        a, mu=MU, bins=Bins(width=0.1), schedule=Schedule(log_f_final=0.5), **kw
+    ),
     "reference_samples": lambda a, **kw: reference_samples(a, [900.0], [0.02], 6, **kw),
 }
 GIVEN = {
@@ -130,11 +138,11 @@ HOLD = {
     "sample by Monte Carlo": lambda a, f: alloygen.sample(a, 600, MU, n=6, fixed=f, sampler="mc").atoms,
     "mc": lambda a, f: alloygen.mc(a, 600, MU, n=6, fixed=f)[0].atoms,
     "anneal": lambda a, f: TAKE["anneal"](a, fixed=f).atoms,
-    "anneal by swaps": lambda a, f: alloygen.anneal(a, 900, 300, move="swap", fixed=f, **LOW).atoms,
+    "anneal by swaps": lambda a, f: alloygen.anneal(a, cooling=LOW, move="swap", fixed=f).atoms,
     "ground_states": lambda a, f: TAKE["ground_states"](a, fixed=f).atoms,
     "wang_landau": lambda a, f: [TAKE["wang_landau"](a, fixed=f).atoms],
     "wang_landau by swaps": lambda a, f: [
-        alloygen.wang_landau(a, move="swap", width=0.1, log_f_final=0.5, fixed=f).atoms
+        alloygen.wang_landau(a, bins=Bins(width=0.1), schedule=Schedule(log_f_final=0.5), move="swap", fixed=f).atoms
     ],
 }
 
@@ -161,9 +169,9 @@ def test_held_sites_are_told_in_the_order_of_the_caller(name, fixed):
 
 
 def test_swaps_keep_the_composition_of_the_atoms():
-    for atoms in alloygen.anneal(caller(), 900, 300, move="swap", **LOW).atoms:
+    for atoms in alloygen.anneal(caller(), cooling=LOW, move="swap").atoms:
         assert atoms.get_chemical_formula() == caller().get_chemical_formula()
-    dos = alloygen.wang_landau(caller(), move="swap", width=0.1, log_f_final=0.5)
+    dos = alloygen.wang_landau(caller(), bins=Bins(width=0.1), schedule=Schedule(log_f_final=0.5), move="swap")
     assert dos.atoms.get_chemical_formula() == caller().get_chemical_formula()
 
 
@@ -176,7 +184,7 @@ def test_a_hamiltonian_alone_needs_occ_for_indices():
     h, occ = CUAU.on((2, 2, 4)), np.arange(16) % 2
     problem = Problem.of(h, fixed=[1, 4], occ=occ)
     assert problem.known[[1, 4]].tolist() == [1, 0] and (np.delete(problem.known, [1, 4]) == -1).all()
-    found = alloygen.anneal(h, 900, 300, occ=occ, fixed=[1, 4], **LOW)
+    found = alloygen.anneal(Problem.of(h, fixed=[1, 4], occ=occ), cooling=LOW)
     assert (found.occ[:, [1, 4]] == [1, 0]).all()
     with pytest.raises(LatticeMismatch, match=r"fixed=\{site: species\}, or occ="):
         Problem.of(h, fixed=[1, 4])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import logsumexp
-from small_systems import enumeration, hamiltonian
+from small_systems import enumeration, grouped, hamiltonian
 
-from alloygen.montecarlo.wang_landau import wang_landau
+from alloygen.montecarlo.wang_landau import Bins, Schedule, wang_landau
 
 ARRAYS = ("energy", "variance", "log_g", "log_g_stderr", "walker_log_g", "visits")
 
@@ -41,5 +41,6 @@ def deviations(dos, energy, temperatures, names=("phi", "energy_mean")) -> np.nd
 
 
 def run(name, mu, seed=0, attempts=4e6, walkers=8, **kw):
-    kw = dict(schedule="1/t", check=1000) | kw
-    return wang_landau(hamiltonian(name), mu=mu, max_attempts=attempts, walkers=walkers, seed=seed, **kw)
+    """By 1/t, with what else there is to set by its own name."""
+    kw = dict(kind="1/t", check=1000, max_attempts=attempts) | kw
+    return wang_landau(hamiltonian(name), mu, walkers=walkers, seed=seed, **grouped(kw, bins=Bins, schedule=Schedule))

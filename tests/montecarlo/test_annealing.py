@@ -5,13 +5,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from small_systems import CUAU_HULL, generator, hamiltonian
+from small_systems import CUAU_HULL, generator, grouped, hamiltonian
 
 import alloygen.data
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo import annealing
-from alloygen.montecarlo.annealing import anneal
+from alloygen.montecarlo.annealing import Cooling, anneal
 from alloygen.runtime.job import Job
 from alloygen.testing import SYSTEMS
 
@@ -49,10 +50,15 @@ def test_what_is_left_is_a_local_minimum(name, T):
     """Also when the walkers stay hot to the end and the quench does all of it."""
     h = hamiltonian(name)
     sites, mu = np.arange(h.n_sites), dict(zip(h.elements, SYSTEMS[name].mu[0], strict=True))
-    a = anneal(h, T, T, mu=mu, sweeps=2, steps=3, restarts=20, seed=4)
+    a = anneal(h, mu=mu, cooling=Cooling(T_start=T, T_end=T, steps=3, sweeps=2, restarts=20), seed=4)
     assert flip_gains(h, a.occ, a.mu, sites).min() > -1e-9
     start = h.random(20, generator(5))
-    b = anneal(h, T, T, occ=start, move="swap", sweeps=2, steps=3, restarts=20, seed=4)
+    b = anneal(
+        Problem.of(h, occ=start),
+        cooling=Cooling(T_start=T, T_end=T, steps=3, sweeps=2, restarts=20),
+        move="swap",
+        seed=4,
+    )
     assert min(swap_gains(h, row, sites).min() for row in b.occ) > -1e-9
     assert min(swap_gains(h, row, sites).min() for row in start.numpy()) < -1e-3  # the yardstick sees what is not
     np.testing.assert_array_equal(b.counts, h.counts(start).numpy())
@@ -91,7 +97,7 @@ def test_neighbours_come_by_the_cheapest_flip(name):
 @pytest.mark.parametrize("dmu, n", [(-0.2, 0), (-0.07, 16), (0.03, 32), (0.0724, 48), (0.1, 64)])
 def test_semigrand_anneals_find_the_phase_of_each_window(dmu, n):
     h = alloygen.data.cuau().on((4, 4, 4))
-    a = anneal(h, 1500, 30, mu={"Au": dmu}, sweeps=10, seed=3)
+    a = anneal(h, mu={"Au": dmu}, cooling=Cooling(T_start=1500, T_end=30, sweeps=10), seed=3)
     assert a.counts[a.best].tolist() == [64 - n, n]
     assert a.energy[a.best] == pytest.approx(64 * CUAU_HULL[n], abs=1e-7)
     assert a.objective[a.best] == pytest.approx(a.energy[a.best] - dmu * n, abs=1e-12)
@@ -99,7 +105,7 @@ def test_semigrand_anneals_find_the_phase_of_each_window(dmu, n):
 
 def test_an_antiferromagnet_orders_as_a_checkerboard():
     h = ising(6, h=0.2, J=-1)
-    a = anneal(h, 6.0, 0.2, restarts=4, seed=0)
+    a = anneal(h, cooling=Cooling(T_start=6.0, T_end=0.2, restarts=4), seed=0)
     board = np.indices((6, 6)).sum(0).ravel() % 2
     assert all((row == board).all() or (row == 1 - board).all() for row in a.occ)
     assert "found by 4 of 4" in repr(a)
@@ -111,7 +117,10 @@ def test_the_best_configuration_seen_is_kept(move, cuau_states):
     """Walkers that start in Cu3Au and melt still return it."""
     mu = {"Au": -0.07} if move == "flip" else None
     a = anneal(
-        cuau_states.hamiltonian, 1e5, 1e4, occ=cuau_states.occ[16], mu=mu, move=move, sweeps=3, steps=5, restarts=3
+        Problem.of(cuau_states.hamiltonian, occ=cuau_states.occ[16]),
+        mu=mu,
+        cooling=Cooling(T_start=1e5, T_end=1e4, steps=5, sweeps=3, restarts=3),
+        move=move,
     )
     assert (a.occ == cuau_states.occ[16]).all()
 
@@ -120,7 +129,9 @@ def test_the_best_configuration_seen_is_kept(move, cuau_states):
 def test_fixed_sites_stay(name):
     h = hamiltonian(name)
     fixed, base = np.flatnonzero(h.lattice.n_species > 1)[[0, 2]], h.random(1, generator(3))[0]
-    a = anneal(h, 2000, 50, occ=base, fixed=fixed, sweeps=5, steps=10, seed=2)
+    a = anneal(
+        Problem.of(h, fixed=fixed, occ=base), cooling=Cooling(T_start=2000, T_end=50, steps=10, sweeps=5), seed=2
+    )
     assert (a.occ[:, fixed] == base[fixed].numpy()).all() and (a.occ != base.numpy()).any()
 
 
@@ -128,14 +139,19 @@ def test_fixed_sites_stay(name):
 def test_the_seed_decides_and_threads_do_not(name):
     h = hamiltonian(name).expansion.on((2, 3, 2))
     runs = [
-        anneal(h, 900, 300, sweeps=1, steps=2, restarts=30, **kw).occ
+        anneal(h, cooling=Cooling(T_start=900, T_end=300, steps=2, sweeps=1, restarts=30), **kw).occ
         for kw in ({}, {}, {"job": Job(threads=4)}, {"seed": 1})
     ]
     assert (
         np.array_equal(runs[0], runs[1]) and np.array_equal(runs[0], runs[2]) and not np.array_equal(runs[0], runs[3])
     )
     runs = [
-        anneal(h, 900, 300, occ=h.random(1, generator(1)), sweeps=1, steps=2, restarts=30, seed=k).occ for k in (0, 1)
+        anneal(
+            Problem.of(h, occ=h.random(1, generator(1))),
+            cooling=Cooling(T_start=900, T_end=300, steps=2, sweeps=1, restarts=30),
+            seed=k,
+        ).occ
+        for k in (0, 1)
     ]
     assert not np.array_equal(*runs) and len(np.unique(runs[0], axis=0)) > 1
 
@@ -145,7 +161,9 @@ def test_the_start_is_left_alone_and_one_element_cannot_swap():
     occ = h.random(3, generator(8)).numpy().astype(np.int8)
     occ[1] = 0
     before = occ.copy()
-    a = anneal(h, 900, 300, occ=occ, move="swap", sweeps=5, steps=5, restarts=3)
+    a = anneal(
+        Problem.of(h, occ=occ), cooling=Cooling(T_start=900, T_end=300, steps=5, sweeps=5, restarts=3), move="swap"
+    )
     assert (
         np.array_equal(occ, before)
         and (a.occ[1] == 0).all()
@@ -167,4 +185,6 @@ def test_the_start_is_left_alone_and_one_element_cannot_swap():
 )
 def test_bad_input_of_anneal(arguments, message):
     with pytest.raises(AlloygenError, match=message):
-        anneal(hamiltonian("cuau-2x2x2"), 900, 100, **arguments)
+        options = dict(T_start=900, T_end=100) | arguments
+        given = Problem.of(hamiltonian("cuau-2x2x2"), occ=options.pop("occ", None))
+        anneal(given, **grouped(options, cooling=Cooling))

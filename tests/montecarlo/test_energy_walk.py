@@ -12,12 +12,11 @@ from small_systems import enumeration
 
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
-from alloygen.montecarlo import energy_walk
-from alloygen.montecarlo.energy_bins import Plan
-from alloygen.montecarlo.wang_landau import multicanonical, multicanonical_ensembles, wang_landau
+from alloygen.montecarlo.wang_landau import Schedule, kernels, multicanonical, multicanonical_ensembles, wang_landau
+from alloygen.montecarlo.wang_landau.bins import Plan
 from alloygen.testing import SYSTEMS, chi_square
 
-RAISE = inspect.getsource(energy_walk.flips.py_func)
+RAISE = inspect.getsource(kernels.flips.py_func)
 RAISE = RAISE[
     RAISE.index("            log_g[k] += log_f\n") : RAISE.index("        _refine")
 ]  # what follows every attempt
@@ -36,7 +35,7 @@ MUTANTS = {
 
 def broken(replacements):
     """The kernel of flips with pieces of its source replaced."""
-    source, space = inspect.getsource(energy_walk.flips.py_func).split("\n", 1)[1], dict(vars(energy_walk))
+    source, space = inspect.getsource(kernels.flips.py_func).split("\n", 1)[1], dict(vars(kernels))
     for old, new in replacements:
         assert source.count(old) == 1
         source = source.replace(old, new)
@@ -48,7 +47,7 @@ def broken(replacements):
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_broken_walk_is_found_out(mutant, monkeypatch):
     if MUTANTS[mutant]:
-        monkeypatch.setattr(energy_walk, "flips", broken(MUTANTS[mutant]))
+        monkeypatch.setattr(kernels, "flips", broken(MUTANTS[mutant]))
     z = []
     for name, T, kw in (("two-sublattice", (300.0, 2000.0), {}), ("ising-3", (1.5, 4.0), dict(width=0.0717))):
         mu = SYSTEMS[name].mu[1]
@@ -58,13 +57,13 @@ def test_a_broken_walk_is_found_out(mutant, monkeypatch):
 
 @pytest.mark.slow
 def test_the_integer_kernel_makes_the_same_walk(monkeypatch):
-    kw, used = dict(walkers=2, max_attempts=1e6, seed=3), []
-    kernel = energy_walk.level_flips
-    monkeypatch.setattr(energy_walk, "level_flips", lambda *a: (used.append(1), kernel(*a)))
+    kw, used = dict(walkers=2, schedule=Schedule(max_attempts=1e6), seed=3), []
+    kernel = kernels.level_flips
+    monkeypatch.setattr(kernels, "level_flips", lambda *a: (used.append(1), kernel(*a)))
     for h in (ising(4), ising(5, h=0.15)):
         fast, calls = wang_landau(h, **kw), len(used)
         with monkeypatch.context() as m:
-            m.setattr(Plan, "kernel", property(lambda plan: energy_walk.flips))
+            m.setattr(Plan, "kernel", property(lambda plan: kernels.flips))
             slow = wang_landau(h, **kw)
         assert same(fast, slow) and len(used) == calls > 0
         used.clear()

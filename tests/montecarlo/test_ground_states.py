@@ -3,20 +3,22 @@
 import numpy as np
 import pytest
 import torch
-from small_systems import CUAU_HULL, enumeration, generator, hamiltonian, lp_hull
+from small_systems import CUAU_HULL, enumeration, generator, grouped, hamiltonian, lp_hull
 
 import alloygen.data
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo import ground_states as search
+from alloygen.montecarlo.annealing import Cooling
 from alloygen.montecarlo.ground_states import ground_states
 from alloygen.results.hull import GroundStates
 from alloygen.runtime.job import Job
 from alloygen.testing import SYSTEMS, random_expansion
 from alloygen.testing.systems import FCC
 
-FEW = dict(sweeps=5, steps=20, restarts=4)
+FEW = dict(cooling=Cooling(sweeps=5, steps=20, restarts=4))
 
 
 def minima(energy, counts) -> dict[tuple, float]:
@@ -43,7 +45,7 @@ def test_every_composition_has_its_exact_minimum(name):
     np.testing.assert_allclose([exact[tuple(c)] for c in g.counts.tolist()], g.energy, atol=1e-10)
     hull = lp_hull(list(exact), list(exact.values()), g.counts)
     np.testing.assert_allclose(g.distance * len(g.sites), g.energy - hull, atol=1e-9)
-    assert g.hits.max() == FEW["restarts"]
+    assert g.hits.max() == 4
 
 
 def test_cuau_of_16_sites_is_exact_at_every_composition():
@@ -60,7 +62,7 @@ def test_compositions_spread_over_sublattices_that_share_elements_in_part():
     basis = [[0, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5]]
     h = random_expansion(np.eye(3), basis, [("A", "B"), ("B", "C"), ("C", "A")], 7).on((3, 1, 1))
     e = Enumeration(h)
-    exact, g = minima(e.energy, e.counts), ground_states(h, sweeps=5, steps=10, restarts=16)
+    exact, g = minima(e.energy, e.counts), ground_states(h, cooling=Cooling(sweeps=5, steps=10, restarts=16))
     assert found(g) == pytest.approx(exact, abs=1e-10)
     sites = np.arange(9)
     starts = search._starts(h, np.zeros(9, dtype=np.int8), sites, np.array([3, 3, 3]), 40, np.random.default_rng(0))
@@ -73,12 +75,12 @@ def test_fixed_sites_stay_and_the_rest_is_exact(name):
     h, e = hamiltonian(name), enumeration(name)
     free = np.flatnonzero(h.lattice.n_species > 1)
     fixed, base = free[[0, 2]], h.random(1, generator(3))[0]
-    g = ground_states(h, occ=base, fixed=fixed, **FEW)
+    g = ground_states(Problem.of(h, fixed=fixed, occ=base), **FEW)
     assert (g.occ[:, fixed] == base[fixed].numpy()).all() and not set(g.sites) & set(fixed)
     allowed = (e.occ[:, fixed] == base[fixed]).all(1).numpy()
     assert found(g) == pytest.approx(minima(e.energy[allowed], e.counts[allowed]), abs=1e-10)
     mask = np.isin(np.arange(h.n_sites), fixed)
-    again = ground_states(h, occ=base, fixed=mask, **FEW)
+    again = ground_states(Problem.of(h, fixed=mask, occ=base), **FEW)
     assert np.array_equal(again.occ, g.occ)
 
 
@@ -181,7 +183,9 @@ BAD = [
 @pytest.mark.parametrize("arguments, message", BAD)
 def test_bad_input_of_ground_states(arguments, message):
     with pytest.raises(AlloygenError, match=message):
-        ground_states(hamiltonian("cuau-2x2x2"), **arguments)
+        given = {k: arguments[k] for k in ("fixed", "occ") if "occ" in arguments and k in arguments}
+        options = {k: v for k, v in arguments.items() if k not in given}
+        ground_states(Problem.of(hamiltonian("cuau-2x2x2"), **given), **grouped(options, cooling=Cooling))
 
 
 def test_what_the_sublattices_cannot_hold():

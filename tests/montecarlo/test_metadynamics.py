@@ -2,12 +2,13 @@
 
 import signal
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from small_systems import enumeration, hamiltonian
+from small_systems import enumeration, grouped, hamiltonian
 
 import alloygen.data
 from alloygen.edge.problem import Problem
@@ -17,16 +18,16 @@ from alloygen.estimate.profile import join_links, series_error
 from alloygen.exact.enumeration import Enumeration
 from alloygen.exact.ising import kaufman_free_energy
 from alloygen.hamiltonian.ising import ising
-from alloygen.montecarlo import metadynamics as module
-from alloygen.montecarlo.counted import Counted
-from alloygen.montecarlo.flat_walk import LEARN, PRODUCE, REFINE, FlatWalk
-from alloygen.montecarlo.metadynamics import metadynamics
+from alloygen.montecarlo.metadynamics import Stages, metadynamics
+from alloygen.montecarlo.metadynamics import run as module
+from alloygen.montecarlo.metadynamics.counted import Counted
+from alloygen.montecarlo.metadynamics.walk import LEARN, PRODUCE, REFINE, FlatWalk
 from alloygen.runtime.job import Job
 from alloygen.testing import SYSTEMS, random_expansion
 from alloygen.testing.systems import PAIR
 
-SHORT = dict(production=20_000, ladder=())
-QUICK = dict(production=300, ladder=(), final_height=0.05)
+SHORT = dict(stages=Stages(production=20_000, ladder=()))
+QUICK = dict(stages=Stages(production=300, ladder=(), final_height=0.05))
 CASES = [("ising-3", "+"), ("ising-3", "-"), ("cuau-2x2x2", "Au"), ("cuau-1x2x4", "Cu"), ("cuau-skew", "Au"),
          ("spectator", "B"), ("many-body", "B"), ("ternary", "A"), ("ternary", "C"), ("two-sublattice", "A"),
          ("two-sublattice", "B")]  # fmt: skip
@@ -93,7 +94,10 @@ def repeats():
     for name, element in (("ising-3", "+"), ("cuau-2x2x2", "Au")):
         T = SYSTEMS[name].T
         truth = exact(enumeration(name), T, element)
-        out += [(metadynamics(hamiltonian(name), T, seed=s, production=4000, ladder=()), truth) for s in range(10)]
+        out += [
+            (metadynamics(hamiltonian(name), T, stages=Stages(production=4000, ladder=()), seed=s), truth)
+            for s in range(10)
+        ]
     return out
 
 
@@ -108,7 +112,7 @@ def test_error_bars_are_calibrated(repeats):
 def test_cold_and_hot_cuau_of_16_sites():
     """From 200 K, where the ordered phases are deep, to 1200 K, in one go."""
     h, T = alloygen.data.cuau().on((2, 2, 4)), np.arange(200.0, 1201.0, 200.0)
-    p = metadynamics(h, T, production=30_000)
+    p = metadynamics(h, T, stages=Stages(production=30_000))
     truth = exact(Enumeration(h), T, "Au")
     assert p.converged.all() and np.abs(scores(p, truth)).max() < 5
     assert np.abs(p.free_energy - truth).max() < 5e-4
@@ -120,7 +124,7 @@ def test_cold_and_hot_cuau_of_16_sites():
 def test_phi_of_a_larger_ising_lattice_is_kaufmans():
     """64 spins, deep in the ordered phase and above it: the two phases count as they should."""
     T = [1.2, 2.2, 3.0]
-    p = metadynamics(ising(8), T, production=10_000)
+    p = metadynamics(ising(8), T, stages=Stages(production=10_000))
     z = [(p.phi(t, 0.0).value - kaufman_free_energy(8, t)) / p.phi(t, 0.0).stderr for t in T]
     assert p.converged.all() and np.abs(z).max() < 5 and (p.stderr.max(1) < 0.005).all()
 
@@ -218,7 +222,7 @@ def test_fixed_sites_stay_and_the_rest_is_exact():
     run, finished = [], module._profile
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_profile", lambda r, T: run.append(r) or finished(r, T))
-        p = metadynamics(h, T, fixed=fixed, occ=occ, **SHORT)
+        p = metadynamics(Problem.of(h, fixed=fixed, occ=occ), T, **SHORT)
     e = enumeration("cuau-1x2x4")
     held = (e.occ[:, fixed] == torch.as_tensor(occ[fixed])).all(1).numpy()
     truth = exact(e, T, "Au", keep=held)
@@ -257,7 +261,7 @@ def test_stages_halve_the_height_and_flatten_the_visits(monkeypatch):
 
     monkeypatch.setattr(FlatWalk, "_learn", watch)
     T = np.array([2.3, 3.4])
-    metadynamics(ising(3, h=0.15), T, height=2.0, **SHORT)
+    metadynamics(ising(3, h=0.15), T, stages=replace(SHORT["stages"], height=2.0))
     heights = {float(h) for w, height, _ in seen for h in height[w]}
     assert heights | {2.0} == {2.0 / 2**k for k in range(11)} | {0.0}  # the first check may already end the first stage
     learned = seen[-1][2].mean(0)
@@ -268,14 +272,14 @@ def test_stages_halve_the_height_and_flatten_the_visits(monkeypatch):
 
 def test_a_stage_ends_after_its_sweeps():
     with pytest.warns(NotConverged):
-        p = metadynamics(ising(3), 3.0, sweeps_per_stage=1, height=1.0, final_height=1.0, production=20, ladder=())
+        p = metadynamics(ising(3), 3.0, stages=Stages(sweeps=1, height=1.0, final_height=1.0, production=20, ladder=()))
     assert "before its visits were flat" in p.notes[0]
 
 
 # ---------------------------------------------------------------------- honesty
 def test_too_short_a_run_says_so():
     with pytest.warns(NotConverged, match="round trips"):
-        p = metadynamics(alloygen.data.cuau().on((2, 2, 4)), 300.0, **(QUICK | {"production": 30}))
+        p = metadynamics(alloygen.data.cuau().on((2, 2, 4)), 300.0, stages=replace(QUICK["stages"], production=30))
     assert not p.converged.any() and "run longer" in p.notes[0] and "run longer" in p.phi(300.0, 0.1).note
 
 
@@ -361,9 +365,10 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
     assert same(metadynamics(h, T, **QUICK, job=Job(checkpoint=path)), whole)
     monkeypatch.setattr(FlatWalk, "advance", None)  # finished: read, nothing to be run
     assert same(metadynamics(h, T, **QUICK, job=Job(checkpoint=path)), whole)
-    for change, shown in (({"seed": 3}, "seed: expected 3, got 0"), ({"final_height": 0.1}, "expected 0.1, got 0.05")):
+    other = {"stages": replace(QUICK["stages"], final_height=0.1)}
+    for change, shown in (({"seed": 3}, "seed: expected 3, got 0"), (other, "expected 0.1, got 0.05")):
         with pytest.raises(CheckpointError, match=shown):
-            metadynamics(h, T, **(QUICK | change), job=Job(checkpoint=path))
+            metadynamics(h, T, **QUICK | change, job=Job(checkpoint=path))
     with pytest.raises(CheckpointError, match="hamiltonian: expected"):
         metadynamics(hamiltonian("many-body"), T, **QUICK, job=Job(checkpoint=path))
 
@@ -378,18 +383,18 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
 ])  # fmt: skip
 def test_what_cannot_be_run_is_said(arguments, error, text):
     with pytest.raises(error, match=text):
-        metadynamics(hamiltonian("cuau-2x2x2"), **({"T": 500.0} | arguments))
+        metadynamics(hamiltonian("cuau-2x2x2"), **grouped({"T": 500.0} | arguments, stages=Stages))
 
 
 @pytest.mark.filterwarnings("ignore::alloygen.errors.NotConverged")
 def test_helping_temperatures_are_chosen_or_given():
-    h, few = hamiltonian("two-sublattice"), dict(production=20, final_height=0.5)
-    chosen = np.array(metadynamics(h, [300.0, 100.0], "B", **few).info["ladder"])
+    h, few = hamiltonian("two-sublattice"), Stages(production=20, final_height=0.5)
+    chosen = np.array(metadynamics(h, [300.0, 100.0], "B", stages=few).info["ladder"])
     assert {100.0, 300.0} < set(chosen) and (np.diff(chosen) > 0).all() and (chosen[1:] / chosen[:-1]).max() < 1.51
-    given = metadynamics(h, [300.0, 100.0], "B", ladder=[200.0], **few)
+    given = metadynamics(h, [300.0, 100.0], "B", stages=replace(few, ladder=[200.0]))
     assert given.info["ladder"] == [100.0, 200.0, 300.0] and given.T.tolist() == [300.0, 100.0]
     with pytest.raises(BadCondition):
-        metadynamics(h, 300.0, "B", ladder=[-1.0], **few)
+        metadynamics(h, 300.0, "B", stages=replace(few, ladder=[-1.0]))
 
 
 def test_several_elements_must_be_named_and_their_mu_kept():

@@ -3,32 +3,43 @@
 import numpy as np
 import pytest
 from ase.build import bulk
+from small_systems import grouped
 
 import alloygen.data
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.ising import ising
-from alloygen.montecarlo.annealing import anneal
+from alloygen.montecarlo.annealing import Cooling, anneal
 from alloygen.montecarlo.ground_states import ground_states
-from alloygen.montecarlo.metadynamics import metadynamics
+from alloygen.montecarlo.metadynamics import Stages, metadynamics
 from alloygen.montecarlo.sampling import cluster_moves, metropolis, replica_exchange
-from alloygen.montecarlo.wang_landau import multicanonical, multicanonical_ensembles, wang_landau
+from alloygen.montecarlo.wang_landau import (
+    Bins,
+    Schedule,
+    multicanonical,
+    multicanonical_ensembles,
+    wang_landau,
+)
 from alloygen.runtime.job import Job
 
 TAKE = {
     "metropolis": lambda h, **kw: metropolis(h, [2.0], **{"n": 8, "check": False, **kw}),
     "replica exchange": lambda h, **kw: replica_exchange(h, [2.0, 3.0], **{"n": 8, "check": False, **kw}),
     "cluster moves": lambda h, **kw: cluster_moves(h, [2.0], **{"n": 8, "check": False, **kw}),
-    "Wang-Landau": lambda h, **kw: wang_landau(h, **{"log_f_final": 0.5, **kw}),
+    "Wang-Landau": lambda h, **kw: wang_landau(h, **grouped({"log_f_final": 0.5, **kw}, bins=Bins, schedule=Schedule)),
     "metadynamics": lambda h, **kw: metadynamics(
-        h, [3.0], **{"production": 20, "final_height": 0.5, "ladder": (), **kw}
+        h, [3.0], **grouped({"production": 20, "final_height": 0.5, "ladder": (), **kw}, stages=Stages)
     ),
-    "anneal": lambda h, **kw: anneal(h, 3.0, 1.0, **{"sweeps": 2, "steps": 2, "restarts": 2, **kw}),
-    "ground states": lambda h, **kw: ground_states(h, **{"sweeps": 2, "steps": 2, "restarts": 2, **kw}),
+    "anneal": lambda h, **kw: anneal(
+        h, **grouped({"T_start": 3.0, "T_end": 1.0, "sweeps": 2, "steps": 2, "restarts": 2, **kw}, cooling=Cooling)
+    ),
+    "ground states": lambda h, **kw: ground_states(
+        h, **grouped({"sweeps": 2, "steps": 2, "restarts": 2, **kw}, cooling=Cooling)
+    ),
 }
 WHOLE = {
     "metropolis": ("n", "sweeps", "copies"), "replica exchange": ("n", "sweeps", "copies"),
     "cluster moves": ("n", "sweeps", "copies"), "Wang-Landau": ("windows", "check", "walkers"),
-    "metadynamics": ("walkers", "sweeps_per_stage"), "anneal": ("sweeps", "steps", "restarts"),
+    "metadynamics": ("walkers", "sweeps"), "anneal": ("sweeps", "steps", "restarts"),
     "ground states": ("sweeps", "steps", "restarts"),
 }  # fmt: skip
 NO_HAMILTONIANS = {
@@ -99,7 +110,7 @@ def test_swaps_take_no_chemical_potentials(sampler):
 
 
 def test_multicanonical_numbers():
-    dos = wang_landau(ising(3), log_f_final=0.5)
+    dos = wang_landau(ising(3), schedule=Schedule(log_f_final=0.5))
     for bad in (dict(n=0), dict(n=1.5), dict(n=4, sweeps=0), dict(n=4, seed=-1)):
         with pytest.raises(AlloygenError, match="whole number"):
             multicanonical(dos, **bad)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
+from alloygen.edge.problem import Problem
 from alloygen.lattice import Lattice, Primitive
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.montecarlo.states import log_states
-from alloygen.montecarlo.wang_landau import wang_landau
+from alloygen.montecarlo.wang_landau import Schedule, wang_landau
 from alloygen.testing import random_expansion
 from alloygen.testing.systems import FCC, PAIR
 
@@ -94,5 +95,7 @@ def test_canonical_free_energies_are_those_of_the_sum(name, fixed):
         assert (
             abs(got.value - exact) < 0.1 * kT * np.log(len(energy)) / h.n_sites
         )  # negative control: not the constant of another count
-    dos = wang_landau(h, move="swap", occ=start, fixed=fixed, log_f_final=1e-2, walkers=1)
+    dos = wang_landau(
+        Problem.of(h, fixed=fixed, occ=start), schedule=Schedule(log_f_final=1e-2), move="swap", walkers=1
+    )
     assert np.exp(dos.log_states) == pytest.approx(len(energy))

@@ -8,10 +8,11 @@ import torch
 from densities import deviations, grand, run, same, truth
 from small_systems import cuau_16, enumeration
 
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
-from alloygen.montecarlo.wang_landau import multicanonical, wang_landau
+from alloygen.montecarlo.wang_landau import Bins, Schedule, multicanonical, wang_landau
 from alloygen.testing import SYSTEMS, random_expansion
 from alloygen.testing.systems import PAIR
 
@@ -22,7 +23,9 @@ LOPSIDED = ["cuau-skew", "ternary", "two-sublattice", "spectator", "many-body"]
 @pytest.mark.parametrize("schedule", ["halving", "1/t"])
 def test_every_level_of_ising(h, bins, schedule):
     model = ising(4, h=h)
-    dos = wang_landau(model, schedule=schedule, walkers=4, max_attempts=2e7, log_f_final=1e-6, flatness=0.9)
+    dos = wang_landau(
+        model, schedule=Schedule(kind=schedule, max_attempts=2e7, log_f_final=1e-6, flatness=0.9), walkers=4
+    )
     levels, states = np.unique(Enumeration(model).energy.round(9), return_counts=True)
     assert len(levels) == bins  # with two gaps at h = 0, next to the ground states and the top
     np.testing.assert_allclose(dos.energy, levels, atol=1e-9)
@@ -40,8 +43,9 @@ def test_every_level_of_ising(h, bins, schedule):
 @pytest.mark.parametrize("windows", [1, 2])
 def test_log_g_from_transitions(windows):
     model = ising(4, h=0.15)
-    kw = dict(schedule="1/t", max_attempts=2e7, walkers=8, windows=windows)
-    plain, dos = (wang_landau(model, transitions=t, **kw) for t in (False, True))
+    schedule = Schedule(kind="1/t", max_attempts=2e7)
+    bins = [Bins(windows=windows, transitions=t) for t in (False, True)]
+    plain, dos = (wang_landau(model, bins=b, schedule=schedule, walkers=8) for b in bins)
     exact = np.log(np.unique(Enumeration(model).energy.round(9), return_counts=True)[1])
     assert np.abs((dos.log_g - exact) / dos.log_g_stderr).max() < 8  # widened t with 7 degrees of freedom, 80 of them
     assert np.sqrt(np.mean((dos.log_g - exact) ** 2)) < 0.8 * np.sqrt(np.mean((plain.log_g - exact) ** 2))
@@ -92,7 +96,10 @@ def test_swaps_against_the_states_of_one_composition(name):
     inside = (e.counts == e.counts[start]).all(1)
     assert inside.sum() > 15
     dos = wang_landau(
-        e.hamiltonian, move="swap", occ=e.occ[start], schedule="1/t", max_attempts=2e6, walkers=8, check=1000
+        Problem.of(e.hamiltonian, occ=e.occ[start]),
+        schedule=Schedule(kind="1/t", max_attempts=2e6, check=1000),
+        move="swap",
+        walkers=8,
     )
     assert np.exp(dos.log_states) == pytest.approx(inside.sum())
     assert np.abs(deviations(dos, e.energy[inside], (250.0, 500.0, 2000.0))).max() < 6
@@ -102,7 +109,10 @@ def test_swaps_against_the_states_of_one_composition(name):
 
 def test_windows_joined_are_one_window():
     h = ising(6)
-    one, four = (wang_landau(h, schedule="1/t", max_attempts=2e7, walkers=4, windows=w, seed=w) for w in (1, 4))
+    one, four = (
+        wang_landau(h, bins=Bins(windows=w), schedule=Schedule(kind="1/t", max_attempts=2e7), walkers=4, seed=w)
+        for w in (1, 4)
+    )
     np.testing.assert_allclose(one.energy, four.energy)
     for T in (1.5, 2.3, 3.5):
         a, b = one.phi(T), four.phi(T)
@@ -132,15 +142,18 @@ def test_fixed_sites_stay_and_the_rest_is_exact():
     fixed, start = [0, 3, 6, 13], torch.zeros(16, dtype=torch.long)
     start[[3, 13, 5]] = 1
     inside = (e.occ[:, fixed] == start[fixed]).all(1).numpy()
-    dos = wang_landau(h, occ=start, fixed=fixed, schedule="1/t", max_attempts=4e6, walkers=8)
+    dos = wang_landau(Problem.of(h, fixed=fixed, occ=start), schedule=Schedule(kind="1/t", max_attempts=4e6), walkers=8)
     levels, states = np.unique(e.energy[inside].round(9), return_counts=True)
     np.testing.assert_allclose(dos.energy, levels, atol=1e-9)
     np.testing.assert_allclose(dos.log_g, np.log(states), atol=0.2)
     occ, _, _ = multicanonical(dos, 200, sweeps=2)
     assert (occ[:, fixed] == start[fixed].numpy()).all() and len(np.unique(occ, axis=0)) > 100
     mask = np.isin(np.arange(16), fixed)
-    kw = dict(schedule="1/t", max_attempts=1e5)
-    assert same(wang_landau(h, occ=start, fixed=mask, **kw), wang_landau(h, occ=start, fixed=fixed, **kw))
+    kw = dict(schedule=Schedule(kind="1/t", max_attempts=1e5))
+    assert same(
+        wang_landau(Problem.of(h, fixed=mask, occ=start), **kw),
+        wang_landau(Problem.of(h, fixed=fixed, occ=start), **kw),
+    )
 
 
 @pytest.mark.slow
@@ -167,7 +180,14 @@ def test_heat_capacities_of_few_walks_have_bars_that_hold(walkers):
     energy = np.asarray(cuau_16().energy) - np.asarray(cuau_16().counts) @ mu
     z = []
     for seed in range(8):
-        dos = wang_landau(h, mu=mu, width=2e-4, walkers=walkers, max_attempts=4e6 * walkers, schedule="1/t", seed=seed)
+        dos = wang_landau(
+            h,
+            mu=mu,
+            bins=Bins(width=2e-4),
+            schedule=Schedule(max_attempts=4e6 * walkers, kind="1/t"),
+            walkers=walkers,
+            seed=seed,
+        )
         assert (dos.log_g_stderr[dos.visits > 1000] > 0).all()
         z.append(deviations(dos, energy, T, ("phi", "heat_capacity")))
     z = np.array(z)  # 48 values of 8 runs

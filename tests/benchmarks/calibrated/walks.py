@@ -11,8 +11,8 @@ from small_systems import cuau_16
 from alloygen.estimate.result import Estimate
 from alloygen.exact.ising import kaufman_log_z
 from alloygen.hamiltonian.ising import ising
-from alloygen.montecarlo.metadynamics import metadynamics
-from alloygen.montecarlo.wang_landau import wang_landau
+from alloygen.montecarlo.metadynamics import Stages, metadynamics
+from alloygen.montecarlo.wang_landau import Bins, Schedule, wang_landau
 from alloygen.results.phase_diagram import PhaseDiagram
 
 from . import Row, Truth
@@ -25,7 +25,7 @@ def density(options: dict, seed: int) -> Iterator[Truth]:
     """mu = 0.02 eV; the heat capacity here is that of E - mu.N."""
     exact, mu = cuau_16(), np.array([0.0, 0.02])
     h, energy = exact.hamiltonian, np.asarray(exact.energy) - np.asarray(exact.counts) @ mu
-    g = wang_landau(h, mu=mu, seed=seed, **options)
+    g = wang_landau(h, mu, seed=seed, **options)
     for t in T:
         p = exact.at(t, mu).probabilities
         mean = float(p @ energy)
@@ -55,7 +55,7 @@ def kaufman(L: int, T: float, step: float = 1e-3) -> tuple[float, float, float]:
 def profile(production: int, seed: int) -> Iterator[Truth]:
     """F(x) at all compositions but the ends and their neighbours, which are exact; mean compositions and Phi that follow."""
     exact, h = cuau_16(), cuau_16().hamiltonian
-    p = metadynamics(h, T, production=production, seed=seed)
+    p = metadynamics(h, T, stages=Stages(production=production), seed=seed)
     for t, f, error in zip(T, p.free_energy, p.stderr, strict=True):
         for n in range(2, 15):
             energy = exact.energy[exact.counts[:, 1] == n]
@@ -85,22 +85,23 @@ def three_phases(noise: float, seed: int) -> Iterator[Truth]:
 
 
 def short(walkers: int, attempts: float) -> Row:
-    options = dict(width=2e-4, walkers=walkers, max_attempts=attempts, schedule="1/t")
+    options = dict(bins=Bins(width=2e-4), schedule=Schedule(kind="1/t", max_attempts=attempts), walkers=walkers)
     name = f"Wang-Landau, {walkers} walkers, {attempts:.0e} attempts"
     return Row(name, "CuAu 2x2x4", "200-1200 K", partial(density, options))
 
 
+LONG = Schedule(max_attempts=2e7)
 ROWS = [
     *(short(w, n) for w, n in ((4, 2e7), (1, 5e6), (4, 8e6), (1, 1e6), (4, 2e6), (1, 5e5))),
     Row("Wang-Landau, defaults", "CuAu 2x2x4", "200-1200 K", partial(density, {})),
     Row("Wang-Landau, defaults", "Ising 4x4", "1.5-3.5", partial(spins, 4, {})),
-    Row("Wang-Landau, 2e+07 attempts", "Ising 10x10", "1.5-3.5", partial(spins, 10, dict(max_attempts=2e7))),
-    Row("Wang-Landau, transitions", "Ising 4x4", "1.5-3.5", partial(spins, 4, dict(transitions=True))),
+    Row("Wang-Landau, 2e+07 attempts", "Ising 10x10", "1.5-3.5", partial(spins, 10, dict(schedule=LONG))),
+    Row("Wang-Landau, transitions", "Ising 4x4", "1.5-3.5", partial(spins, 4, dict(bins=Bins(transitions=True)))),
     Row(
         "Wang-Landau, transitions, 2e+07 attempts",
         "Ising 10x10",
         "1.5-3.5",
-        partial(spins, 10, dict(transitions=True, max_attempts=2e7)),
+        partial(spins, 10, dict(bins=Bins(transitions=True), schedule=LONG)),
     ),
     *(Row(f"metadynamics, {n} sweeps", "CuAu 2x2x4", "200-1200 K", partial(profile, n)) for n in (20_000, 2_000)),
     Row("three-phase point", "a line compound", "noise 1e-4 eV", partial(three_phases, 1e-4)),

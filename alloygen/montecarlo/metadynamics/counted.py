@@ -11,7 +11,6 @@ from scipy.special import gammaln
 from alloygen.conditions import Mu, chemical_potentials, exchangeable, references, temperature
 from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, UnknownSpecies
-from alloygen.types import ArrayLike
 
 RATIO, STEP = 1.5, 2.8  # neighbouring temperatures differ by 1 + min(RATIO - 1, STEP / sqrt(sites)) at most
 HOT = 2.0  # times the spread of single-flip energies of random configurations: no order is left at this kT
@@ -26,12 +25,11 @@ class Counted:
         element: str | None,
         mu: Mu | None,
         window: tuple[int, int] | None,
-        occ: ArrayLike | None = None,
     ):
         h = problem.hamiltonian
         lattice, free = h.lattice, exchangeable(h.lattice)
         self.h, self.sites = h, problem.free
-        self.start = np.where(problem.held, problem.known, 0 if occ is None else h.check(occ)[0].numpy())
+        self.start = problem.base
         element = element if element is not None else (free[-1] if len(free) == 2 else None)
         if element not in free:
             raise UnknownSpecies(

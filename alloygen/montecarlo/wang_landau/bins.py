@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,10 +13,13 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate.density import bin_of
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import FlipTables, fill_states
-from alloygen.montecarlo import energy_walk
-from alloygen.montecarlo.energy_walk import Rules, Walks
+from alloygen.montecarlo.single_moves import Move
+from alloygen.montecarlo.wang_landau import kernels
+from alloygen.montecarlo.wang_landau.kernels import Blocks, Rules, Walks
+from alloygen.montecarlo.wang_landau.settings import Bins, Schedule
 from alloygen.types import ArrayLike
 
+KERNELS = ("flip", "swap")  # moves that there is a walk of
 MAX_LEVELS, MAX_BINS = 2**14, 2**22
 BLOCKS, STORED = 96, 2**25  # blocks of a walk, at most (an even number); numbers that those of all walks may store
 
@@ -27,16 +30,19 @@ class Plan:
 
     hamiltonian: Hamiltonian
     mu: np.ndarray
-    move: str
-    tables: FlipTables
+    move: Move
     rules: Rules
     n_bins: int = 0
+    tables: FlipTables = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tables = with_mu(self.hamiltonian, self.mu)
 
     @property
     def kernel(self) -> Callable:
-        if self.move == "swap":
-            return energy_walk.swaps
-        return energy_walk.level_flips if len(self.rules.jump) else energy_walk.flips
+        if self.move.keeps_composition:
+            return kernels.swaps
+        return kernels.level_flips if len(self.rules.jump) else kernels.flips
 
     def bin(self, energy: ArrayLike) -> np.ndarray:
         return bin_of(energy, self.rules.origin, self.rules.width)
@@ -48,6 +54,15 @@ class Plan:
         """E - mu.N (n,) of occupations (n, N)."""
         rows = torch.as_tensor(occ).long()
         return self.hamiltonian.energy(rows).numpy() - self.hamiltonian.counts(rows).numpy() @ self.mu
+
+
+def rules_of(sites: np.ndarray, bins: Bins, schedule: Schedule, walks: int) -> Rules:
+    """What the kernels read, before there are bins; the attempts are shared by so many walks."""
+    return Rules(
+        sites=sites, jump=np.zeros(0, np.int64), origin=0.0, width=1.0, levels=True, check=schedule.check,
+        flatness=schedule.flatness, one_over_t=schedule.kind == "1/t", final=schedule.log_f_final,
+        limit=schedule.limit(walks), transitions=bins.transitions,
+    )  # fmt: skip
 
 
 def with_mu(h: Hamiltonian, mu: np.ndarray) -> FlipTables:
@@ -92,9 +107,14 @@ def set_bins(plan: Plan, e: np.ndarray, width: float | None) -> None:
 
 
 def level_jumps(plan: Plan, width: float, levels: bool) -> np.ndarray:
-    """How many levels each entry of the tables leads up, int64; empty where ``energy_walk.level_flips`` cannot be used."""
+    """How many levels each entry of the tables leads up, int64; empty where ``kernels.level_flips`` cannot be used."""
     t = plan.tables
-    quick = levels and plan.move == "flip" and t.start.shape[1] == 1 and (t.n_species[plan.rules.sites] == 2).all()
+    quick = (
+        levels
+        and not plan.move.keeps_composition
+        and t.start.shape[1] == 1
+        and (t.n_species[plan.rules.sites] == 2).all()
+    )
     quick = quick and t.step.shape[1] == 2 and t.n_words == 1
     return np.rint(t.value / width).astype(np.int64) if quick else np.zeros(0, np.int64)
 
@@ -129,12 +149,16 @@ def new_walks(
     span = 2 * int(np.abs(plan.rules.jump).max()) + 1 if plan.rules.transitions else 0
     whole = lambda *shape: np.zeros(shape, dtype=np.int64)  # noqa: E731
     kept = min(BLOCKS, STORED // (n * bins * (2 + span)) // 2 * 2) if in_blocks else 0
+    blocks = Blocks(
+        counts=whole(n, kept, bins), biases=np.zeros((n, kept, bins)), leads=whole(n, kept, bins, span), mark=whole(n, bins),
+        begin=np.zeros((n, bins)), led=whole(n, bins, span), length=whole(n), passed=whole(n), filled=whole(n),
+    )  # fmt: skip
     w = Walks(
-        occ.astype(np.int8), whole(n, plan.hamiltonian.n_sites * plan.tables.n_words), plan.energies(occ),
-        np.full((n, bins), -1.0), whole(n, bins), whole(n, bins), np.zeros((n, bins)), np.zeros((n, bins)),
-        whole(n, bins, span), whole(n, kept, bins), np.zeros((n, kept, bins)), whole(n, kept, bins, span), whole(n, bins),
-        np.zeros((n, bins)), whole(n, bins, span), whole(n), whole(n), whole(n), rng.copy(), np.full(n, float(log_f)), whole(n), whole(n), whole(n), whole(n),
-        bounds[:, 0].astype(np.int64).copy(), bounds[:, 1].astype(np.int64).copy(),
+        occ=occ.astype(np.int8), states=whole(n, plan.hamiltonian.n_sites * plan.tables.n_words), energy=plan.energies(occ),
+        log_g=np.full((n, bins), -1.0), seen=whole(n, bins), visits=whole(n, bins), first=np.zeros((n, bins)),
+        second=np.zeros((n, bins)), leads=whole(n, bins, span), blocks=blocks, rng=rng.copy(), log_f=np.full(n, float(log_f)),
+        attempts=whole(n), stages=whole(n), inverse_t=whole(n), late=whole(n),
+        low=bounds[:, 0].astype(np.int64).copy(), high=bounds[:, 1].astype(np.int64).copy(),
     )  # fmt: skip
     fill(plan, w)
     w.log_g[np.arange(n), plan.bin(w.energy)] = 0.0

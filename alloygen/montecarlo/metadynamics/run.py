@@ -12,20 +12,20 @@ ordered phases of a cold lattice are left through the hot ones.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from alloygen.arguments import fraction, positive, seed_from, whole_number
+from alloygen.arguments import seed_from
 from alloygen.conditions import Mu, temperature
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.profile import CompositionProfile, join_links, judge, series_error
-from alloygen.montecarlo.counted import Counted
-from alloygen.montecarlo.flat_walk import DONE, FlatWalk
+from alloygen.montecarlo.metadynamics.counted import Counted
+from alloygen.montecarlo.metadynamics.settings import Stages
+from alloygen.montecarlo.metadynamics.walk import DONE, FlatWalk
 from alloygen.runtime.job import Job
-from alloygen.types import ArrayLike, Temperatures
+from alloygen.types import Temperatures
 
 
 def metadynamics(
@@ -33,27 +33,20 @@ def metadynamics(
     T: Temperatures,
     element: str | None = None,
     *,
-    hamiltonian: HamiltonianLike | None = None,
     mu: Mu | None = None,
-    window: tuple[int, int] | None = None,
-    height: float = 1.0,
-    final_height: float = 1e-3,
-    sweeps_per_stage: int = 20_000,
-    flatness: float = 0.8,
-    walkers: int = 2,
-    production: int | None = None,
-    ladder: Iterable[float] | None = None,
-    seed: int = 0,
+    hamiltonian: HamiltonianLike | None = None,
     fixed: Fixed | None = None,
-    occ: ArrayLike | None = None,
+    window: tuple[int, int] | None = None,
+    stages: Stages | None = None,
+    seed: int = 0,
     job: Job | None = None,
 ) -> CompositionProfile:
     """Canonical free energies F(N, T) against the number N of atoms of an element, with error bars.
 
         F(N, T) = -kT log sum_(x: N(x) = N) exp(-[E(x) - sum_k mu_k N_k(x)] / kT),      k over elements other than the counted
 
-    (Damewood et al., npj Comput. Mater. 8, 61 (2022); Du et al., arXiv:2603.14695). Stages raise V(N) by ``height`` a visit,
-    halved from stage to stage down to ``final_height``; the bias is then refined by the transitions seen, and frozen
+    (Damewood et al., npj Comput. Mater. 8, 61 (2022); Du et al., arXiv:2603.14695). Stages raise V(N) by a height
+    that is halved from one to the next; the bias is then refined by the transitions seen, and frozen
     for the production run, from which all results come. Where only one configuration has the lowest or highest N, F is
     its energy: this fixes the scale, and with both ends known the profile checks itself (``mismatch``).
 
@@ -65,19 +58,10 @@ def metadynamics(
     element : whose atoms are counted; by default the last of two exchangeable elements
     mu : chemical potentials of the other elements where there are several, eV; for a binary without effect on F
     window : (lowest, highest) number on the sites that change; everything by default
-    height, final_height : first and last height in units of kT. The paper starts at 10,000 in units of its own; here the
-        walk starts from the random alloy's entropy, and what is missing (a few hundred kT at 200 K) is filled by 1 kT a
-        visit within a few hundred sweeps
-    sweeps_per_stage, flatness : a stage ends after so many sweeps, or when the least visited N has this share of the mean
-    walkers : independent sets of walkers, one walker per temperature in each; they share the production bias
-    production : sweeps (attempts per changing site) of each walker under the frozen bias; by default ten million attempts,
-        but 50,000 sweeps at least and 500,000 at most
-    ladder : further temperatures that take part in the exchanges and are not reported; None chooses some between and
-        above those of ``T``, () takes none
+    stages : how the potential grows, who walks, and the length of production, see :class:`Stages`
     seed : same seed, same result, for any number of threads
-    fixed : sites that are held, as in :func:`alloygen.sample`; with a Hamiltonian alone indices or a mask need ``occ``, which says what
-        they hold
-    job : how it is run; more threads than ``walkers`` idle
+    fixed : sites that are held, as in :func:`alloygen.sample`
+    job : how it is run; more threads than ``stages.walkers`` idle
 
     Raises AlloygenError for impossible arguments, BadCondition for bad T or mu, UnknownSpecies for the element,
     CheckpointError for a file of another run; warns NotConverged.
@@ -85,33 +69,13 @@ def metadynamics(
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
-    >>> profile = metadynamics(ising(3), 3.0, production=4000)
+    >>> profile = metadynamics(ising(3), 3.0, stages=Stages(production=4000))
     >>> bool(abs(profile.free_energy[0, 0] + 2.0) < 1e-12), bool(profile.stderr.max() < 0.05)      # all down: -2 J a site
     (True, True)
     """
-    given = Problem.of(atoms, mu, hamiltonian, fixed, occ=occ)
-    asked, seed = _temperatures(T), seed_from(seed)
-    walkers, sweeps_per_stage = whole_number(walkers, "walkers"), whole_number(sweeps_per_stage, "sweeps_per_stage")
-    height, final_height, flatness = (
-        positive(height, "height"),
-        positive(final_height, "final_height"),
-        fraction(flatness, "flatness"),
-    )
-    if final_height > height:
-        raise AlloygenError(f"expected final_height of at most height = {height:g}, got {final_height:g}")
-    if production is not None:
-        production = whole_number(production, "production")
-    problem = Counted(given, element, mu, window, occ)
-    if production is None:
-        production = int(np.clip(10_000_000 // len(problem.sites), 50_000, 500_000))
-    settings = {
-        "ladder": problem.ladder(asked, ladder).tolist(), "element": problem.name, "window": [problem.low, problem.high],
-        "mu": problem.mu.tolist(), "tilt": float(problem.tilt), "height": height, "final_height": final_height,
-        "sweeps_per_stage": sweeps_per_stage, "flatness": flatness, "walkers": walkers,
-        "production": production, "seed": seed, "sites": problem.sites.tolist(),
-        "held": problem.with_number(0).tolist(),
-    }  # fmt: skip
-    run = FlatWalk(problem, settings)
+    given, stages, seed = Problem.of(atoms, mu, hamiltonian, fixed), stages or Stages(), seed_from(seed)
+    asked, problem = _temperatures(T), Counted(given, element, mu, window)
+    run = FlatWalk(problem, problem.ladder(asked, stages.ladder), stages, seed)
     _carry_out(run, job or Job())
     return _profile(run, asked)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
-from alloygen.hamiltonian.flips import FlipTables, flip_energy, set_species
 from alloygen.montecarlo import moves
-from alloygen.montecarlo.counted import Counted
-from alloygen.montecarlo.rng import below, below_low, mix, seeds, step, uniform
+from alloygen.montecarlo.metadynamics.counted import Counted
+from alloygen.montecarlo.metadynamics.kernels import Exchanges, Law, Numbers, walk
+from alloygen.montecarlo.metadynamics.settings import Stages
+from alloygen.montecarlo.rng import seeds
+from alloygen.montecarlo.walkers import make_walkers
 from alloygen.runtime.resume import identity
 
 CHECK = 100  # sweeps between checks of flatness
@@ -23,125 +24,22 @@ ATTEMPTS = 4_000_000  # of one set of walkers between looks at the clock, about 
 LEARN, REFINE, PRODUCE, DONE = range(4)  # phases
 
 
-@njit(cache=True, nogil=True)
-def _flips(tables, walkers, r, beta, mu, bias, height, sums, element, low, high, attempts, sites):
-    """Flips of walker r under exp(-beta (E - mu.N) - bias[N_X]), N_X kept in low..high; bias grows by height a visit.
-
-    sums (5, bins) collect, by N_X: attempts, those that would raise N_X, those that would lower it, and the chances of both,
-    1 / (1 + exp(change of the exponent)), which obey detailed balance like the Metropolis rule and scatter least
-    (Bennett, J. Comput. Phys. 22, 245 (1976)).
-    """
-    visits, tried_up, tried_down, up, down = sums[0], sums[1], sums[2], sums[3], sums[4]
-    n_free, n_words = len(sites), walkers.states.shape[1] // walkers.occ.shape[1]
-    occ, states, s, e = walkers.occ[r], walkers.states[r], walkers.rng[r], walkers.energy[r]
-    counts = walkers.counts[r]
-    n = np.int64(counts[element])
-    for _ in range(attempts):
-        visits[n] += 1.0
-        bias[n] += height
-        s = step(s)
-        bits = mix(s)
-        i = sites[below(bits, n_free)]
-        old = np.int64(occ[i])
-        n_species = tables.n_species[i]
-        new = 1 - old if n_species == 2 else below_low(bits, n_species - 1)
-        if n_species > 2 and new >= old:
-            new += 1
-        b_i = tables.sublattice[i]
-        before, after = tables.element_index[b_i, old], tables.element_index[b_i, new]
-        m = n + (after == element) - (before == element)
-        if m < low or m > high:
-            continue
-        delta = flip_energy(tables, states, n_words, i, old, new)
-        exponent = beta * (mu[after] - mu[before] - delta) + bias[n] - bias[m]
-        chance = np.exp(-abs(exponent))
-        if m != n:
-            fermi = (1.0 if exponent >= 0.0 else chance) / (1.0 + chance)
-            if m > n:
-                tried_up[n] += 1.0
-                up[n] += fermi
-            else:
-                tried_down[n] += 1.0
-                down[n] += fermi
-        if exponent < 0.0:
-            s = step(s)
-            if uniform(mix(s)) >= chance:
-                continue
-        set_species(tables, occ, states, i, new)
-        e += delta
-        n = m
-        counts[before] -= 1.0
-        counts[after] += 1.0
-    walkers.rng[r], walkers.energy[r] = s, e
-
-
-@njit(cache=True, nogil=True)
-def walk(
-    tables: FlipTables,
-    walkers: moves.Walkers,
-    rows: tuple[int, int],
-    at: np.ndarray,
-    betas: np.ndarray,
-    mus: np.ndarray,
-    bias: np.ndarray,
-    height: np.ndarray,
-    sums: np.ndarray,
-    element: int,
-    low: int,
-    high: int,
-    sweeps: int,
-    sites: np.ndarray,
-    pairs: np.ndarray,
-    n_pairs: np.ndarray,
-    tally: np.ndarray,
-    rounds: np.ndarray,
-    heading: np.ndarray,
-    trips: np.ndarray,
-    rng: np.ndarray,
-    stream: int,
-) -> None:
-    """``sweeps`` sweeps of one set of walkers, one per temperature, each followed by exchanges of neighbours."""
-    first, last = rows
-    for _ in range(sweeps):
-        for c in range(len(betas)):
-            _flips(tables, walkers, first + at[c], betas[c], mus[c], bias[c], height[c], sums[c], element,
-                   low, high, len(sites), sites)  # fmt: skip
-        p = rounds[stream] % 2
-        moves.exchange(pairs[p, : n_pairs[p]], at, walkers.energy[first:last], walkers.counts[first:last], betas, mus, bias,
-                       element, rng, stream, tally[p, 0], tally[p, 1])  # fmt: skip
-        rounds[stream] += 1
-        for r in range(first, last):
-            n = walkers.counts[r, element]
-            if n == low:
-                trips[r] += heading[r] == 2
-                heading[r] = 1
-            elif n == high and heading[r] == 1:
-                heading[r] = 2
-
-
 class FlatWalk:
-    """All arrays of a run. W sets of walkers, C temperatures (rising), n sites; W * C rows, set after set.
+    """All arrays of a run at temperatures T (C,), those asked for among them. W sets of walkers, C temperatures (rising), n sites; W * C rows, set after set.
 
     clock (3,) : phase, block, sweeps done in the block
     bias (W, C, n + 1); height, sweeps, flat (W, C) of the stages
     link, weight (C, n + 1) : beta [F(N+1) - F(N)] as far as the bias knows it, and the attempts it rests on
-    now (W, C, 5, n + 1) : what ``_flips`` collects in a stage or block; sums (W, blocks, C, 5, window) : of production
+    now (W, C, 5, n + 1) : what the kernel collects in a stage or block; sums (W, blocks, C, 5, window) : of production
     """
 
-    def __init__(self, problem: Counted, settings: dict):
-        self.problem, self.settings, h = problem, settings, problem.h
-        self.T = np.array(settings["ladder"])
+    def __init__(self, problem: Counted, T: np.ndarray, stages: Stages, seed: int):
+        self.problem, self.T, self.stages, self.seed, h = problem, T, stages, seed, problem.h
         self.beta = 1.0 / (h.kB * self.T)
-        W, C, bins = settings["walkers"], len(self.T), h.n_sites + 1
-        occ = problem.starts(W * C, settings["seed"])
+        W, C, bins = stages.walkers, len(self.T), h.n_sites + 1
         self.tables, n = h.flip_tables, W * C
-        self.walkers = moves.Walkers(
-            occ=np.ascontiguousarray(occ.numpy().astype(np.int8)),
-            states=np.zeros((n, h.n_sites * self.tables.n_words), dtype=np.int64),
-            energy=h.energy(occ).numpy().copy(), counts=h.counts(occ).numpy().copy(), rng=seeds(settings["seed"], n + W),
-            accepted=np.zeros(n, dtype=np.int64), tried=np.zeros(n, dtype=np.int64),
-        )  # fmt: skip
-        moves.fill(self.tables, self.walkers)
+        occ = problem.starts(n, seed)
+        self.walkers = make_walkers(h, occ.numpy(), seeds(seed, n + W))
         self.exchange_rng = self.walkers.rng[n:].copy()
         self.mu = np.tile(problem.mu, (C, 1))
         self.pairs = np.zeros((2, max(C // 2, 1), 2), dtype=np.int64)
@@ -156,20 +54,25 @@ class FlatWalk:
         self.bias = np.tile(problem.first_bias(self.beta), (W, 1, 1))
         self.now = np.zeros((W, C, 5, bins))
         self.link, self.weight = np.zeros((2, C, bins))
-        self.height, self.sweeps = np.full((W, C), settings["height"]), np.zeros((W, C), dtype=np.int64)
+        self.height, self.sweeps = np.full((W, C), stages.height), np.zeros((W, C), dtype=np.int64)
         self.flat = np.zeros((W, C), dtype=np.int64)
         self.window = slice(problem.n_fixed + problem.low, problem.n_fixed + problem.high + 1)
         stored = (self.window.stop - self.window.start) * 5 * n
-        self.n_blocks = min(settings["production"], BLOCKS, max(LEAST, MOST // stored))
-        self.block = -(-settings["production"] // self.n_blocks)  # sweeps, rounded up
+        self.production = stages.length(len(problem.sites))
+        self.n_blocks = min(self.production, BLOCKS, max(LEAST, MOST // stored))
+        self.block = -(-self.production // self.n_blocks)  # sweeps, rounded up
         self.sums = np.zeros((W, self.n_blocks, C, 5, self.window.stop - self.window.start))
+        self._law = Law(self.beta, self.mu, self.bias, self.height, self.now)
+        self._numbers = Numbers(problem.element, self.window.start, self.window.stop - 1, problem.sites)
+        self._exchanges = Exchanges(self.at, self.pairs, self.n_pairs, self.tally, self.rounds, self.heading, self.trips,
+                                    self.exchange_rng)  # fmt: skip
 
     # ------------------------------------------------------------------ moving on
     def advance(self, mapper: Callable) -> None:
         """One slice of the run: about a second or what is left of a check or of a block, whichever ends first."""
         most = max(1, ATTEMPTS // (len(self.problem.sites) * len(self.T)))
         if self.clock[0] == LEARN:
-            sweeps = min(CHECK, self.settings["sweeps_per_stage"])
+            sweeps = min(CHECK, self.stages.sweeps)
             list(mapper(lambda w: self._learn(w, sweeps), np.flatnonzero(self.height.any(1))))
             if not self.height.any():
                 self._freeze()
@@ -182,22 +85,19 @@ class FlatWalk:
             self._end_block()
 
     def _walk(self, w: int, sweeps: int) -> None:
-        p, C = self.problem, len(self.T)
-        walk(self.tables, self.walkers, (w * C, (w + 1) * C), self.at[w], self.beta, self.mu, self.bias[w], self.height[w],
-             self.now[w], p.element, self.window.start, self.window.stop - 1, sweeps, p.sites,
-             self.pairs, self.n_pairs, self.tally[w], self.rounds, self.heading, self.trips, self.exchange_rng, w)  # fmt: skip
+        walk(self.tables, self.walkers, self._law, self._numbers, self._exchanges, w, sweeps)
 
     def _learn(self, w: int, sweeps: int) -> None:
         """Some sweeps of a stage, then the check of each temperature; those at the last height stop growing."""
-        s = self.settings
+        s = self.stages
         self._walk(w, sweeps)
         self.sweeps[w] += sweeps
         seen = self.now[w, :, 0, self.window]
-        flat = seen.min(1) >= s["flatness"] * seen.mean(1)
-        for c in np.flatnonzero((flat | (self.sweeps[w] >= s["sweeps_per_stage"])) & (self.height[w] > 0)):
+        flat = seen.min(1) >= s.flatness * seen.mean(1)
+        for c in np.flatnonzero((flat | (self.sweeps[w] >= s.sweeps)) & (self.height[w] > 0)):
             self.flat[w, c], self.sweeps[w, c], self.now[w, c] = flat[c], 0, 0
             half = self.height[w, c] / 2
-            self.height[w, c] = half if half >= s["final_height"] else 0.0
+            self.height[w, c] = half if half >= s.final_height else 0.0
 
     def _freeze(self) -> None:
         """One bias for all sets: the mean of what they learned."""
@@ -248,6 +148,17 @@ class FlatWalk:
         return {f"walkers.{k}": getattr(self.walkers, k) for k in ("occ", "energy", "counts", "rng")} | {
             k: getattr(self, k) for k in names
         }
+
+    @property
+    def settings(self) -> dict:
+        """All that fixes the run on its Hamiltonian, as plain values."""
+        p, s = self.problem, self.stages
+        return {
+            "ladder": self.T.tolist(), "element": p.name, "window": [p.low, p.high], "mu": p.mu.tolist(), "tilt": float(p.tilt),
+            "height": s.height, "final_height": s.final_height, "sweeps_per_stage": s.sweeps, "flatness": s.flatness,
+            "walkers": s.walkers, "production": self.production, "seed": self.seed, "sites": p.sites.tolist(),
+            "held": p.with_number(0).tolist(),
+        }  # fmt: skip
 
     def identity(self) -> dict:
         return identity("metadynamics", self.problem.h, **self.settings)

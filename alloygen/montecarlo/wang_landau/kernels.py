@@ -21,6 +21,26 @@ _1, _32, _LOW10 = np.uint64(1), np.uint64(32), np.uint64(1023)
 _EDGE = np.append(-np.inf, np.log(np.arange(1, 1025) / 1024))
 
 
+class Blocks(NamedTuple):
+    """Blocks of attempts of R walks since each has settled, and the one under way.
+
+    counts, biases (R, K, n_bins): visits of each block, and log g on its average; leads (R, K, n_bins, 2 D + 1): those of each block.
+    When all K are full, pairs are put together and blocks are twice as long from then on
+    mark, begin (R, n_bins), led (R, n_bins, 2 D + 1): visits, log g and leads where the block under way began
+    length, passed, filled (R,) int64: attempts of a block and of the one under way, and how many blocks there are
+    """
+
+    counts: np.ndarray
+    biases: np.ndarray
+    leads: np.ndarray
+    mark: np.ndarray
+    begin: np.ndarray
+    led: np.ndarray
+    length: np.ndarray
+    passed: np.ndarray
+    filled: np.ndarray
+
+
 class Walks(NamedTuple):
     """The state of R walks, one row each; all that the next step depends on.
 
@@ -28,10 +48,7 @@ class Walks(NamedTuple):
     log_g (R, n_bins): smallest 0, -1 where never met; seen (R, n_bins): histogram of this stage, visits: of those before
     first, second (R, n_bins): sums of the distance from the bin's centre and of its square (not for levels)
     leads (R, n_bins, 2 D + 1): flips that lead D levels down ... D levels up from here, if they are counted, or else empty
-    counts, biases (R, K, n_bins): visits of each block of attempts since the walk has settled, and log g on its average; blocks
-    (R, K, n_bins, 2 D + 1): its leads. When all K are full, pairs are put together and blocks are twice as long from then on
-    mark, begin (R, n_bins), led (R, n_bins, 2 D + 1): visits, log g and leads where the block under way began
-    length, passed, filled (R,) int64: attempts of a block and of the one under way, and how many blocks there are
+    blocks: what error bars come from
     rng (R,) uint64, log_f (R,), attempts, stages, inverse_t, late, low, high (R,) int64: the bins low..high are allowed
     """
 
@@ -44,15 +61,7 @@ class Walks(NamedTuple):
     first: np.ndarray
     second: np.ndarray
     leads: np.ndarray
-    counts: np.ndarray
-    biases: np.ndarray
-    blocks: np.ndarray
-    mark: np.ndarray
-    begin: np.ndarray
-    led: np.ndarray
-    length: np.ndarray
-    passed: np.ndarray
-    filled: np.ndarray
+    blocks: Blocks
     rng: np.ndarray
     log_f: np.ndarray
     attempts: np.ndarray
@@ -123,33 +132,33 @@ def _refine(w, r, rules):
         w.inverse_t[r] = rules.one_over_t and w.log_f[r] < n / w.attempts[r]
     if w.inverse_t[r]:
         w.log_f[r] = n / w.attempts[r]
-    if w.counts.shape[1] > 0 and (w.inverse_t[r] or w.log_f[r] < SETTLED):
+    if w.blocks.counts.shape[1] > 0 and (w.inverse_t[r] or w.log_f[r] < SETTLED):
         _keep_block(w, r, rules.check)
 
 
 @njit(cache=True, nogil=True)
 def _keep_block(w, r, check):
     """Close the block under way when it is long enough, and put pairs together when there is no room for another."""
-    now, here = w.visits[r] + w.seen[r], w.log_g[r]
-    w.passed[r] += check
-    if w.length[r] == 0:
-        w.length[r] = check
-    elif w.passed[r] >= w.length[r]:
-        k, most = w.filled[r], w.counts.shape[1]
-        w.counts[r, k] = now - w.mark[r]
-        w.biases[r, k] = 0.5 * (np.maximum(w.begin[r], 0.0) + np.maximum(here, 0.0))
-        w.blocks[r, k] = w.leads[r] - w.led[r]
-        w.filled[r] = k + 1
+    b, now, here = w.blocks, w.visits[r] + w.seen[r], w.log_g[r]
+    b.passed[r] += check
+    if b.length[r] == 0:
+        b.length[r] = check
+    elif b.passed[r] >= b.length[r]:
+        k, most = b.filled[r], b.counts.shape[1]
+        b.counts[r, k] = now - b.mark[r]
+        b.biases[r, k] = 0.5 * (np.maximum(b.begin[r], 0.0) + np.maximum(here, 0.0))
+        b.leads[r, k] = w.leads[r] - b.led[r]
+        b.filled[r] = k + 1
         if k + 1 == most:
             for j in range(most // 2):
-                w.counts[r, j] = w.counts[r, 2 * j] + w.counts[r, 2 * j + 1]
-                w.biases[r, j] = 0.5 * (w.biases[r, 2 * j] + w.biases[r, 2 * j + 1])
-                w.blocks[r, j] = w.blocks[r, 2 * j] + w.blocks[r, 2 * j + 1]
-            w.filled[r] = most // 2
-            w.length[r] *= 2
+                b.counts[r, j] = b.counts[r, 2 * j] + b.counts[r, 2 * j + 1]
+                b.biases[r, j] = 0.5 * (b.biases[r, 2 * j] + b.biases[r, 2 * j + 1])
+                b.leads[r, j] = b.leads[r, 2 * j] + b.leads[r, 2 * j + 1]
+            b.filled[r] = most // 2
+            b.length[r] *= 2
     else:
         return
-    w.mark[r], w.begin[r], w.led[r], w.passed[r] = now, here, w.leads[r], 0
+    b.mark[r], b.begin[r], b.led[r], b.passed[r] = now, here, w.leads[r], 0
 
 
 @njit(cache=True, nogil=True)

@@ -9,38 +9,26 @@ import numpy as np
 import torch
 
 from alloygen.errors import AlloygenError
-from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo import moves
-from alloygen.montecarlo.energy_bins import Plan, new_walks, set_bins, with_mu
-from alloygen.montecarlo.energy_walk import Rules
 from alloygen.montecarlo.rng import seeds
+from alloygen.montecarlo.walkers import make_walkers
+from alloygen.montecarlo.wang_landau.bins import Plan, new_walks, set_bins
+from alloygen.montecarlo.wang_landau.settings import Bins
 
 EXPLORE, STEPS, SWEEPS = 1000, 40, 10  # looks at a walk at log f = 1; temperatures, sweeps at each
 LOOK = 5  # sweeps between two looks
 
 
-def scout(
-    h: Hamiltonian,
-    mu: np.ndarray,
-    move: str,
-    sites: np.ndarray,
-    start: np.ndarray | None,
-    width: float | None,
-    rules: tuple,
-    seed: int,
-) -> tuple[Plan, np.ndarray, dict]:
-    """(plan, known (n_bins,) bool, {bin: occ}): the energies that occur, the bins made for them, those met already.
-
-    rules : the fields of ``Rules`` from ``check`` on
-    """
-    plan = Plan(h, mu, move, with_mu(h, mu), Rules(sites, np.zeros(0, np.int64), 0.0, 1.0, True, *rules))
+def scout(plan: Plan, start: np.ndarray | None, width: float | None, seed: int) -> tuple[np.ndarray, dict]:
+    """(known (n_bins,) bool, {bin: occ}): the energies that occur and what was met; the plan gets the bins made for them."""
+    h = plan.hamiltonian
     first = h.random(1, torch.Generator().manual_seed(seed))[0].numpy().astype(np.int8) if start is None else start
     seen = _anneal(plan, first, seed)
     e = plan.energies(np.array(seen))
     set_bins(plan, e, width)
     known, found = _explore(plan, first, seed)
     known[plan.bin(e)] = True
-    return plan, known, {int(k): x for k, x in zip(plan.bin(e), seen, strict=True)} | found
+    return known, {int(k): x for k, x in zip(plan.bin(e), seen, strict=True)} | found
 
 
 def _anneal(plan: Plan, first: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -49,14 +37,11 @@ def _anneal(plan: Plan, first: np.ndarray, seed: int) -> list[np.ndarray]:
     scale = max(np.abs(plan.tables.value).max(), 1e-300)
     betas, seen = np.geomspace(0.3, 100.0, STEPS) / scale, [first.copy()]
     for sign, stream in zip((1.0, -1.0), seeds(seed, 2), strict=True):
-        w = moves.Walkers(first[None].copy(), np.zeros((1, h.n_sites * plan.tables.n_words), dtype=np.int64),
-                          np.zeros(1), np.zeros((1, len(h.elements))), np.array([stream]),
-                          np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))  # fmt: skip
-        moves.fill(plan.tables, w)
+        w = make_walkers(h, first[None], np.array([stream]))
         zero = np.zeros((1, len(h.elements)))
         for beta in sign * betas:
             for _ in range(SWEEPS):
-                if plan.move == "swap":
+                if plan.move.keeps_composition:
                     _signed_swaps(plan, w, beta, n)
                 else:
                     moves.flips(plan.tables, w, 0, 1, np.array([beta]), zero, n, plan.rules.sites)
@@ -86,10 +71,9 @@ def _explore(plan: Plan, first: np.ndarray, seed: int) -> tuple[np.ndarray, dict
 
 
 # ---------------------------------------------------------------------- windows
-def windows_of(
-    plan: Plan, known: np.ndarray, energies: tuple[float, float] | None, n: int, overlap: float
-) -> np.ndarray:
+def windows_of(plan: Plan, known: np.ndarray, bins: Bins) -> np.ndarray:
     """First and last bin of each of n windows (n, 2)."""
+    energies, n, overlap = bins.energies, bins.windows, bins.overlap
     low, high = (0, plan.n_bins - 1) if energies is None else np.clip(plan.bin(energies), 0, plan.n_bins - 1)
     met = np.flatnonzero(known[low : high + 1]) + low
     if len(met) == 0:
