@@ -92,7 +92,7 @@ def _print_averages(ens, phi: str = "Phi/site") -> None:
     for element in exchangeable(ens.hamiltonian.lattice)[1:]:
         print(f"{'x_' + element:>20} {ens.composition(element)}")
     print(f"{'E/site':>20} {ens.mean_energy()} {unit}")
-    if ens.has_likelihood or "free_energy" in ens.info:
+    if ens.has_likelihood or ens.facts.free_energy is not None:
         try:
             print(f"{phi:>20} {ens.free_energy()} {unit}")
         except AlloygenError as error:  # the configurations are there; what is missing says why
@@ -108,7 +108,7 @@ def monte_carlo(args) -> int:
     """``alloygen mc``."""
     from alloygen.api import mc
     from alloygen.edge.structures import write_structures
-    from alloygen.results.scan import require_table
+    from alloygen.results.tables import require_table
 
     T, mu, fixed = shell.temperatures(args.T), shell.potentials(args.mu), shell.indices(args.fix)
     if mu and args.ensemble == "canonical":
@@ -130,7 +130,7 @@ def monte_carlo(args) -> int:
         told = ", ".join(f"mu_{e} {m:.6g}" for e, m in zip(ens.elements, ens.mu, strict=True))
         print(f"T {ens.T:g}" + (f", {told}" if args.ensemble == "semigrand" else ""))
         _print_averages(ens, "Phi/site" if args.ensemble == "semigrand" else "F/site")
-    if "exchange" in scan.info:
+    if scan.facts.exchanged:
         print(f"exchange rate {scan.info['exchange']:.2f} (least {scan.info['exchange_min']:.2f}), {scan.info['round_trips']} round "
               f"trips over {len(scan.info['ladder'])} temperatures")  # fmt: skip
     code = 0 if args.table is None else shell.keep(scan.write, args.table, "the table")

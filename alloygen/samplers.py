@@ -29,6 +29,7 @@ from alloygen.montecarlo.laddered import MonteCarlo
 from alloygen.orders import FAMILIES
 from alloygen.results.adaptive import NeuralScan, Spacing
 from alloygen.results.ensemble import Ensemble
+from alloygen.results.provenance import Provenance
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike, PathLike
@@ -94,9 +95,10 @@ class Neural:
         if self.then is None:
             occ, log_prob = draws.plain(T, n)
         else:
-            occ, log_prob, facts = self.then.refined(draws)
-            method, info = f"{method}, {self.then.label}", info | facts
-        return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, problem.atoms_map, info)
+            occ, log_prob, told = self.then.refined(draws)
+            method, info = f"{method}, {self.then.label}", info | told
+        facts = Provenance(seed=seed, fixed=None if known is None else known >= 0)
+        return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, problem.atoms_map, info, facts=facts)
 
     def scan(
         self,

@@ -685,10 +685,10 @@ def test_sample_forgets_the_ladder_and_keeps_phi():
     ens = alloygen.sample(SMALL, 800, {"Au": 0.02}, 400, sampler="mc", seed=0)
     truth = cuau_16().at(800, np.array([0, 0.02])).phi
     assert (
-        isinstance(ens.info["free_energy"], Estimate)
+        isinstance(ens.facts.free_energy, Estimate)
         and abs(ens.free_energy().value - truth) < 4.5 * ens.free_energy().stderr
     )
-    pickle.loads(pickle.dumps(ens.info))
+    pickle.loads(pickle.dumps(ens.facts))
 
 
 def test_configurations_outlive_a_ladder_that_mbar_cannot_join(monkeypatch):

@@ -265,7 +265,7 @@ def test_a_result_that_cannot_be_written_after_all_lies_elsewhere(tmp_path, monk
         return write(frames, path, *rest)
 
     monkeypatch.setattr(structures, "write_structures", full)
-    monkeypatch.setattr(alloygen.results.ensemble, "write_structures", full)
+    monkeypatch.setattr(alloygen.results.export, "write_structures", full)
     for command in (SAMPLE, MC_RUN):
         assert main([*command, "-n", "10", "-o", str(asked)]) == 1
         out = capsys.readouterr()

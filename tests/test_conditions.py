@@ -306,7 +306,7 @@ def test_free_energies_at_a_composition_know_no_shift_of_mu():
             binned = scan.binned_free_energy(T, 0.5)  # leaves out kT log p(x) / N <= 0
             assert binned.value == pytest.approx(exact[4], abs=h.kB * T * np.log(9 * 9) / h.n_sites)
             ens = scan.at(T, {k: v[0] if isinstance(v, list) else v for k, v in mu.items()})
-            known = ens._ladder  # averages of Monte Carlo rest on all conditions
+            known = ens.averages.ladder  # averages of Monte Carlo rest on all conditions
             counts, w = (ens.counts.numpy(), ens.weights) if known is None else (known.samples.counts, known.weights)
             x = counts.T @ w / h.n_sites
             assert ens.free_energy().value + ens.mu @ x == pytest.approx(

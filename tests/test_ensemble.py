@@ -19,6 +19,7 @@ from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Primitive
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.results.ensemble import Ensemble
+from alloygen.results.provenance import Provenance
 from alloygen.results.scan import Scan
 
 T, MU = 700.0, np.array([0.01, 0.04])  # the target; dmu = 0.03 eV
@@ -137,7 +138,7 @@ def test_mistakes_do_not_pass_as_calibrated(table, laws, exact, mistake, name):
 
 # ---------------------------------------------------------------------- Monte Carlo
 def test_monte_carlo_carries_no_likelihood(table, laws):
-    ens = draw(table, laws["p"], 100, 0, log_prob=None, method="mc", info={"inefficiency": 4.0})
+    ens = draw(table, laws["p"], 100, 0, log_prob=None, method="mc", facts=Provenance(inefficiency=4.0))
     for ask in (lambda: ens.log_weight, lambda: ens.ness, ens.free_energy):
         with pytest.raises(
             AlloygenError, match=r'Monte Carlo samples carry no likelihood.*sampler="neural".*alloygen\.mc'
@@ -145,10 +146,10 @@ def test_monte_carlo_carries_no_likelihood(table, laws):
             ask()
     assert ens.weights == pytest.approx(0.01)
     assert ens.effective_samples == 25.0
-    once = replace(ens, info={})
+    once = replace(ens, facts=Provenance())
     for name in ("mean_energy", "heat_capacity"):
         assert getattr(ens, name)().stderr == pytest.approx(2 * getattr(once, name)().stderr, rel=0.03)
-    known = replace(ens, info={"free_energy": Estimate(-0.05, 0.001)})
+    known = replace(ens, facts=Provenance(free_energy=Estimate(-0.05, 0.001)))
     assert known.free_energy() == Estimate(-0.05, 0.001)
 
 
@@ -277,12 +278,17 @@ def test_reweighted_samples_follow_the_other_law(likelihood):
     for seed in range(30):
         rows = torch.multinomial(p, 1000, replacement=True, generator=torch.Generator().manual_seed(seed))
         occ = table.occ[rows]
-        info = {"free_energy": Estimate(table.at(3.0).phi, 0.0), "inefficiency": 1.0}
+        facts = Provenance(free_energy=Estimate(table.at(3.0).phi, 0.0))
         ens = Ensemble(
-            h, occ, h.energy(occ), p[rows].log() if likelihood else None, T=3.0, info={} if likelihood else info
+            h,
+            occ,
+            h.energy(occ),
+            p[rows].log() if likelihood else None,
+            T=3.0,
+            facts=Provenance() if likelihood else facts,
         )
         new = ens.reweighted(other.energy(occ), T=3.4, mu={"+": 0.2})
-        assert new.T == 3.4 and new.mu.tolist() == [0.0, 0.2] and new.info.keys() <= {"free_energy", "inefficiency"}
+        assert new.T == 3.4 and new.mu.tolist() == [0.0, 0.2]
         pairs = [
             (new.mean_energy(), truth.energy),
             (new.composition("+"), truth.composition[1]),

@@ -29,11 +29,7 @@ ROOMS = [
     "testing",
     "objectives",
     "estimate",
-    *(
-        f"results.{name}"
-        for name in ("hull", "canonical", "plot", "curves", "diagram_tables", "paper", "phases", "boundaries")
-    ),
-    *(f"results.{name}" for name in ("transitions", "invariants", "export_diagram", "phase_diagram")),
+    "results.hull",
     *(
         f"montecarlo.{name}"
         for name in (

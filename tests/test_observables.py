@@ -112,7 +112,7 @@ class System:
             "warren-cowley": ens.warren_cowley(SHELLS)[a, b][1], "order": [ens.order_parameter(w) for w in self.orders],
             "energies": bins(ens.histogram("energy", self.edges)), "compositions": bins(ens.histogram(b)),
         }  # fmt: skip
-        if ens.has_likelihood or "free_energy" in ens.info:
+        if ens.has_likelihood or ens.facts.free_energy is not None:
             found |= {"phi": [ens.free_energy()], "entropy": [ens.entropy()]}
         return found
 
@@ -206,7 +206,7 @@ def test_entropy_errors_count_that_both_terms_share_their_weights(monkeypatch):
     runs, apart = [], []
     for seed in range(100):
         ens = s.draw(T, d, hot, 2000, seed)
-        e, u = ens.entropy(), ens.mean(ens._field_energy.numpy() / 16)
+        e, u = ens.entropy(), ens.mean(ens.field_energy.numpy() / 16)
         runs.append((e.value, e.stderr))
         apart.append(np.hypot(u.stderr, ens.free_energy().stderr) / T)
         assert e.value == pytest.approx((u.value - ens.free_energy().value) / T, abs=1e-12)
@@ -285,14 +285,14 @@ def test_bins_are_the_means_of_their_indicators():
     s = system("ising-4")
     drawn = s.draw(2.4, 0.2, s.wrong_law(2.4, 0.2), 1000, 0)
     walked = metropolis(s.h, [2.0], s.mu(0.2)[None], n=2000, seed=0, check=False)[0]
-    assert walked._inefficiency_of(walked._fraction("+")) > 2
+    assert walked.averages.inefficiency_of(walked.fraction("+")) > 2
     for ens in (drawn, walked):
         edges, p, stderr = ens.histogram("+", [0.0, 0.3, 0.8, 1.0])
-        x = ens._fraction("+")
+        x = ens.fraction("+")
         for b in range(3):
             inside = ((x >= edges[b]) & ((x < edges[b + 1]) | (b == 2))).astype(float)
-            one = mean(inside, ens._log_w, ens._inefficiency_of)
-            step = ens._inefficiency_of(inside) * (ens.weights**2).sum()
+            one = mean(inside, ens.known_log_weight, ens.averages.inefficiency_of)
+            step = ens.averages.inefficiency_of(inside) * (ens.weights**2).sum()
             assert (p[b], stderr[b]) == (pytest.approx(one.value), pytest.approx(np.hypot(one.stderr, step)))
 
 

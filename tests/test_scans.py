@@ -40,7 +40,7 @@ def test_it_is_a_sequence_of_ensembles(scan):
     assert (ens.T, ens.mu.tolist(), len(ens), ens.chains) == (500.0, [0.0, 0.07], 4000, 1)
     assert torch.equal(ens.occ, torch.as_tensor(scan.occ[1]).long())
     assert scan[-1].T == np.inf and isinstance(scan[1:3], Scan) and len(scan[1:3]) == 2
-    assert ens.info["acceptance"] == pytest.approx(scan.facts["acceptance"][1])
+    assert ens.info["acceptance"] == pytest.approx(scan.facts.acceptance[1])
     with pytest.raises(IndexError, match="below 6"):
         scan[6]
 
@@ -112,9 +112,7 @@ def test_parts_keep_observers_and_facts():
         hamiltonian(NAME), [500.0, 900.0], n=40, burn=5, check=False, observers={"n": lambda occ: occ.sum(1)}
     )
     part = s.select([1])
-    assert (
-        np.array_equal(part.observed["n"], s.observed["n"][1:]) and part.facts["acceptance"] == s.facts["acceptance"][1]
-    )
+    assert np.array_equal(part.observed["n"], s.observed["n"][1:]) and part.facts.acceptance == s.facts.acceptance[1]
     assert np.array_equal(part[0].observed["n"], s.occ[1].sum(-1))
 
 
@@ -122,7 +120,7 @@ def test_counts_by_element_are_the_hamiltonians():
     name = "two-sublattice"
     h = hamiltonian(name)
     s = metropolis(h, [700.0], n=20, burn=5, check=False)
-    np.testing.assert_array_equal(s._counts[0], h.counts(torch.as_tensor(s.occ[0]).long()).numpy())
+    np.testing.assert_array_equal(s.counts[0], h.counts(torch.as_tensor(s.occ[0]).long()).numpy())
 
 
 def test_arrays_that_do_not_fit_are_said(scan):
@@ -181,7 +179,7 @@ def test_the_ladder_knows_a_state_that_the_cold_chain_hardly_met():
 def stuck(scan: Scan, c: int) -> Scan:
     """The scan, its chain at condition c made to stay in one state that it once was in."""
     occ, energy = scan.occ.copy(), scan.energy.copy()
-    lowest = int((scan.energy[c] - scan._counts[c] @ scan.mu[c]).argmin())
+    lowest = int((scan.energy[c] - scan.counts[c] @ scan.mu[c]).argmin())
     occ[c], energy[c] = occ[c, lowest], energy[c, lowest]
     return Scan(scan.hamiltonian, scan.T, scan.mu, occ, energy, scan.chains, scan.method, facts=scan.facts, info=scan.info,
                 hidden=scan.hidden)  # fmt: skip
@@ -189,7 +187,7 @@ def stuck(scan: Scan, c: int) -> Scan:
 
 def test_a_chain_that_misses_the_ladder_is_not_converged():
     scan = cold(0, T=(700.0, 1000.0))
-    assert scan.converged.all() and (scan.facts["renewals"] > 20).all()
+    assert scan.converged.all() and (scan.facts.renewals > 20).all()
     torn = stuck(scan, 3)
     assert not torn.converged[3]
     assert "the ladder" in torn.convergence[3].note and "run longer" in torn.convergence[3].note
@@ -197,7 +195,7 @@ def test_a_chain_that_misses_the_ladder_is_not_converged():
 
 def test_few_replicas_from_above_leave_a_frozen_condition_unconverged():
     scan = cold(0, T=(300.0, 1000.0))
-    few = replace(scan, facts={**scan.facts, "renewals": np.full(10, 2)})
+    few = replace(scan, facts=replace(scan.facts, renewals=np.full(10, 2)))
     note = few.convergence[1].note
     assert "2 replicas came down from the hottest condition" in note and few.converged[5:].all()
 
@@ -210,9 +208,9 @@ def test_chains_without_exchange_that_hardly_move_are_not_converged():
 def test_conditions_that_cannot_be_joined_keep_their_own_averages_and_say_so():
     scan = cold(0, 200, T=(700.0,))
     torn = scan.select([0, 2])
-    torn.__dict__["_joined"] = NoOverlap("apart")
+    torn._joint.__dict__["joined"] = NoOverlap("apart")
     assert not torn.converged.any() and "too little in common" in torn.convergence[0].note
-    assert torn[0].mean_energy().value == pytest.approx(torn.energy[0].mean() / 16) and torn[0]._ladder is None
+    assert torn[0].mean_energy().value == pytest.approx(torn.energy[0].mean() / 16) and torn[0].averages.ladder is None
 
 
 @pytest.mark.slow
@@ -240,7 +238,7 @@ def test_observers_and_order_rest_on_the_ladder_too():
     ens, x = scan[0], scan[0].composition("Au")
     assert ens.mean("gold", 1 / 8) == x == ens.composition("Au", per=0) and float(scan.to_xarray().gold[0]) == x.value
     assert ens.composition("Au", per="atoms").value == pytest.approx(x.value, abs=1e-12)
-    w = ens._ladder.weights
+    w = ens.averages.ladder.weights
     order = np.concatenate([part[k].order_values("L1_2") for part in scan._parts for k in range(len(part))])
     assert ens.order_parameter("L1_2").value == pytest.approx(w @ order, abs=1e-12)
     assert ens.mean(scan.occ[0].mean(1)).value == scan.occ[0].mean()  # of this chain alone

@@ -78,10 +78,11 @@ class MonteCarlo:
     def sample(self, problem: Problem, T: float, mu: np.ndarray, n: int, seed: int, job: Job) -> Ensemble:
         """Replica exchange up a ladder of temperatures at fixed mu; the samples of the lowest are kept."""
         scan = self.scan(problem, np.array([T]), mu[None], n, seed, job)
-        phi = (
-            {"free_energy": scan.free_energy(0)} if scan.absolute else {}
-        )  # found, so that the ladder may be forgotten
-        return replace(scan[0], info={**scan[0].info, **phi})
+        ens = scan[0]
+        if not scan.absolute:
+            return ens
+        # found, so that the ladder may be forgotten
+        return replace(ens, facts=replace(ens.facts, free_energy=scan.free_energy(0)))
 
     def scan(
         self, problem: Problem, T: np.ndarray, mu: np.ndarray, n: int, seed: int, job: Job, refine: bool = False
@@ -136,7 +137,7 @@ def _with_cold_end(made: Scan, mu: np.ndarray, seed: int, job: Job, moves: dict)
         )[:-1]
         more = replica_exchange(
             made.hamiltonian, down, mu, made.n, seed=derived_seed(seed, k), copies=max(made.chains, 1), check=False,
-            sweeps=made.info["sweeps"], job=Job(threads=job.threads), **{**moves, "occ": np.tile(start, (len(down), 1))},
+            sweeps=made.facts.sweeps, job=Job(threads=job.threads), **{**moves, "occ": np.tile(start, (len(down), 1))},
         )  # fmt: skip
         made = replace(made, hidden=more if colder is None else Scan.concatenate([colder, more]))
     return made

@@ -18,6 +18,7 @@ from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.chains import equilibration, mean, memory
 from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.results.provenance import RunProvenance
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job, Loop
 from alloygen.runtime.resume import digest, identity
@@ -244,13 +245,15 @@ class _Sampler:
         for k, o in enumerate(self.occ):
             occ[:, :, k] = o.reshape(self.copies, self._n_conditions, -1)[:, at].swapaxes(0, 1)
         info = {"seed": self.seed, "fingerprint": ch.hamiltonian.fingerprint, "sweeps": self.run.sweeps}
-        info |= {"move": str(ch.move), "reached": self.reached, "log_states": ch.log_states}
-        free = np.flatnonzero(ch.hamiltonian.lattice.n_species > 1)
-        facts = {"acceptance": ch.acceptance[at]}
-        info["held"] = np.setdiff1d(free, ch.sites).tolist()
-        if getattr(ch, "pairs", None):
+        info |= {"move": str(ch.move), "reached": self.reached}
+        held = np.setdiff1d(np.flatnonzero(ch.hamiltonian.lattice.changeable), ch.sites).tolist()
+        exchanged = bool(getattr(ch, "pairs", None))
+        facts = RunProvenance(
+            seed=self.seed, sweeps=self.run.sweeps, move=str(ch.move), held=tuple(held), exchanged=exchanged, log_states=ch.log_states,
+            acceptance=ch.acceptance[at], renewals=ch.renewals[at] if exchanged else None,
+        )  # fmt: skip
+        if exchanged:
             rates = np.concatenate(ch.exchange_rates)
-            facts["renewals"] = ch.renewals[at]
             info |= {
                 "exchange": float(rates.mean()),
                 "exchange_min": float(rates.min()),

@@ -27,7 +27,9 @@ from alloygen.estimate.weights import normalized_weights
 from alloygen.models.base import Model, Network
 from alloygen.models.blocks import derived_seed
 from alloygen.models.draw import draw, trained_family
+from alloygen.results.provenance import RunProvenance
 from alloygen.results.scan import Scan
+from alloygen.results.sites import field_energy
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import digest, identity
 
@@ -149,7 +151,9 @@ class NeuralScan:
         h = self.model.hamiltonian
         occ, energy, log_prob = self.done[key]
         counts = h.counts(torch.from_numpy(occ.astype(np.int64))).numpy()
-        return normalized_weights(-(energy - counts @ np.array(key[1:])) / (h.kB * key[0]) - log_prob) @ counts
+        return (
+            normalized_weights(-field_energy(energy, counts, np.array(key[1:])) / (h.kB * key[0]) - log_prob) @ counts
+        )
 
     # ------------------------------------------------------------------ results and checkpoints
     def _scan(self, keys: list) -> Scan:
@@ -161,7 +165,8 @@ class NeuralScan:
             "order": self.family,
             "seed": self.seed,
         }
-        return Scan(self.model.hamiltonian, where[:, 0], where[:, 1:], occ, energy, 0, "neural", log_prob, info=info)
+        return Scan(self.model.hamiltonian, where[:, 0], where[:, 1:], occ, energy, 0, "neural", log_prob,
+                    facts=RunProvenance(seed=self.seed), info=info)  # fmt: skip
 
     def identity(self) -> dict:
         model = self.model

@@ -244,7 +244,7 @@ def _lowest(pool: Pool, h: Hamiltonian, b: Binary, occ: np.ndarray, held) -> dic
     order = np.lexsort([pool.energy, row.ravel()])
     parts, rng = np.split(order, np.flatnonzero(np.diff(row.ravel()[order])) + 1), np.random.default_rng(0)
     free = (h.lattice.changeable) & (True if held is None else np.asarray(held) < 0)
-    codes = h.lattice.element_index[h.lattice.sublattice]
+    codes = h.lattice.site_elements
     species = {e: (codes == h.elements.index(e)).argmax(1) for e in (b.other, b.element)}
     near = 1e-9 * max(float(np.abs(pool.energy).max()), 1e-300)
     out = {}

@@ -280,5 +280,5 @@ def kinds_of(h: Hamiltonian, sites: np.ndarray) -> dict[tuple[int, ...], np.ndar
 def held_atoms(h: Hamiltonian, base: np.ndarray, sites: np.ndarray) -> np.ndarray:
     """Atoms of each element on the sites that cannot change."""
     rest = np.setdiff1d(np.arange(h.n_sites), sites)
-    elements = h.lattice.element_index[h.lattice.sublattice[rest], base[rest].astype(int)]
+    elements = h.lattice.site_elements[rest, base[rest].astype(int)]
     return np.bincount(elements, minlength=len(h.elements))

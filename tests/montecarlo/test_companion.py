@@ -10,6 +10,7 @@ from small_systems import cuau_16
 from alloygen.estimate import thermo
 from alloygen.montecarlo import companion as module
 from alloygen.results.ensemble import Ensemble
+from alloygen.results.provenance import Provenance
 
 
 def drawn(T: float, mu: float, seed: int, n: int = 1000, among=None) -> Ensemble:
@@ -19,7 +20,7 @@ def drawn(T: float, mu: float, seed: int, n: int = 1000, among=None) -> Ensemble
     p /= p.sum()
     rows = np.random.default_rng(seed).choice(len(p), size=n, p=p)
     occ, h = table.occ[rows], table.hamiltonian
-    return Ensemble(h, occ, h.energy(occ), torch.log(torch.as_tensor(p[rows])), T, np.array([0.0, mu]), "exact", info={"seed": seed})  # fmt: skip
+    return Ensemble(h, occ, h.energy(occ), torch.log(torch.as_tensor(p[rows])), T, np.array([0.0, mu]), "exact", facts=Provenance(seed=seed))  # fmt: skip
 
 
 def truths(ens: Ensemble, among=None) -> dict[str, float]:
@@ -58,10 +59,10 @@ def test_error_bars_deep_in_a_phase():
     for T, mu in COLD:
         for seed in range(4):
             ens = drawn(T, mu, seed)
-            assert ens._companion is not None
+            assert ens.averages.beside is not None
             z.append(list(z_scores(ens).values()))
             h, exact = ens.hamiltonian, truths(ens)["C"]
-            alone = thermo.heat_capacity(ens.energy.numpy(), ens.kT, h.kB, 16, ens.log_weight.numpy(), 1.0, ens._energy_quantum)  # fmt: skip
+            alone = thermo.heat_capacity(ens.energy.numpy(), ens.kT, h.kB, 16, ens.log_weight.numpy(), 1.0, ens.averages.quantum)  # fmt: skip
             old.append((alone.value - exact) / alone.stderr)
             assert ens.heat_capacity().stderr < 0.15 * exact
     z = np.array(z)
@@ -75,7 +76,7 @@ def test_flips_of_four_kT_have_companions_too():
     for T, mu in ((500.0, 0.15), (700.0, -0.24)):
         for seed in range(3):
             ens = drawn(T, mu, seed, n=200)
-            assert ens._companion is not None
+            assert ens.averages.beside is not None
             z.append(list(z_scores(ens).values()))
     assert (np.abs(z) < 4).all() and 0.5 < np.std(z) < 1.4
     table, at, old = cuau_16(), cuau_16().at(500.0, [0.0, 0.15]), []
@@ -106,31 +107,33 @@ def test_held_sites_stay_as_they_are():
     table = cuau_16()
     among = (table.occ[:, :2] == 1).all(1).numpy().astype(float)
     fixed = np.arange(16) < 2
-    ens = replace(drawn(300.0, -0.3, 0, among=among), info={"fixed": fixed, "seed": 0})
-    held = ens._companion.samples.values("held", lambda occ: (occ[:, :2] == 1).all(1).astype(float))
+    ens = replace(drawn(300.0, -0.3, 0, among=among), facts=Provenance(fixed=fixed, seed=0))
+    held = ens.averages.beside.samples.values("held", lambda occ: (occ[:, :2] == 1).all(1).astype(float))
     assert held.min() == 1.0 and len(held) > 5000
     assert max(map(abs, z_scores(ens, among).values())) < 4
-    free = replace(ens, info={"seed": 0})  # the negative control: chains that move the held sites follow another law
-    assert free._companion is None or np.abs(z_scores(free, among)["C"]) > 4
+    free = replace(
+        ens, facts=Provenance(seed=0)
+    )  # the negative control: chains that move the held sites follow another law
+    assert free.averages.beside is None or np.abs(z_scores(free, among)["C"]) > 4
 
 
 @pytest.mark.parametrize("T, mu", [(1200.0, 0.0), (1200.0, 0.08), (1000.0, 0.07)])
 def test_no_companion_away_from_the_cold(T, mu):
-    assert drawn(T, mu, 0)._companion is None
+    assert drawn(T, mu, 0).averages.beside is None
 
 
 def test_no_companion_for_samples_whose_law_is_not_known():
     ens = drawn(400.0, -0.24, 0)
-    assert ens._companion is not None
+    assert ens.averages.beside is not None
     others = [
         ens.reweighted(
             energy=ens.energy + 0.01 * ens.counts[:, 1]
         ),  # energies from elsewhere: chains would not know them
         ens.resample(seed=0),
-        replace(ens, info={"fixed": np.ones(16, dtype=bool)}),
+        replace(ens, facts=Provenance(fixed=np.ones(16, dtype=bool))),
         ens[:10],
     ]
-    assert [e._companion for e in others] == [None] * 4
+    assert [e.averages.beside for e in others] == [None] * 4
 
 
 def test_a_second_phase_needs_round_trips(monkeypatch):

@@ -22,6 +22,7 @@ from alloygen.montecarlo import moves
 from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.sampling import cluster_moves, metropolis, replica_exchange
 from alloygen.montecarlo.tempering import ladder
+from alloygen.results.provenance import Provenance
 from alloygen.runtime.job import Job
 from alloygen.testing import SYSTEMS, chi_square
 
@@ -74,13 +75,13 @@ def chains(name, n=N, sweeps=SWEEPS, **kw):
 def test_replica_exchange_means_are_exact(name):
     s = grid(name)
     assert np.abs(deviations(s, name)).max() < 5
-    assert 0.1 < s.info["exchange"] < 1 and s.info["round_trips"] > 10 and (s.facts["acceptance"] > 0.005).all()
+    assert 0.1 < s.info["exchange"] < 1 and s.info["round_trips"] > 10 and (s.facts.acceptance > 0.005).all()
 
 
 def test_metropolis_means_are_exact(system):
     s = chains(system, sweeps=8)
     assert np.abs(deviations(s, system)).max() < 5
-    assert "exchange" not in s.info
+    assert not s.facts.exchanged
 
 
 @pytest.mark.slow
@@ -95,7 +96,7 @@ def hot(name, n):
     """A sampler that accepts everything: infinitely hot, whatever it is asked for."""
     T, mu = (x.numpy() for x in SYSTEMS[name].conditions())
     s = metropolis(hamiltonian(name), np.full_like(T, 1e15), mu, n, sweeps=SWEEPS, burn=10, copies=1, check=False)
-    assert (s.facts["acceptance"] == 1).all()
+    assert (s.facts.acceptance == 1).all()
     return replace(s, T=T, mu=mu, drawn=None)
 
 
@@ -266,7 +267,7 @@ def test_error_bars_that_forget_the_correlation_are_seen():
     for seed in range(25):
         s = metropolis(h, T, mu, n=400, sweeps=1, burn=100, seed=seed, check=False)
         for c in range(len(s)):
-            ens = replace(s[c], chains=0, info={})
+            ens = replace(s[c], chains=0, facts=Provenance())
             energy = ens.mean_energy()
             truth = exact(name, float(T[c]), mu[c]).numpy() @ enumeration(name).energy / h.n_sites
             z.append((energy.value - truth) / energy.stderr)
@@ -372,7 +373,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(sampler, kw, tmp_path):
     resumed = run(interrupted_at(-1), job=Job(checkpoint=path))
     assert np.array_equal(whole.occ, resumed.occ) and np.array_equal(whole.energy, resumed.energy)
     assert np.array_equal(whole.observed["count"], resumed.observed["count"])
-    assert np.array_equal(whole.facts["acceptance"], resumed.facts["acceptance"]) and whole.info == resumed.info
+    assert np.array_equal(whole.facts.acceptance, resumed.facts.acceptance) and whole.info == resumed.info
     again = run(interrupted_at(-1), job=Job(checkpoint=path))  # a finished run is read back
     assert np.array_equal(whole.occ, again.occ)
 
@@ -476,7 +477,7 @@ def test_the_seed_decides_and_threads_do_not(run):
     one, same, other, two = (run("cuau-2x2x2", n=40, **kw) for kw in ({}, {}, {"seed": 1}, {"job": Job(threads=2)}))
     for a in (same, two):
         assert np.array_equal(one.occ, a.occ) and np.array_equal(one.energy, a.energy)
-        assert np.array_equal(one.facts["acceptance"], a.facts["acceptance"])
+        assert np.array_equal(one.facts.acceptance, a.facts.acceptance)
     assert not np.array_equal(one.occ, other.occ)
 
 

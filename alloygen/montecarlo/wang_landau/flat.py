@@ -14,6 +14,7 @@ from alloygen.montecarlo.single_moves import move_from
 from alloygen.montecarlo.wang_landau.bins import Plan, level_jumps, new_walks
 from alloygen.montecarlo.wang_landau.kernels import Rules
 from alloygen.results.ensemble import Ensemble
+from alloygen.results.provenance import Provenance
 from alloygen.types import Temperatures
 
 
@@ -86,6 +87,6 @@ def multicanonical_ensembles(
     bare = h.energy(rows)
     return [
         Ensemble(h, rows, bare, None, float(t), density.mu, "multicanonical", density.atoms_map, chains=1, log_w=log_g - energy / (h.kB * t),
-                 info={"free_energy": partial(density.phi, float(t)), "seed": seed})
+                 info={"seed": seed}, facts=Provenance(seed=seed, free_energy=partial(density.phi, float(t))))
         for t in np.atleast_1d(np.asarray(T, dtype=float))
     ]  # fmt: skip

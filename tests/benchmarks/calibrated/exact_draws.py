@@ -11,6 +11,7 @@ import alloygen.data
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.results.ensemble import Ensemble
+from alloygen.results.provenance import Provenance
 
 from . import Row, Truth
 
@@ -43,7 +44,9 @@ def drawn(system: str, T: float, mu: float, n: int, seed: int) -> Ensemble:
     rows = torch.multinomial(p, n, replacement=True, generator=torch.Generator().manual_seed(seed))
     occ = torch.as_tensor(exact.occ)[rows]
     h = exact.hamiltonian
-    return Ensemble(h, occ, h.energy(occ), p[rows].log(), T=T, mu=[0.0, mu], method="exact", info={"seed": seed})
+    return Ensemble(
+        h, occ, h.energy(occ), p[rows].log(), T=T, mu=[0.0, mu], method="exact", facts=Provenance(seed=seed)
+    )
 
 
 def one(system: str, conditions: tuple, n: int, seed: int) -> Iterator[Truth]:

@@ -1,0 +1,236 @@
+"""What the conditions of a scan know together: MBAR over all of them, free energies, and the ladder at each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+
+from alloygen.errors import AlloygenError
+from alloygen.estimate.branches import Branches, Level, States, lowest
+from alloygen.estimate.degeneracy import log_degeneracy
+from alloygen.estimate.ladder import Ladder, Samples
+from alloygen.estimate.mbar import MBAR
+from alloygen.estimate.mixture import NoOverlap
+from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
+from alloygen.estimate.result import Estimate
+from alloygen.results.runs import Runs
+
+FROZEN = 0.02  # share of accepted flips below which they are rare
+
+
+@dataclass(frozen=True)
+class Place:
+    """A condition among those of a scan that know it together."""
+
+    joint: Joint
+    condition: int
+
+    @property
+    def ladder(self) -> Ladder | None:
+        """The samples of all conditions, weighted for this one; None where they have too little in common."""
+        return self.joint.ladder(self.condition)
+
+
+class Joint:
+    """The samples of all conditions as one.
+
+    parts : the conditions that are shown, and those that are hidden behind them, of one Hamiltonian and supercell
+    """
+
+    def __init__(self, parts: Sequence[Runs]):
+        self.parts, self.shown = list(parts), parts[0]
+        self._ladders: dict[int, Ladder] = {}
+
+    @property
+    def log_states(self) -> float:
+        """Log of the number of configurations, where free energies are absolute."""
+        return cast(float, self.shown.facts.log_states)
+
+    @property
+    def absolute(self) -> bool:
+        """Whether free energies are absolute: chains at T = infinity too, with a known number of configurations."""
+        hot = any(np.isinf(part.T).any() for part in self.parts)
+        return self.shown.log_prob is None and hot and self.shown.facts.log_states is not None
+
+    # ------------------------------------------------------------------ averages
+    def ladder(self, c: int) -> Ladder | None:
+        """The averages at a condition by MBAR over all; None where the samples have too little in common."""
+        if self.apart:
+            return None
+        if c not in self._ladders:
+            beta = self.shown.beta[c]
+            observed = {k: np.concatenate([p.observed[k].ravel() for p in self.parts]) for k in self.shown.observed}
+            self._ladders[c] = Ladder(self.mbar, self.samples, beta, beta * self.shown.mu[c], observed, c)
+        return self._ladders[c]
+
+    @property
+    def apart(self) -> bool:
+        """Whether the conditions fall into parts between which nothing passed: no average can rest on all of them."""
+        return isinstance(self.joined, NoOverlap) or (self.absolute and self.branches.cut is not None)
+
+    @cached_property
+    def samples(self) -> Samples:
+        """All samples, condition by condition, the hidden ones after the others."""
+        parts = self.parts
+        energy = np.concatenate([p.energy.ravel() for p in parts])
+        counts = np.concatenate([p.counts.reshape(-1, p.counts.shape[-1]) for p in parts])
+        return Samples(energy, counts, lambda f: np.concatenate([f(occ) for p in parts for occ in p.occ]))
+
+    # ------------------------------------------------------------------ free energies
+    @cached_property
+    def mbar(self) -> MBAR:
+        """All conditions pooled by MBAR, the hidden ones too: free energies and averages at any (T, mu) in reach of the samples.
+
+        Absolute when the run holds T = infinity; see :class:`alloygen.estimate.mbar.MBAR`. Raises AlloygenError for samples with a
+        likelihood, and where the samples of some conditions have too little in common with those of the others.
+        """
+        if isinstance(self.joined, NoOverlap):
+            raise self.joined
+        return self.joined
+
+    @cached_property
+    def joined(self) -> MBAR | NoOverlap:
+        """All conditions joined by MBAR, or why they cannot be."""
+        if self.shown.log_prob is not None:
+            raise AlloygenError(
+                "expected Monte Carlo samples, got samples with a likelihood: their free energy needs no MBAR"
+            )
+        T, mu = (np.concatenate([getattr(part, k) for part in self.parts]) for k in ("T", "mu"))
+        beta = 1.0 / (self.shown.hamiltonian.kB * T)
+        reference = {int(c): self.log_states for c in np.flatnonzero(beta == 0)} if self.absolute else None
+        energy, counts = ([row for part in self.parts for row in rows(part)]
+                          for rows in (lambda part: part.energy, lambda part: part.counts))  # fmt: skip
+        try:
+            return MBAR(
+                beta, beta[:, None] * mu, energy, counts, inefficiency="measure" if self.shown.chains else None,
+                log_z_reference=reference, n_chains=max(self.shown.chains, 1), gap=lambda i, j, _: self._between(T[[i, j]], mu[[i, j]]),
+                least=self._arrivals,
+            )  # fmt: skip
+        except NoOverlap as torn:
+            return torn
+
+    @property
+    def _arrivals(self) -> np.ndarray | None:
+        """Least inefficiency (K,) of the samples of each condition: where flips are rare, phases come with replicas from above.
+
+        A phase that forms at hot conditions only is met at the cold ones as often as a replica brings it, however fast the energy
+        forgets its small changes, and all of them meet the same replicas: together they are worth as many samples as came.
+        Temperatures count as cold up to the highest one at which flips are rare at any mu.
+        """
+        parts = self.parts
+        if not self.shown.exchanged or any(part.facts.renewals is None for part in parts):
+            return None
+        T = np.concatenate([part.T for part in parts])
+        accepted, came = (np.concatenate([part.facts.columns[k] for part in parts]) for k in ("acceptance", "renewals"))
+        cold = T <= T[accepted < FROZEN].max(initial=0.0)
+        rungs = len(np.unique(T[cold]))
+        return np.where(cold, np.minimum(self.shown.n, self.shown.n * rungs / np.maximum(came, 1)), 1.0)
+
+    @cached_property
+    def branches(self) -> Branches:
+        """What absolute free energies rest on: the samples cut where nothing passed, each branch with its own reference.
+
+        See :mod:`alloygen.estimate.branches`. Raises AlloygenError for a run without T = infinity.
+        """
+        T, mu = (np.concatenate([getattr(part, k) for part in self.parts]) for k in ("T", "mu"))
+        beta = 1.0 / (self.shown.hamiltonian.kB * T)
+        energy, counts = (np.concatenate([getattr(part, k) for part in self.parts]) for k in ("energy", "counts"))
+        known: dict[tuple, Level | None] = {}
+
+        def level(row: np.ndarray) -> Level | None:
+            key = tuple(np.round(row, 12))
+            if key not in known:
+                known[key] = lowest(row, energy, counts, self._number)
+            return known[key]
+
+        samples = States(beta, beta[:, None] * mu, energy, counts, self.shown.chains)
+        return Branches(
+            samples,
+            lambda: self.joined,
+            self.log_states,
+            level,
+            lambda i, j, _: self._between(T[[i, j]], mu[[i, j]]),
+        )
+
+    def _number(self, at: np.ndarray) -> float | None:
+        """Log of the number of configurations with the level of the samples ``at``, counted through all conditions, the hidden too."""
+        rows, start = [], 0
+        for part in self.parts:
+            n, end = part.occ.shape[-1], start + part.energy.size
+            rows.append(part.occ.reshape(-1, n)[at[(at >= start) & (at < end)] - start])
+            start = end
+        return log_degeneracy(np.concatenate(rows), *self.shown.hamiltonian.symmetries, self.shown.held)
+
+    @cached_property
+    def phi(self) -> list[Estimate]:
+        """(C,) Phi of each condition, T = infinity left out."""
+        kT = self.shown.hamiltonian.kB * self.shown.T
+        found = [self.branches.log_z(c) if np.isfinite(self.shown.T[c]) else None for c in range(len(self.shown))]
+        scale = kT / self.shown.hamiltonian.n_sites
+        return [
+            Estimate(-np.inf, 0.0, "the temperature is infinite; log Z is finite")
+            if f is None
+            else Estimate(-f.value * k, f.stderr * k, f.note)
+            for f, k in zip(found, scale, strict=True)
+        ]
+
+    @property
+    def gap(self) -> str:
+        """Why free energies of a Monte Carlo scan are missing at some conditions; empty where all are known."""
+        return next((f.note for f in self.phi if np.isnan(f.value)), "") if self.absolute else ""
+
+    def _between(self, T: np.ndarray, mu: np.ndarray) -> str:
+        """What to say where the samples on the two sides of a gap, T (2,) and mu (2, n_elements), have little in common."""
+        shown, names = np.unique(self.shown.T[np.isfinite(self.shown.T)]), self.shown.hamiltonian.elements
+        if T[0] == T[1]:
+            apart = np.flatnonzero(mu[0] != mu[1])
+            where = " and ".join(f"between mu_{names[e]} = {mu[0, e]:.4g} and {mu[1, e]:.4g}" for e in apart)
+        else:
+            below, above = shown[shown <= T.min()][-1:], shown[shown >= T.max()][:1]
+            ends = [f"T = {t:g}" for t in (*below, *above)]
+            where = (
+                f"between {ends[0]} and {ends[1]}"
+                if len(ends) == 2
+                else f"{'above' if len(below) else 'below'} {ends[0]}"
+            )
+        return (
+            f"expected samples that overlap from each condition to the next, which free energies need; {where} they have too "
+            f"little in common. Draw more (n = {4 * self.shown.n} in place of {self.shown.n}), or add temperatures or mu there. "
+            "Configurations and their averages stand as they are"
+        )
+
+    @cached_property
+    def pool(self) -> Pool:
+        """All samples of all conditions as one weighted set, for averages at any (T, mu) or composition in reach."""
+        if self.shown.log_prob is None:
+            return self.branches.pool() if self.absolute else from_mbar(self.mbar)
+        beta = self.shown.beta
+        return from_likelihood(
+            beta, beta[:, None] * self.shown.mu, self.shown.energy, self.shown.counts, self.shown.log_prob
+        )
+
+    def free_energy(self, c: int) -> Estimate:
+        """Phi per site at a condition, see :meth:`alloygen.results.scan.Scan.free_energy`."""
+        if not self.absolute:
+            raise AlloygenError(
+                "expected a run that reaches T = infinity, where log Z is known, got finite temperatures only: MBAR then gives "
+                'differences (scan.mbar). Use alloygen.mc(..., method="replica exchange"), or give replica_exchange a ladder.'
+            )
+        return self.phi[c]
+
+    def covariance(self) -> np.ndarray:
+        """(C, C) of the errors of Phi, see :meth:`alloygen.results.scan.Scan.free_energy_covariance`."""
+        self.free_energy(0)
+        if self.apart:
+            raise AlloygenError(
+                "expected conditions that samples join, got parts between which nothing passed, each counted from its own reference: the errors "
+                "of different parts have nothing in common. Draw more, so that replicas pass, or add temperatures between"
+            )
+        beta = self.shown.beta
+        log_z = self.mbar.log_z_covariance(beta, beta[:, None] * self.shown.mu)
+        scale = np.divide(1.0, beta * self.shown.hamiltonian.n_sites, out=np.zeros(len(beta)), where=beta > 0)
+        return log_z * np.outer(scale, scale)
