@@ -309,7 +309,8 @@ def test_shapes_and_names():
     assert like.value == pytest.approx(1 - (x - (1 - alpha[0].value) * x * (1 - x)) / x**2)  # a neighbour is either
     values = ens.order_values("L1_0")
     assert values.shape == (300,) and values.dtype == np.float64
-    assert ens.order_parameter("L1_0").value == pytest.approx(ens.weights @ values)
+    hot = s.draw(1500.0, 0.03, s.wrong_law(1500.0, 0.03), 300, 0)  # no hot chains go with these
+    assert hot.order_parameter("L1_0").value == pytest.approx(hot.weights @ hot.order_values("L1_0"))
     assert ens.order_values("L1_2", "Cu") == pytest.approx(ens.order_values("L1_2"), abs=1e-12)
     r, c = ens.two_point()
     assert r[0] == 0 and r[1] == pytest.approx(distances[0]) and len(r) == len(c)
