@@ -17,6 +17,7 @@ import xarray as xr
 import alloygen
 import alloygen.data
 from alloygen.conditions import cuau_grid
+from alloygen.edge.problem import Problem
 from alloygen.estimate.profile import series_error
 from alloygen.montecarlo.metadynamics import Stages, metadynamics
 from alloygen.montecarlo.sampling import replica_exchange
@@ -52,8 +53,7 @@ def energies_by_number(h, n: int, threads: int, folder: Path) -> tuple[np.ndarra
         occ = np.zeros(h.n_sites, dtype=int)
         occ[np.random.default_rng(number).permutation(h.n_sites)[:number]] = 1
         if 0 < number < h.n_sites:
-            scan = replica_exchange(h, LADDER, None, n, move="swap", occ=occ, sweeps=10, burn=200, seed=number, check=False,
-                                    job=Job(threads=threads, checkpoint=folder / f"canonical_{number}.safetensors"))  # fmt: skip
+            scan = replica_exchange(Problem.of(h, occ=occ), LADDER, None, n, move="swap", sweeps=10, burn=200, seed=number, check=False, job=Job(threads=threads, checkpoint=folder / f"canonical_{number}.safetensors"))  # fmt: skip
             energy = scan.energy[np.searchsorted(LADDER, T)] / h.n_sites
         else:
             energy = np.full((len(T), n), float(h.energy(torch.as_tensor(occ)[None])[0]) / h.n_sites)

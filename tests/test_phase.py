@@ -464,8 +464,7 @@ def test_compositions_that_held_sites_forbid_are_nan(held, reach):
     h, T = alloygen.data.cuau().on((2, 2, 2)), [900.0]
     row = np.full(8, -1)
     row[list(held)] = list(held.values())
-    scan = replica_exchange(h, [900.0, 2000.0, np.inf], np.c_[np.zeros(9), np.linspace(-0.3, 0.3, 9)], n=1000, seed=1,
-                            fixed=list(held), occ=np.maximum(row, 0), check=False)  # fmt: skip
+    scan = replica_exchange(Problem.of(h, fixed=list(held), occ=np.maximum(row, 0)), [900.0, 2000.0, np.inf], np.c_[np.zeros(9), np.linspace(-0.3, 0.3, 9)], n=1000, seed=1, check=False)  # fmt: skip
     table, truth = scan.free_energies(T), exact_table(h, T, row)
     f, error = table["free_energy"].values, table["free_energy_stderr"].values
     assert (np.isfinite(f) == np.isfinite(truth)).all() and np.flatnonzero(np.isfinite(f[0]))[[0, -1]].tolist() == list(

@@ -6,6 +6,7 @@ from scipy.special import gammaln
 
 import alloygen
 from alloygen.conditions import cuau_grid
+from alloygen.edge.problem import Problem
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
 from alloygen.montecarlo.tempering import ladder
 
@@ -75,8 +76,8 @@ def test_fresh_canonical_free_energies_agree(data, h):
     occ = np.zeros(128, dtype=int)
     occ[:32] = 1
     T = [500.0, 800.0, 1200.0]
-    rungs = ladder(h, T, move="swap", occ=occ)
-    scan = replica_exchange(h, rungs, n=2000, move="swap", occ=occ, seed=3, check=False)
+    rungs = ladder(Problem.of(h, occ=occ), T, move="swap")
+    scan = replica_exchange(Problem.of(h, occ=occ), rungs, n=2000, move="swap", seed=3, check=False)
     for t in T:
         got, c = scan.free_energy(int(np.flatnonzero(scan.T == t)[0])), data.free_energy.sel(T=t, n_Au=32)
         error = np.hypot(got.stderr, float(data.free_energy_stderr.sel(T=t, n_Au=32)))

@@ -73,6 +73,8 @@ class Problem:
                 f"expected known as species indices ({n},) into {lattice.species}, -1 where free, got {known.dtype} of shape {known.shape}"
             )
         object.__setattr__(self, "known", known.astype(np.int64))
+        if self.given is not None:
+            object.__setattr__(self, "given", self.hamiltonian.check(self.given).numpy())
         if not len(self.free):
             raise _nothing_free(self)
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import seed_from, whole_number
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
@@ -93,6 +94,29 @@ class Chains:
         self.arrived, self.hot, self.met = (np.zeros(s, dtype=np.int64) for s in (n, n, (n, len(self.T))))
         self.round = np.zeros(1, dtype=np.int64)
         self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
+
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        T: ArrayLike,
+        mu: ArrayLike | None = None,
+        seed: int = 0,
+        pairs: Sequence[np.ndarray] | None = None,
+        *,
+        move: str | Move = "flip",
+        copies: int = 1,
+        threads: int = 1,
+    ) -> Chains:
+        """Chains of a problem, which says what they hold and where they start: where it is given, or else from the composition of the
+        atoms for moves that keep it, or at random."""
+        move = move_from(move)
+        n = np.size(T) * whole_number(copies, "copies")
+        start = problem.start(composition=move.keeps_composition, seed=seed_from(seed), n=n)
+        held = problem.held if problem.held.any() else None
+        return cls(
+            problem.hamiltonian, T, mu, seed, pairs, occ=start, move=move, fixed=held, copies=copies, threads=threads
+        )
 
     # ------------------------------------------------------------------ the two moves of a round
     def step(self, sweeps: int) -> None:
@@ -247,6 +271,14 @@ def _conditions(h: Hamiltonian, T, mu) -> tuple[np.ndarray, np.ndarray]:
             f"shape {T.shape} and mu of shape {mu.shape}, T={T[:5]}"
         )
     return T, mu
+
+
+def problem_of(given: Hamiltonian | Problem) -> Problem:
+    """The problem of a Hamiltonian on its supercell, or a problem itself; AlloygenError for anything else, with what to write instead."""
+    if isinstance(given, Problem):
+        return given
+    require_hamiltonian(given)
+    return Problem.of(given)
 
 
 def require_hamiltonian(h: object) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from alloygen.estimate.weights import user_level
 from alloygen.models.blocks import derived_seed
 from alloygen.montecarlo.run import Run
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
+from alloygen.montecarlo.single_moves import Flip, Move, Swap
 from alloygen.montecarlo.tempering import ladder, mu_ladder
 from alloygen.results.ensemble import Ensemble
 from alloygen.results.scan import Scan
@@ -97,29 +97,34 @@ class MonteCarlo:
             )
         if refine:
             mu = mu_ladder(h, float(T[0]), mu, seed=seed, threads=job.threads)
-        moves = self._moves(problem, seed)
-        run = {f.name: getattr(self, f.name) for f in fields(Run) if f.name != "n"} | moves | {"seed": seed, "job": job}
+        placed, move = self._placed(problem, seed), Swap() if self.swaps else Flip()
+        run = {f.name: getattr(self, f.name) for f in fields(Run) if f.name != "n"} | {
+            "move": move,
+            "seed": seed,
+            "job": job,
+        }
         if self.copies is not None:
             run["copies"] = self.copies
         if self.method == "metropolis":
             all_T, all_mu = np.repeat(T, len(mu)), np.tile(mu, (len(T), 1))
-            return replace(metropolis(h, all_T, all_mu, n, **run), atoms_map=problem.atoms_map)
-        rungs = ladder(h, T, mu, seed=seed, threads=job.threads, **moves)
-        made = _with_cold_end(replica_exchange(h, T, mu, n, ladder=rungs, **run), mu, seed, job, moves)
+            return replace(metropolis(placed, all_T, all_mu, n, **run), atoms_map=problem.atoms_map)
+        rungs = ladder(placed, T, mu, move=move, seed=seed, threads=job.threads)
+        made = _with_cold_end(
+            replica_exchange(placed, T, mu, n, ladder=rungs, **run), placed, move, mu, seed, job.threads
+        )
         made = made.relabelled(atoms_map=problem.atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
         if made.gap:
             warnings.warn(f"Phi is missing (nan): {made.gap}", LowSampleSize, stacklevel=user_level())
         return made
 
-    def _moves(self, problem: Problem, seed: int) -> dict[str, Any]:
-        """How the chains move, where they start (random without ``occ``), and what is held."""
-        start = problem.start(problem.occ if self.swaps or self.start == "atoms" else None, seed=seed)
-        moves: dict[str, Any] = {"move": "swap" if self.swaps else "flip"}
-        moves |= {} if start is None else {"occ": start[0]}
-        return moves | ({"fixed": problem.held} if problem.held.any() else {})
+    def _placed(self, problem: Problem, seed: int) -> Problem:
+        """The problem with the one start of all chains, or none where each has a random one of its own."""
+        asked = self.swaps or self.start == "atoms"
+        start = problem.start(problem.occ if asked and problem.given is None else None, seed=seed)
+        return problem if start is None else replace(problem, given=start[:1])
 
 
-def _with_cold_end(made: Scan, mu: np.ndarray, seed: int, job: Job, moves: dict) -> Scan:
+def _with_cold_end(made: Scan, problem: Problem, move: Move, mu: np.ndarray, seed: int, threads: int) -> Scan:
     """The scan with hidden colder conditions below, where a branch has no reference: its ground level is met there.
 
     The colder rungs start from the last configurations of the coldest ones and are equilibrated on their way down.
@@ -132,12 +137,11 @@ def _with_cold_end(made: Scan, mu: np.ndarray, seed: int, job: Job, moves: dict)
         if colder is not None and colder.T.min() == T:
             cold = colder
         start = cold.occ[cold.T == T][:, -1]
-        down = ladder(
-            made.hamiltonian, [T / 2, T], mu, T_max=T, seed=seed, threads=job.threads, **{**moves, "occ": start[0]}
-        )[:-1]
+        begin = replace(problem, given=start[:1])
+        down = ladder(begin, [T / 2, T], mu, T_max=T, move=move, seed=seed, threads=threads)[:-1]
         more = replica_exchange(
-            made.hamiltonian, down, mu, made.n, seed=derived_seed(seed, k), copies=max(made.chains, 1), check=False,
-            sweeps=made.facts.sweeps, job=Job(threads=job.threads), **{**moves, "occ": np.tile(start, (len(down), 1))},
+            replace(problem, given=np.tile(start, (len(down), 1))), down, mu, made.n, move=move, seed=derived_seed(seed, k),
+            copies=max(made.chains, 1), check=False, sweeps=made.facts.sweeps, job=Job(threads=threads),
         )  # fmt: skip
         made = replace(made, hidden=more if colder is None else Scan.concatenate([colder, more]))
     return made

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from alloygen.arguments import seed_from
-from alloygen.errors import BadCondition
+from alloygen.edge.problem import Problem
+from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.montecarlo.chains import Chains, axes_of, require_hamiltonian
+from alloygen.montecarlo.chains import Chains, axes_of, problem_of
 from alloygen.montecarlo.run import Run, collect
 from alloygen.montecarlo.single_moves import Move, move_from
 from alloygen.montecarlo.tempering import grid_pairs
@@ -21,18 +22,16 @@ from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike
 
-KEYWORDS = ("move", "occ", "fixed", "copies", "seed", "job")  # of every sampler of single moves, beside those of a Run
+KEYWORDS = ("move", "copies", "seed", "job")  # of every sampler of single moves, beside those of a Run
 
 
 def metropolis(
-    hamiltonian: Hamiltonian,
+    problem: Hamiltonian | Problem,
     T: ArrayLike,
     mu: ArrayLike | None = None,
     n: int = 1000,
     *,
     move: str | Move = "flip",
-    occ: ArrayLike | None = None,
-    fixed: ArrayLike | None = None,
     copies: int = 4,
     seed: int = 0,
     job: Job | None = None,
@@ -42,9 +41,10 @@ def metropolis(
 
     Semigrand flips of a uniform site to a uniform other species are accepted with min(1, exp(-beta [dE - dmu]))
     (Metropolis et al., J. Chem. Phys. 21, 1087 (1953)). With ``move="swap"`` two sites exchange their elements instead, at
-    the composition of ``occ`` (Kawasaki, Phys. Rev. 145, 224 (1966), over any distance); a
-    :class:`~alloygen.montecarlo.single_moves.Move` of your own is taken as well. ``occ`` (N,), (C, N) is where
-    the chains start (random without it), ``fixed`` the sites that never change; further keywords are those of
+    the composition of the start (Kawasaki, Phys. Rev. 145, 224 (1966), over any distance); a
+    :class:`~alloygen.montecarlo.single_moves.Move` of your own is taken as well. A Problem in place of the Hamiltonian says which sites
+    are held and where the chains start: ``Problem.of(h, occ=occ, fixed=[0])`` with occ (N,), (C, N) or (copies * C, N), else at
+    random or, for moves that keep the composition, from the atoms; further keywords are those of
     :class:`~alloygen.montecarlo.run.Run`, ``job`` says how it is run. Same seed, same samples, for any number of threads.
 
     Examples
@@ -53,28 +53,25 @@ def metropolis(
     >>> scan = metropolis(ising(4), [2.0, 3.0], [[0, 0.2]] * 2, precision={"+": 0.01}, seed=0)
     >>> scan[0].composition("+").stderr < 0.01
     True
-    >>> scan = metropolis(ising(4), [2.0, 3.0], move="swap", occ=[0] * 10 + [1] * 6, n=400)
+    >>> scan = metropolis(Problem.of(ising(4), occ=[0] * 10 + [1] * 6), [2.0, 3.0], move="swap", n=400)
     >>> int(scan.occ.sum(-1).min()), int(scan.occ.sum(-1).max())
     (6, 6)
     """
-    require_hamiltonian(hamiltonian)
-    job = job or Job()
-    how, seed = Run.of({"n": n, **run}, hamiltonian, KEYWORDS), seed_from(seed)
+    problem, job = problem_of(problem), job or Job()
+    how, seed = Run.of({"n": n, **run}, problem.hamiltonian, KEYWORDS), seed_from(seed)
     _require_no_mu(move, mu)
-    chains = Chains(hamiltonian, T, mu, seed, occ=occ, fixed=fixed, copies=copies, threads=job.threads, move=move)
+    chains = Chains.of(problem, T, mu, seed, move=move, copies=copies, threads=job.threads)
     return collect(chains, how, job, "Metropolis", seed)
 
 
 def replica_exchange(
-    hamiltonian: Hamiltonian,
+    problem: Hamiltonian | Problem,
     T: ArrayLike,
     mu: ArrayLike | None = None,
     n: int = 1000,
     *,
     ladder: ArrayLike = (),
     move: str | Move = "flip",
-    occ: ArrayLike | None = None,
-    fixed: ArrayLike | None = None,
     copies: int = 1,
     seed: int = 0,
     job: Job | None = None,
@@ -96,25 +93,23 @@ def replica_exchange(
     >>> bool(abs(s.free_energy(0).value + 2.13817) < 0.03)      # Kaufman's value
     True
     """
-    require_hamiltonian(hamiltonian)
-    job = job or Job()
-    how, seed = Run.of({"n": n, **run}, hamiltonian, (*KEYWORDS, "ladder")), seed_from(seed)
+    problem, job = problem_of(problem), job or Job()
+    how, seed = Run.of({"n": n, **run}, problem.hamiltonian, (*KEYWORDS, "ladder")), seed_from(seed)
     _require_no_mu(move, mu)
-    asked, mu = axes_of(hamiltonian, T, mu)
+    asked, mu = axes_of(problem.hamiltonian, T, mu)
     T = np.union1d(asked, ladder) if np.size(ladder) else asked
-    chains = Chains(hamiltonian, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)),
-                    occ=occ, fixed=fixed, copies=copies, threads=job.threads, move=move)  # fmt: skip
+    chains = Chains.of(problem, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)),
+                       move=move, copies=copies, threads=job.threads)  # fmt: skip
     return collect(chains, how, job, "replica exchange", seed, np.isin(chains.T, asked))
 
 
 def cluster_moves(
-    hamiltonian: Hamiltonian,
+    problem: Hamiltonian | Problem,
     T: ArrayLike,
     mu: ArrayLike | None = None,
     n: int = 1000,
     *,
     kind: str = "swendsen-wang",
-    occ: ArrayLike | None = None,
     copies: int = 4,
     seed: int = 0,
     job: Job | None = None,
@@ -135,11 +130,14 @@ def cluster_moves(
     """
     from alloygen.montecarlo.cluster_chains import ClusterChains
 
-    require_hamiltonian(hamiltonian)
-    job = job or Job()
-    how, seed = Run.of({"n": n, **run}, hamiltonian, ("kind", "occ", "copies", "seed", "job")), seed_from(seed)
-    mu = np.zeros(len(hamiltonian.elements)) if mu is None else mu
-    chains = ClusterChains(hamiltonian, T, mu, seed, kind, occ, copies)
+    problem, job = problem_of(problem), job or Job()
+    how, seed = Run.of({"n": n, **run}, problem.hamiltonian, ("kind", "copies", "seed", "job")), seed_from(seed)
+    if problem.held.any():
+        raise AlloygenError(
+            f"expected no held sites, which cluster moves would flip, got {int(problem.held.sum())}. Take metropolis"
+        )
+    mu = np.zeros(len(problem.hamiltonian.elements)) if mu is None else mu
+    chains = ClusterChains(problem.hamiltonian, T, mu, seed, kind, problem.given, copies)
     return collect(chains, how, job, kind, seed)
 
 

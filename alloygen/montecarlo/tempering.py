@@ -7,14 +7,18 @@ thermodynamic length, the integral of s.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from scipy.special import erfcinv
 
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.montecarlo.chains import Chains
+from alloygen.montecarlo.chains import Chains, problem_of
 from alloygen.montecarlo.single_moves import Move
 from alloygen.types import ArrayLike
 
@@ -35,18 +39,16 @@ def grid_pairs(n_T: int, n_mu: int) -> list[np.ndarray]:
 
 
 def ladder(
-    hamiltonian: Hamiltonian,
+    problem: Hamiltonian | Problem,
     T: ArrayLike,
     mu: ArrayLike | None = None,
     *,
     T_max: float = np.inf,
     acceptance: float = 0.3,
     sweeps: int = 400,
+    move: str | Move = "flip",
     seed: int = 0,
     threads: int = 1,
-    occ: ArrayLike | None = None,
-    fixed: ArrayLike | None = None,
-    move: str | Move = "flip",
 ) -> np.ndarray:
     """Temperatures for replica exchange that hold every one of ``T``, reach ``T_max``, and exchange at ``acceptance``.
 
@@ -58,12 +60,12 @@ def ladder(
 
     Parameters
     ----------
+    problem : a Hamiltonian on its supercell, or a Problem, whose held sites stay and whose first start the pilot runs take
     T : one or several temperatures that must be in the ladder
     mu : (n_elements,) or (nM, n_elements); with several the largest s at each temperature counts
     T_max : end of the ladder; infinity makes free energies absolute
     acceptance : mean exchange rate of neighbours, between 0.05 and 0.9
-    sweeps : sweeps of each pilot run
-    occ, fixed, move : as in Chains, for swaps and fixed sites
+    sweeps : sweeps of each pilot run; move : as in Chains
 
     Returns temperatures in rising order. Raises AlloygenError for an acceptance out of range.
 
@@ -74,15 +76,17 @@ def ladder(
     >>> float(T[0]), float(T[-1]), 4 < len(T) < 15
     (2.0, inf, True)
     """
+    problem = _first(problem)
+    hamiltonian = problem.hamiltonian
     wanted = np.unique(np.append(np.atleast_1d(np.asarray(T, dtype=float)), T_max))
     wanted = wanted[wanted <= T_max]
     mu = np.zeros((1, len(hamiltonian.elements))) if mu is None else np.atleast_2d(np.asarray(mu, dtype=float))
-    run = dict(seed=seed, threads=threads, occ=occ, fixed=fixed, move=move)
+    chains = partial(Chains.of, problem, seed=seed, threads=threads, move=move)
 
     def pilot(beta, sweeps):
         with np.errstate(divide="ignore"):
             temperatures = 1.0 / (hamiltonian.kB * beta)
-        return _pilot(hamiltonian, np.repeat(temperatures, len(mu)), np.tile(mu, (len(beta), 1)), len(mu), sweeps, run)
+        return _pilot(chains, np.repeat(temperatures, len(mu)), np.tile(mu, (len(beta), 1)), len(mu), sweeps)
 
     trial = _refine(np.sort(1.0 / (hamiltonian.kB * wanted)), pilot, acceptance, sweeps)
     with np.errstate(divide="ignore"):
@@ -93,7 +97,7 @@ def ladder(
 
 
 def mu_ladder(
-    hamiltonian: Hamiltonian,
+    problem: Hamiltonian | Problem,
     T: float,
     mu: ArrayLike,
     *,
@@ -101,8 +105,6 @@ def mu_ladder(
     sweeps: int = 400,
     seed: int = 0,
     threads: int = 1,
-    fixed: ArrayLike | None = None,
-    occ: ArrayLike | None = None,
 ) -> np.ndarray:
     """Chemical potentials for replica exchange at T that hold every row of ``mu`` and exchange at ``acceptance``.
 
@@ -117,23 +119,28 @@ def mu_ladder(
     >>> mu[0].tolist(), mu[-1].tolist(), 4 < len(mu) < 20
     ([0.0, -2.0], [0.0, 2.0], True)
     """
-    mu = np.asarray(mu, dtype=float)
+    problem = _first(problem)
+    hamiltonian, mu = problem.hamiltonian, np.asarray(mu, dtype=float)
     if mu.ndim != 2 or len(mu) < 2 or mu.shape[1] != len(hamiltonian.elements):
         raise AlloygenError(
             f"expected at least two rows of chemical potentials for {hamiltonian.elements}, got shape {mu.shape}"
         )
     marks = np.arange(len(mu), dtype=float)
-    run = dict(seed=seed, threads=threads, occ=occ, fixed=fixed)
+    chains = partial(Chains.of, problem, seed=seed, threads=threads)
 
     def at(x):
         return np.stack([np.interp(x, marks, column) for column in mu.T], 1)
 
     def pilot(x, sweeps):
-        return _pilot(
-            hamiltonian, np.full(len(x), float(T)), at(x), 1, sweeps, run, slope=np.gradient(at(x), x, axis=0)
-        )
+        return _pilot(chains, np.full(len(x), float(T)), at(x), 1, sweeps, slope=np.gradient(at(x), x, axis=0))
 
     return at(_refine(marks, pilot, acceptance, sweeps))
+
+
+def _first(problem: Hamiltonian | Problem) -> Problem:
+    """The problem with one start at most, for a path whose length is not known yet."""
+    problem = problem_of(problem)
+    return problem if problem.given is None else replace(problem, given=problem.given[:1])
 
 
 def _refine(marks: np.ndarray, pilot, acceptance: float, sweeps: int) -> np.ndarray:
@@ -175,7 +182,7 @@ def _close(rungs: np.ndarray, top: float) -> np.ndarray:
     return np.sort(np.concatenate([rungs, *between]))
 
 
-def _pilot(h, T, mu, n_beside: int, sweeps: int, run: dict, slope=None) -> tuple[np.ndarray, np.ndarray]:
+def _pilot(make: Callable[..., Chains], T, mu, n_beside: int, sweeps: int, slope=None) -> tuple[np.ndarray, np.ndarray]:
     """Standard deviation of the conjugate quantity and exchange rates along a path, from a short run.
 
     T (C,), mu (C, n_elements) with ``n_beside`` conditions side by side at each point, of which the worst counts. The quantity
@@ -183,7 +190,7 @@ def _pilot(h, T, mu, n_beside: int, sweeps: int, run: dict, slope=None) -> tuple
     """
     n = len(T) // n_beside
     pairs = [(p[:, None, :] * n_beside + np.arange(n_beside)[None, :, None]).reshape(-1, 2) for p in grid_pairs(n, 1)]
-    chains = Chains(h, T, mu, pairs=pairs, **run)
+    chains = make(T, mu, pairs=pairs)
     rounds, seen = max(sweeps // 5, 10), []
     for k in range(rounds):
         chains.step(5)

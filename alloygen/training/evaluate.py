@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise, product
 from typing import Any, TextIO
 
@@ -167,16 +167,16 @@ def reference_samples(
 
     problem = Problem.of(atoms, None, hamiltonian)
     h, start = problem.hamiltonian, problem.start(seed=seed)
-    moves = {} if start is None else {"occ": start[0], "fixed": problem.held}
+    placed = problem if start is None else replace(problem, given=start[:1])
     job, (T, mu) = job or Job(), _conditions(h, T, mu)
     if dT is None or dmu is None:
         table = np.unique(mu, axis=0)
-        rungs = ladder(h, T, table, seed=seed, threads=job.threads, **moves)
+        rungs = ladder(placed, T, table, seed=seed, threads=job.threads)
     else:
         fine = refined(np.unique(_difference(h, mu)), dmu)
         rungs, table = refined(np.unique(T), dT), np.zeros((len(fine), len(h.elements)))
         table[:, h.elements.index(exchangeable(h.lattice)[-1])] = fine
-    s = replica_exchange(h, rungs, table, n, sweeps=10, burn=300, seed=seed, job=job, check=False, **moves)  # fmt: skip
+    s = replica_exchange(placed, rungs, table, n, sweeps=10, burn=300, seed=seed, job=job, check=False)
     row = np.abs(relative(table, h.lattice)[None] - relative(mu, h.lattice)[:, None]).max(-1).argmin(1)
     index = np.abs(rungs - T[:, None]).argmin(1) * len(table) + row
     return Reference(s.occ[index], s.energy[index])

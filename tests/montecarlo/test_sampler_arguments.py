@@ -6,6 +6,7 @@ from ase.build import bulk
 from small_systems import grouped
 
 import alloygen.data
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.annealing import Cooling, anneal
@@ -101,10 +102,10 @@ def test_conditions_that_are_no_numbers_are_told(sampler):
 
 @pytest.mark.parametrize("sampler", [metropolis, replica_exchange])
 def test_swaps_take_no_chemical_potentials(sampler):
-    run = dict(move="swap", occ=[0] * 4 + [1] * 5, n=4, check=False)
-    sampler(ising(3), [2.0], [[0.0, 0.0]], **run)
+    run, start = dict(move="swap", n=4, check=False), Problem.of(ising(3), occ=[0] * 4 + [1] * 5)
+    sampler(start, [2.0], [[0.0, 0.0]], **run)
     with pytest.raises(AlloygenError, match='no mu with move="swap"'):
-        sampler(ising(3), [2.0], [[0.0, 0.1]], **run)
+        sampler(start, [2.0], [[0.0, 0.1]], **run)
     with pytest.raises(AlloygenError, match="expected move as one of 'flip', 'swap', got 'turn'"):
         sampler(ising(3), [2.0], n=4, move="turn")
 

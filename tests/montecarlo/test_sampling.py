@@ -13,6 +13,7 @@ import pytest
 import torch
 from small_systems import enumeration, exact, hamiltonian
 
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError, NotConverged
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.expansion import ClusterExpansion
@@ -156,7 +157,7 @@ def at_composition(name, occ, T):
 def test_swaps_follow_the_canonical_law(name):
     """Also where two sublattices share an element, and beside a sublattice that cannot change."""
     h, occ, T = hamiltonian(name), composition_of(name), SYSTEMS[name].T[0]
-    s = metropolis(h, [T], n=4000, move="swap", occ=occ, sweeps=12, burn=50, copies=4, check=False)
+    s = metropolis(Problem.of(h, occ=occ), [T], n=4000, move="swap", sweeps=12, burn=50, copies=4, check=False)
     index = enumeration(name).index(torch.as_tensor(s.occ[0]))
     counts = torch.bincount(index, minlength=len(enumeration(name))).numpy()
     p = at_composition(name, occ, T)
@@ -172,8 +173,8 @@ def test_canonical_free_energy_is_absolute():
     name, T = "cuau-2x2x2", 500.0
     h, occ = hamiltonian(name), composition_of(name)
     e = enumeration(name)
-    rungs = ladder(h, T, move="swap", occ=occ)
-    s = replica_exchange(h, rungs, n=4000, move="swap", occ=occ, seed=1)
+    rungs = ladder(Problem.of(h, occ=occ), T, move="swap")
+    s = replica_exchange(Problem.of(h, occ=occ), rungs, n=4000, move="swap", seed=1)
     same = (np.abs(e.counts - h.counts(occ[None]).numpy()) < 1e-9).all(1)
     kT = h.kB * T
     truth = -kT * np.logaddexp.reduce(-e.energy[same] / kT) / h.n_sites
@@ -187,7 +188,7 @@ def test_fixed_sites_stay_fixed_and_the_rest_follows_the_conditional_law(move):
     name = "ternary"
     h, e, occ = hamiltonian(name), enumeration(name), composition_of(name)
     T, mu = 700.0, np.array([0.0, -0.09, -0.03]) * (move == "flip")
-    s = metropolis(h, [T], mu, n=4000, occ=occ, fixed=[0, 3], move=move, sweeps=12, burn=50, check=False)
+    s = metropolis(Problem.of(h, fixed=[0, 3], occ=occ), [T], mu, n=4000, move=move, sweeps=12, burn=50, check=False)
     assert (s.occ[0][:, [0, 3]] == occ.numpy()[[0, 3]]).all()
     kept = (e.occ[:, [0, 3]] == occ[[0, 3]]).all(1).numpy()
     if move == "swap":
@@ -203,7 +204,7 @@ def test_a_mask_says_the_same_as_indices():
     h, occ = hamiltonian("ternary"), composition_of("ternary")
     mask = np.zeros(h.n_sites, dtype=bool)
     mask[[0, 3]] = True
-    a, b = (metropolis(h, [700.0], n=8, occ=occ, fixed=f, check=False) for f in (mask, [0, 3]))
+    a, b = (metropolis(Problem.of(h, fixed=f, occ=occ), [700.0], n=8, check=False) for f in (mask, [0, 3]))
     assert np.array_equal(a.occ, b.occ)
 
 
@@ -305,7 +306,7 @@ def test_chains_in_different_phases_are_not_called_converged():
     start = torch.zeros(4, 144, dtype=torch.long)
     start[2:] = 1
     with pytest.warns(NotConverged, match="disagree"):
-        s = metropolis(h, [1.6], [0, 0.005], n=400, occ=start, copies=4, burn=20)
+        s = metropolis(Problem.of(h, occ=start), [1.6], [0, 0.005], n=400, copies=4, burn=20)
     assert not s.converged[0]
     fair = replica_exchange(h, np.linspace(1.6, 4.0, 9), [[0, 0.005]], n=8000, sweeps=10, burn=50)
     assert fair.converged.all()
@@ -315,8 +316,8 @@ def test_the_start_is_cut_by_itself():
     """From a start far away, the mean of a short run is biased unless its beginning is left out."""
     h = ising(16, h=0.0)
     start = torch.arange(256)[None] % 2  # stripes: energy far above equilibrium's
-    raw = metropolis(h, [1.8], n=200, occ=start, sweeps=1, burn=0, copies=2, check=False, seed=1)
-    auto = metropolis(h, [1.8], n=200, occ=start, sweeps=1, copies=2, check=False, seed=1)
+    raw = metropolis(Problem.of(h, occ=start), [1.8], n=200, sweeps=1, burn=0, copies=2, check=False, seed=1)
+    auto = metropolis(Problem.of(h, occ=start), [1.8], n=200, sweeps=1, copies=2, check=False, seed=1)
     assert raw.n == auto.n == 200
     early = lambda s: s.energy[0].reshape(2, -1)[:, :20].mean() / 256  # noqa: E731
     late = auto.energy[0].reshape(2, -1)[:, 50:].mean() / 256
@@ -408,8 +409,9 @@ replica_exchange(ising(6, 0.1), [2.0, 2.5, 3.0], n=int(sys.argv[1]), sweeps=30, 
 def test_the_checkpoint_of_another_run_is_refused(tmp_path):
     path = tmp_path / "run.safetensors"
 
-    def run(T, **kw):
-        return metropolis(hamiltonian("cuau-2x2x2"), [T], n=8, burn=2, check=False, job=Job(checkpoint=path), **kw)
+    def run(T, given=None, **kw):
+        problem = Problem.of(hamiltonian("cuau-2x2x2"), **(given or {}))
+        return metropolis(problem, [T], n=8, burn=2, check=False, job=Job(checkpoint=path), **kw)
 
     first = run(500.0)
     with pytest.raises(CheckpointError, match=r"T: expected \[600.0\], got \[500.0\]"):
@@ -417,9 +419,9 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="seed"):
         run(500.0, seed=9)
     with pytest.raises(CheckpointError, match="changing_sites"):
-        run(500.0, occ=[0] * 8, fixed=[1])
+        run(500.0, dict(occ=[0] * 8, fixed=[1]))
     with pytest.raises(CheckpointError, match="move: expected 'swap', got 'flip'"):
-        run(500.0, occ=[0] * 4 + [1] * 4, move="swap")
+        run(500.0, dict(occ=[0] * 4 + [1] * 4), move="swap")
     longer = metropolis(hamiltonian("cuau-2x2x2"), [500.0], n=40, burn=2, check=False, job=Job(checkpoint=path))
     assert longer.n == 40 and np.array_equal(longer.occ[0].reshape(4, 10, -1)[:, :2], first.occ[0].reshape(4, 2, -1))
 
@@ -436,8 +438,9 @@ def test_a_checkpoint_is_known_by_all_that_fixes_its_samples(says, change, tmp_p
     """Canonical: the conditions of two compositions are the same, and so are those of two starts."""
     one = dict(hamiltonian=lambda: hamiltonian("cuau-2x2x2"), T=[500.0, 700.0], occ=[1] * 3 + [0] * 5, move="swap")
 
-    def run(hamiltonian, **kw):
-        return metropolis(hamiltonian(), n=8, check=False, job=Job(checkpoint=tmp_path / "a"), **kw)
+    def run(hamiltonian, occ, fixed=None, **kw):
+        problem = Problem.of(hamiltonian(), fixed=fixed, occ=occ)
+        return metropolis(problem, n=8, check=False, job=Job(checkpoint=tmp_path / "a"), **kw)
 
     first = run(**{"burn": 2, **one})
     before = (tmp_path / "a").read_bytes()
@@ -447,17 +450,10 @@ def test_a_checkpoint_is_known_by_all_that_fixes_its_samples(says, change, tmp_p
 
 
 def test_a_checkpoint_is_known_by_the_species_that_it_holds(tmp_path):
-    run = lambda occ, **kw: metropolis(  # noqa: E731
-        hamiltonian("cuau-2x2x2"),
-        [900.0],
-        n=8,
-        burn=2,
-        occ=occ,
-        fixed=[0],
-        check=False,
-        job=Job(checkpoint=tmp_path / "a"),
-        **kw,
-    )
+    def run(occ):
+        problem = Problem.of(hamiltonian("cuau-2x2x2"), fixed=[0], occ=occ)
+        return metropolis(problem, [900.0], n=8, burn=2, check=False, job=Job(checkpoint=tmp_path / "a"))
+
     run([1] + [0] * 7)
     with pytest.raises(CheckpointError, match=re.escape("held: expected {'Cu': 1}, got {'Au': 1}")):
         run([0] * 8)
@@ -508,11 +504,13 @@ def test_samples_are_chain_by_chain_in_time_order():
     (lambda h: metropolis(h, [500.0], n=4, precision={"Zn": 0.1}), r"\['Au', 'Cu', 'energy'\], got \['Zn'\]"),
     (lambda h: metropolis(h, [500.0], n=4, move="jump"), "move as one of"),
     (lambda h: metropolis(h, [500.0], n=4, move="swap"), "composition the swaps keep"),
-    (lambda h: metropolis(h, [500.0], n=4, move="swap", occ=[0] * 8), "two elements at least"),
-    (lambda h: metropolis(h, [500.0], n=4, fixed=[0]), "start"),
-    (lambda h: metropolis(h, [500.0], n=4, fixed=[99], occ=[0] * 8), "between 0 and 7, got 99"),
-    (lambda h: metropolis(h, [500.0], n=4, fixed=list(range(8)), occ=[0] * 8), "nothing can change"),
-    (lambda h: metropolis(h, [500.0, 600.0], n=4, occ=[[0] * 8] * 3), "one start, one per condition"),
+    (lambda h: metropolis(Problem.of(h, occ=[0] * 8), [500.0], n=4, move="swap"), "two elements at least"),
+    (lambda h: metropolis(Problem.of(h, fixed=[0]), [500.0], n=4), "occ= where there is one"),
+    (lambda h: metropolis(h, [500.0], n=4, occ=[0] * 8), "expected options among .* got 'occ'"),
+    (lambda h: cluster_moves(Problem.of(h, fixed={0: "Au"}), [500.0], n=4), "expected no held sites"),
+    (lambda h: metropolis(Problem.of(h, fixed=[99], occ=[0] * 8), [500.0], n=4), "from 0 to 7"),
+    (lambda h: metropolis(Problem.of(h, fixed=list(range(8)), occ=[0] * 8), [500.0], n=4), "exchangeable site that is free"),
+    (lambda h: metropolis(Problem.of(h, occ=[[0] * 8] * 3), [500.0, 600.0], n=4), "one start, one per condition"),
     (lambda h: ladder(h, 500.0, acceptance=0.99), "between 0.05 and 0.9"),
 ])  # fmt: skip
 def test_bad_input_is_said(call, says):

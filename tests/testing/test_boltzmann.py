@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
 from alloygen.montecarlo.sampling import metropolis
 from alloygen.testing import SYSTEMS, assert_boltzmann, assert_not_boltzmann, enumerable
@@ -74,7 +75,7 @@ def test_real_moves_pass_with_their_composition_kept_or_not():
     assert_not_boltzmann(occ, s.enumeration, T, mu)
     start = s.enumeration.occ[100].numpy()
     same = (s.enumeration.counts == s.enumeration.counts[100]).all(1)
-    swapped = metropolis(s.hamiltonian, [T], move="swap", occ=start, **run).occ[0]
+    swapped = metropolis(Problem.of(s.hamiltonian, occ=start), [T], move="swap", **run).occ[0]
     assert_boltzmann(swapped, s.enumeration, T, where=same, sees=0.3)
     with pytest.raises(AssertionError, match="p-value"):
         assert_boltzmann(swapped, s.enumeration, T, where=same, tilted=0.3)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from small_systems import enumeration, hamiltonian
 
+from alloygen.edge.problem import Problem
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import cluster_moves, metropolis, replica_exchange
@@ -55,7 +56,9 @@ def swaps(seed: int) -> Iterator[Truth]:
         occ = torch.tensor([k % 2 for k in range(h.n_sites)])
         same = (exact.counts == h.counts(occ[None]).numpy()).all(1)
         for T in SYSTEMS[name].T:
-            got = metropolis(h, [T], n=600, move="swap", occ=occ, sweeps=2, seed=seed, check=False)[0].mean_energy()
+            got = metropolis(Problem.of(h, occ=occ), [T], n=600, move="swap", sweeps=2, seed=seed, check=False)[
+                0
+            ].mean_energy()
             w = np.exp(-(exact.energy[same] - exact.energy[same].min()) / (h.kB * T))
             yield "energy", got, w @ exact.energy[same] / w.sum() / h.n_sites
 
