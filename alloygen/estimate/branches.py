@@ -69,8 +69,8 @@ class Branches:
     level : function of mu (E,) -> Level, the lowest that were met and are counted, or None
     gap : words for states that do not overlap, as of :class:`~alloygen.estimate.mbar.MBAR`
 
-    ``parts`` are the branches. Their cut is (1) where states share no samples, and (2) in a single column of temperatures where
-    the number of states below some E - mu.N hardly ever changes: replicas are exchanged, but none passes.
+    ``parts`` are the branches. Their cut is (1) where states share no samples, and (2) where the number of states below some
+    E - mu.N, mu the mean of the grid, hardly ever changes: replicas are exchanged, but none passes, neither in T nor around in mu.
     """
 
     def __init__(
@@ -265,18 +265,15 @@ class _Part:
 
 
 def _reduced(s: States) -> np.ndarray:
-    """E - mu.N (K, n) with the one mu of a column; states at T = infinity have all."""
-    mu = s.beta_mu[s.beta > 0][0] / s.beta[s.beta > 0][0]
-    return s.energy - s.counts @ mu
+    """E - mu.N (K, n) with the mean mu of the states; those at T = infinity have all."""
+    finite = s.beta > 0
+    return s.energy - s.counts @ (s.beta_mu[finite] / s.beta[finite][:, None]).mean(0)
 
 
 def _barrier(s: States) -> float | None:
-    """The E - mu.N that replicas of a column of temperatures do not pass, or None where they pass everywhere."""
+    """The E - mu.N that replicas do not pass, mu that of :func:`_reduced`, or None where they pass everywhere."""
     finite = s.beta > 0
     if finite.sum() < 1 or not s.chains or s.energy.shape[1] < 2 * s.chains:
-        return None
-    mu = s.beta_mu[finite] / s.beta[finite][:, None]
-    if np.ptp(mu, axis=0).max() > 1e-9:
         return None
     u = _reduced(s)
     means = u.mean(1)

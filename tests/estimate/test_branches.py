@@ -74,6 +74,37 @@ def test_a_side_without_a_reference_is_withheld_and_the_other_stands():
         )
 
 
+MU = (-0.2, 0.0, 0.3)  # of two sites that hold an atom or not, whatever the level
+
+
+def grid(seed: int, cold: int) -> States:
+    """:func:`frozen` at three mu: no replica passes at any of them."""
+    rng, sides = np.random.default_rng(seed + 100), [frozen(3 * seed + m, cold) for m in range(len(MU))]
+    energy = np.stack([s.energy for s in sides], 1).reshape(-1, sides[0].energy.shape[1])
+    beta, beta_mu = np.repeat(BETA, len(MU)), np.outer(BETA, MU).ravel()
+    counts = rng.binomial(2, 1 / (1 + np.exp(-beta_mu))[:, None], energy.shape).astype(float)
+    return States(beta, beta_mu[:, None], energy, counts[..., None], 1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_grid_of_several_mu_is_cut_where_no_replica_passes():
+    """As for one mu; joined by counting the cold conditions are wrong by many of their errors (negative control)."""
+    level = Level(np.array([[0.0, k] for k in range(3)]), np.log(SIZE[0] * np.array([1, 2, 1])))
+    total, z, old = np.log(4 * SIZE.sum()), [], []
+    for seed in range(6):
+        s = grid(seed, 6)
+        b = Branches(s, lambda: NoOverlap("not asked for"), total, lambda mu: level, lambda i, j, _: "apart")
+        assert b.cut is not None and 0.3 < b.cut < 10 and len(b.parts) == 2
+        true = [log_z(x) + 2 * np.log1p(np.exp(y)) for x, y in zip(s.beta, s.beta_mu[:, 0], strict=True)]
+        z += [(got.value - true[k]) / got.stderr for k in np.flatnonzero(s.beta) for got in [b.log_z(k)]]
+        hot = {int(k): total for k in np.flatnonzero(s.beta == 0)}
+        whole = MBAR(s.beta, s.beta_mu, s.energy, s.counts, "measure", hot)
+        got = [(whole.log_z(s.beta[k], s.beta_mu[k]), true[k]) for k in range(len(MU))]
+        old += [(g.value - t) / g.stderr for g, t in got]
+    assert np.std(z) < 1.4 and np.abs(z).max() < 4.5
+    assert np.abs(old).min() > 5
+
+
 def test_orbits_are_counted():
     exact = cuau_16()
     h = exact.hamiltonian
