@@ -89,7 +89,7 @@ class Neural:
         warn_outside(model, T, mu)
         known = problem.known if problem.held.any() else None
         draws = self._draws(problem, T, mu, n, seed, known, job)
-        method, info = self._told(problem, known, seed)
+        method, info = self._told(problem, seed)
         if known is not None and target.n_sites == model.hamiltonian.n_sites and isinstance(model, AnyOrder):
             info["log_p_fixed"] = log_p_fixed(model, known, T, mu, generator=torch.Generator().manual_seed(seed))
         if self.then is None:
@@ -134,13 +134,12 @@ class Neural:
 
         return Draws(painter=painter, plain=plain, T=T, mu=mu, n=n, generator=generator, known=known)
 
-    def _told(self, problem: Problem, known, seed: int) -> tuple[str, dict]:
+    def _told(self, problem: Problem, seed: int) -> tuple[str, dict]:
         """How the samples are made, and the facts that go with them."""
         model, target = self.law, problem.hamiltonian
         family = self.order or trained_family(model)
         info = {"model": model.name, "fingerprint": target.fingerprint, "order": family, "seed": seed}
         info |= {"average": self.average} if self.average > 1 else {}
-        info |= {"fixed": known >= 0} if known is not None else {}
         if target.n_sites == model.hamiltonian.n_sites:
             return "neural", info
         info["windows"] = len(Outpainter(model, target, self.stride, family=family).windows)

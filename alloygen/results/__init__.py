@@ -1,6 +1,14 @@
-"""What samplers give back, and what is made of it.
+"""What samplers give back, and what is made of it. Each arrow goes down: an Ensemble knows no Scan, and no result its sampler.
 
-``Ensemble`` (``ensemble``) holds configurations at one condition, ``Scan`` (``scan``) at many, and ``adaptive`` chooses the
-conditions of neural scans. ``canonical`` makes F(T, x) of the samples of a scan, ``phase_diagram`` the diagram of a binary from such a
-table, ``hull`` the ground states and their convex hull, and ``plot`` pictures of all of these.
+At one condition: ``draws`` (the record: configurations, weights, atoms of each element), ``averages`` (which samples averages rest on: these
+alone, a ladder of conditions, or hot chains beside), ``observables`` (correlations, order, histograms), ``reweighting`` (other laws, parts),
+``export`` (structures, files); ``ensemble`` is the class that users have, ``Ensemble``.
+
+At many: ``runs`` (the record), ``joined`` (what the conditions know together: MBAR, free energies, ladders), ``convergence``, ``tables``;
+``scan`` is ``Scan``, and ``adaptive`` chooses the conditions of neural scans. ``provenance`` says where samples come from, as far as numbers
+depend on it.
+
+Over compositions: ``canonical`` (tables of F(T, x)), ``curves`` (such a table and its bootstrap), ``diagram_tables`` (of other sources),
+``phases``, ``boundaries``, ``transitions``, ``invariants``, ``export_diagram``; ``phase_diagram`` is ``PhaseDiagram``. ``paper`` has
+the constructions of Du et al., for comparison. ``hull`` has the ground states, ``plot`` the pictures of all of these, ``sites`` which site holds what.
 """

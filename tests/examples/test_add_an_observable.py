@@ -2,7 +2,7 @@
 
 Monte Carlo takes it by name in ``observers=`` and keeps a number per sample, exact weights and error bars come from ``Ensemble.mean``; for
 draws of a model the same function gives the values. What belongs to every ensemble goes to ``alloygen/estimate/`` (arrays in, Estimate out)
-and gets a method in ``alloygen/results/ensemble.py``; ``tests/test_observables.py`` is the test to copy then.
+and gets a function in ``alloygen/results/observables.py`` and a method of one line in ``ensemble.py`` there; ``tests/results/test_observables.py`` is the test to copy then.
 """
 
 import numpy as np
