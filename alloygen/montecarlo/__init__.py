@@ -7,7 +7,7 @@
     metadynamics                  a room of its own: free energy against composition
     annealing.anneal              simulated annealing, by a ``Cooling`` schedule
     ground_states.ground_states   the convex hull at 0 K
-    multispin.PackedIsing         64 Ising replicas in a machine word
+    sampling.packed_flips         the square-lattice Ising model, 64 chains in a machine word (``multispin``)
 
 Those of ``sampling`` return a :class:`alloygen.results.scan.Scan` of ensembles, as neural samples do. Below them: ``chains`` (many
 chains at once), ``walkers`` (their state, made the same way for all), ``single_moves`` (what a chain attempts, as an object), ``moves`` (compiled flips, swaps, exchange) on the tables of

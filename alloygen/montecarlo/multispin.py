@@ -272,6 +272,10 @@ class PackedIsing:
         plus, unlike = self._counts()
         return -self.J * (2 * self.n_sites - 2 * unlike) - self.h * (2 * plus - self.n_sites)
 
+    def bond_energy(self) -> np.ndarray:
+        """H of each replica without the field, float64 (R,): that of ``ising(L, J=J)``."""
+        return -self.J * (2 * self.n_sites - 2 * self._counts()[1])
+
     def _counts(self) -> tuple[np.ndarray, np.ndarray]:
         """The number of + spins and of unlike bonds of each replica, int64 (R,)."""
         depth = (2 * self.n_sites).bit_length()

@@ -26,6 +26,7 @@ from alloygen.runtime.resume import digest, identity
 if TYPE_CHECKING:
     from alloygen.montecarlo.chains import Chains
     from alloygen.montecarlo.cluster_chains import ClusterChains
+    from alloygen.montecarlo.packed_chains import PackedChains
 
 
 FIRST, MAX_DROPS = 20, 6  # rounds before the first sample, and how often the start may be cut, with burn=None
@@ -97,7 +98,12 @@ class Run:
 
 
 def collect(
-    chains: Chains | ClusterChains, run: Run, job: Job, title: str, seed: int = 0, shown: np.ndarray | None = None
+    chains: Chains | ClusterChains | PackedChains,
+    run: Run,
+    job: Job,
+    title: str,
+    seed: int = 0,
+    shown: np.ndarray | None = None,
 ) -> Scan:
     """Run chains as ``run`` and ``job`` say and return the scan; ``chains`` has T, mu, ``step``, ``configurations``, ``state``.
 

@@ -141,6 +141,38 @@ def cluster_moves(
     return collect(chains, how, job, kind, seed)
 
 
+def packed_flips(
+    L: int,
+    T: ArrayLike,
+    h: ArrayLike = 0.0,
+    n: int = 10_000,
+    *,
+    J: float = 1.0,
+    copies: int | None = None,
+    seed: int = 0,
+    job: Job | None = None,
+    **run: Any,
+) -> Scan:
+    """The L x L Ising model at temperatures T and fields h, numbers or (C,): 64 chains in a machine word.
+
+    Single flips by the rule and in the order of :mod:`alloygen.montecarlo.multispin`, some fifty times as many a second as those
+    of :func:`metropolis`. The Hamiltonian of the scan is ``ising(L, J=J)``, the field is mu = (-h, h). ``copies`` chains of each
+    condition, by default as many as fill a block of 1024, share the n samples; the rest is as in :func:`metropolis`.
+
+    Examples
+    --------
+    >>> scan = packed_flips(4, [2.0, 3.0], 0.1, n=2048, sweeps=5, burn=20)
+    >>> scan.occ.shape, bool(scan[0].composition("+").value > scan[1].composition("+").value)
+    ((2, 2048, 16), True)
+    """
+    from alloygen.montecarlo.packed_chains import PackedChains
+
+    job, seed = job or Job(), seed_from(seed)
+    chains = PackedChains(L, T, h, J, copies, seed)
+    how = Run.of({"n": n, **run}, chains.hamiltonian, ("J", "copies", "seed", "job"))
+    return collect(chains, how, job, "packed flips", seed)
+
+
 def _require_no_mu(move: str | Move, mu) -> None:
     if move_from(move).keeps_composition and mu is not None and np.any(mu):
         raise BadCondition(

@@ -5,11 +5,13 @@ import pytest
 import torch
 from scipy.sparse.csgraph import connected_components
 
-from alloygen.errors import AlloygenError, BadCondition
+from alloygen.errors import AlloygenError, BadCondition, CheckpointError
 from alloygen.exact.enumeration import Enumeration, enumerate_states
 from alloygen.exact.ising import kaufman_log_z, transfer_matrix
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.multispin import BLOCK, PLANES, WORDS, PackedIsing, _pack, _unpack
+from alloygen.montecarlo.sampling import packed_flips
+from alloygen.runtime.job import Job
 from alloygen.testing import chi_square
 
 CONDITIONS = [(1.9, -0.25), (2.3, 0.15), (3.4, 0.0), (5.0, 0.6)]
@@ -224,6 +226,29 @@ def test_replicas_are_independent():
     assert np.abs(z).max() < 6 and abs(z.mean()) * np.sqrt(len(z)) < 5 and abs((z**2).mean() - 1) < 0.02
     series[:, 64] += 0.3 * series[:, 0]  # negative control
     assert np.abs(np.corrcoef(series.T)[pairs]).max() * np.sqrt(n) > 6
+
+
+def test_scans_of_packed_flips_are_exact_and_go_on(tmp_path):
+    """4x4 in a field: energy and composition of a scan against enumeration, the sign of the field, and a run that goes on."""
+    T, field = np.array([2.0, 3.5]), np.array([0.1, -0.2])
+    run = dict(copies=64, sweeps=4, burn=50, seed=3, check=False)
+    scan, table = packed_flips(4, T, field, n=12_800, **run), Enumeration(ising(4))
+    for c in range(2):
+        truth, ens = table.at(T[c], [-field[c], field[c]]), scan[c]
+        for got, exactly in ((ens.mean_energy(), truth.energy), (ens.composition("+"), truth.composition[1])):
+            assert abs(got.value - exactly) < 4.5 * got.stderr < 0.1
+        wrong = table.at(T[c], [field[c], -field[c]]).composition[1]
+        assert abs(ens.composition("+").value - wrong) > 15 * ens.composition("+").stderr  # negative control
+    job = Job(checkpoint=tmp_path / "run.safetensors")
+    packed_flips(4, T, field, n=640, job=job, **run)
+    on = packed_flips(4, T, field, n=1280, job=job, **run)
+    assert np.array_equal(on.occ, packed_flips(4, T, field, n=1280, **run).occ)
+    with pytest.raises(CheckpointError, match="conditions"):
+        packed_flips(4, T, -field, n=1280, job=job, **run)
+    with pytest.raises(AlloygenError, match="one length"):
+        packed_flips(4, T, [0.1, 0.2, 0.3])
+    with pytest.raises(AlloygenError, match="did you mean sweeps"):
+        packed_flips(4, T, sweep=3)
 
 
 def test_what_cannot_be_run_is_said():
