@@ -229,8 +229,10 @@ def evaluate(args) -> int:
     import torch
 
     from alloygen.api import load
+    from alloygen.data import grids
     from alloygen.runtime.job import Job
     from alloygen.training import evaluate as figures
+    from alloygen.training.reference import model_grid, named_grid, reference_samples
 
     T = None if args.T is None else shell.temperatures(args.T)
     mu = shell.named_values(args.mu, "--mu ELEMENT=eV", "--mu Au=-0.2:0.2:9")
@@ -239,19 +241,18 @@ def evaluate(args) -> int:
     _require_file(args.output)
     model = load(args.model)
     h = model.hamiltonian
-    at, potentials = figures.named_grid(args.grid, h) if args.grid else figures.model_grid(model, T, mu)
-    reference, fine = None, figures.GRIDS[args.grid][-1] if args.grid else {}
+    at = named_grid(args.grid, h) if args.grid else model_grid(model, T, mu)
+    reference, fine = None, {k: getattr(grids()[args.grid], k) for k in ("dT", "dmu")} if args.grid else {}
     if args.reference:
-        reference = figures.reference_samples(
+        reference = reference_samples(
             h,
             at,
-            potentials,
             args.reference,
             seed=args.seed,
             job=Job(threads=torch.get_num_threads(), progress=not args.quiet),
             **fine,
         )
-    rows = figures.evaluate(model, at, potentials, args.n, reference=reference, seed=args.seed, job=_job(args))
+    rows = figures.evaluate(model, at, args.n, reference=reference, seed=args.seed, job=_job(args))
     figures.print_table(rows, h.unit)
     if args.output is None:
         return 0

@@ -17,6 +17,7 @@ import torch
 from alloygen import registry
 from alloygen.arguments import one_of, whole_number
 from alloygen.conditions import Mu, Mus, references, relative
+from alloygen.conditions.record import Condition
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, OutsideTrainedRange
 from alloygen.estimate.weights import user_level
@@ -88,12 +89,13 @@ class Neural:
             )
         warn_outside(model, T, mu)
         known = problem.known if problem.held.any() else None
-        draws = self._draws(problem, T, mu, n, seed, known, job)
+        condition = target.condition(T, mu)
+        draws = self._draws(problem, condition, n, seed, known, job)
         method, info = self._told(problem, seed)
         if known is not None and target.n_sites == model.hamiltonian.n_sites and isinstance(model, AnyOrder):
-            info["log_p_fixed"] = log_p_fixed(model, known, T, mu, generator=torch.Generator().manual_seed(seed))
+            info["log_p_fixed"] = log_p_fixed(model, known, condition, generator=torch.Generator().manual_seed(seed))
         if self.then is None:
-            occ, log_prob = draws.plain(T, n)
+            occ, log_prob = draws.plain(condition, n)
         else:
             occ, log_prob, told = self.then.refined(draws)
             method, info = f"{method}, {self.then.label}", info | told
@@ -119,20 +121,20 @@ class Neural:
         made = drawn.run(np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)))
         return replace(made, atoms_map=problem.atoms_map)
 
-    def _draws(self, problem: Problem, T, mu, n: int, seed: int, known, job: Job) -> Draws:
+    def _draws(self, problem: Problem, condition: Condition, n: int, seed: int, known, job: Job) -> Draws:
         model, generator = self.law, torch.Generator().manual_seed(seed)
         grown, family = problem.hamiltonian.n_sites != model.hamiltonian.n_sites, self.order or trained_family(model)
         if self.stride is not None and not grown:
             raise AlloygenError(f"expected no stride for a supercell of the model's own size, got {self.stride!r}")
         painter = Outpainter(model, problem.hamiltonian, self.stride, family=family)
 
-        def plain(t: float, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        def plain(at: Condition, count: int) -> tuple[torch.Tensor, torch.Tensor]:
             if grown or known is not None or self.average != 1:
-                made = painter.draw(t, mu, count, generator, known, self.batch, job.progress, self.average)
+                made = painter.draw(at, count, generator, known, self.batch, job.progress, self.average)
                 return made.occ, made.log_prob
-            return draw(model, t, mu, count, generator, family=family, batch=self.batch, progress=job.progress)
+            return draw(model, at, count, generator, family=family, batch=self.batch, progress=job.progress)
 
-        return Draws(painter=painter, plain=plain, T=T, mu=mu, n=n, generator=generator, known=known)
+        return Draws(painter=painter, plain=plain, condition=condition, n=n, generator=generator, known=known)
 
     def _told(self, problem: Problem, seed: int) -> tuple[str, dict]:
         """How the samples are made, and the facts that go with them."""

@@ -16,6 +16,7 @@ from alloygen.errors import UnusableModel
 if TYPE_CHECKING:
     import xarray as xr
 
+    from alloygen.conditions.grids import NamedGrid
     from alloygen.hamiltonian.expansion import ClusterExpansion
 
 
@@ -54,6 +55,22 @@ def cuau_reference() -> xr.Dataset:
 
     with as_file(files(__package__).joinpath("cuau_4x4x8_reference.nc")) as path, xr.open_dataset(path) as data:
         return data.load()
+
+
+@lru_cache(maxsize=1)
+def grids() -> dict[str, NamedGrid]:
+    """The grids of conditions at which models are judged, by name: "cuau" (110), "ising" (105). See ``grids.json``.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> len(alloygen.data.grids()["ising"].pairs()[0])
+    105
+    """
+    from alloygen.conditions.grids import NamedGrid
+
+    found = json.loads(files(__package__).joinpath("grids.json").read_text())
+    return {name: NamedGrid(**fields) for name, fields in found.items()}
 
 
 def checkpoints() -> dict[str, Traversable]:

@@ -16,7 +16,6 @@ import xarray as xr
 
 import alloygen
 import alloygen.data
-from alloygen.conditions import cuau_grid
 from alloygen.edge.problem import Problem
 from alloygen.estimate.profile import series_error
 from alloygen.montecarlo.metadynamics import Stages, metadynamics
@@ -65,12 +64,12 @@ def energies_by_number(h, n: int, threads: int, folder: Path) -> tuple[np.ndarra
 
 
 def semigrand(profile, counts, sums) -> xr.Dataset:
-    """Composition and energy histograms, x_Au and E at the conditions of ``cuau_grid``, each with its standard error.
+    """Composition and energy histograms, x_Au and E at the conditions of the grid "cuau", each with its standard error.
 
     p(N) comes from F(N, T): semigrand replica exchange alone balances coexisting phases too slowly (at 500 K and dmu = 0.06
     it was ten of its own error bars off). p(E) = sum_N p(N) p(E | N), its error from both factors.
     """
-    grid_T, grid_mu = cuau_grid()
+    grid_T, grid_mu = alloygen.data.grids()["cuau"].pairs()
     rows: dict[str, list] = {}
     for t, m in zip(grid_T, grid_mu, strict=True):
         at = int(np.flatnonzero(T == t)[0])

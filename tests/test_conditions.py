@@ -14,7 +14,6 @@ from alloygen.conditions import (
     Field,
     axes,
     chemical_potentials,
-    cuau_grid,
     exchangeable,
     grid,
     mu_from_field,
@@ -199,7 +198,7 @@ def test_grid_refuses(T, mu, words):
 
 
 def test_cuau_grid_has_110_conditions_in_order():
-    T, dmu = cuau_grid()
+    T, dmu = alloygen.data.grids()["cuau"].pairs()
     assert T.shape == dmu.shape == (110,)
     assert sorted(zip(T, dmu, strict=True)) == list(zip(T, dmu, strict=True))
     assert set(T) == {100.0 * k for k in range(2, 13)}

@@ -59,12 +59,12 @@ def everything() -> dict[str, str]:
     out["chains"] = bits(chains.occ, chains.energy, [[e.free_energy().value, e.free_energy().stderr] for e in chains])
     model = alloygen.load("cuau_2x2x4")
     painter = Outpainter(model, alloygen.data.cuau().on((2, 2, 8)))
-    made = sequential(painter, 900.0, MU.numpy(), 64, torch.Generator().manual_seed(0))
+    made = sequential(painter, painter.target.condition(900.0, MU), 64, torch.Generator().manual_seed(0))
     out["sequential"] = bits(made.occ, made.log_w)
     occ = model.hamiltonian.random(70, torch.Generator().manual_seed(2))
     with torch.no_grad():
-        T, mu = torch.full((70,), 600.0, dtype=torch.float64), MU.expand(70, -1)
-        out["log_prob"] = bits(model.log_prob(occ, T, mu, orders(model, 70)))
+        at = model.hamiltonian.condition(600.0, MU).expand(70)
+        out["log_prob"] = bits(model.log_prob(occ, at, orders(model, 70)))
     return out
 
 
@@ -95,7 +95,8 @@ def test_any_number_of_threads_gives_the_same_bits(by_threads, threads):
 def test_a_pass_of_another_shape_gives_other_bits():
     """Negative control: why there are blocks."""
     model, n = alloygen.load("cuau_2x2x4"), 97
-    rows = (model.hamiltonian.random(n, torch.Generator().manual_seed(2)), torch.full((n,), 600.0), MU.expand(n, -1))
+    h = model.hamiltonian
+    rows = (h.random(n, torch.Generator().manual_seed(2)), h.condition(600.0, MU).expand(n))
     with torch.no_grad():
         bare = lambda k: model.log_conditionals(*(x[:k] for x in (*rows, orders(model, n))))  # noqa: E731
         if torch.equal(bare(n)[:3], bare(3)):
@@ -198,18 +199,18 @@ def test_rows_come_back_in_their_order_and_in_blocks_of_full_size(four_threads):
 
 def test_threads_of_the_caller_are_as_before_even_where_many_draw_at_once(four_threads):
     model = alloygen.load("cuau_2x2x4")
-    plain = draw(model, 600.0, MU, 40, torch.Generator().manual_seed(0))
+    plain = draw(model, model.hamiltonian.condition(600.0, MU), 40, torch.Generator().manual_seed(0))
 
     def one(own):
         torch.get_num_threads()  # a new thread takes the default at its first look, after that its own number stays
         torch.set_num_threads(own)
-        made = draw(model, 600.0, MU, 40, torch.Generator().manual_seed(0))
+        made = draw(model, model.hamiltonian.condition(600.0, MU), 40, torch.Generator().manual_seed(0))
         return torch.get_num_threads() == own and all(torch.equal(a, b) for a, b in zip(made, plain, strict=True))
 
     with ThreadPoolExecutor(3) as pool:
         assert all(pool.map(one, [1, 2, 4, 1, 2, 4]))
     torch.set_num_threads(4)
-    draw(model, 600.0, MU, 20, torch.Generator().manual_seed(0))
+    draw(model, model.hamiltonian.condition(600.0, MU), 20, torch.Generator().manual_seed(0))
     assert torch.get_num_threads() == 4 and default_threads() == 4
 
 

@@ -5,7 +5,6 @@ import pytest
 from scipy.special import gammaln
 
 import alloygen
-from alloygen.conditions import cuau_grid
 from alloygen.edge.problem import Problem
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
 from alloygen.montecarlo.tempering import ladder
@@ -25,7 +24,7 @@ def h():
 
 def test_it_is_of_the_expansion_that_ships(data, h):
     assert data.attrs["fingerprint"] == h.fingerprint and data.attrs["n_sites"] == 128
-    T, dmu = cuau_grid()
+    T, dmu = alloygen.data.grids()["cuau"].pairs()
     np.testing.assert_allclose(data.condition_T, T)
     np.testing.assert_allclose(data.condition_dmu, dmu)
     assert float(data.free_energy_stderr.max()) < 1e-4

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import alloygen
-from alloygen.conditions import cuau_grid
 from alloygen.training import evaluate
+from alloygen.training.reference import named_grid, reference_samples
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 from cubic_order import variants
@@ -20,9 +20,8 @@ pytestmark = pytest.mark.slow
 
 
 def test_2x2x4_matches_enumeration():
-    T, mu = cuau_grid()
-    pick = np.arange(len(T))[::4]
-    rows = evaluate.evaluate(alloygen.load("cuau_2x2x4"), T[pick], mu[pick], 2000)
+    model = alloygen.load("cuau_2x2x4")
+    rows = evaluate.evaluate(model, named_grid("cuau", model.hamiltonian)[::4], 2000)
     figures = evaluate.summary(rows)
     assert figures["ness_min"] > 0.95
     assert figures["phi_deviation_max_meV"] < 0.1
@@ -31,9 +30,10 @@ def test_2x2x4_matches_enumeration():
 
 def test_4x4x4_against_monte_carlo():
     model = alloygen.load("cuau_4x4x4")
-    T, mu = np.array([300.0, 500, 700, 900, 1100]), np.array([-0.12, 0.0, 0.06, -0.06, 0.0724])
-    reference = evaluate.reference_samples(model.hamiltonian, T, mu, 300, seed=1, dT=50.0, dmu=0.03)
-    figures = evaluate.summary(evaluate.evaluate(model, T, mu, 300, reference=reference))
+    mu = [[0.0, dmu] for dmu in (-0.12, 0.0, 0.06, -0.06, 0.0724)]
+    at = model.hamiltonian.condition([300.0, 500, 700, 900, 1100], mu)
+    reference = reference_samples(model.hamiltonian, at, 300, seed=1, dT=50.0, dmu=0.03)
+    figures = evaluate.summary(evaluate.evaluate(model, at, 300, reference=reference))
     assert figures["ness_mean"] > 0.8 and figures["ness_min"] > 0.45
     assert figures["forward_ness_mean"] > 0.75
     assert figures["js_composition_max"] < 0.06  # 300 against 300 samples: noise alone gives up to 0.03
@@ -44,7 +44,7 @@ def test_4x4x4_against_monte_carlo():
 )
 def test_4x4x4_reaches_every_variant_of_the_ordered_phases(phase, dmu, number):
     model = alloygen.load("cuau_4x4x4")
-    ens = evaluate.draw(model, 300.0, np.array([0.0, dmu]), 600, torch.Generator().manual_seed(0))
+    ens = evaluate.draw(model, model.hamiltonian.condition(300.0, [0.0, dmu]), 600, torch.Generator().manual_seed(0))
     counts = variants(model.hamiltonian.lattice, ens.occ.numpy())[phase]
     assert len(counts) == number
     assert min(counts.values()) > 0.4 * np.mean(list(counts.values()))

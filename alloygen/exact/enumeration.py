@@ -141,10 +141,9 @@ class Enumeration:
                 f"expected one chemical potential per element {h.elements}, got an array of shape {mu.shape}; "
                 "pass them in this order"
             )
-        if not (np.isfinite(T) and T > 0):
-            raise BadCondition(f"expected a temperature above 0, got {T!r}")
-        kT = h.kB * float(T)
-        exponent = -(self.energy - self.counts @ mu) / kT
+        condition = h.condition(T, mu)
+        kT = float(condition.kT)
+        exponent = -condition.reduced(self.energy, self.counts).numpy()
         top = exponent.max()
         p = np.exp(exponent - top)
         log_z = top + np.log(p.sum())

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import whole_number
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean, log_mean_exp, log_mean_of_islands, ness, normalized_weights
@@ -50,14 +51,14 @@ class Annealed:
         return f"Annealed({len(self.occ)} samples, NESS {self.ness[-1]:.3f}, resampled {self.resampled} times)"
 
 
-def anneal(hamiltonian: Hamiltonian, occ: torch.Tensor, log_w: ArrayLike, path_T: ArrayLike, path_mu: ArrayLike, *, sweeps: int = 20, seed: int = 0, threads: int = 1, fixed: ArrayLike | torch.Tensor | None=None,
+def anneal(hamiltonian: Hamiltonian, occ: torch.Tensor, log_w: ArrayLike, path: Condition, *, sweeps: int = 20, seed: int = 0, threads: int = 1, fixed: ArrayLike | torch.Tensor | None=None,
            islands: int = 0) -> Annealed:  # fmt: skip
     """Move weighted samples along a path of conditions.
 
     Parameters
     ----------
     occ : (n, N) samples; log_w (n,) their log-weights at the first condition, -u_0 - log q
-    path_T : (K + 1,) temperatures, path_mu (K + 1, n_elements), the first those of ``log_w``, the last the target
+    path : K + 1 conditions, the first that of ``log_w``, the last the target
     sweeps : flips per site at each condition after the first
     fixed : indices or mask of sites that never change
     islands : groups that are resampled among themselves when their effective size falls below half; 0 for none
@@ -68,31 +69,25 @@ def anneal(hamiltonian: Hamiltonian, occ: torch.Tensor, log_w: ArrayLike, path_T
     >>> h = ising(4)
     >>> occ = h.random(2000, torch.Generator().manual_seed(0))               # q: uniform, exact at T = infinity
     >>> T = 1 / np.linspace(1e-9, 1 / 2.0, 40)
-    >>> made = anneal(h, occ, np.full(2000, 16 * np.log(2)), T, np.zeros((40, 2)), sweeps=5)
+    >>> made = anneal(h, occ, np.full(2000, 16 * np.log(2)), h.condition(T, [0.0, 0.0]), sweeps=5)
     >>> bool(abs(-2.0 * made.log_z().value / 16 + 2.13817) < 0.02)           # Kaufman's value
     True
     """
     from alloygen.montecarlo.chains import Chains
 
-    path_T, path_mu, log_w = np.asarray(path_T, float), np.asarray(path_mu, float), np.array(log_w, dtype=float)
+    log_w = np.array(log_w, dtype=float)
     n = len(log_w)
-    if (
-        path_T.ndim != 1
-        or len(path_T) < 1
-        or path_mu.shape != (len(path_T), len(hamiltonian.elements))
-        or len(occ) != n
-        or sweeps < 0
-    ):
+    if len(path) < 1 or len(occ) != n or sweeps < 0:
         raise AlloygenError(
-            f"expected path_T (K + 1,), path_mu (K + 1, {len(hamiltonian.elements)}), one weight per sample and sweeps >= 0, got "
-            f"{path_T.shape}, {path_mu.shape}, {n} weights of {len(occ)} samples and {sweeps}"
+            f"expected at least one condition, one weight per sample and sweeps >= 0, got {path}, {n} weights of {len(occ)} samples "
+            f"and {sweeps}"
         )
     if islands:
         require_islands(islands, n)
+    (path_T, path_mu), beta = path.numpy(), path.beta.numpy()
     mu = np.tile(path_mu[0], (n, 1))
     chains = Chains(hamiltonian, np.full(n, path_T[0]), mu, seed, occ=occ, fixed=fixed, threads=threads)
     rng, times, found = np.random.default_rng(seed), 0, [ness(log_w)]
-    beta = 1.0 / (hamiltonian.kB * path_T)
     for k in range(1, len(path_T)):
         walkers = chains.walkers
         energy, counts = walkers.energy, walkers.counts

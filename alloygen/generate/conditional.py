@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean
-from alloygen.generate.outpaint import condition_rows
 from alloygen.models.base import AnyOrder, path_log_prob
 from alloygen.models.blocks import by_blocks
 from alloygen.models.draw import trained_orders
@@ -21,8 +21,7 @@ from alloygen.types import ArrayLike
 def log_p_fixed(
     model: AnyOrder,
     known: torch.Tensor | ArrayLike,
-    T: float,
-    mu: torch.Tensor | ArrayLike,
+    condition: Condition,
     orders: int = 64,
     generator: torch.Generator | None = None,
 ) -> Estimate:
@@ -38,7 +37,7 @@ def log_p_fixed(
     >>> import alloygen
     >>> model = alloygen.load("cuau_2x2x4")
     >>> known = torch.full((16,), -1)
-    >>> log_p_fixed(model, known, 900.0, np.array([0.0, 0.02])).value            # nothing is fixed
+    >>> log_p_fixed(model, known, model.hamiltonian.condition(900.0, [0.0, 0.02])).value  # nothing is fixed
     0.0
     """
     known = torch.as_tensor(known)
@@ -48,8 +47,8 @@ def log_p_fixed(
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     order = known_first(trained_orders(model, orders, generator), (known >= 0).expand(orders, -1))
     occ = known.clamp_min(0).expand(orders, -1)
-    part = lambda x, t, m, s: path_log_prob(model.log_conditionals(x, t, m, s)[:, :count], x, s[:, :count])  # noqa: E731
-    total = by_blocks(part, occ, *condition_rows(T, mu, orders), order).numpy()
+    part = lambda x, c, s: path_log_prob(model.log_conditionals(x, c, s)[:, :count], x, s[:, :count])  # noqa: E731
+    total = by_blocks(part, occ, condition.expand(orders), order).numpy()
     found = log_mean(total)
     return Estimate(found.value, found.stderr, found.note)
 

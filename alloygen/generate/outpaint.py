@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import whole_number
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
@@ -111,15 +112,16 @@ class Outpainter:
     ----------
     model : Model of the window; target : Hamiltonian on the supercell to fill
     stride : see :func:`windows`
-    physics : take physical logits and surroundings from the target (order-causal models only), or not; None: what is better at (T, mu)
+    physics : take physical logits and surroundings from the target (order-causal models only), or not; None: what is better at the condition
     family : order family inside a window; None for the one that the model was trained on
 
     Examples
     --------
     >>> import alloygen, alloygen.data
     >>> painter = Outpainter(alloygen.load("cuau_2x2x4"), alloygen.data.cuau().on((2, 2, 8)))
-    >>> made = painter.draw(600.0, np.array([0.0, 0.02]), 10, torch.Generator().manual_seed(0))
-    >>> made.occ.shape, bool((painter.log_prob(made.occ, 600.0, np.array([0.0, 0.02]), made.orders) - made.log_prob).abs().max() < 1e-3)
+    >>> at = painter.target.condition(600.0, [0.0, 0.02])
+    >>> made = painter.draw(at, 10, torch.Generator().manual_seed(0))
+    >>> made.occ.shape, bool((painter.log_prob(made.occ, at, made.orders) - made.log_prob).abs().max() < 1e-3)
     (torch.Size([10, 32]), True)
     """
 
@@ -150,11 +152,11 @@ class Outpainter:
             self._stage = causal.stage(target if grown else None)
         self._rules: dict[tuple, bool] = {}
 
-    def rule(self, T: float, mu: np.ndarray | torch.Tensor) -> bool:
-        """Whether physics of the target is used at (T, mu): as asked for, or by the variance of log w of PILOT draws of a doubled cell."""
+    def rule(self, condition: Condition) -> bool:
+        """Whether physics of the target is used at a condition: as asked for, or by the variance of log w of PILOT draws of a doubled cell."""
         if self.physics is not None:
             return self.physics
-        key = (float(T), *(float(m) for m in mu))
+        key = (float(condition.T), *condition.mu.tolist())
         if key not in self._rules:
             have, want = repeats(self.model.hamiltonian.lattice), repeats(self.target.lattice)
             axis = int(np.flatnonzero(want > have)[0])
@@ -163,16 +165,15 @@ class Outpainter:
             h, spread = self.target.expansion.on(tuple(doubled.tolist())), []
             for physics in (False, True):
                 made = Outpainter(self.model, h, self.stride, physics, self.family).draw(
-                    T, mu, PILOT, torch.Generator().manual_seed(0)
+                    condition, PILOT, torch.Generator().manual_seed(0)
                 )
-                spread.append(float((-h.reduced_energy(made.occ, T, mu) - made.log_prob).var()))
+                spread.append(float((-h.reduced_energy(made.occ, condition) - made.log_prob).var()))
             self._rules[key] = spread[1] < spread[0]
         return self._rules[key]
 
     def draw(
         self,
-        T: float,
-        mu: np.ndarray | torch.Tensor,
+        condition: Condition,
         n: int,
         generator: torch.Generator,
         known: torch.Tensor | None = None,
@@ -180,7 +181,7 @@ class Outpainter:
         progress: bool = False,
         average: int = 1,
     ) -> Painted:
-        """n configurations at T (number) and mu (n_elements,); ``known`` (N,) species of fixed sites, -1 elsewhere.
+        """n configurations at one condition; ``known`` (N,) species of fixed sites, -1 elsewhere.
 
         With ``average`` = M paths the likelihood is that of the mixture of M equally probable ones, the path that was drawn and M - 1 others:
 
@@ -190,33 +191,33 @@ class Outpainter:
         importance sampling: Veach and Guibas, SIGGRAPH 1995). ``batch`` and the first m of n are as in :func:`alloygen.models.draw.draw`.
         """
         average = whole_number(average, "average, the number of paths,")
-        self.rule(T, mu)  # once, before the blocks ask for it
+        self.rule(condition)  # once, before the blocks ask for it
         stream = generators(generator)
 
         def block(index):
             own = stream(int(index[0]))
-            made = self._draw(T, mu, len(index), own, known)
+            made = self._draw(condition, len(index), own, known)
             if average > 1:
-                made = self._averaged(made, T, mu, average, own, known)
+                made = self._averaged(made, condition, average, own, known)
             return made.occ, made.log_prob, *made.orders
 
         with torch.no_grad(), tqdm(total=n, desc="out-painting", disable=not progress) as bar:
             occ, log_prob, *orders = by_blocks(block, torch.arange(n), limit=batch, done=bar.update)
         return Painted(occ, log_prob, orders)
 
-    def _draw(self, T, mu, b, generator, known) -> Painted:
+    def _draw(self, condition: Condition, b, generator, known) -> Painted:
         state, log_prob, orders = self.blank(b, known), torch.zeros(b, dtype=torch.float64), []
-        for order, _, gained in self.fill(state, T, mu, generator):
+        for order, _, gained in self.fill(state, condition, generator):
             orders.append(order)
             log_prob += gained
         return Painted(state, log_prob, orders)
 
-    def _averaged(self, made: Painted, T, mu, average: int, generator, known) -> Painted:
+    def _averaged(self, made: Painted, condition: Condition, average: int, generator, known) -> Painted:
         """The same draws with the likelihood of a mixture of paths; moved by a random translation, so that the path drawn is any of them."""
         log_prob = [made.log_prob]
         for _ in range(average - 1):
             orders = self.path(len(made.occ), generator, known)
-            log_prob.append(self.log_prob(self._moved(made.occ, generator, known), T, mu, orders, known))
+            log_prob.append(self.log_prob(self._moved(made.occ, generator, known), condition, orders, known))
         total = torch.logsumexp(torch.stack(log_prob), 0) - math.log(average)
         return Painted(self._moved(made.occ, generator, known), total, [])
 
@@ -237,14 +238,14 @@ class Outpainter:
         )
 
     def fill(
-        self, state: torch.Tensor, T: float, mu: np.ndarray | torch.Tensor, generator: torch.Generator
+        self, state: torch.Tensor, condition: Condition, generator: torch.Generator
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Fill ``state`` (B, N) in place; after each window: its order (B, M), the sites (k,) that were new, their log-likelihood (B,)."""
         for sites in self.windows:
             order, new = self.order(sites, state, generator)
             gained = torch.zeros(len(state), dtype=torch.float64)
             if len(new):
-                occ, gained = self.sample_window(sites, order, state, T, mu, generator)
+                occ, gained = self.sample_window(sites, order, state, condition, generator)
                 state[:, new] = occ[:, new]
             yield order, new, gained
 
@@ -268,8 +269,7 @@ class Outpainter:
     def log_prob(
         self,
         occ: torch.Tensor,
-        T: float,
-        mu: np.ndarray | torch.Tensor,
+        condition: Condition,
         orders: list[torch.Tensor],
         known: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -280,7 +280,7 @@ class Outpainter:
         for sites, order in zip(self.windows, orders, strict=True):
             new = sites[state[0, sites] < 0]
             if len(new):
-                total += self.window_log_prob(sites, order, occ, state, T, mu)
+                total += self.window_log_prob(sites, order, occ, state, condition)
                 state[:, new] = occ[:, new]
         return total
 
@@ -290,19 +290,18 @@ class Outpainter:
         sites: torch.Tensor,
         order: torch.Tensor,
         state: torch.Tensor,
-        T: float,
-        mu: np.ndarray | torch.Tensor,
+        condition: Condition,
         generator: torch.Generator,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(occ (B, N) of the target with the window's unknown sites drawn, log-likelihood (B,) of these).
 
         sites (M,) of the window in the model's order; order (B, M) of them, known ones first; state (B, N), -1 where unknown
         """
-        t, m = condition_rows(T, mu, len(order))
-        if self.rule(T, mu) and self._stage is not None:
+        rows = condition.expand(len(order))
+        if self.rule(condition) and self._stage is not None:
             model, stage = cast(CausalModel, self.model), _on(self._stage, sites)
-            return model.sample(t, m, order, generator, state, stage)
-        occ, log_prob = self.model.sample(t, m, self._inside(sites, order), generator, state[:, sites])
+            return model.sample(rows, order, generator, state, stage)
+        occ, log_prob = self.model.sample(rows, self._inside(sites, order), generator, state[:, sites])
         return state.scatter(1, sites.expand(len(order), -1), occ), log_prob
 
     @torch.no_grad()
@@ -312,25 +311,19 @@ class Outpainter:
         order: torch.Tensor,
         occ: torch.Tensor,
         state: torch.Tensor,
-        T: float,
-        mu: np.ndarray | torch.Tensor,
+        condition: Condition,
     ) -> torch.Tensor:
         """Log-likelihood (B,) of what ``occ`` has on the window's sites that ``state`` does not know, given those it does."""
-        t, m = condition_rows(T, mu, len(order))
-        if self.rule(T, mu) and self._stage is not None:
-            return cast(CausalModel, self.model).log_prob(occ, t, m, order, state, _on(self._stage, sites))
-        return self.model.log_prob(occ[:, sites], t, m, self._inside(sites, order), state[:, sites])
+        rows = condition.expand(len(order))
+        if self.rule(condition) and self._stage is not None:
+            return cast(CausalModel, self.model).log_prob(occ, rows, order, state, _on(self._stage, sites))
+        return self.model.log_prob(occ[:, sites], rows, self._inside(sites, order), state[:, sites])
 
     def _inside(self, sites: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
         """An order of target sites as one of the window's own."""
         place = torch.full((self.target.n_sites,), -1)
         place[sites] = torch.arange(len(sites))
         return place[order]
-
-
-def condition_rows(T: float, mu: torch.Tensor | ArrayLike, b: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """One condition for b configurations: T (B,) and mu (B, n_elements), float64."""
-    return torch.full((b,), float(T), dtype=torch.float64), torch.as_tensor(mu, dtype=torch.float64).expand(b, -1)
 
 
 def _on(stage: Stage, sites: torch.Tensor) -> Stage:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import positive
+from alloygen.conditions.record import Condition
 from alloygen.generate.annealed import Annealed, anneal
 from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.regenerate import Regenerator
@@ -28,26 +29,28 @@ PILOT = 32  # draws that choose where to start from
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
-    """What is to be drawn: n samples at T, mu with ``known`` sites held; ``plain(T, count)`` gives (occ, log_prob) of the model."""
+    """What is to be drawn: n samples at a condition with ``known`` sites held; ``plain(condition, count)`` gives (occ, log_prob) of the model."""
 
     painter: Outpainter
-    plain: Callable[[float, int], tuple[torch.Tensor, torch.Tensor]]
-    T: float
-    mu: np.ndarray
+    plain: Callable[[Condition, int], tuple[torch.Tensor, torch.Tensor]]
+    condition: Condition
     n: int
     generator: torch.Generator
     known: np.ndarray | None
 
-    def reduced(self, occ: torch.Tensor, T: float) -> torch.Tensor:
-        """beta (E - mu.N), (B,)."""
-        return self.painter.target.reduced_energy(occ, T, self.mu)
+    @property
+    def held(self) -> np.ndarray | None:
+        """(N,) bool, the sites that stay as they are; None for none."""
+        return None if self.known is None else self.known >= 0
 
-    def along(self, occ: torch.Tensor, log_w: np.ndarray, T: np.ndarray, sweeps: int, seed: int) -> Annealed:
-        """Flips along the temperatures T (K,) at this mu, with the same sites held."""
-        path = np.tile(np.asarray(self.mu, dtype=float), (len(T), 1))
-        fixed = None if self.known is None else self.known >= 0
-        return anneal(self.painter.target, occ, log_w, T, path, sweeps=sweeps, seed=seed, threads=torch.get_num_threads(),
-                      fixed=fixed)  # fmt: skip
+    def log_weight(self, occ: torch.Tensor, log_prob: torch.Tensor, condition: Condition | None = None) -> torch.Tensor:
+        """-beta (E - mu.N) - log q, (B,), at the target or at another condition."""
+        return -self.painter.target.reduced_energy(occ, self.condition if condition is None else condition) - log_prob
+
+    def along(self, occ: torch.Tensor, log_w: np.ndarray, path: Condition, sweeps: int, seed: int) -> Annealed:
+        """Flips along a path of conditions, with the same sites held."""
+        return anneal(self.painter.target, occ, log_w, path, sweeps=sweeps, seed=seed, threads=torch.get_num_threads(),
+                      fixed=self.held)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,20 +85,22 @@ class Anneal(Refinement):
     label, base = "annealed", 2000
 
     def refined(self, draws: Draws) -> tuple[torch.Tensor, torch.Tensor, dict]:
-        T, hottest = draws.T, draws.painter.model.ranges["T"][1]
+        at, hottest = draws.condition, draws.painter.model.ranges["T"][1]
+        T = float(at.T)
         seed = int(torch.randint(2**31, (1,), generator=draws.generator))
 
         def annealed(start: float, count: int) -> Annealed:
-            occ, log_prob = draws.plain(start, count)
+            hot = at.at(start)
+            occ, log_prob = draws.plain(hot, count)
             path = 1.0 / np.linspace(1.0 / start, 1.0 / T, (self.steps if start > T else 0) + 1)
-            return draws.along(occ, (-draws.reduced(occ, start) - log_prob).numpy(), path, 1, seed)
+            return draws.along(occ, draws.log_weight(occ, log_prob, hot).numpy(), at.at(path), 1, seed)
 
         starts = {min(T * factor, hottest) for factor in HOTTER if T * factor <= hottest or factor == 1.0}
         tried = sorted(starts | {max(hottest, T)})
         start = tried[int(np.argmax([annealed(t, PILOT).ness[-1] for t in tried]))]  # the most even weights in the end
         made = annealed(start, draws.n)
         facts = {"annealed_from": start, "annealing_steps": len(made.ness) - 1, "ness_before": float(made.ness[0])}
-        return made.occ, -draws.reduced(made.occ, T) - torch.from_numpy(made.log_w), facts
+        return made.occ, draws.log_weight(made.occ, torch.from_numpy(made.log_w)), facts
 
 
 class Blocks(Refinement):
@@ -105,14 +110,12 @@ class Blocks(Refinement):
 
     def refined(self, draws: Draws) -> tuple[torch.Tensor, torch.Tensor, dict]:
         torch.randint(2**31, (1,), generator=draws.generator)  # the stream of the other refinements
-        occ, log_prob = draws.plain(draws.T, draws.n)
-        log_w = -draws.reduced(occ, draws.T) - log_prob
-        fixed = None if draws.known is None else draws.known >= 0
-        occ, accepted = _moved(
-            Regenerator(draws.painter, fixed=fixed), occ, draws.T, draws.mu, self.steps, draws.generator
-        )
+        occ, log_prob = draws.plain(draws.condition, draws.n)
+        log_w = draws.log_weight(occ, log_prob)
+        mover = Regenerator(draws.painter, fixed=draws.held)
+        occ, accepted = _moved(mover, occ, draws.condition, self.steps, draws.generator)
         facts = {"acceptance": float(accepted.double().mean()), "block_moves": self.steps}
-        return occ, -draws.reduced(occ, draws.T) - log_w, facts
+        return occ, draws.log_weight(occ, log_w), facts
 
 
 class Flips(Refinement):
@@ -122,21 +125,21 @@ class Flips(Refinement):
 
     def refined(self, draws: Draws) -> tuple[torch.Tensor, torch.Tensor, dict]:
         seed = int(torch.randint(2**31, (1,), generator=draws.generator))
-        occ, log_prob = draws.plain(draws.T, draws.n)
-        log_w = -draws.reduced(occ, draws.T) - log_prob
-        moved = draws.along(occ, np.zeros(draws.n), np.full(2, draws.T), self.steps, seed).occ
-        return moved, -draws.reduced(moved, draws.T) - log_w, {"sweeps": self.steps}
+        occ, log_prob = draws.plain(draws.condition, draws.n)
+        log_w = draws.log_weight(occ, log_prob)
+        moved = draws.along(occ, np.zeros(draws.n), draws.condition.expand(2), self.steps, seed).occ
+        return moved, draws.log_weight(moved, log_w), {"sweeps": self.steps}
 
 
-def _moved(mover: Regenerator, occ, T: float, mu, moves: int, generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _moved(mover: Regenerator, occ, condition: Condition, moves: int, generator) -> tuple[torch.Tensor, torch.Tensor]:
     """(occ (n, N), accepted (n, moves)): ``moves`` block moves of each configuration, each block of rows with its own random numbers."""
-    mover.painter.rule(T, mu)
+    mover.painter.rule(condition)
     stream = generators(generator)
 
     def block(part, index):
         own, accepted = stream(int(index[0])), []
         for _ in range(moves):
-            part, taken = mover.step(part, T, mu, own)
+            part, taken = mover.step(part, condition, own)
             accepted.append(taken)
         return part, torch.stack(accepted, 1)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import Outpainter, repeats
 from alloygen.types import ArrayLike
@@ -26,7 +27,7 @@ class Regenerator:
     block : cells of the block along each axis, one number or three, at most the model's cell; None: half of it
     fixed : (N,) bool of sites that never change
 
-    ``step(occ, T, mu, generator)`` makes one move of every configuration and returns (occ, accepted (B,) bool).
+    ``step(occ, condition, generator)`` makes one move of every configuration and returns (occ, accepted (B,) bool).
 
     Examples
     --------
@@ -34,7 +35,7 @@ class Regenerator:
     >>> h = alloygen.data.cuau().on((2, 2, 4))
     >>> moves = Regenerator(Outpainter(alloygen.load("cuau_2x2x4"), h), block=2)
     >>> generator = torch.Generator().manual_seed(0)
-    >>> occ, accepted = moves.step(h.random(100, generator), 900.0, np.array([0.0, 0.02]), generator)
+    >>> occ, accepted = moves.step(h.random(100, generator), h.condition(900.0, [0.0, 0.02]), generator)
     >>> occ.shape, 20 < int(accepted.sum()) <= 100
     (torch.Size([100, 16]), True)
     """
@@ -61,9 +62,9 @@ class Regenerator:
             raise AlloygenError("expected at least one site that may change, got all of them fixed")
 
     def step(
-        self, occ: torch.Tensor, T: float, mu: np.ndarray, generator: torch.Generator
+        self, occ: torch.Tensor, condition: Condition, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One move of every configuration (B, N) at T and mu (n_elements,), the block at one random place for all."""
+        """One move of every configuration (B, N) at one condition, the block at one random place for all."""
         source, target, b = self.painter.model.hamiltonian.lattice, self.target.lattice, len(occ)
         shift = (torch.rand(3, generator=generator, dtype=torch.float64).numpy() * repeats(target)).astype(np.int64)
         sites = torch.as_tensor(target.index(source.offsets + shift, source.sublattice))
@@ -74,8 +75,9 @@ class Regenerator:
         state = occ.clone()
         state[:, block] = -1
         order, _ = self.painter.order(sites, state, generator)
-        new, forth = self.painter.sample_window(sites, order, state, T, mu, generator)
-        back = self.painter.window_log_prob(sites, order, occ, state, T, mu)
-        log_a = -self.target.reduced_energy(new, T, mu) + self.target.reduced_energy(occ, T, mu) + back - forth
+        new, forth = self.painter.sample_window(sites, order, state, condition, generator)
+        back = self.painter.window_log_prob(sites, order, occ, state, condition)
+        u = self.target.reduced_energy
+        log_a = -u(new, condition) + u(occ, condition) + back - forth
         accepted = torch.rand(b, generator=generator, dtype=torch.float64).log() < log_a
         return torch.where(accepted[:, None], new, occ), accepted

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from alloygen.conditions.record import Condition
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean_of_islands, ness
 from alloygen.generate.annealed import require_islands, resample
 from alloygen.generate.outpaint import Outpainter
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.runtime.progress import tqdm
-from alloygen.types import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class Sequential:
 
 def sequential(
     painter: Outpainter,
-    T: float,
-    mu: ArrayLike,
+    condition: Condition,
     n: int,
     generator: torch.Generator,
     islands: int = 16,
@@ -63,28 +62,28 @@ def sequential(
 
     Parameters
     ----------
-    painter : Outpainter; T : temperature; mu (n_elements,) chemical potentials
+    painter : Outpainter; condition : a single one
     islands : groups of equal size, at least four for an error; known : (N,) species of fixed sites, -1 elsewhere
 
     Examples
     --------
     >>> import alloygen, alloygen.data
     >>> painter = Outpainter(alloygen.load("cuau_2x2x4"), alloygen.data.cuau().on((2, 2, 12)))
-    >>> made = sequential(painter, 900.0, np.array([0.0, 0.02]), 256, torch.Generator().manual_seed(0))
+    >>> made = sequential(painter, painter.target.condition(900.0, [0.0, 0.02]), 256, torch.Generator().manual_seed(0))
     >>> made.occ.shape, bool(made.log_z().stderr < 0.2)
     (torch.Size([256, 48]), True)
     >>> bool(made.phi().stderr < 1e-3)                                        # eV per site
     True
     """
     require_islands(islands, n)
-    h, mu = painter.target, np.asarray(mu, dtype=float)
-    kT, site_mu = h.kB * T, h.site_mu(torch.as_tensor(mu)[None])[0]
+    h, kT = painter.target, float(condition.kT)
+    site_mu = h.site_mu(condition.mu[None])[0]
     state = painter.blank(n, known)
     log_w = (-h.constant - _cost(h, state, torch.nonzero(state[0] >= 0)[:, 0], site_mu)) / kT
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
     found, times = [], 0
     for _, new, gained in tqdm(
-        painter.fill(state, T, mu, generator), total=len(painter.windows), desc="windows", disable=not progress
+        painter.fill(state, condition, generator), total=len(painter.windows), desc="windows", disable=not progress
     ):
         log_w -= _cost(h, state, new, site_mu) / kT + gained.numpy()
         found.append(ness(log_w))

@@ -16,7 +16,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from alloygen.errors import AlloygenError
+from alloygen.conditions.record import Condition
+from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian import kernels
 from alloygen.hamiltonian.figures import Expansion
 from alloygen.hamiltonian.flips import FlipTables, build_flip_tables
@@ -186,10 +187,21 @@ class Hamiltonian:
             return torch.from_numpy(out)
         return self.energy_torch(occ)
 
-    def reduced_energy(self, occ: torch.Tensor, T: float | torch.Tensor, mu: torch.Tensor | ArrayLike) -> torch.Tensor:
-        """u = (E - mu.N) / kT (B,), float64, at T (a number or (B,)) and mu (n_elements,) or (B, n_elements): p(x) = exp(-u) / Z."""
-        mu = torch.as_tensor(mu, dtype=torch.float64, device=occ.device)
-        return (self.energy(occ) - (self.counts(occ) * mu).sum(1)) / (self.kB * T)
+    def condition(self, T: float | ArrayLike | torch.Tensor, mu: ArrayLike | torch.Tensor) -> Condition:
+        """T () or (B,) and mu (n_elements,) or (B, n_elements), in the units of this Hamiltonian, as one record.
+
+        Raises BadCondition for numbers of chemical potentials other than of elements, and what :class:`Condition` raises.
+        """
+        found = Condition(T, mu, self.kB)
+        if found.mu.shape[-1] != len(self.elements):
+            raise BadCondition(
+                f"expected one chemical potential per element {self.elements}, got {found.mu.shape[-1]}; pass them in this order"
+            )
+        return found
+
+    def reduced_energy(self, occ: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """u = (E - mu.N) / kT (B,), float64, at one condition or one for each row: p(x) = exp(-u) / Z."""
+        return condition.reduced(self.energy(occ), self.counts(occ))
 
     def energy_torch(self, occ: torch.Tensor, chunk: int = 256) -> torch.Tensor:
         """The same in plain torch: the path for other devices, and the check on the compiled one."""

@@ -1,15 +1,15 @@
 """What a model is: a normalised law over occupations, for every condition. What more it can do is said by its class.
 
-    Model       log_prob(occ, T, mu, order, known=None) -> (B,) float64         sum over all occ of exp(log_prob) = 1
-                sample(T, mu, order, generator, known=None) -> (occ, log_prob), the two agreeing to rounding
-    AnyOrder    log_conditionals(occ, T, mu, order) -> (B, N, S): the law is their product along any order
+    Model       log_prob(occ, condition, order, known=None) -> (B,) float64     sum over all occ of exp(log_prob) = 1
+                sample(condition, order, generator, known=None) -> (occ, log_prob), the two agreeing to rounding
+    AnyOrder    log_conditionals(occ, condition, order) -> (B, N, S): the law is their product along any order
     Network     an any-order law with weights: what a configuration may ask for, training improves and a checkpoint keeps
 
 A Model draws and weighs (``alloygen.sample(model=...)``, scans, fixed sites, out-painting). Likelihoods of a part of the sites need an
 AnyOrder; training and checkpoints a Network. Both functions work in blocks of rows (:mod:`alloygen.models.blocks`), so that their bits do
 not depend on the number of threads. ``log_conditionals`` is one pass as it is, for training.
 
-T is (B,), mu is (B, n_elements) in the Hamiltonian's units; a batch may mix conditions. ``order`` (B, N) is the sequence in which sites are
+``condition`` holds T (B,) and mu (B, n_elements) in the Hamiltonian's units (``hamiltonian.condition(T, mu)``); a batch may mix them. ``order`` (B, N) is the sequence in which sites are
 decided, which a law that knows none may ignore. ``known`` (B, N) holds species indices of sites that are given and -1 elsewhere; then
 log_prob is that of the sites generated, given the known ones, which the order has in front. :func:`alloygen.testing.check_model` checks all
 this on a small cell.
@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from alloygen.conditions.record import Condition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
 from alloygen.models.blocks import by_blocks
@@ -48,8 +49,7 @@ class Model(nn.Module, ABC):
     def log_prob(
         self,
         occ: torch.Tensor,
-        T: torch.Tensor,
-        mu: torch.Tensor,
+        condition: Condition,
         order: torch.Tensor,
         known: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -58,8 +58,7 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def sample(
         self,
-        T: torch.Tensor,
-        mu: torch.Tensor,
+        condition: Condition,
         order: torch.Tensor,
         generator: torch.Generator,
         known: torch.Tensor | None = None,
@@ -86,22 +85,19 @@ class AnyOrder(Model):
     """A law that is a product of conditionals along any order, q(x | s) = prod_t p(x_s(t) | x_s(<t))."""
 
     @abstractmethod
-    def log_conditionals(
-        self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, order: torch.Tensor
-    ) -> torch.Tensor:
+    def log_conditionals(self, occ: torch.Tensor, condition: Condition, order: torch.Tensor) -> torch.Tensor:
         """log p(x_s(t) = a | x_s(<t)) of every candidate species at every step, (B, N, S) float64."""
 
     def log_prob(
         self,
         occ: torch.Tensor,
-        T: torch.Tensor,
-        mu: torch.Tensor,
+        condition: Condition,
         order: torch.Tensor,
         known: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Exact log-likelihood (B,) of occupations along ``order``; the steps of known sites do not count."""
-        one = lambda x, t, m, s, k: path_log_prob(self.log_conditionals(x, t, m, s), x, s, k)  # noqa: E731
-        return by_blocks(one, occ, T, mu, order, known)
+        one = lambda x, c, s, k: path_log_prob(self.log_conditionals(x, c, s), x, s, k)  # noqa: E731
+        return by_blocks(one, occ, condition, order, known)
 
 
 class Network(AnyOrder):
@@ -125,9 +121,14 @@ def draw_species(log_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     return (uniform > log_p.exp().cumsum(-1)[..., :-1]).sum(-1, keepdim=True)
 
 
+def taken(log_conditionals: torch.Tensor, occ: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """Log-probability (B, M) of what occupations (B, N) hold at each step of ``order`` (B, M), of the conditionals (B, M, S) there."""
+    return torch.gather(log_conditionals, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
+
+
 def path_log_prob(
     log_conditionals: torch.Tensor, occ: torch.Tensor, order: torch.Tensor, known: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Log-likelihood (B,) of occupations (B, N) from the conditionals (B, M, S) along ``order``; the steps of known sites do not count."""
-    steps = torch.gather(log_conditionals, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
+    steps = taken(log_conditionals, occ, order)
     return (steps if known is None else steps.masked_fill(torch.gather(known, 1, order) >= 0, 0.0)).sum(1)

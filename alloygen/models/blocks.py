@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import whole_number
+from alloygen.conditions.record import Condition
 
 SMALLEST, LARGEST = 16, 128
 
@@ -59,11 +60,11 @@ def blocks(n: int) -> Iterator[tuple[int, int]]:
 
 def by_blocks(
     function: Callable,
-    *rows: torch.Tensor | None,
+    *rows: torch.Tensor | Condition | None,
     limit: int | None = None,
     done: Callable[[int], object] | None = None,
 ):
-    """function(*rows) block by block: ``rows`` are tensors (B, ...) or None, as are the one or several that it returns.
+    """function(*rows) block by block: ``rows`` are tensors (B, ...), Conditions or None; it returns one tensor or several.
 
     limit : rows in work at once, in whole blocks, called ``batch`` by those who draw; None for as many as there are threads
     done : called with the number of rows of each finished block
@@ -75,7 +76,7 @@ def by_blocks(
     >>> by_blocks(lambda x: 2 * x, torch.arange(3))
     tensor([0, 2, 4])
     """
-    first = cast(torch.Tensor, rows[0])
+    first = cast("torch.Tensor | Condition", rows[0])
     n, limit = len(first), None if limit is None else whole_number(limit, "batch")
     if _place.inside or n == 0 or first.device.type != "cpu":
         return function(*rows)
@@ -106,10 +107,10 @@ def derived_seed(seed: int, *words: int) -> int:
     return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _filled(rows: torch.Tensor, size: int) -> torch.Tensor:
+def _filled(rows: torch.Tensor | Condition, size: int) -> torch.Tensor | Condition:
     """``size`` rows: those given, then copies of the first."""
-    missing = size - len(rows)
-    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])]) if missing else rows
+    index = torch.arange(size)
+    return rows if len(rows) == size else rows[torch.where(index < len(rows), index, 0)]
 
 
 def _side_by_side(function: Callable, n: int, limit: int | None) -> Iterator:

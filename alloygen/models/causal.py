@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from alloygen.conditions import relative
+from alloygen.conditions.record import Condition
 from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Network, draw_species, path_log_prob
@@ -148,10 +149,10 @@ class CausalModel(Network):
         logits = -beta[:, None, None] * (energy - mu) + residual
         return torch.log_softmax(logits.masked_fill(~stage.allowed[site], -torch.inf), dim=2)
 
-    def _condition(self, T, mu):
-        beta = 1.0 / (self.hamiltonian.kB * T.double())
-        embedded = self.network.embed_condition(T, relative(mu, self.hamiltonian.lattice)[:, 1:])
-        return beta, self.hamiltonian.site_mu(mu.double()), embedded
+    def _entering(self, condition: Condition):
+        """beta (B,), mu of each species on each site (B, N, S), and the condition as the network takes it."""
+        embedded = self.network.embed_condition(condition.T, relative(condition.mu, self.hamiltonian.lattice)[:, 1:])
+        return condition.beta, self.hamiltonian.site_mu(condition.mu), embedded
 
     def _tokens(self, stage, occ, order):
         """What the network is told of each step: the site and species decided before, and the site asked for, on the torus."""
@@ -163,8 +164,7 @@ class CausalModel(Network):
     def log_conditionals(
         self,
         occ: torch.Tensor,
-        T: torch.Tensor,
-        mu: torch.Tensor,
+        condition: Condition,
         order: torch.Tensor,
         known: torch.Tensor | None = None,
         stage: Stage | None = None,
@@ -176,29 +176,27 @@ class CausalModel(Network):
         stage = self.stage() if stage is None else stage
         rank = _ranks(order, occ.shape[1], known)
         step = torch.arange(order.shape[1], device=order.device).repeat(len(order), 1)
-        beta, site_mu, condition = self._condition(T, mu)
+        beta, site_mu, embedded = self._entering(condition)
         fields, features = self._inputs(stage, occ, rank, order, step, beta)
-        output = self.network(*self._tokens(stage, occ, order), features, condition)
+        output = self.network(*self._tokens(stage, occ, order), features, embedded)
         return self._logits(stage, output, fields, order, rank, step, beta, site_mu)
 
     def log_prob(
         self,
         occ: torch.Tensor,
-        T: torch.Tensor,
-        mu: torch.Tensor,
+        condition: Condition,
         order: torch.Tensor,
         known: torch.Tensor | None = None,
         stage: Stage | None = None,
     ) -> torch.Tensor:
         """Exact log-likelihood (B,) along ``order``, of the sites that are not known, given those that are."""
-        one = lambda x, t, m, s, k: path_log_prob(self.log_conditionals(x, t, m, s, k, stage), x, s, k)  # noqa: E731
-        return by_blocks(one, occ, T, mu, order, known)
+        one = lambda x, c, s, k: path_log_prob(self.log_conditionals(x, c, s, k, stage), x, s, k)  # noqa: E731
+        return by_blocks(one, occ, condition, order, known)
 
     @torch.no_grad()
     def sample(
         self,
-        T: torch.Tensor,
-        mu: torch.Tensor,
+        condition: Condition,
         order: torch.Tensor,
         generator: torch.Generator,
         known: torch.Tensor | None = None,
@@ -210,13 +208,13 @@ class CausalModel(Network):
         """
         stage = self.stage() if stage is None else stage
         uniform = torch.rand(*order.shape, generator=generator, dtype=torch.float64, device=generator.device)
-        one = lambda t, m, s, u, k: self._sample(t, m, s, u, k, stage)  # noqa: E731
-        return by_blocks(one, T, mu, order, uniform.to(order.device), known)
+        one = lambda c, s, u, k: self._sample(c, s, u, k, stage)  # noqa: E731
+        return by_blocks(one, condition, order, uniform.to(order.device), known)
 
-    def _sample(self, T, mu, order, uniform, known, stage: Stage):
+    def _sample(self, condition: Condition, order, uniform, known, stage: Stage):
         b, n = order.shape
         rank = _ranks(order, len(stage.torus), known)
-        beta, site_mu, condition = self._condition(T, mu)
+        beta, site_mu, embedded = self._entering(condition)
         cache = self.network.new_cache(b, n)
         occ = torch.zeros_like(rank) if known is None else known.clamp_min(0)
         log_prob = torch.zeros(b, dtype=torch.float64, device=order.device)
@@ -225,13 +223,13 @@ class CausalModel(Network):
         if start:
             step = torch.arange(start, device=order.device).repeat(b, 1)
             _, features = self._inputs(stage, occ, rank, order[:, :start], step, beta)
-            self.network(*self._tokens(stage, occ, order[:, :start]), features, condition, (cache, 0))
+            self.network(*self._tokens(stage, occ, order[:, :start]), features, embedded, (cache, 0))
         for t in range(start, n):
             site = order[:, t : t + 1]
             step = torch.full_like(site, t)
             fields, features = self._inputs(stage, occ, rank, site, step, beta)
             previous, species, asked = (x[:, -1:] for x in self._tokens(stage, occ, order[:, max(t - 1, 0) : t + 1]))
-            output = self.network(previous, species, asked, features, condition, (cache, t))
+            output = self.network(previous, species, asked, features, embedded, (cache, t))
             logp = self._logits(stage, output, fields, site, rank, step, beta, site_mu)[:, 0]
             choice = draw_species(logp, uniform[:, t, None])
             gained = torch.gather(logp, 1, choice)[:, 0]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from alloygen import orders
+from alloygen.conditions.record import Condition
 from alloygen.models.base import Model
 from alloygen.models.blocks import by_blocks, generators
 from alloygen.runtime.progress import tqdm
-from alloygen.types import ArrayLike
 
 
 def trained_family(model: Model) -> str:
@@ -26,8 +26,7 @@ def trained_orders(model: Model, n: int, generator: torch.Generator, family: str
 
 def draw(
     model: Model,
-    T: float,
-    mu: torch.Tensor | ArrayLike,
+    condition: Condition,
     n: int,
     generator: torch.Generator,
     *,
@@ -35,17 +34,17 @@ def draw(
     batch: int | None = None,
     progress: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(occ (n, N), log_prob (n,)) at one condition T, mu (n_elements,).
+    """(occ (n, N), log_prob (n,)) at one condition.
 
     The first m of n are those of n = m from the same state of the generator, of which one number is taken. ``batch`` bounds how many
     are in work at once, in blocks of up to 128 (None: a block for each thread); like the number of threads it changes no result.
     """
-    stream, mu = generators(generator), torch.as_tensor(mu, dtype=torch.float64)
+    stream = generators(generator)
 
     def block(index):
         own, b = stream(int(index[0])), len(index)
         order = trained_orders(model, b, own, family)
-        return model.sample(torch.full((b,), T, dtype=torch.float64), mu.expand(b, -1), order, own)
+        return model.sample(condition.expand(b), order, own)
 
     with torch.no_grad(), tqdm(total=n, desc="sampling", disable=not progress) as bar:
         return by_blocks(block, torch.arange(n), limit=batch, done=bar.update)

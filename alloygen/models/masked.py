@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from alloygen.conditions import relative
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Network, draw_species
@@ -79,14 +80,14 @@ class MaskedLaw(Network):
             )
         return torch.where(decided, occ, self.hamiltonian.n_species)
 
-    def _law(self, logits, occ, T, mu, decided):
+    def _law(self, logits, occ, condition, decided):
         logits = logits.double()
         if self.physics:
             open_ = (~decided)[:, self.interacting].any(-1, keepdim=True)
-            logits = self._physical(occ, T, mu, decided) + logits * open_
+            logits = self._physical(occ, condition, decided) + logits * open_
         return torch.log_softmax(logits.masked_fill(~self.allowed, -torch.inf), dim=2)
 
-    def _physical(self, occ, T, mu, decided):
+    def _physical(self, occ, condition, decided):
         """-beta (f_i(a) - mu_a) (B, N, S), f_i the energy of the clusters of site i whose other members are decided.
 
         Where all neighbours are decided it is the exact conditional, and the network is switched off.
@@ -94,20 +95,22 @@ class MaskedLaw(Network):
         h = self.hamiltonian
         sites = torch.arange(h.n_sites, device=occ.device).expand(len(occ), -1)
         energy = h.species_energies(h.fields(occ, (~decided).long(), sites, torch.ones_like(sites)), sites)
-        return -(energy - h.site_mu(mu.double())) / (h.kB * T.double())[:, None, None]
+        return -(energy - h.site_mu(condition.mu)) / condition.kT[:, None, None]
 
-    def conditionals(self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, decided: torch.Tensor) -> torch.Tensor:
+    def _seen(self, trunk: int, occ, condition: Condition, decided):
+        """(per-site outputs, marginal) of a network, which knows differences of mu alone."""
+        mu = relative(condition.mu, self.hamiltonian.lattice)[:, 1:]
+        return self.trunks[trunk](self._state(occ, decided), condition.T, mu)
+
+    def conditionals(self, occ: torch.Tensor, condition: Condition, decided: torch.Tensor) -> torch.Tensor:
         """log p(x_i = a | x_decided) of every site i and species a, (B, N, S) float64, in one pass.
 
         occ (B, N) is read where ``decided`` (B, N bool) only; the rows of decided sites mean nothing.
         """
-        logits = self.trunks[0](self._state(occ, decided), T, relative(mu, self.hamiltonian.lattice)[:, 1:])[0]
-        return self._law(logits, occ, T, mu, decided)
+        return self._law(self._seen(0, occ, condition, decided)[0], occ, condition, decided)
 
     # ------------------------------------------------------------------ the law
-    def log_conditionals(
-        self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, order: torch.Tensor
-    ) -> torch.Tensor:
+    def log_conditionals(self, occ: torch.Tensor, condition: Condition, order: torch.Tensor) -> torch.Tensor:
         """log p(x_s(t) = a | x_s(<t)) of every candidate species at every step, (B, N, S): N passes."""
         b, n = order.shape
         rank = torch.argsort(order, dim=1)
@@ -116,8 +119,8 @@ class MaskedLaw(Network):
         for steps in torch.arange(n, device=order.device).split(kept):
             k = len(steps)
             decided = (rank[:, None] < steps[:, None]).flatten(0, 1)
-            x, t, m = (part.repeat_interleave(k, dim=0) for part in (occ, T, mu))
-            logp = self.conditionals(x, t, m, decided).view(b, k, n, -1)
+            rows = torch.arange(b, device=order.device).repeat_interleave(k)
+            logp = self.conditionals(occ[rows], condition[rows], decided).view(b, k, n, -1)
             site = order[:, steps][:, :, None, None].expand(-1, -1, 1, logp.shape[3])
             out.append(torch.gather(logp, 2, site)[:, :, 0])
         return torch.cat(out, dim=1)
@@ -125,49 +128,48 @@ class MaskedLaw(Network):
     @torch.no_grad()
     def sample(
         self,
-        T: torch.Tensor,
-        mu: torch.Tensor,
+        condition: Condition,
         order: torch.Tensor,
         generator: torch.Generator,
         known: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw (occ (B, N), log_prob (B,)) along ``order``: one pass a step."""
         known = torch.full_like(order, -1) if known is None else known
-        return by_blocks(self._sample, T, mu, order, _uniform(order, generator), known)
+        return by_blocks(self._sample, condition, order, _uniform(order, generator), known)
 
-    def _sample(self, T, mu, order, uniform, known):
+    def _sample(self, condition, order, uniform, known):
         occ = torch.zeros_like(order)
         decided = torch.zeros_like(order, dtype=torch.bool)
         log_prob = torch.zeros(len(order), dtype=torch.float64, device=order.device)
         for site, u in zip(order.split(1, dim=1), uniform.split(1, dim=1), strict=True):
             species = torch.gather(known, 1, site)
             if (species < 0).any():
-                choice, gained = self._draw(occ, T, mu, decided, site, u)
+                choice, gained = self._draw(occ, condition, decided, site, u)
                 log_prob += torch.where(species[:, 0] < 0, gained, 0.0)
                 species = torch.where(species < 0, choice, species)
             occ.scatter_(1, site, species)
             decided.scatter_(1, site, True)
         return occ, log_prob
 
-    def _draw(self, occ, T, mu, decided, site, uniform):
+    def _draw(self, occ, condition, decided, site, uniform):
         """(species (B, 1), log-probability (B,)) of one site (B, 1) each, given the decided ones."""
-        logp = self.conditionals(occ, T, mu, decided)
+        logp = self.conditionals(occ, condition, decided)
         logp = torch.gather(logp, 1, site[..., None].expand(-1, -1, logp.shape[2]))[:, 0]
         choice = draw_species(logp, uniform)
         return choice, torch.gather(logp, 1, choice)[:, 0]
 
     @torch.no_grad()
     def regenerate(
-        self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, sites: torch.Tensor, generator: torch.Generator
+        self, occ: torch.Tensor, condition: Condition, sites: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
         """Erase ``sites`` (B, k) of occupations (B, N) and redraw them one after another: block Gibbs on p_phi."""
-        return by_blocks(self._regenerate, occ, T, mu, sites, _uniform(sites, generator))
+        return by_blocks(self._regenerate, occ, condition, sites, _uniform(sites, generator))
 
-    def _regenerate(self, occ, T, mu, sites, uniform):
+    def _regenerate(self, occ, condition, sites, uniform):
         occ = occ.clone()
         decided = torch.ones_like(occ, dtype=torch.bool).scatter_(1, sites, False)
         for site, u in zip(sites.split(1, dim=1), uniform.split(1, dim=1), strict=True):
-            choice, _ = self._draw(occ, T, mu, decided, site, u)
+            choice, _ = self._draw(occ, condition, decided, site, u)
             occ.scatter_(1, site, choice)
             decided.scatter_(1, site, True)
         return occ
@@ -196,7 +198,7 @@ class AutoregressiveModel(MaskedLaw):
     >>> h, order = ising(2), torch.arange(4).repeat(16, 1)
     >>> model = AutoregressiveModel(h, {"T": [2.0, 3.0], "mu": [[0.0, 1.0]]}, network="mlp", width=8, depth=2)
     >>> every = torch.cartesian_prod(*[torch.arange(2)] * 4)
-    >>> log_prob = model.log_prob(every, torch.full((16,), 2.5), torch.zeros(16, 2), order).detach()
+    >>> log_prob = model.log_prob(every, h.condition(2.5, [0.0, 0.0]).expand(16), order).detach()
     >>> round(float(log_prob.exp().sum()), 6)
     1.0
     """
@@ -218,23 +220,19 @@ class MarginalizationModel(MaskedLaw):
         self.register_buffer("log_species", torch.as_tensor(lattice.n_species).double().log(), persistent=False)
         return nn.ModuleList([make(s, True)] if trunks == 1 else [make(s, False), make(0, True)])
 
-    def log_marginal(self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, decided: torch.Tensor) -> torch.Tensor:
+    def log_marginal(self, occ: torch.Tensor, condition: Condition, decided: torch.Tensor) -> torch.Tensor:
         """log p_theta(x_decided) (B,), one pass, NOT normalised. It is learned relative to the uniform law,
 
         log p_theta(x_S) = network(x_S, T, mu) - sum_{i in S} log(number of species of i).
         """
-        return self._relative(
-            self.trunks[-1](self._state(occ, decided), T, relative(mu, self.hamiltonian.lattice)[:, 1:])[1], decided
-        )
+        return self._relative(self._seen(-1, occ, condition, decided)[1], decided)
 
-    def both(
-        self, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, decided: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def both(self, occ: torch.Tensor, condition: Condition, decided: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(``conditionals`` (B, N, S), ``log_marginal`` (B,)) of the same decided sites, one pass of each trunk."""
         if len(self.trunks) == 2:
-            return self.conditionals(occ, T, mu, decided), self.log_marginal(occ, T, mu, decided)
-        sites, marginal = self.trunks[0](self._state(occ, decided), T, relative(mu, self.hamiltonian.lattice)[:, 1:])
-        return self._law(sites, occ, T, mu, decided), self._relative(marginal, decided)
+            return self.conditionals(occ, condition, decided), self.log_marginal(occ, condition, decided)
+        sites, marginal = self._seen(0, occ, condition, decided)
+        return self._law(sites, occ, condition, decided), self._relative(marginal, decided)
 
     def _relative(self, marginal, decided):
         return marginal.double() - (decided * self.log_species).sum(1)

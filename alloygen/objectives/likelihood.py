@@ -15,21 +15,21 @@ from typing import cast
 
 import torch
 
+from alloygen.conditions.record import Condition
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.models.base import AnyOrder
+from alloygen.models.base import AnyOrder, path_log_prob, taken
 from alloygen.models.causal import CausalModel, Stage
 from alloygen.models.masked import MaskedLaw
 
 
 def heat_bath(
-    hamiltonian: Hamiltonian, occ: torch.Tensor, T: torch.Tensor, mu: torch.Tensor, sites: torch.Tensor | None = None
+    hamiltonian: Hamiltonian, occ: torch.Tensor, condition: Condition, sites: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Exact conditionals (B, N, S) of every site, or of ``sites`` (B, Q), given all others: softmax(-beta (site_energies - mu))."""
-    beta = 1.0 / (hamiltonian.kB * T.double())
-    cost = hamiltonian.site_energies(occ, sites) - hamiltonian.site_mu(mu.double(), sites)
+    cost = hamiltonian.site_energies(occ, sites) - hamiltonian.site_mu(condition.mu, sites)
     allowed = torch.as_tensor(hamiltonian.lattice.allowed, device=occ.device)
     allowed = allowed if sites is None else allowed[sites]
-    return torch.softmax((-beta[:, None, None] * cost).masked_fill(~allowed, -torch.inf), dim=2)
+    return torch.softmax((-condition.beta[:, None, None] * cost).masked_fill(~allowed, -torch.inf), dim=2)
 
 
 def symmetrised(labels: torch.Tensor, occ: torch.Tensor, order: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
@@ -52,8 +52,7 @@ def symmetrised(labels: torch.Tensor, occ: torch.Tensor, order: torch.Tensor, mo
 def likelihood(
     model: AnyOrder,
     occ: torch.Tensor,
-    T: torch.Tensor,
-    mu: torch.Tensor,
+    condition: Condition,
     order: torch.Tensor,
     labels: torch.Tensor | None = None,
     given: torch.Tensor | None = None,
@@ -67,18 +66,19 @@ def likelihood(
     known, stage : of an order-causal model on a larger cell, whose orders (B, M) hold the sites of a window
     """
     logp = (
-        model.log_conditionals(occ, T, mu, order)
+        model.log_conditionals(occ, condition, order)
         if stage is None
-        else cast(CausalModel, model).log_conditionals(occ, T, mu, order, known, stage)
+        else cast(CausalModel, model).log_conditionals(occ, condition, order, known, stage)
     )
-    hard = torch.gather(logp, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
-    if labels is None:
-        steps = -hard
-    else:
-        steps = -(labels * logp.masked_fill(labels == 0, 0.0)).sum(2)
+    steps = _missed(logp, occ, order, labels)
     if given is not None:
         steps = steps.masked_fill(torch.gather(given, 1, order), 0.0)
-    return steps.sum(1), hard.detach().sum(1)
+    return steps.sum(1), path_log_prob(logp.detach(), occ, order)
+
+
+def _missed(logp: torch.Tensor, occ: torch.Tensor, order: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+    """Loss (B, M) of each step: -log q of the species drawn, or its mean over soft labels (B, M, S)."""
+    return -taken(logp, occ, order) if labels is None else -(labels * logp.masked_fill(labels == 0, 0.0)).sum(2)
 
 
 def random_depth(order: torch.Tensor, generator: torch.Generator, given: torch.Tensor | None = None) -> torch.Tensor:
@@ -92,8 +92,7 @@ def random_depth(order: torch.Tensor, generator: torch.Generator, given: torch.T
 def masked_likelihood(
     model: MaskedLaw,
     occ: torch.Tensor,
-    T: torch.Tensor,
-    mu: torch.Tensor,
+    condition: Condition,
     order: torch.Tensor,
     depth: torch.Tensor,
     labels: torch.Tensor | None = None,
@@ -107,12 +106,9 @@ def masked_likelihood(
     orders it has the same mean and less noise, for others it is the loss of a neighbouring order.
     """
     rank = torch.argsort(order, dim=1)
-    logp = model.conditionals(occ, T, mu, rank < depth[:, None])
+    logp = model.conditionals(occ, condition, rank < depth[:, None])
     logp = torch.gather(logp, 1, order[..., None].expand(-1, -1, logp.shape[2]))
-    if labels is None:
-        steps = -torch.gather(logp, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
-    else:
-        steps = -(labels * logp.masked_fill(labels == 0, 0.0)).sum(2)
+    steps = _missed(logp, occ, order, labels)
     n = torch.full_like(depth, order.shape[1]) if given is None else (~given).sum(1)
     step = torch.arange(order.shape[1], device=order.device)
     open_ = step >= depth[:, None]

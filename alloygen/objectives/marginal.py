@@ -16,18 +16,16 @@ from dataclasses import dataclass
 
 import torch
 
+from alloygen.conditions.record import Condition
 from alloygen.models.masked import MarginalizationModel
+from alloygen.objectives.batch import Batch
 from alloygen.objectives.reinforce import advantage
 
 
-@dataclass
-class Erased:
-    """The persistent batch at one iteration: its advantages, and for each row an order and a step of it."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Erased(Batch):
+    """The persistent batch at one iteration: its advantages, and for each row a step of its order."""
 
-    occ: torch.Tensor
-    T: torch.Tensor
-    mu: torch.Tensor
-    order: torch.Tensor
     depth: torch.Tensor
     advantage: torch.Tensor
     anchor: torch.Tensor
@@ -37,34 +35,33 @@ class Erased:
 def draw(
     model: MarginalizationModel,
     occ: torch.Tensor,
-    T: torch.Tensor,
-    mu: torch.Tensor,
+    condition: Condition,
     order: torch.Tensor,
-    condition: torch.Tensor,
+    group: torch.Tensor,
     generator: torch.Generator,
     sites: int,
     floor: float | None = 0.0,
 ) -> Erased:
-    """Redraw ``sites`` random sites of each row of ``occ`` (B, N), and weigh what came by its marginal."""
+    """Redraw ``sites`` random sites of each row of ``occ`` (B, N), and weigh what came by its marginal; ``group`` (B,) numbers the conditions."""
     b, n = occ.shape
     random = lambda: torch.rand(b, n, generator=generator, device=generator.device).to(occ.device)  # noqa: E731
     erased = torch.argsort(random(), dim=1)[:, : min(sites, n)]
-    occ = model.regenerate(occ, T, mu, erased, generator)
+    occ = model.regenerate(occ, condition, erased, generator)
     depth = torch.randint(n, (b,), generator=generator, device=generator.device).to(occ.device)
     with torch.no_grad():
-        marginal = model.log_marginal(occ, T, mu, torch.ones_like(occ, dtype=torch.bool))
-    value = marginal + model.hamiltonian.reduced_energy(occ, T, mu)
-    first = torch.ones_like(condition, dtype=torch.bool)  # one row of each condition carries its anchor
-    first[1:] = condition[1:] != condition[:-1]
+        marginal = model.log_marginal(occ, condition, torch.ones_like(occ, dtype=torch.bool))
+    value = marginal + model.hamiltonian.reduced_energy(occ, condition)
+    first = torch.ones_like(group, dtype=torch.bool)  # one row of each condition carries its anchor
+    first[1:] = group[1:] != group[:-1]
     share = first.double() * (b / first.sum())
-    return Erased(occ, T, mu, order, depth, advantage(value, condition, floor), share, value)
+    found = advantage(value, group, floor)
+    return Erased(occ=occ, condition=condition, order=order, depth=depth, advantage=found, anchor=share, value=value)
 
 
 def consistency(
     model: MarginalizationModel,
     occ: torch.Tensor,
-    T: torch.Tensor,
-    mu: torch.Tensor,
+    condition: Condition,
     order: torch.Tensor,
     depth: torch.Tensor,
 ) -> torch.Tensor:
@@ -75,17 +72,16 @@ def consistency(
     rank = torch.argsort(order, dim=1)
     before, after = rank < depth[:, None], rank <= depth[:, None]
     site = torch.gather(order, 1, depth[:, None])
-    logp, smaller = model.both(occ, T, mu, before)
+    logp, smaller = model.both(occ, condition, before)
     logp = torch.gather(logp, 1, site[..., None].expand(-1, -1, logp.shape[2]))[:, 0]
     chosen = torch.gather(logp, 1, torch.gather(occ, 1, site))[:, 0]
-    return (smaller + chosen - model.log_marginal(occ, T, mu, after)) ** 2
+    return (smaller + chosen - model.log_marginal(occ, condition, after)) ** 2
 
 
 def marginal(
     model: MarginalizationModel,
     occ: torch.Tensor,
-    T: torch.Tensor,
-    mu: torch.Tensor,
+    condition: Condition,
     order: torch.Tensor,
     depth: torch.Tensor,
     advantage: torch.Tensor,
@@ -99,8 +95,8 @@ def marginal(
     """
     n = occ.shape[1]
     everything = torch.ones_like(occ, dtype=torch.bool)
-    rows = advantage * model.log_marginal(occ, T, mu, everything)
-    rows = rows + weight * consistency(model, occ, T, mu, order, depth)
+    rows = advantage * model.log_marginal(occ, condition, everything)
+    rows = rows + weight * consistency(model, occ, condition, order, depth)
     some = anchor > 0
-    empty = model.log_marginal(occ[some], T[some], mu[some], ~everything[some])
+    empty = model.log_marginal(occ[some], condition[some], ~everything[some])
     return rows + weight / n * torch.zeros_like(rows).masked_scatter(some, anchor[some] * empty**2)

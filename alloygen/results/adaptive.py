@@ -44,7 +44,7 @@ def draw_condition(
     A plain function of picklable arguments, so that any executor can run it; its result depends on nothing else, nor on ``batch``.
     """
     generator = torch.Generator().manual_seed(seed)
-    occ, log_prob = draw(model, T, mu, n, generator, family=family, batch=batch)
+    occ, log_prob = draw(model, model.hamiltonian.condition(T, mu), n, generator, family=family, batch=batch)
     return occ.numpy().astype(np.int8), model.hamiltonian.energy(occ).numpy(), log_prob.double().numpy()
 
 

@@ -141,7 +141,7 @@ def _numbers(h: Hamiltonian, occ: torch.Tensor) -> None:
     look = "`lattice.element_index`, and that elements are named in the order of the primitive cell"
     _same(counts, torch.from_numpy(wanted.astype(float)), "counts(occ) against the atoms of each element", look)
     T, mu = 1.0 / h.kB, torch.linspace(-0.3, 0.7, len(h.elements), dtype=torch.float64)
-    gained = h.reduced_energy(occ, T, mu + 1.0) - h.reduced_energy(occ, T, mu)
+    gained = h.reduced_energy(occ, h.condition(T, mu + 1.0)) - h.reduced_energy(occ, h.condition(T, mu))
     expected = torch.full_like(gained, -float(h.n_sites))
     _same(gained, expected, "u at mu + 1 less u at mu, kT = 1, against -N", "reduced_energy and counts")
 

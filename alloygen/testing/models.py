@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from alloygen import orders
 from alloygen.arguments import whole_number
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.exact.enumeration import Enumeration
 from alloygen.models.base import Model
@@ -28,12 +29,11 @@ class _Case:
 
     model: Model
     exact: Enumeration
-    T: float
-    mu: torch.Tensor
+    condition: Condition
     order: torch.Tensor
 
-    def rows(self, b: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return torch.full((b,), self.T, dtype=torch.float64), self.mu.expand(b, -1), self.order.expand(b, -1)
+    def rows(self, b: int) -> tuple[Condition, torch.Tensor]:
+        return self.condition.expand(b), self.order.expand(b, -1)
 
     def log_prob(self, occ: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
         """(B,) of occupations (B, N), ``known`` (N,) of them given."""
@@ -47,7 +47,7 @@ class _Case:
         return self.model.sample(*self.rows(n), g, given)
 
     def __str__(self) -> str:
-        return f"at T = {self.T:g}, mu = {self.mu.tolist()} along the order {self.order.tolist()}"
+        return f"at T = {float(self.condition.T):g}, mu = {self.condition.mu.tolist()} along the order {self.order.tolist()}"
 
 
 def check_model(
@@ -91,10 +91,10 @@ def check_model(
     n, generator = whole_number(n, "n, the number of draws,", 1000), torch.Generator().manual_seed(seed)
     h, cases = model.hamiltonian, []
     exact, was = Enumeration(h, LIMIT), model.training
-    for t, m in _conditions(model, T, mu):
+    for at in _conditions(model, T, mu):
         for family in ("sublattice", "random"):
             order = orders.draw(family, h.lattice, 1, generator)[0]
-            cases.append(_Case(model=model, exact=exact, T=t, mu=m, order=order))
+            cases.append(_Case(model=model, exact=exact, condition=at, order=order))
     model.eval()
     try:
         for k, case in enumerate(cases):
@@ -108,7 +108,7 @@ def check_model(
         model.train(was)
 
 
-def _conditions(model: Model, T, mu) -> Iterator[tuple[float, torch.Tensor]]:
+def _conditions(model: Model, T, mu) -> Iterator[Condition]:
     if (T is None or mu is None) and not getattr(model, "ranges", None):
         raise AlloygenError("expected T and mu, or a model with ranges, got neither")
     temperatures = np.unique(model.ranges["T"]) if T is None else np.atleast_1d(np.asarray(T, dtype=float))
@@ -116,7 +116,7 @@ def _conditions(model: Model, T, mu) -> Iterator[tuple[float, torch.Tensor]]:
         corners = np.asarray(model.ranges["mu"], dtype=float).reshape(-1, 2).T  # (2, n_elements - 1)
         mu = np.unique(np.column_stack([np.zeros(2), corners]), axis=0)
     for t, m in product(temperatures, np.atleast_2d(np.asarray(mu, dtype=float))):
-        yield float(t), torch.from_numpy(m.copy())
+        yield model.hamiltonian.condition(t, m)
 
 
 def _normalised(case: _Case) -> torch.Tensor:
@@ -187,7 +187,7 @@ def _known(case: _Case, n: int, seed: int, least_p: float, generator: torch.Gene
     given[free[torch.randperm(len(free), generator=generator)[: len(free) // 2 + len(free) % 2]]] = False
     known = torch.where(given, h.random(1, generator)[0], -1)
     order = orders.known_first(case.order[None], given[None])[0]
-    case = _Case(model=case.model, exact=exact, T=case.T, mu=case.mu, order=order)
+    case = _Case(model=case.model, exact=exact, condition=case.condition, order=order)
     inside = ((exact.occ == known) | (known < 0)).all(1)
     joint, conditional = case.log_prob(exact.occ[inside]), case.log_prob(exact.occ[inside], known)
     what = f"log_prob with known = {known.tolist()} {case}"
@@ -205,7 +205,7 @@ def _known(case: _Case, n: int, seed: int, least_p: float, generator: torch.Gene
 
 def _gauge(case: _Case, generator: torch.Generator) -> None:
     occ = case.model.hamiltonian.random(16, generator)
-    moved = _Case(model=case.model, exact=case.exact, T=case.T, mu=case.mu + 0.37, order=case.order)
+    moved = replace(case, condition=Condition(case.condition.T, case.condition.mu + 0.37, case.condition.kB))
     look = "mu that enters other than by its differences (alloygen.conditions.relative)"
     _agree(moved.log_prob(occ), case.log_prob(occ), f"log_prob with 0.37 added to every mu {case}", look)
 
@@ -213,10 +213,10 @@ def _gauge(case: _Case, generator: torch.Generator) -> None:
 def _batches(cases: list[_Case], generator: torch.Generator) -> None:
     """All cases in one batch, against each alone."""
     b, model = len(cases), cases[0].model
-    occ, T = model.hamiltonian.random(b, generator), torch.tensor([c.T for c in cases], dtype=torch.float64)
-    mu, order = torch.stack([c.mu for c in cases]), torch.stack([c.order for c in cases])
+    occ, order = model.hamiltonian.random(b, generator), torch.stack([c.order for c in cases])
+    T, mu = (torch.stack([getattr(c.condition, name) for c in cases]) for name in ("T", "mu"))
     with torch.no_grad():
-        together = model.log_prob(occ, T, mu, order)
+        together = model.log_prob(occ, model.hamiltonian.condition(T, mu), order)
     alone = torch.cat([c.log_prob(x[None]) for c, x in zip(cases, occ, strict=True)])
     look = "T, mu or order taken from one row for all, and layers that mix rows"
     _agree(together, alone, "log_prob in a batch of several conditions, against each alone", look)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 
 import alloygen.data
 from alloygen.arguments import one_of
+from alloygen.conditions.record import Condition
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
@@ -44,10 +44,10 @@ class System:
         """Every state with its energy and numbers of atoms."""
         return Enumeration(self.hamiltonian)
 
-    def conditions(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Every T with every mu: (T (C,), mu (C, n_elements)), float64."""
+    def conditions(self) -> Condition:
+        """Every T with every mu, (C,)."""
         T, mu = zip(*itertools.product(self.T, self.mu), strict=True)
-        return torch.tensor(T, dtype=torch.float64), torch.tensor(mu, dtype=torch.float64)
+        return self.hamiltonian.condition(T, mu)
 
     def ranges(self) -> dict:
         """The conditions as the ranges of a model, {"T": [low, high], "mu": [[low, high], ...]}."""

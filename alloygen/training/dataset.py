@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from alloygen import orders
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import repeats, windows
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
 from alloygen.models.store import VERSION
+from alloygen.objectives.batch import Batch
 from alloygen.objectives.likelihood import heat_bath, symmetrised
 from alloygen.runtime.job import Job
 from alloygen.runtime.tensors import read_tensors, write_tensors
@@ -24,19 +26,19 @@ from alloygen.training.config import Config, TrainingConfig, expand
 COOLING = ((4.0, 20), (2.0, 20), (1.4, 30), (1.0, 60))  # (T above that of the sample, sweeps) round foreign known sites
 
 
-@dataclass
-class Batch:
-    """One batch of training data: configurations with their conditions, orders and soft labels by step."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples(Batch):
+    """Monte Carlo samples with soft labels by step (B, M, S), or none; ``given`` (B, N) sites are those whose steps do not count."""
 
-    occ: torch.Tensor
-    T: torch.Tensor
-    mu: torch.Tensor
-    order: torch.Tensor
     labels: torch.Tensor | None
-    given: torch.Tensor | None  # sites whose steps do not count
-    known: torch.Tensor | None = (
-        None  # (B, N) of a larger cell: what is decided when the window of ``order`` is, -1 elsewhere
-    )
+    given: torch.Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Windows(Samples):
+    """Samples of a larger cell, along orders of a window: ``known`` (B, N) is what is decided before it, -1 elsewhere."""
+
+    known: torch.Tensor
 
 
 class Dataset:
@@ -49,39 +51,38 @@ class Dataset:
     def __init__(
         self,
         hamiltonian: Hamiltonian,
-        T: np.ndarray | torch.Tensor,
-        mu: np.ndarray | torch.Tensor,
+        condition: Condition,
         occ: np.ndarray | torch.Tensor,
         floor: float,
     ):
         self.hamiltonian = hamiltonian
-        self.T, self.mu = torch.as_tensor(T), torch.as_tensor(mu)
+        self.condition = condition  # (C,)
         self.occ = torch.as_tensor(occ)  # (C, n, N) int8
         self.weights = floor + self._entropy()
         self.moves = [torch.as_tensor(m) for m in hamiltonian.symmetries]
 
     def _entropy(self, most: int = 16) -> torch.Tensor:
         out = []
-        for c in range(len(self.T)):
+        for c, condition in enumerate(self.condition):
             occ = self.occ[c, :most].long()
-            p = heat_bath(self.hamiltonian, occ, self.T[c].expand(len(occ)), self.mu[c].expand(len(occ), -1))
+            p = heat_bath(self.hamiltonian, occ, condition.expand(len(occ)))
             out.append(-torch.xlogy(p, p).sum((1, 2)).mean())
         entropy = torch.stack(out)
         return entropy / entropy.max().clamp_min(1e-12)
 
-    def _images(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(occ (n, N), T (n,), mu (n, n_elements)): samples of random conditions, moved by random symmetries."""
+    def _images(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, Condition]:
+        """(occ (n, N), their conditions): samples of random conditions, moved by random symmetries."""
         c = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         k = torch.randint(self.occ.shape[1], (n,), generator=generator)
         occ = self.occ[c, k].long()
         for moves in self.moves:
             pick = torch.randint(len(moves), (n,), generator=generator)
             occ = torch.empty_like(occ).scatter_(1, moves[pick], occ)
-        return occ, self.T[c], self.mu[c]
+        return occ, self.condition[c]
 
-    def batch(self, config: TrainingConfig, generator: torch.Generator) -> Batch:
+    def batch(self, config: TrainingConfig, generator: torch.Generator) -> Samples:
         n, given = config.batch, None
-        occ, T, mu = self._images(n, generator)
+        occ, condition = self._images(n, generator)
         order = draw_orders(self.hamiltonian.lattice, config, n, generator)
         if config.known > 0:
             known = orders.known_sets(self.hamiltonian.lattice, n, generator)
@@ -91,31 +92,31 @@ class Dataset:
             rows = round(n * config.known * config.foreign)
             if rows:
                 given[:rows] = orders.known_sets(self.hamiltonian.lattice, 1, generator)
-                occ[:rows] = self._foreign(occ, T[:rows], mu[:rows], given[0], generator)
+                occ[:rows] = self._foreign(occ, condition[:rows], given[0], generator)
                 order = orders.known_first(order, given)
-        labels = self._labels(occ, T, mu, order, config.label_images) if config.soft_labels else None
-        return Batch(occ, T, mu, order, labels, given)
+        labels = self._labels(occ, condition, order, config.label_images) if config.soft_labels else None
+        return Samples(occ=occ, condition=condition, order=order, labels=labels, given=given)
 
-    def _foreign(self, occ, T, mu, known, generator) -> torch.Tensor:
-        """The first len(T) of the configurations with the species of the last ones (every second one: random ones) on the ``known`` sites (N,),
+    def _foreign(self, occ, condition: Condition, known, generator) -> torch.Tensor:
+        """The first of the configurations with the species of the last ones (every second one: random ones) on the ``known`` sites (N,),
         and the other sites equilibrated around them by flips."""
         from alloygen.montecarlo.chains import Chains
 
-        h, n = self.hamiltonian, len(T)
+        h, n = self.hamiltonian, len(condition)
         species = occ[-n:].clone()
         species[::2] = h.random(len(species[::2]), generator)
         start = torch.where(known, species, occ[:n])
         seed = int(torch.randint(2**31, (1,), generator=generator))
         if not (~known.numpy() & h.lattice.changeable).any():
             return start
-        chains = Chains(h, T.numpy(), mu.numpy(), seed, occ=start, fixed=known.numpy())
+        chains = Chains(h, *condition.numpy(), seed, occ=start, fixed=known.numpy())
         for factor, sweeps in COOLING:
             chains.beta[:] = 1.0 / (h.kB * chains.T * factor)
             chains.step(sweeps)
         return torch.from_numpy(chains.walkers.occ.astype(np.int64))
 
-    def _labels(self, occ, T, mu, order, images: str) -> torch.Tensor:
-        labels = heat_bath(self.hamiltonian, occ, T, mu)
+    def _labels(self, occ, condition: Condition, order, images: str) -> torch.Tensor:
+        labels = heat_bath(self.hamiltonian, occ, condition)
         points, translations = self.moves
         if images == "none":
             group = torch.arange(occ.shape[1])[None]
@@ -132,12 +133,11 @@ class GrownDataset(Dataset):
         self,
         source: Lattice,
         hamiltonian: Hamiltonian,
-        T: np.ndarray | torch.Tensor,
-        mu: np.ndarray | torch.Tensor,
+        condition: Condition,
         occ: np.ndarray | torch.Tensor,
         floor: float,
     ):
-        super().__init__(hamiltonian, T, mu, occ, floor)
+        super().__init__(hamiltonian, condition, occ, floor)
         self.source, sites, decided = source, [], []
         have, want = repeats(source), repeats(hamiltonian.lattice)
         choices = [range(1, 2) if w == h else range(max(h // 2, 1), h + 1) for h, w in zip(have, want, strict=True)]
@@ -150,15 +150,16 @@ class GrownDataset(Dataset):
                 before[window] = True
         self.sites, self.decided = torch.as_tensor(np.array(sites)), torch.as_tensor(np.array(decided))
 
-    def batch(self, config: TrainingConfig, generator: torch.Generator) -> Batch:
+    def batch(self, config: TrainingConfig, generator: torch.Generator) -> Windows:
         n = config.batch
-        occ, T, mu = self._images(n, generator)
+        occ, condition = self._images(n, generator)
         pick = torch.randint(len(self.sites), (n,), generator=generator)
         sites, decided = self.sites[pick], self.decided[pick]
         own = orders.known_first(draw_orders(self.source, config, n, generator), torch.gather(decided, 1, sites))
         order = torch.gather(sites, 1, own)
-        labels = heat_bath(self.hamiltonian, occ, T, mu, order) if config.soft_labels else None
-        return Batch(occ, T, mu, order, labels, decided, torch.where(decided, occ, -1))
+        labels = heat_bath(self.hamiltonian, occ, condition, order) if config.soft_labels else None
+        known = torch.where(decided, occ, -1)
+        return Windows(occ=occ, condition=condition, order=order, labels=labels, given=decided, known=known)
 
 
 def draw_orders(lattice: Lattice, config: TrainingConfig, n: int, generator: torch.Generator) -> torch.Tensor:
@@ -176,8 +177,8 @@ def draw_orders(lattice: Lattice, config: TrainingConfig, n: int, generator: tor
 
 def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> Dataset:
     """Replica-exchange samples of the configured grid; kept in ``path`` and read back when they fit."""
-    T, mu, occ = _samples(hamiltonian, config, config.data.samples, path, progress)
-    return Dataset(hamiltonian, T, mu, occ, config.training.floor)
+    condition, occ = _samples(hamiltonian, config, config.data.samples, path, progress)
+    return Dataset(hamiltonian, condition, occ, config.training.floor)
 
 
 def make_grown_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> GrownDataset:
@@ -185,12 +186,14 @@ def make_grown_data(hamiltonian: Hamiltonian, config: Config, path: Path, progre
     d, source = config.data, hamiltonian.lattice
     large = hamiltonian.expansion.on(tuple(int(a * b) for a, b in zip(repeats(source), d.grown, strict=True)))
     samples = max(1, d.samples * source.n_sites // large.n_sites)
-    T, mu, occ = _samples(large, config, samples, path, progress)
-    return GrownDataset(source, large, T, mu, occ, config.training.floor)
+    condition, occ = _samples(large, config, samples, path, progress)
+    return GrownDataset(source, large, condition, occ, config.training.floor)
 
 
-def _samples(hamiltonian: Hamiltonian, config: Config, samples: int, path: Path, progress: bool) -> tuple:
-    """(T (C,), mu (C, n_elements), occ (C, samples, N)) of the grid, from ``path`` where it holds them."""
+def _samples(
+    hamiltonian: Hamiltonian, config: Config, samples: int, path: Path, progress: bool
+) -> tuple[Condition, torch.Tensor]:
+    """(the C conditions, occ (C, samples, N)) of the grid, from ``path`` where it holds them."""
     from alloygen.montecarlo.sampling import replica_exchange
 
     d = config.data
@@ -203,7 +206,7 @@ def _samples(hamiltonian: Hamiltonian, config: Config, samples: int, path: Path,
     if path.exists():
         tensors, meta = read_tensors(path)
         if meta.get("key") == key:
-            return tensors["T"], tensors["mu"], tensors["occ"]
+            return hamiltonian.condition(tensors["T"], tensors["mu"]), tensors["occ"]
     s = replica_exchange(
         hamiltonian,
         T,
@@ -217,4 +220,4 @@ def _samples(hamiltonian: Hamiltonian, config: Config, samples: int, path: Path,
     )
     tensors = {"T": torch.as_tensor(s.T), "mu": torch.as_tensor(s.mu), "occ": torch.as_tensor(s.occ)}
     write_tensors(path, tensors, {"format": "alloygen samples", "version": VERSION, "key": key})
-    return s.T, s.mu, s.occ
+    return hamiltonian.condition(tensors["T"], tensors["mu"]), tensors["occ"]

@@ -8,30 +8,29 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from itertools import pairwise, product
+from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 import numpy as np
 import torch
 
-from alloygen.arguments import LARGEST_SEED, one_of, whole_number
-from alloygen.conditions import cuau_grid, exchangeable, grid, ising_grid, references, relative, temperature
+from alloygen.arguments import LARGEST_SEED, whole_number
+from alloygen.conditions import exchangeable
+from alloygen.conditions.record import Condition
 from alloygen.edge.atoms_map import AtomsMap
-from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
-from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
+from alloygen.errors import LowSampleSize
 from alloygen.estimate.thermo import histogram, js_divergence
 from alloygen.estimate.weights import eubo, forward_ness
-from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Model
 from alloygen.models.draw import draw as draw_blocks
 from alloygen.models.draw import trained_orders
 from alloygen.results.ensemble import Ensemble
 from alloygen.runtime.atomic import atomic_path
 from alloygen.runtime.job import Job
-from alloygen.types import ArrayLike, PathLike, Temperatures
+from alloygen.training.reference import Reference, difference
+from alloygen.types import ArrayLike, PathLike
 
 ENUMERABLE = 2**20
 FORWARD = 500
@@ -64,157 +63,9 @@ class Row:
         return None if self.phi_exact is None else self.phi - self.phi_exact
 
 
-@dataclass
-class Reference:
-    """Monte Carlo samples at the conditions of a grid: occ (C, n, N), energy (C, n)."""
-
-    occ: np.ndarray
-    energy: np.ndarray
-
-
-# name: (the conditions, the element whose mu they vary, the other one, how fine the replica exchange between them is)
-GRIDS = {
-    "cuau": (cuau_grid, "Au", "Cu", dict(dT=50.0, dmu=0.015)),
-    "ising": (ising_grid, "+", "-", dict(dT=0.1, dmu=0.1)),
-}
-N_T, N_MU = 11, 9  # of the grid over a model's own range: as many as in the published one of CuAu
-
-
-def named_grid(name: str, hamiltonian: Hamiltonian) -> tuple[np.ndarray, np.ndarray]:
-    """The conditions of a published grid, T (C,) and mu (C, n_elements), for a model of its system.
-
-    Raises AlloygenError for another name, and for a Hamiltonian of other elements.
-
-    Examples
-    --------
-    >>> import alloygen
-    >>> T, mu = named_grid("cuau", alloygen.data.cuau().on((2, 2, 4)))
-    >>> mu.shape, float(mu[9, 1])
-    ((110, 2), 0.24)
-    """
-    one_of(name, "the grid", tuple(GRIDS))
-    conditions, element, other, _ = GRIDS[name]
-    if set(exchangeable(hamiltonian.lattice)) != {element, other}:
-        raise AlloygenError(
-            f"expected a model of {other} and {element} for the grid {name!r}, got one of {', '.join(hamiltonian.elements)}; "
-            "leave the grid out for the model's own range"
-        )
-    T, difference = conditions()
-    mu = np.zeros((len(T), len(hamiltonian.elements)))
-    mu[:, hamiltonian.elements.index(element)] = difference
-    return T, mu
-
-
-def model_grid(
-    model: Model, T: Temperatures | None = None, mu: Mapping[str, float | Sequence[float]] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Every T with every mu, T (C,) and mu (C, n_elements), over the range that a model was trained on where none are given.
-
-    T : temperatures; 11 over the range if not given
-    mu : numbers by element, every one combined with those of the others, 0 for elements that are not named; if not given about
-        nine in all over the ranges of the elements, each counted from its reference (:func:`alloygen.conditions.references`)
-
-    Examples
-    --------
-    >>> import alloygen
-    >>> T, mu = model_grid(alloygen.load("cuau_2x2x4"))
-    >>> len(T), float(T[0]), float(T[-1]), mu[0].tolist(), mu[8].tolist()
-    (99, 190.0, 1230.0, [0.0, -0.25], [0.0, 0.25])
-    """
-    lattice = model.hamiltonian.lattice
-    coldest, hottest = model.ranges["T"]
-    T = np.unique(np.linspace(coldest, hottest, N_T)) if T is None else T
-    if mu is None:
-        mu = _own_potentials(model)
-    elif not isinstance(mu, Mapping):
-        raise BadCondition(f"expected mu by element, such as {{'Au': [-0.1, 0.0, 0.1]}}, got {mu!r}")
-    numbers = [np.atleast_1d(np.asarray(v, dtype=float)).tolist() for v in mu.values()]
-    return grid(T, [dict(zip(mu, values, strict=True)) for values in product(*numbers)], lattice)
-
-
-def _own_potentials(model: Model) -> dict[str, list[float]]:
-    """Numbers over the trained range of each element that has one of its own."""
-    lattice, reference = model.hamiltonian.lattice, references(model.hamiltonian.lattice)
-    ranges = {
-        e: model.ranges["mu"][k - 1]
-        for k, e in enumerate(lattice.elements)
-        if reference[k] != k and e in exchangeable(lattice)
-    }
-    n = max(2, round(N_MU ** (1 / max(len(ranges), 1))))
-    return {e: np.unique(np.linspace(low, high, n)).tolist() for e, (low, high) in ranges.items()}
-
-
-def reference_samples(
-    atoms: AtomsLike,
-    T: ArrayLike,
-    mu: ArrayLike,
-    n: int,
-    *,
-    hamiltonian: HamiltonianLike | None = None,
-    seed: int = 0,
-    dT: float | None = None,
-    dmu: float | None = None,
-    job: Job | None = None,
-) -> Reference:
-    """``n`` samples of replica exchange at each condition T (C,), mu (C, n_elements) or, of a binary, (C,) mu(last) - mu(first).
-
-    The temperatures between and above them are chosen automatically; with dT and dmu (a binary's) the grid is refined so that
-    neighbours are at most so far apart instead. ``atoms`` and ``hamiltonian`` as in :func:`alloygen.sample`, mostly the Hamiltonian of a
-    model, on whose sites the samples then are. What a Problem holds stays held.
-    """
-    from alloygen.montecarlo.sampling import replica_exchange
-    from alloygen.montecarlo.tempering import ladder
-
-    problem = Problem.of(atoms, None, hamiltonian)
-    h, start = problem.hamiltonian, problem.start(seed=seed)
-    placed = problem if start is None else replace(problem, given=start[:1])
-    job, (T, mu) = job or Job(), _conditions(h, T, mu)
-    if dT is None or dmu is None:
-        table = np.unique(mu, axis=0)
-        rungs = ladder(placed, T, table, seed=seed, threads=job.threads)
-    else:
-        fine = refined(np.unique(_difference(h, mu)), dmu)
-        rungs, table = refined(np.unique(T), dT), np.zeros((len(fine), len(h.elements)))
-        table[:, h.elements.index(exchangeable(h.lattice)[-1])] = fine
-    s = replica_exchange(placed, rungs, table, n, sweeps=10, burn=300, seed=seed, job=job, check=False)
-    row = np.abs(relative(table, h.lattice)[None] - relative(mu, h.lattice)[:, None]).max(-1).argmin(1)
-    index = np.abs(rungs - T[:, None]).argmin(1) * len(table) + row
-    return Reference(s.occ[index], s.energy[index])
-
-
-def _conditions(h: Hamiltonian, T: ArrayLike, mu: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """T (C,) and mu (C, n_elements), from (C,) differences of a binary too."""
-    T, given = np.atleast_1d(np.asarray(T, dtype=float)), np.asarray(mu, dtype=float)
-    free = exchangeable(h.lattice)
-    if given.shape == T.shape and len(free) == 2:
-        mu = np.zeros((len(T), len(h.elements)))
-        mu[:, h.elements.index(free[-1])] = given
-    elif given.shape == (len(T), len(h.elements)):
-        mu = given
-    else:
-        raise BadCondition(
-            f"expected one mu for each of the {len(T)} temperatures, ({len(T)}, {len(h.elements)}) for the elements {h.elements}, "
-            f"or ({len(T)},) differences of a binary, got shape {given.shape}"
-        )
-    return np.array([temperature(t) for t in T]), mu
-
-
-def _difference(h: Hamiltonian, mu: np.ndarray) -> np.ndarray:
-    """mu(last) - mu(first) of two exchangeable elements."""
-    first, last = (h.elements.index(e) for e in exchangeable(h.lattice))
-    return mu[..., last] - mu[..., first]
-
-
-def refined(values: np.ndarray, step: float) -> np.ndarray:
-    """Sorted ``values`` with as many more between them that neighbours are at most ``step`` apart."""
-    parts = [np.linspace(a, b, int(np.ceil((b - a) / step - 1e-9)) + 1)[:-1] for a, b in pairwise(values)]
-    return np.concatenate([*parts, values[-1:]])
-
-
 def evaluate(
     model: Model,
-    T: ArrayLike,
-    mu: ArrayLike,
+    at: Condition,
     n: int,
     *,
     reference: Reference | None = None,
@@ -227,8 +78,7 @@ def evaluate(
 ) -> list[Row]:
     """Draw n configurations at each condition and measure them.
 
-    T : (C,) temperatures
-    mu : (C, n_elements) chemical potentials, or of a binary (C,) mu(last) - mu(first)
+    at : C conditions, ``model.hamiltonian.condition(T, mu)``
     exact : compare with enumeration (None: where the supercell is small enough and phi is not given)
     phi : known values (C,) of Phi to compare with, for example of a transfer matrix
     seed : a number, not None: rows have no place that would record a fresh one
@@ -238,7 +88,7 @@ def evaluate(
     from alloygen.runtime.progress import tqdm
 
     h = model.hamiltonian
-    (T, mu), n, seed = _conditions(h, T, mu), whole_number(n, "n"), whole_number(seed, "seed", 0, LARGEST_SEED)
+    at, n, seed = h.condition(at.T, at.mu), whole_number(n, "n"), whole_number(seed, "seed", 0, LARGEST_SEED)
     states = float(np.prod(h.lattice.n_species.astype(float)))
     table = None
     if exact or (exact is None and phi is None and states <= ENUMERABLE):
@@ -247,14 +97,14 @@ def evaluate(
         table = Enumeration(h)
     generator = torch.Generator().manual_seed(seed)
     rows = []
-    for i in tqdm(range(len(T)), desc="conditions", disable=not (job and job.progress)):
-        ens = draw(model, float(T[i]), mu[i], n, generator)
+    for i in tqdm(range(len(at)), desc="conditions", disable=not (job and job.progress)):
+        ens = draw(model, at[i], n, generator)
         with _ness_tells():
             row = _row(ens)
         if phi is not None:
             row.phi_exact = float(np.asarray(phi)[i])
         elif table is not None:
-            row.phi_exact = float(table.at(T[i], mu[i]).phi)
+            row.phi_exact = float(table.at(float(at.T[i]), at.mu[i]).phi)
         if reference is not None:
             _against(row, model, ens, reference.occ[i], reference.energy[i], generator, forward)
         if visit is not None:
@@ -268,20 +118,20 @@ def _row(ens: Ensemble) -> Row:
     free, index = exchangeable(ens.hamiltonian.lattice), ens.elements.index
     x = {e: ens.composition(e).value for e in free}
     if len(free) == 2:
-        return Row(ens.T, float(_difference(ens.hamiltonian, ens.mu)), ens.ness, *_phi(ens), x[free[-1]])
+        return Row(ens.T, float(difference(ens.hamiltonian, ens.mu)), ens.ness, *_phi(ens), x[free[-1]])
     return Row(ens.T, {e: float(ens.mu[index(e)]) for e in free}, ens.ness, *_phi(ens), x)
 
 
-def draw(model: Model, T: float, mu: np.ndarray, n: int, generator: torch.Generator) -> Ensemble:
-    """An ensemble, its Atoms those of the model's lattice; see :func:`alloygen.models.draw.draw`."""
-    occ, log_prob = draw_blocks(model, T, mu, n, generator)
+def draw(model: Model, condition: Condition, n: int, generator: torch.Generator) -> Ensemble:
+    """An ensemble at one condition, its Atoms those of the model's lattice; see :func:`alloygen.models.draw.draw`."""
+    occ, log_prob = draw_blocks(model, condition, n, generator)
     return Ensemble(
         model.hamiltonian,
         occ,
         model.hamiltonian.energy(occ),
         log_prob,
-        T,
-        mu,
+        float(condition.T),
+        condition.mu.numpy(),
         "neural",
         AtomsMap.of_lattice(model.hamiltonian.lattice),
     )
@@ -306,12 +156,11 @@ def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, forw
     """Distances of the histograms, and forward figures on at most ``forward`` reference samples spread over the run."""
     h = model.hamiltonian
     x = torch.as_tensor(occ.astype(np.int64))
-    kT, mu = h.kB * row.T, torch.as_tensor(ens.mu)
+    at = h.condition(row.T, ens.mu)
     pick = np.unique(np.linspace(0, len(x) - 1, forward).astype(int))
-    T, path = torch.full((len(pick),), row.T, dtype=torch.float64), trained_orders(model, len(pick), generator)
-    log_q = model.log_prob(x[pick], T, mu.expand(len(pick), -1), path)
-    log_w = (-(torch.as_tensor(energy[pick]) - h.counts(x[pick]) @ mu) / kT - log_q).numpy()
-    row.forward_ness = forward_ness(log_w, None if row.phi_exact is None else -row.phi_exact * h.n_sites / kT)
+    log_q = model.log_prob(x[pick], at.expand(len(pick)), trained_orders(model, len(pick), generator))
+    log_w = (-at.reduced(energy[pick], h.counts(x[pick])) - log_q).numpy()
+    row.forward_ness = forward_ness(log_w, None if row.phi_exact is None else -row.phi_exact * h.n_sites / float(at.kT))
     row.eubo = float(eubo(log_w).value)
     n = h.n_sites
     bins = np.arange(n + 2) - 0.5
@@ -389,13 +238,9 @@ def write_json(path: PathLike, rows: list[Row], **facts: Any) -> None:
 
 
 __all__ = [
-    "Reference",
     "Row",
     "evaluate",
-    "model_grid",
-    "named_grid",
     "print_table",
-    "reference_samples",
     "summary",
     "write_json",
 ]

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.source import expansion_from
@@ -29,6 +30,7 @@ from alloygen.models import MODELS
 from alloygen.models.base import Model, Network
 from alloygen.models.draw import trained_orders
 from alloygen.models.store import save_model
+from alloygen.objectives.batch import Batch
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import identity
 from alloygen.training.config import Config, load_config
@@ -95,7 +97,7 @@ class Trainer:
         loss = 0.0
         for part in _parts(drawn, t.accumulate):
             with autocast:
-                rows = self.task.rows(self.model, **part)
+                rows = self.task.rows(self.model, part)
             self._require_finite(rows.detach(), part)
             mean = rows.sum() / (t.batch * n)
             mean.backward()
@@ -114,15 +116,16 @@ class Trainer:
         self.seconds += time.monotonic() - started
         return loss
 
-    def _require_finite(self, rows: torch.Tensor, part: dict) -> None:
+    def _require_finite(self, rows: torch.Tensor, part: Batch) -> None:
         bad = (~torch.isfinite(rows)).nonzero().flatten()
         if len(bad):
             self._stop("a finite loss", rows[bad[0]].item(), part, int(bad[0]))
 
-    def _stop(self, expected: str, got: float, part: dict, row: int, note: str = "") -> None:
-        mu = dict(zip(self.model.hamiltonian.elements, part["mu"][row].tolist(), strict=True))
+    def _stop(self, expected: str, got: float, part: Batch, row: int, note: str = "") -> None:
+        at = part.condition[row]
+        mu = dict(zip(self.model.hamiltonian.elements, at.mu.tolist(), strict=True))
         raise AlloygenError(
-            f"step {self.step}: expected {expected}, got {got} at the condition T = {part['T'][row].item():.6g}, mu = "
+            f"step {self.step}: expected {expected}, got {got} at the condition T = {at.T.item():.6g}, mu = "
             f"{ {k: round(v, 6) for k, v in mu.items()} }; {note}the last checkpoint is kept. "
             "Lower training.lr or raise training.warmup."
         )
@@ -143,13 +146,13 @@ class Trainer:
         """NESS of the averaged model at conditions spread over the training range (own generator, fixed seed)."""
         from alloygen.estimate.weights import ness
 
-        T, mu = self.task.validation()
-        pick = np.unique(np.linspace(0, len(T) - 1, conditions).astype(int))
+        every = self.task.validation()
+        pick = np.unique(np.linspace(0, len(every) - 1, conditions).astype(int))
         generator, n = torch.Generator().manual_seed(12345), self.config.training.validate_samples
         values = []
         with self.averaged() as model:
             for c in pick:
-                log_w = log_weights(model, T[c].expand(n), mu[c].expand(n, -1), generator)
+                log_w = log_weights(model, every[int(c)].expand(n), generator)
                 values.append(ness(log_w.numpy()))
         return {"ness": float(np.mean(values)), "ness_min": float(np.min(values)), **self.task.report}
 
@@ -180,22 +183,22 @@ class Trainer:
         torch.set_num_threads(self.config.training.threads or progress["threads"])
 
 
-def _parts(drawn: dict, n: int) -> Iterator[dict]:
-    """A batch in ``n`` parts of rows, None where there is nothing."""
-    size = max(1, -(-len(drawn["occ"]) // n))
-    for start in range(0, len(drawn["occ"]), size):
-        yield {k: None if v is None else v[start : start + size] for k, v in drawn.items()}
+def _parts(drawn: Batch, n: int) -> Iterator[Batch]:
+    """A batch in ``n`` parts of rows."""
+    size = max(1, -(-len(drawn) // n))
+    for start in range(0, len(drawn), size):
+        yield drawn[start : start + size]
 
 
 def log_weights(
-    model: Model, T: torch.Tensor, mu: torch.Tensor, generator: torch.Generator, order: torch.Tensor | None = None
+    model: Model, condition: Condition, generator: torch.Generator, order: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Draw from the model and return log w = -beta (E - mu.N) - log q, (B,)."""
     h = model.hamiltonian
     if order is None:
-        order = trained_orders(model, len(T), generator)
-    occ, log_prob = model.sample(T.to(model.device), mu.to(model.device), order.to(model.device), generator)
-    return -h.reduced_energy(occ.cpu(), T, mu) - log_prob.cpu()
+        order = trained_orders(model, len(condition), generator)
+    occ, log_prob = model.sample(condition.to(model.device), order.to(model.device), generator)
+    return -h.reduced_energy(occ.cpu(), condition) - log_prob.cpu()
 
 
 def train(

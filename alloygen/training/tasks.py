@@ -7,40 +7,45 @@ the loop may hand the rows over in parts. A new objective is a function in ``obj
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import torch
 
+from alloygen.conditions.record import Condition
 from alloygen.errors import ConfigError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Network
 from alloygen.models.causal import CausalModel, Stage
 from alloygen.models.masked import MarginalizationModel, MaskedLaw
 from alloygen.objectives import marginal, reinforce
+from alloygen.objectives.batch import Batch
 from alloygen.objectives.likelihood import likelihood, masked_likelihood, random_depth
 from alloygen.objectives.walk import ConditionWalk
 from alloygen.training.config import Config, expand, mu_ranges
-from alloygen.training.dataset import Dataset, GrownDataset, draw_orders, make_data, make_grown_data
+from alloygen.training.dataset import Dataset, GrownDataset, Samples, Windows, draw_orders, make_data, make_grown_data
+
+Drawn = TypeVar("Drawn", bound=Batch)
 
 
-class Task(ABC):
-    """Base of every task; concrete classes are final."""
+class Task(ABC, Generic[Drawn]):
+    """Base of every task, with the type of its batches; concrete classes are final."""
 
     def __init__(self) -> None:
         self.report: dict = {}  # figures of the last step, for the log
 
     @abstractmethod
-    def draw(self, model: Network, generator: torch.Generator) -> dict:
-        """A batch as tensors by name, among them occ (B, N), T (B,) and mu (B, n_elements)."""
+    def draw(self, model: Network, generator: torch.Generator) -> Drawn:
+        """A batch, of the type that ``rows`` takes."""
 
     @abstractmethod
-    def rows(self, model: Network, **part: torch.Tensor) -> torch.Tensor:
+    def rows(self, model: Network, part: Drawn) -> torch.Tensor:
         """Losses (b,) in nats of rows of the batch."""
 
     @abstractmethod
-    def validation(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(T (C,), mu (C, n_elements)) to validate at."""
+    def validation(self) -> Condition:
+        """The conditions (C,) to validate at."""
 
     @abstractmethod
     def facts(self) -> dict:
@@ -55,7 +60,14 @@ class Task(ABC):
         """Take over what ``state`` returned."""
 
 
-class Likelihood(Task):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Masked(Samples):
+    """Samples for a masked network, which learns one step of each order in a pass: ``depth`` (B,)."""
+
+    depth: torch.Tensor
+
+
+class Likelihood(Task[Samples]):
     """Any-order maximum likelihood on Monte Carlo samples."""
 
     def __init__(self, config: Config, dataset: Dataset, grown: GrownDataset | None = None):
@@ -63,31 +75,35 @@ class Likelihood(Task):
         self.config, self.dataset, self.grown = config.training, dataset, grown
         self.stage: Stage | None = None
 
-    def draw(self, model: Network, generator: torch.Generator) -> dict:
+    def draw(self, model: Network, generator: torch.Generator) -> Samples:
         source = self.dataset
         if self.grown is not None and float(torch.rand((), generator=generator)) < self.config.grown:
             source = self.grown
         batch = source.batch(self.config, generator)
-        drawn = dict(vars(batch))
         if isinstance(model, MaskedLaw):
-            drawn["depth"] = random_depth(batch.order, generator, batch.given)
-        return {k: v.to(self.config.device) for k, v in drawn.items() if v is not None}
+            batch = Masked(**vars(batch), depth=random_depth(batch.order, generator, batch.given))
+        return batch.to(self.config.device)
 
-    def rows(self, model: Network, **part: torch.Tensor) -> torch.Tensor:
-        if "depth" in part:
-            return masked_likelihood(cast(MaskedLaw, model), **part)
-        if self.grown is None or "known" not in part:
-            return likelihood(model, **part, stage=None)[0]
+    def rows(self, model: Network, part: Samples) -> torch.Tensor:
+        of = (part.occ, part.condition, part.order)
+        if isinstance(part, Masked):
+            return masked_likelihood(cast(MaskedLaw, model), *of, part.depth, part.labels, part.given)
+        if isinstance(part, Windows):
+            return likelihood(model, *of, part.labels, part.given, part.known, self._larger(model))[0]
+        return likelihood(model, *of, part.labels, part.given)[0]
+
+    def _larger(self, model: Network) -> Stage:
+        """The larger cell, whose windows are learned."""
         if self.stage is None:
-            self.stage = cast(CausalModel, model).stage(self.grown.hamiltonian)
-        return likelihood(model, **part, stage=self.stage)[0]
+            self.stage = cast(CausalModel, model).stage(cast(GrownDataset, self.grown).hamiltonian)
+        return self.stage
 
-    def validation(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.dataset.T, self.dataset.mu
+    def validation(self) -> Condition:
+        return self.dataset.condition
 
     def facts(self) -> dict:
         parts = {"data": self.dataset, "grown data": self.grown}
-        return {k: [d.T, d.mu, d.occ] for k, d in parts.items() if d is not None}
+        return {k: [d.condition.T, d.condition.mu, d.occ] for k, d in parts.items() if d is not None}
 
     def state(self) -> dict:
         return {}
@@ -96,7 +112,7 @@ class Likelihood(Task):
         pass  # the generator of the loop says which batch comes next
 
 
-class _Walking(Task):
+class _Walking(Task[Drawn]):
     """Training without data: conditions that walk, orders drawn for each batch."""
 
     def __init__(self, config: Config, hamiltonian: Hamiltonian):
@@ -111,24 +127,25 @@ class _Walking(Task):
         self.walk = ConditionWalk(self.ranges, c.n_T, c.n_mu, c.step_T, c.step_mu, generator)
         self.generator = generator
 
-    def _conditions(self, generator: torch.Generator) -> list[torch.Tensor]:
-        """(T, mu, condition, order) of the next batch on the device, after a step of the walk."""
+    def _next(self, generator: torch.Generator) -> tuple[Condition, torch.Tensor, torch.Tensor]:
+        """(conditions, order (B, N), number of each row's condition (B,)) of a batch on the device, after a step of the walk."""
         self.walk.move(generator)
-        parts = [*self.walk.batch(self.config.batch)]
-        parts.append(draw_orders(self.hamiltonian.lattice, self.config, self.config.batch, generator))
-        return [x.to(self.config.device) for x in parts]
+        T, mu, group = self.walk.batch(self.config.batch)
+        order = draw_orders(self.hamiltonian.lattice, self.config, self.config.batch, generator)
+        device = self.config.device
+        return self.hamiltonian.condition(T, mu).to(device), order.to(device), group.to(device)
 
     def _note(self, value: torch.Tensor) -> None:
         spread = value.view(self.walk.n, -1).std(1)
         self.report = {"spread": float(spread.mean()), "spread_max": float(spread.max())}
 
-    def validation(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def validation(self) -> Condition:
         coldest, hottest = map(float, self.ranges["T"])
         T = torch.linspace(coldest, hottest, 4, dtype=torch.float64)
         share = torch.linspace(0, 1, 3, dtype=torch.float64)[:, None]
         low, high = torch.tensor(self.ranges["mu"], dtype=torch.float64).reshape(-1, 2).T
         mu = torch.nn.functional.pad(low + share * (high - low), (1, 0))
-        return T.repeat_interleave(3), mu.repeat(4, 1)
+        return self.hamiltonian.condition(T.repeat_interleave(3), mu.repeat(4, 1))
 
     def facts(self) -> dict:
         return {}
@@ -140,46 +157,44 @@ class _Walking(Task):
         self.walk.T, self.walk.mu = state["T"], state["mu"]
 
 
-class Reinforce(_Walking):
+class Reinforce(_Walking[reinforce.Draws]):
     """Reverse KL through the whole chain; ``spread`` in the log is the standard deviation of log q + beta H (nats)."""
 
-    def draw(self, model: Network, generator: torch.Generator) -> dict:
-        T, mu, condition, order = self._conditions(generator)
-        drawn = reinforce.draw(model, T, mu, order, condition, generator, self.config.advantage_floor)
+    def draw(self, model: Network, generator: torch.Generator) -> reinforce.Draws:
+        drawn = reinforce.draw(model, *self._next(generator), generator, self.config.advantage_floor)
         self._note(drawn.value)
-        return {k: v for k, v in vars(drawn).items() if k != "value"}
+        return drawn
 
-    def rows(self, model: Network, **part: torch.Tensor) -> torch.Tensor:
-        return reinforce.reinforce(model, **part)
+    def rows(self, model: Network, part: reinforce.Draws) -> torch.Tensor:
+        return reinforce.reinforce(model, part.occ, part.condition, part.order, part.advantage)
 
 
-class Marginal(_Walking):
+class Marginal(_Walking[marginal.Erased]):
     """The loss of a marginalization model over a persistent batch of configurations."""
 
     def __init__(self, config: Config, hamiltonian: Hamiltonian):
         super().__init__(config, hamiltonian)
         self.occ = hamiltonian.random(self.config.batch, self.generator).to(self.config.device)
 
-    def draw(self, model: Network, generator: torch.Generator) -> dict:
-        T, mu, condition, order = self._conditions(generator)
+    def draw(self, model: Network, generator: torch.Generator) -> marginal.Erased:
+        how, following = self.config, self._next(generator)
         drawn = marginal.draw(
-            cast(MarginalizationModel, model),
-            self.occ,
-            T,
-            mu,
-            order,
-            condition,
-            generator,
-            self.config.gibbs,
-            self.config.advantage_floor,
+            cast(MarginalizationModel, model), self.occ, *following, generator, how.gibbs, how.advantage_floor
         )
         self.occ = drawn.occ
         self._note(drawn.value)
-        return {k: v for k, v in vars(drawn).items() if k != "value"}
+        return drawn
 
-    def rows(self, model: Network, **part: torch.Tensor) -> torch.Tensor:
+    def rows(self, model: Network, part: marginal.Erased) -> torch.Tensor:
         return marginal.marginal(
-            cast(MarginalizationModel, model), **part, weight=self.config.consistency * self.hamiltonian.n_sites
+            cast(MarginalizationModel, model),
+            part.occ,
+            part.condition,
+            part.order,
+            part.depth,
+            part.advantage,
+            part.anchor,
+            self.config.consistency * self.hamiltonian.n_sites,
         )
 
     def state(self) -> dict:
@@ -209,4 +224,5 @@ def make_task(config: Config, hamiltonian: Hamiltonian, path: Path, progress: bo
             else None
         )
         return Likelihood(config, make_data(hamiltonian, config, path, progress), grown)
-    return {"reinforce": Reinforce, "marginal": Marginal}[objective](config, hamiltonian)
+    kinds: dict[str, type[Reinforce | Marginal]] = {"reinforce": Reinforce, "marginal": Marginal}
+    return kinds[objective](config, hamiltonian)

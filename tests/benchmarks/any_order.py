@@ -105,7 +105,7 @@ def one_pass(table, n: int) -> np.ndarray:
             known = torch.full((16,), -1)
             known[sites] = torch.as_tensor(occ[row, sites]).long()
             exact = np.log(p[(occ[:, sites] == occ[row, sites]).all(1)].sum())
-            out.append(abs(log_p_fixed(model, known, T, mu).value - exact))
+            out.append(abs(log_p_fixed(model, known, model.hamiltonian.condition(T, mu)).value - exact))
     return np.array(out)
 
 
@@ -138,7 +138,7 @@ def before_and_after(T: float, dmu: float, n: int) -> list:
     painter = Outpainter(model, h)
 
     def plain(t, count):
-        made = painter.draw(t, mu, count, generator)
+        made = painter.draw(painter.target.condition(t, mu), count, generator)
         return made.occ, made.log_prob
 
     start = time.time()
@@ -186,7 +186,7 @@ def rules(quick: bool) -> dict:
             painter, start, found = Outpainter(model, h, (1, 1, stride), physics=physics), time.time(), []
             for T, dmu in at:
                 mu = np.array([0.0, dmu])
-                made = painter.draw(T, mu, n, torch.Generator().manual_seed(0))
+                made = painter.draw(painter.target.condition(T, mu), n, torch.Generator().manual_seed(0))
                 found.append(weighted(h, made.occ, made.log_prob, T, mu).ness)
             name = f"{'target' if physics else 'torus'}, stride {stride}"
             out[name] = {"ness": found, "ms": 1000 * (time.time() - start) / n / len(at)}
@@ -197,7 +197,9 @@ def rules(quick: bool) -> dict:
             )
     big = alloygen.data.cuau().on((12, 12, 12))
     for physics in (False, True):
-        made = Outpainter(model, big, physics=physics).draw(500.0, np.zeros(2), 6, torch.Generator().manual_seed(0))
+        made = Outpainter(model, big, physics=physics).draw(
+            big.condition(500.0, [0.0, 0.0]), 6, torch.Generator().manual_seed(0)
+        )
         order = long_range_order(made.occ.double().numpy(), big.lattice, "L1_0")
         print(
             f"L1_0 order of six 12x12x12 draws at 500 K, {'target' if physics else 'torus'}: {order.round(2).tolist()}"
@@ -210,11 +212,11 @@ def cooled(L: int, temperatures, n: int, sweeps: int, average: int, seed: int) -
     torch.set_num_threads(1)
     model = alloygen.load("ising_10x10")
     h, hot, mu, out = model.hamiltonian.expansion.on((L, L, 1)), model.ranges["T"][1], np.zeros(2), []
-    made = Outpainter(model, h).draw(hot, mu, n, torch.Generator().manual_seed(seed), average=average)
-    occ, log_w = made.occ, (-h.reduced_energy(made.occ, hot, mu) - made.log_prob).numpy()
+    made = Outpainter(model, h).draw(h.condition(hot, mu), n, torch.Generator().manual_seed(seed), average=average)
+    occ, log_w = made.occ, (-h.reduced_energy(made.occ, h.condition(hot, mu)) - made.log_prob).numpy()
     for T in temperatures:
         path = 1.0 / np.linspace(1.0 / hot, 1.0 / T, sweeps + 1)
-        moved = anneal(h, occ, log_w, path, np.zeros((sweeps + 1, 2)), sweeps=1, seed=seed + int(1000 * T))
+        moved = anneal(h, occ, log_w, h.condition(path, [0.0, 0.0]), sweeps=1, seed=seed + int(1000 * T))
         occ, log_w, hot = moved.occ, moved.log_w, T
         out.append(log_w)
     return out
@@ -257,8 +259,8 @@ def plain_weights(name: str, shape: tuple, T: float, dmu: float, n: int, seed: i
     torch.set_num_threads(1)
     model = alloygen.load(name)
     h, mu = model.hamiltonian.expansion.on(shape), np.array([0.0, dmu])
-    made = Outpainter(model, h).draw(float(T), mu, n, torch.Generator().manual_seed(seed))
-    return (-h.reduced_energy(made.occ, float(T), mu) - made.log_prob).numpy()
+    made = Outpainter(model, h).draw(h.condition(T, mu), n, torch.Generator().manual_seed(seed))
+    return (-h.reduced_energy(made.occ, h.condition(T, mu)) - made.log_prob).numpy()
 
 
 def windows(quick: bool) -> dict:
@@ -303,7 +305,9 @@ def resampled_phi(name: str, shape: tuple, T: float, dmu: float, n: int, seed: i
     torch.set_num_threads(1)
     model = alloygen.load(name)
     painter = Outpainter(model, model.hamiltonian.expansion.on(shape))
-    return sequential(painter, T, np.array([0.0, dmu]), n, torch.Generator().manual_seed(seed), islands=16).phi()
+    return sequential(
+        painter, painter.target.condition(T, [0.0, dmu]), n, torch.Generator().manual_seed(seed), islands=16
+    ).phi()
 
 
 def average(quick: bool) -> dict:
@@ -322,7 +326,7 @@ def average(quick: bool) -> dict:
             painter.rule(T, mu) if painter.physics is None else None
             for m in paths:
                 start = time.time()
-                made = painter.draw(T, mu, n, torch.Generator().manual_seed(0), average=m)
+                made = painter.draw(painter.target.condition(T, mu), n, torch.Generator().manual_seed(0), average=m)
                 seconds.append(time.time() - start)
                 found.append(weighted(painter.target, made.occ, made.log_prob, T, mu).ness)
             cost = (1 / np.array(found) - 1) * np.array(seconds)
@@ -366,7 +370,7 @@ def blocks(quick: bool) -> dict:
     for T, dmu in [(500, -0.01), (700, -0.012), (720, 0.0), (800, -0.03)]:
         mu = np.array([0.0, dmu])
         painter, generator = Outpainter(model, h), torch.Generator().manual_seed(0)
-        made = painter.draw(T, mu, 24, generator)
+        made = painter.draw(painter.target.condition(T, mu), 24, generator)
         flips = Chains(h, [float(T)] * 8, np.tile(mu, (8, 1)), 0, occ=made.occ[:8])
         n, every = (400 if quick else 4000), 50
         series, start = [], time.time()
@@ -377,7 +381,7 @@ def blocks(quick: bool) -> dict:
         g = max(markov.inefficiency(np.array(series)[:, :, k].T) for k in (0, 1))
         rate_flips = 8 * n / g / seconds
         start = time.time()
-        draws = painter.draw(T, mu, 256, generator)
+        draws = painter.draw(painter.target.condition(T, mu), 256, generator)
         drawn = weighted(h, draws.occ, draws.log_prob, T, mu)
         rate_draws = 256 * drawn.ness / (time.time() - start)
         best = (0.0, None, 0.0)
@@ -421,7 +425,7 @@ def large(quick: bool) -> dict:
     for shape in ((8, 8, 8), (8, 8, 16), (8, 16, 16), (16, 16, 16))[: 2 if quick else 4]:
         painter = Outpainter(model, alloygen.data.cuau().on(shape), physics=False)
         start = time.time()
-        painter.draw(700.0, np.zeros(2), 100, torch.Generator().manual_seed(0))
+        painter.draw(painter.target.condition(700.0, [0.0, 0.0]), 100, torch.Generator().manual_seed(0))
         out[str(painter.target.n_sites)] = time.time() - start
         print(f"{painter.target.n_sites:6} {len(painter.windows):5} {time.time() - start:8.1f}", flush=True)
     return out

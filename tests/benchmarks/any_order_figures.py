@@ -119,7 +119,7 @@ def pictures() -> None:
     model = alloygen.load("ising_10x10")
     painter = Outpainter(model, model.hamiltonian.expansion.on((40, 40, 1)))
     for ax, T in zip(axes[0], (1.9, 2.4, 3.5), strict=True):
-        occ = painter.draw(T, np.zeros(2), 1, torch.Generator().manual_seed(4)).occ[0].numpy()
+        occ = painter.draw(painter.target.condition(T, [0.0, 0.0]), 1, torch.Generator().manual_seed(4)).occ[0].numpy()
         x, y = painter.target.lattice.offsets[:, :2].T
         image = np.empty((40, 40))
         image[y, x] = occ
@@ -129,7 +129,7 @@ def pictures() -> None:
     axes[0, 0].set_xlabel("red: the cell of the model")
     for ax, physics in zip(axes[1, :2], (False, True), strict=True):
         big = Outpainter(alloygen.load("cuau_4x4x4"), alloygen.data.cuau().on((12, 12, 12)), physics=physics)
-        occ = big.draw(500.0, np.zeros(2), 6, torch.Generator().manual_seed(0)).occ.numpy()
+        occ = big.draw(big.target.condition(500.0, [0.0, 0.0]), 6, torch.Generator().manual_seed(0)).occ.numpy()
         order = long_range_order(occ.astype(float), big.target.lattice, "L1_0")
         layer(ax, big.target.lattice, occ[order.argmin()])
         ax.set(

@@ -121,7 +121,7 @@ def reference(system: str):
     from alloygen.exact.ising import transfer_matrix
     from alloygen.hamiltonian.source import expansion_from
     from alloygen.montecarlo.sampling import replica_exchange
-    from alloygen.training.evaluate import refined
+    from alloygen.training.reference import refined
 
     s = SYSTEMS[system]
     h = expansion_from(s.hamiltonian).on(s.repeats)
@@ -156,11 +156,16 @@ def modes(system: str, model, generator, n: int = 1000) -> dict:
         return float(np.exp(-(p * np.log(p)).sum()) / number * sum(counts) / n) if len(p) else 0.0
 
     if SYSTEMS[system].ising:
-        m = 2 * evaluate.draw(model, 1.5, np.zeros(2), n, generator).occ.double().mean(1) - 1
+        m = (
+            2 * evaluate.draw(model, model.hamiltonian.condition(1.5, [0.0, 0.0]), n, generator).occ.double().mean(1)
+            - 1
+        )
         return {"coverage": evenness([int((m > 0.5).sum()), int((m < -0.5).sum())], 2)}
     lattice, out = model.hamiltonian.lattice, {}
     for phase, dmu, number in (("Cu3Au (L1_2)", -0.09, 4), ("CuAu (L1_0)", 0.03, 6), ("CuAu3 (L1_2)", 0.0724, 4)):
-        found = variants(lattice, evaluate.draw(model, 300.0, np.array([0.0, dmu]), n, generator).occ.numpy())[phase]
+        found = variants(
+            lattice, evaluate.draw(model, model.hamiltonian.condition(300.0, [0.0, dmu]), n, generator).occ.numpy()
+        )[phase]
         out[phase] = evenness(list(found.values()), number)
     return {"coverage": float(np.mean(list(out.values()))), "variants": out}
 
@@ -209,16 +214,18 @@ def run(system: str, model: str, share: float, folder: str) -> str:
                 composition=x(ens).tolist(), composition_reference=x(exact).tolist(),
             )  # fmt: skip
 
-    samples = evaluate.Reference(scan.occ, scan.energy)
+    from alloygen.training.reference import Reference
+
+    samples = Reference(scan.occ, scan.energy)
     rows = evaluate.evaluate(
-        net, scan.T, scan.mu[:, 1], n, reference=samples, phi=phi, visit=visit, forward=min(100, n)
+        net, h.condition(scan.T, scan.mu), n, reference=samples, phi=phi, visit=visit, forward=min(100, n)
     )
     seconds = time.perf_counter() - drawn_in
     on_curve = [r for r in rows if r.mu == s.curve]
     curves["phi_error"], curves["phi_stderr"] = [r.deviation for r in on_curve], [r.phi_stderr for r in on_curve]
     batch = min(100, n)
     tick = time.perf_counter()
-    evaluate.draw(net, s.spot[0], np.array([0.0, s.spot[1]]), batch, torch.Generator().manual_seed(2))
+    evaluate.draw(net, net.hamiltonian.condition(s.spot[0], [0.0, s.spot[1]]), batch, torch.Generator().manual_seed(2))
     per_sample = (time.perf_counter() - tick) / batch
     figures = evaluate.summary(rows) | modes(system, net, torch.Generator().manual_seed(3), min(n, 500))
     figures |= {

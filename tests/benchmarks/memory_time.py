@@ -125,15 +125,14 @@ def timed(model, h, T: float, dmu: float, network: str) -> dict:
     """Seconds for each configuration of one batch, drawn and scored; the two likelihoods must agree."""
     generator, n = torch.Generator().manual_seed(0), BATCHES[network]
     order = orders.draw("sublattice" if network == "causal" else "random", h.lattice, n, generator)
-    T = torch.full((n,), T, dtype=torch.float64)
-    mu = torch.tensor([0.0, dmu], dtype=torch.float64).repeat(n, 1)
+    at = h.condition(T, [0.0, dmu]).expand(n)
     with torch.no_grad():
         if network != "painn":  # whose first pass costs no more than the others
-            model.log_prob(torch.zeros_like(order[:1]), T[:1], mu[:1], order[:1])
+            model.log_prob(torch.zeros_like(order[:1]), at[:1], order[:1])
         start = time.perf_counter()
-        occ, drawn = model.sample(T, mu, order, generator)
+        occ, drawn = model.sample(at, order, generator)
         middle = time.perf_counter()
-        scored = model.log_prob(occ, T, mu, order)
+        scored = model.log_prob(occ, at, order)
         end = time.perf_counter()
     assert torch.allclose(drawn, scored, atol=1e-3), "the likelihood of a draw is not that of its configuration"
     return {"batch": n, "sample": (middle - start) / n, "log_prob": (end - middle) / n}

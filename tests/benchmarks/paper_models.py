@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 import alloygen
-from alloygen.conditions import cuau_grid
 from alloygen.data import configurations
 from alloygen.errors import LowSampleSize
 from alloygen.exact.ising import transfer_matrix
 from alloygen.runtime.job import Job
 from alloygen.training import evaluate
+from alloygen.training.reference import reference_samples
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -51,14 +51,10 @@ def gradient() -> None:
     every = torch.cartesian_prod(*[torch.arange(2)] * 4)
 
     def at(n):
-        return (
-            torch.full((n,), 2.4).double(),
-            torch.tensor([[0.0, 0.3]]).double().expand(n, -1),
-            order.expand(n, -1),
-        )
+        return h.condition(2.4, [0.0, 0.3]).expand(n), order.expand(n, -1)
 
-    log_q, (T, mu, _) = net.log_prob(every, *at(16)), at(16)
-    value = log_q + h.reduced_energy(every, T, mu)
+    log_q = net.log_prob(every, *at(16))
+    value = log_q + h.reduced_energy(every, at(16)[0])
 
     def flat(loss):
         grads = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
@@ -140,7 +136,7 @@ def name_of(h) -> str:
 def grid(h) -> tuple[np.ndarray, np.ndarray]:
     """The conditions of a system: the 110 of CuAu, or T = 1.5 .. 3.5 step 0.1 times h = 0, 0.2, 0.4."""
     if name_of(h) == "cuau":
-        return cuau_grid()
+        return alloygen.data.grids()["cuau"].pairs()
     T = np.linspace(1.5, 3.5, 21).round(6)
     return np.repeat(T, 3), np.tile([0.0, 0.4, 0.8], len(T))
 
@@ -152,12 +148,13 @@ def training(name: str, folder: Path, threads: int) -> None:
     model = alloygen.train(configurations()[name], run, progress=sys.stderr.isatty())
     h, exact = model.hamiltonian, None
     T, mu = grid(h)
+    at, fine = h.condition(T, np.column_stack([np.zeros_like(mu), mu])), alloygen.data.grids()[name_of(h)]
     if name_of(h) == "ising":
         L = round(h.n_sites**0.5)
         exact = [transfer_matrix(L, t, m / 2).free_energy - m / 2 for t, m in zip(T, mu, strict=True)]
-    reference = evaluate.reference_samples(h, T, mu, 500, seed=1, **evaluate.GRIDS[name_of(h)][-1])
+    reference = reference_samples(h, at, 500, seed=1, dT=fine.dT, dmu=fine.dmu)
     rows = evaluate.evaluate(
-        model, T, mu, n, reference=reference, phi=exact, forward=min(100, n // 2), job=Job(progress=sys.stderr.isatty())
+        model, at, n, reference=reference, phi=exact, forward=min(100, n // 2), job=Job(progress=sys.stderr.isatty())
     )
     print(f"\n{name} ({target})")
     evaluate.print_table(rows, h.unit)

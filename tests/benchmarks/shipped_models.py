@@ -9,13 +9,13 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import torch
 from cubic_order import variants
 
 import alloygen
 from alloygen.runtime.job import Job
 from alloygen.training import evaluate
+from alloygen.training.reference import named_grid, reference_samples
 
 WORKERS = 2
 ORDERED = {"Cu3Au (L1_2)": (-0.09, 4), "CuAu (L1_0)": (0.03, 6), "CuAu3 (L1_2)": (0.0724, 4)}
@@ -25,12 +25,12 @@ def part(worker: int, name: str, n: int, n_reference: int) -> list:
     """Every second condition of the grid, on one core."""
     torch.set_num_threads(1)
     model = alloygen.load(name)
-    T, mu = (x[worker::WORKERS] for x in evaluate.named_grid("cuau", model.hamiltonian))
-    fine = evaluate.GRIDS["cuau"][-1]
-    reference = evaluate.reference_samples(
-        model.hamiltonian, T, mu, n_reference, seed=1, job=Job(progress=worker == 0), **fine
+    at = named_grid("cuau", model.hamiltonian)[worker::WORKERS]
+    fine = alloygen.data.grids()["cuau"]
+    reference = reference_samples(
+        model.hamiltonian, at, n_reference, seed=1, dT=fine.dT, dmu=fine.dmu, job=Job(progress=worker == 0)
     )
-    return evaluate.evaluate(model, T, mu, n, reference=reference, seed=worker, job=Job(progress=worker == 0))
+    return evaluate.evaluate(model, at, n, reference=reference, seed=worker, job=Job(progress=worker == 0))
 
 
 def grid(name: str, n: int, n_reference: int, results: Path) -> None:
@@ -50,7 +50,7 @@ def ordered_phases(name: str, n: int = 2000, T: float = 300.0) -> None:
         f"\n{name}: variants of the ordered phases at {T:.0f} K among {n} configurations (sublattices that hold Au: count)"
     )
     for phase, (dmu, expected) in ORDERED.items():
-        ens = evaluate.draw(model, T, np.array([0.0, dmu]), n, generator)
+        ens = evaluate.draw(model, model.hamiltonian.condition(T, [0.0, dmu]), n, generator)
         found = variants(model.hamiltonian.lattice, ens.occ.numpy())[phase]
         print(f"{phase:>14} dmu {dmu:+.4f}: {len(found)} of {expected} variants: {dict(sorted(found.items()))}")
 

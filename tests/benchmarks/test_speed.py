@@ -22,11 +22,11 @@ def test_sampling_speed(benchmark, capsys):
     torch.set_num_threads(2)
     model = alloygen.load("cuau_4x4x4")
     n = 1000
-    T, mu = torch.full((n,), 600.0).double(), torch.tensor([[0.0, 0.02]]).double().expand(n, -1)
+    at = model.hamiltonian.condition(600.0, [0.0, 0.02]).expand(n)
     from alloygen.models.draw import trained_orders
 
     order = trained_orders(model, n, torch.Generator().manual_seed(0))
-    draw = lambda: model.sample(T, mu, order, torch.Generator().manual_seed(1))  # noqa: E731
+    draw = lambda: model.sample(at, order, torch.Generator().manual_seed(1))  # noqa: E731
     draw()
     cached = 1 / _rate(draw, 1, 3)
     few = 100
@@ -35,7 +35,7 @@ def test_sampling_speed(benchmark, capsys):
         occ = torch.zeros(few, model.hamiltonian.n_sites, dtype=torch.long)
         with torch.no_grad():
             for t in range(model.hamiltonian.n_sites):
-                logp = model.log_conditionals(occ, T[:few], mu[:few], order[:few])[:, t]
+                logp = model.log_conditionals(occ, at[:few], order[:few])[:, t]
                 site = order[:few, t : t + 1]
                 occ.scatter_(1, site, torch.multinomial(logp.exp(), 1))
 

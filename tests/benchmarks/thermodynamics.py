@@ -24,7 +24,6 @@ from ase.build import bulk
 
 import alloygen
 import alloygen.data
-from alloygen.conditions import cuau_grid
 from alloygen.estimate.coexistence import tangent_at
 from alloygen.exact.enumeration import Enumeration
 from alloygen.models.draw import draw
@@ -116,7 +115,7 @@ def part_observables(quick: bool) -> dict:
     fields = np.array([0.0, 0.2, 0.4])
     T = np.repeat(np.arange(1.5, 3.51, 0.2), 3)
     out["ising_4x4"] = z_scores(model, T, np.tile(2 * fields, len(T) // 3), n, "Ising 4x4", quick)
-    T, mu = cuau_grid()
+    T, mu = alloygen.data.grids()["cuau"].pairs()
     out["cuau_2x2x4"] = z_scores(alloygen.load("cuau_2x2x4"), T, mu, n, "CuAu 2x2x4", quick)
     return out
 

@@ -12,6 +12,7 @@ from ase.io import write
 from small_systems import hamiltonian as small
 
 import alloygen
+from alloygen.conditions.record import Condition
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.match import match
 from alloygen.edge.problem import Problem, elements_of
@@ -20,7 +21,8 @@ from alloygen.errors import AlloygenError, LatticeMismatch, UnknownSpecies
 from alloygen.montecarlo.annealing import Cooling
 from alloygen.montecarlo.metadynamics import Stages
 from alloygen.montecarlo.wang_landau import Bins, Schedule
-from alloygen.training.evaluate import reference_samples
+from alloygen.training.reference import reference_samples
+from alloygen.units import KB_EV_PER_K
 
 LOW = Cooling(T_start=900, T_end=300, sweeps=2, steps=2, restarts=2)
 ORDER = np.random.default_rng(3).permutation(16)
@@ -49,7 +51,7 @@ TAKE = {
     "wang_landau": lambda a, **kw: alloygen.wang_landau(
         a, mu=MU, bins=Bins(width=0.1), schedule=Schedule(log_f_final=0.5), **kw
     ),
-    "reference_samples": lambda a, **kw: reference_samples(a, [900.0], [0.02], 6, **kw),
+    "reference_samples": lambda a, **kw: reference_samples(a, Condition([900.0], [0.0, 0.02], KB_EV_PER_K), 6, **kw),
 }
 GIVEN = {
     "Atoms": lambda folder: caller(),

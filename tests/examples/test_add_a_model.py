@@ -27,9 +27,9 @@ class MeanField(Model):
         self.clusters = [(torch.as_tensor(f), torch.as_tensor(c)) for f, c in hamiltonian.clusters]
 
     @torch.enable_grad()
-    def law(self, T, mu):
+    def law(self, condition):
         """log q (B, N, S), found once for each condition."""
-        each, row = torch.unique(torch.cat([T[:, None], mu], 1), dim=0, return_inverse=True)
+        each, row = torch.unique(torch.cat([condition.T[:, None], condition.mu], 1), dim=0, return_inverse=True)
         beta, mu = 1.0 / (self.hamiltonian.kB * each[:, :1, None]), self.hamiltonian.site_mu(each[:, 1:])
         log_q = torch.where(self.allowed, 0.0, -torch.inf).double().expand(len(each), -1, -1).log_softmax(2)
         for _ in range(self.rounds):
@@ -41,15 +41,15 @@ class MeanField(Model):
             log_q = torch.logaddexp(log_q.detach(), new) - np.log(2)  # half way: a full step may oscillate
         return log_q[row]
 
-    def log_prob(self, occ, T, mu, order, known=None):
-        steps = self.law(T, mu).gather(2, occ[..., None])[..., 0]
+    def log_prob(self, occ, condition, order, known=None):
+        steps = self.law(condition).gather(2, occ[..., None])[..., 0]
         return (steps if known is None else steps.masked_fill(known >= 0, 0.0)).sum(1)
 
-    def sample(self, T, mu, order, generator, known=None):
+    def sample(self, condition, order, generator, known=None):
         uniform = torch.rand(*order.shape, 1, generator=generator, dtype=torch.float64)
-        occ = draw_species(self.law(T, mu), uniform)[..., 0]
+        occ = draw_species(self.law(condition), uniform)[..., 0]
         occ = occ if known is None else torch.where(known >= 0, known, occ)
-        return occ, self.log_prob(occ, T, mu, order, known)
+        return occ, self.log_prob(occ, condition, order, known)
 
 
 # ---------------------------------------------------------------------- its tests

@@ -57,7 +57,7 @@ def test_the_models_own_marginal_in_one_pass(table):
     model = alloygen.load("cuau_2x2x4")
     known = torch.full((16,), -1)
     known[[2, 5, 9]] = torch.tensor([1, 0, 1])
-    ours = log_p_fixed(model, known, 800.0, np.array([0.0, 0.02]))
+    ours = log_p_fixed(model, known, model.hamiltonian.condition(800.0, [0.0, 0.02]))
     assert abs(ours.value - exact(table, 800, 0.02, [2, 5, 9], [1, 0, 1])[0]) < 0.05 and ours.stderr < 0.02
 
 

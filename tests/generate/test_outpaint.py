@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 
 import alloygen
 import alloygen.data
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.exact.enumeration import Enumeration
 from alloygen.generate import sequential as sequential_module
@@ -20,8 +21,10 @@ from alloygen.generate.sequential import sequential
 from alloygen.hamiltonian.ising import ising
 from alloygen.models import MODELS
 from alloygen.orders import known_sets
+from alloygen.units import KB_EV_PER_K
 
 T, MU = 3.1, np.array([0.0, 0.3])
+AT, COLD, COLDER = (Condition(t, MU, 1.0) for t in (T, 2.0, 1.2))
 RANGES = {"T": [1.0, 5.0], "mu": [[-1.0, 1.0]]}
 
 
@@ -54,12 +57,12 @@ PAINTERS = {
 @pytest.mark.parametrize("name", PAINTERS)
 def test_the_path_law_is_normalised_and_is_what_is_drawn(name):
     painter, generator = PAINTERS[name](), torch.Generator().manual_seed(0)
-    made = painter.draw(T, MU, 1, generator)
+    made = painter.draw(AT, 1, generator)
     every = torch.as_tensor(Enumeration(painter.target).occ)
     orders = [o.expand(len(every), -1) for o in made.orders]
-    assert float(logsumexp(painter.log_prob(every, T, MU, orders))) == pytest.approx(0, abs=1e-5)
-    made = painter.draw(T, MU, 50, generator)
-    assert torch.allclose(painter.log_prob(made.occ, T, MU, made.orders), made.log_prob, atol=1e-4)
+    assert float(logsumexp(painter.log_prob(every, AT, orders))) == pytest.approx(0, abs=1e-5)
+    made = painter.draw(AT, 50, generator)
+    assert torch.allclose(painter.log_prob(made.occ, AT, made.orders), made.log_prob, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -67,7 +70,7 @@ def test_the_path_law_is_normalised_and_is_what_is_drawn(name):
 def test_weights_give_the_exact_partition_function(name):
     painter = PAINTERS[name]()
     h, n = painter.target, 3000
-    made = painter.draw(T, MU, n, torch.Generator().manual_seed(1))
+    made = painter.draw(AT, n, torch.Generator().manual_seed(1))
     u = (h.energy(made.occ) - h.counts(made.occ) @ torch.as_tensor(MU)) / T
     w = torch.exp(-u - made.log_prob)
     exact = np.exp(-Enumeration(h).at(T, MU).phi * h.n_sites / T)
@@ -80,8 +83,8 @@ def test_a_target_of_the_models_own_size_is_plain_sampling():
     from alloygen.models.draw import draw
 
     small = model(shape=(2, 3))
-    made = Outpainter(small, cell(2, 3)).draw(T, MU, 40, torch.Generator().manual_seed(2))
-    occ, log_prob = draw(small, T, MU, 40, torch.Generator().manual_seed(2))
+    made = Outpainter(small, cell(2, 3)).draw(AT, 40, torch.Generator().manual_seed(2))
+    occ, log_prob = draw(small, AT, 40, torch.Generator().manual_seed(2))
     assert torch.equal(made.occ, occ) and torch.equal(made.log_prob, log_prob)
 
 
@@ -89,7 +92,7 @@ def test_a_skewed_cell_of_the_models_own_is_one_window():
     """Out-painting wants repeats along the axes; plain sampling of a model's own cell must not."""
     skew = alloygen.data.cuau().on([[2, 0, 0], [1, 2, 0], [0, 1, 2]])
     m = MODELS["causal"](skew, {"T": [500, 1000], "mu": [[-0.1, 0.1]]}, width=16, depth=1, heads=2)
-    made = Outpainter(m, skew).draw(800.0, np.zeros(2), 5, torch.Generator().manual_seed(0))
+    made = Outpainter(m, skew).draw(Condition(800.0, [0.0, 0.0], KB_EV_PER_K), 5, torch.Generator().manual_seed(0))
     assert made.occ.shape == (5, 8) and len(made.orders) == 1
 
 
@@ -116,7 +119,7 @@ def test_known_sites_are_kept_and_condition_the_rest(name):
     h, n = painter.target, 6000
     known = np.full(h.n_sites, -1)
     known[[1, 6]] = [0, 1]
-    made = painter.draw(T, MU, n, torch.Generator().manual_seed(3), known)
+    made = painter.draw(AT, n, torch.Generator().manual_seed(3), known)
     assert (made.occ[:, [1, 6]] == torch.tensor([0, 1])).all()
     e = Enumeration(h)
     held = (np.asarray(e.occ)[:, [1, 6]] == [0, 1]).all(1)
@@ -150,7 +153,7 @@ def test_averaged_likelihoods_keep_the_weights_exact_and_even_them(name, known):
     z = np.exp(-u_all[rows]).sum()
     spread = {}
     for average in (1, 8):
-        made = painter.draw(cold, MU, n, torch.Generator().manual_seed(1), given, average=average)
+        made = painter.draw(h.condition(cold, MU), n, torch.Generator().manual_seed(1), given, average=average)
         assert given is None or (made.occ[:, [1, 6]] == torch.tensor(known)).all()
         u = ((h.energy(made.occ) - h.counts(made.occ) @ torch.as_tensor(MU)) / cold).numpy()
         w = np.exp(-u - made.log_prob.numpy())
@@ -161,11 +164,11 @@ def test_averaged_likelihoods_keep_the_weights_exact_and_even_them(name, known):
         spread[average] = np.var(np.log(w))
     assert known is not None or spread[8] < 0.9 * spread[1]  # fixed sites leave orders only to average over
     # negative control: the likeliest path alone is no likelihood
-    made = painter.draw(cold, MU, n, torch.Generator().manual_seed(2), given)
+    made = painter.draw(h.condition(cold, MU), n, torch.Generator().manual_seed(2), given)
     again = [made.log_prob]
     for _ in range(7):
         orders = painter.path(n, torch.Generator().manual_seed(len(again)), given)
-        again.append(painter.log_prob(made.occ, cold, MU, orders, given))
+        again.append(painter.log_prob(made.occ, h.condition(cold, MU), orders, given))
     u = (h.energy(made.occ) - h.counts(made.occ) @ torch.as_tensor(MU)) / cold
     paths = torch.stack(again)
     lost = (torch.exp(-u - paths.logsumexp(0) + np.log(8)) - torch.exp(-u - paths.amax(0))).numpy()
@@ -187,7 +190,7 @@ def test_resampling_along_the_windows_is_unbiased(name, known):
     u = (np.asarray(e.energy) - np.asarray(e.counts) @ MU) / cold
     target = float(logsumexp(-u[((held < 0) | (np.asarray(e.occ) == held)).all(1)]))
     made = sequential(
-        painter, cold, MU, 40 * islands, torch.Generator().manual_seed(0), islands, None if known is None else held
+        painter, COLD, 40 * islands, torch.Generator().manual_seed(0), islands, None if known is None else held
     )
     w = np.exp(made.log_w - target).reshape(islands, -1).mean(1)
     assert made.resampled and abs(w.mean() - 1) < 4 * w.std(ddof=1) / np.sqrt(islands)
@@ -217,7 +220,7 @@ def test_resampling_that_forgets_the_mean_weight_is_seen(monkeypatch):
         return rows
 
     monkeypatch.setattr(sequential_module, "resample", forget)
-    z = sequential(painter, 1.2, MU, 4000, torch.Generator().manual_seed(0), 100).log_z()
+    z = sequential(painter, COLDER, 4000, torch.Generator().manual_seed(0), 100).log_z()
     assert abs(z.value - target) > 4 * z.stderr
 
 
@@ -225,7 +228,7 @@ def test_without_resampling_the_weights_are_those_of_the_path():
     """Decided clusters, window by window, add up to the energy of the whole."""
     painter = PAINTERS["two axes, wrapping round"]()
     h = painter.target
-    made = painter.draw(T, MU, 40, torch.Generator().manual_seed(0))
+    made = painter.draw(AT, 40, torch.Generator().manual_seed(0))
     state, total = painter.blank(40), np.full(40, h.constant)
     site_mu = h.site_mu(torch.as_tensor(MU)[None])[0]
     for sites in painter.windows:
@@ -238,7 +241,7 @@ def test_without_resampling_the_weights_are_those_of_the_path():
 @pytest.mark.parametrize("islands", [0, 3, 64, True])
 def test_islands_that_do_not_divide_are_told(islands):
     with pytest.raises(AlloygenError, match="groups of at least 2"):
-        sequential(PAINTERS["physics of the target"](), T, MU, 64, torch.Generator(), islands)
+        sequential(PAINTERS["physics of the target"](), AT, 64, torch.Generator(), islands)
 
 
 # ---------------------------------------------------------------------- windows
@@ -276,7 +279,7 @@ def test_a_cell_that_closes_on_itself_knows_too_few_clusters():
     """2x2x2 CuAu has no channel for every cluster of a larger cell: the torus serves, physics of the target is refused."""
     small, large = (alloygen.data.cuau().on(r) for r in ((2, 2, 2), (2, 2, 4)))
     m = MODELS["causal"](small, {"T": [500, 1000], "mu": [[-0.1, 0.1]]}, width=16, depth=1, heads=2)
-    made = Outpainter(m, large).draw(800.0, np.zeros(2), 5, torch.Generator().manual_seed(0))
+    made = Outpainter(m, large).draw(Condition(800.0, [0.0, 0.0], KB_EV_PER_K), 5, torch.Generator().manual_seed(0))
     assert made.occ.shape == (5, 16)
     with pytest.raises(LatticeMismatch, match="every kind of cluster"):
         Outpainter(m, large, physics=True)
@@ -313,7 +316,7 @@ def test_block_moves_keep_the_law(shape, block):
     moves, generator = Regenerator(painter, block), torch.Generator().manual_seed(4)
     rate = []
     for _ in range(4):
-        occ, accepted = moves.step(occ, T, MU, generator)
+        occ, accepted = moves.step(occ, AT, generator)
         rate.append(float(accepted.double().mean()))
     assert chi_square(occ, e, p) > 1e-4 and 0.3 < np.mean(rate) <= 1
 
@@ -324,12 +327,12 @@ def test_the_chi_square_sees_moves_without_the_ratio(monkeypatch):
     painter = Outpainter(model(shape=(2, 3)), cell(2, 3))
     e, p, occ = exact_draws(painter.target, 4000, 0)
     monkeypatch.setattr(
-        type(painter.target), "reduced_energy", lambda h, occ, T, mu: torch.zeros(len(occ), dtype=torch.float64)
+        type(painter.target), "reduced_energy", lambda h, occ, at: torch.zeros(len(occ), dtype=torch.float64)
     )
     monkeypatch.setattr(Outpainter, "window_log_prob", lambda *a: torch.full((4000,), 1e9, dtype=torch.float64))
     moves, generator = Regenerator(painter, [2, 3, 1]), torch.Generator().manual_seed(4)
     for _ in range(4):
-        occ, accepted = moves.step(occ, T, MU, generator)
+        occ, accepted = moves.step(occ, AT, generator)
         assert accepted.all()
     assert chi_square(occ, e, p) < 1e-6
 
@@ -341,7 +344,7 @@ def test_blocks_leave_fixed_sites_alone():
     occ = torch.randint(2, (200, 8), generator=torch.Generator().manual_seed(0))
     moves, generator, moved = Regenerator(painter, 2, fixed), torch.Generator().manual_seed(1), occ
     for _ in range(10):
-        moved, _ = moves.step(moved, T, MU, generator)
+        moved, _ = moves.step(moved, AT, generator)
     assert torch.equal(moved[:, fixed], occ[:, fixed]) and not torch.equal(moved, occ)
     with pytest.raises(AlloygenError, match="got all of them fixed"):
         Regenerator(painter, 2, np.ones(8, dtype=bool))
@@ -360,9 +363,7 @@ def test_annealed_weights_are_unbiased_and_get_more_even(islands):
     found = []
     for steps in (2, 30):
         path = 1 / np.linspace(1e-9, 1 / 1.2, steps + 1)
-        made = anneal(
-            h, occ, np.full(n, 8 * np.log(2)), path, np.tile(MU, (steps + 1, 1)), sweeps=3, seed=1, islands=islands
-        )
+        made = anneal(h, occ, np.full(n, 8 * np.log(2)), h.condition(path, MU), sweeps=3, seed=1, islands=islands)
         w = np.exp(made.log_w - target).reshape(100, -1).mean(1)  # groups: independent with islands too
         assert abs(w.mean() - 1) < 4 * w.std(ddof=1) / 10
         assert abs(made.log_z().value - target) < 4 * made.log_z().stderr
@@ -386,19 +387,18 @@ def test_annealing_sees_lost_weights():
         h,
         h.random(n, torch.Generator().manual_seed(5)),
         np.full(n, 8 * np.log(2)),
-        [1.2, 1.2],
-        np.tile(MU, (2, 1)),
+        COLDER.expand(2),
         sweeps=50,
     )
     assert abs(np.exp(made.log_w - target).mean() - 1) > 0.5
 
 
 @pytest.mark.parametrize("change, says", [
-    (dict(path_T=[2.0], path_mu=np.zeros((2, 2))), "expected path_T"), (dict(islands=7), "divide the 10 samples"), (dict(sweeps=-1), "sweeps >= 0"),
+    (dict(path=COLD.expand(0)), "at least one condition"), (dict(islands=7), "divide the 10 samples"), (dict(sweeps=-1), "sweeps >= 0"),
 ])  # fmt: skip
 def test_bad_paths_are_told(change, says):
     h = cell(2, 4)
-    arguments = dict(path_T=[2.0, 1.0], path_mu=np.zeros((2, 2))) | change
+    arguments = dict(path=COLD.expand(2)) | change
     with pytest.raises(AlloygenError, match=says):
         anneal(h, h.random(10, torch.Generator().manual_seed(0)), np.zeros(10), **arguments)
 

@@ -66,7 +66,7 @@ def build(kind, name):
     return net
 
 
-def everything(net, name, T, mu, order, known=None):
+def everything(net, name, at, order, known=None):
     """log_prob (M,) of every state at one condition along one order."""
     parts = []
     with torch.no_grad():
@@ -74,23 +74,20 @@ def everything(net, name, T, mu, order, known=None):
             m = len(rows)
             given = None if known is None else known[rows]
             occ = enumeration(name).occ[rows]
-            parts.append(net.log_prob(occ, T.expand(m), mu.expand(m, -1), order.expand(m, -1), given))
+            parts.append(net.log_prob(occ, at.expand(m), order.expand(m, -1), given))
     return torch.cat(parts)
 
 
-def many(net, T, mu, order, n, seed, known=None):
+def many(net, at, order, n, seed, known=None):
     """n samples (n, N) at one condition along one order."""
     g, b = generator(seed), 500
     known = None if known is None else known.expand(b, -1)
-    return torch.cat(
-        [net.sample(T.expand(b), mu.expand(b, -1), order.expand(b, -1), g, known)[0] for _ in range(n // b)]
-    )
+    return torch.cat([net.sample(at.expand(b), order.expand(b, -1), g, known)[0] for _ in range(n // b)])
 
 
 def mixed(name, n):
-    T, mu = SYSTEMS[name].conditions()
-    pick = torch.arange(n) % len(T)
-    return T[pick], mu[pick]
+    at = SYSTEMS[name].conditions()
+    return at[torch.arange(n) % len(at)]
 
 
 def test_every_kind_is_covered():
@@ -107,8 +104,8 @@ def test_probabilities_of_all_states_add_up_to_one(case):
         *orders.draw("raster", lattice, 1, generator(), "none"),
     ]
     laws = []
-    for (T, mu), order in zip(zip(*SYSTEMS[system].conditions(), strict=True), drawn, strict=True):
-        log_prob = everything(net, system, T, mu, order)
+    for at, order in zip(SYSTEMS[system].conditions(), drawn, strict=True):
+        log_prob = everything(net, system, at, order)
         assert log_prob.dtype == torch.float64
         assert float(log_prob.exp().sum()) == pytest.approx(1, abs=1e-5)
         laws.append(log_prob)
@@ -120,57 +117,57 @@ def test_probabilities_of_all_states_add_up_to_one(case):
 def test_what_sample_says_is_what_log_prob_says(case):
     kind, system = case
     net = build(kind, system)
-    T, mu = mixed(system, 64)
+    at = mixed(system, 64)
     order = random_orders(hamiltonian(system), 64)
-    occ, log_prob = net.sample(T, mu, order, generator())
+    occ, log_prob = net.sample(at, order, generator())
     hamiltonian(system).check(occ)
     assert log_prob.dtype == torch.float64
     with torch.no_grad():
-        torch.testing.assert_close(log_prob, net.log_prob(occ, T, mu, order), rtol=0, atol=1e-4)
-        assert (log_prob - net.log_prob(occ.flip(0), T, mu, order)).abs().max() > 0.1
+        torch.testing.assert_close(log_prob, net.log_prob(occ, at, order), rtol=0, atol=1e-4)
+        assert (log_prob - net.log_prob(occ.flip(0), at, order)).abs().max() > 0.1
 
 
 @pytest.mark.slow
 def test_samples_follow_the_law(case):
     kind, system = case
     net, n = build(kind, system), 10000 if kind in CAUSAL else 5000
-    (T, *_), (mu, *_) = SYSTEMS[system].conditions()
+    at, *_ = SYSTEMS[system].conditions()
     order = random_orders(hamiltonian(system), 1, seed=3)
-    occ = many(net, T, mu, order, n, seed=7)
+    occ = many(net, at, order, n, seed=7)
     counts = torch.bincount(enumeration(system).index(occ), minlength=len(enumeration(system)))
-    law = everything(net, system, T, mu, order).exp()
+    law = everything(net, system, at, order).exp()
     assert chi_square(counts, n * law) > 1e-4
     # negative controls: another condition of the same model, and the exact law of the Hamiltonian
-    far = everything(net, system, T, SYSTEMS[system].conditions()[1][1], order).exp()
+    far = everything(net, system, SYSTEMS[system].conditions()[1], order).exp()
     assert chi_square(counts, n * far) < 1e-9
-    assert chi_square(counts, n * exact(system, float(T), mu)) < 1e-9
+    assert chi_square(counts, n * exact(system, float(at.T), at.mu)) < 1e-9
 
 
 def test_same_seed_same_samples(kind):
     net = build(kind, "cuau-2x2x2")
-    T, mu = mixed("cuau-2x2x2", 16)
+    at = mixed("cuau-2x2x2", 16)
     order = random_orders(net.hamiltonian, 16)
-    (a, p), (b, q), (c, _) = (net.sample(T, mu, order, generator(s)) for s in (1, 1, 2))
+    (a, p), (b, q), (c, _) = (net.sample(at, order, generator(s)) for s in (1, 1, 2))
     assert torch.equal(a, b) and torch.equal(p, q) and not torch.equal(a, c)
 
 
 def test_conditions_in_one_batch_do_not_see_each_other(case):
     kind, system = case
     net = build(kind, system)
-    T, mu = mixed(system, 8)
+    at = mixed(system, 8)
     order, occ = random_orders(hamiltonian(system), 8), hamiltonian(system).random(8, generator(2))
     with torch.no_grad():
-        together = net.log_prob(occ, T, mu, order)
-        alone = torch.cat([net.log_prob(*(x[i : i + 1] for x in (occ, T, mu, order))) for i in range(8)])
+        together = net.log_prob(occ, at, order)
+        alone = torch.cat([net.log_prob(*(x[i : i + 1] for x in (occ, at, order))) for i in range(8)])
         torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
-        turned = net.log_prob(occ, T, mu.roll(1, 0), order)
+        turned = net.log_prob(occ, net.hamiltonian.condition(at.T, at.mu.roll(1, 0)), order)
     assert (together - turned).abs().min() > 1e-3
 
 
 def test_only_differences_of_mu_matter(case):
     kind, system = case
     net = build(kind, system)
-    T, mu = mixed(system, 8)
+    at = mixed(system, 8)
     order, occ = random_orders(hamiltonian(system), 8), hamiltonian(system).random(8, generator(2))
     shifts = [torch.full((len(hamiltonian(system).elements),), 0.37)]
     if system == "spectator":  # atoms that cannot change have a mu that changes Phi and no probability
@@ -178,23 +175,26 @@ def test_only_differences_of_mu_matter(case):
     with torch.no_grad():
         for shift in shifts:
             torch.testing.assert_close(
-                net.log_prob(occ, T, mu + shift, order), net.log_prob(occ, T, mu, order), rtol=0, atol=1e-4
+                net.log_prob(occ, net.hamiltonian.condition(at.T, at.mu + shift), order),
+                net.log_prob(occ, at, order),
+                rtol=0,
+                atol=1e-4,
             )
 
 
 def test_later_sites_do_not_move_earlier_conditionals(case):
     kind, system = case
     net, h = build(kind, system), hamiltonian(system)
-    T, mu = mixed(system, 4)
+    at = mixed(system, 4)
     order, occ = random_orders(h, 4, seed=5), h.random(4, generator(6))
     allowed = torch.as_tensor(h.lattice.element_index[h.lattice.sublattice] >= 0)[order]
     limit, free = torch.as_tensor(h.lattice.n_species), 0.0
     with torch.no_grad():
-        start = net.log_conditionals(occ, T, mu, order)
+        start = net.log_conditionals(occ, at, order)
         for t in range(h.n_sites):
             site = order[:, t : t + 1]
             other = occ.scatter(1, site, (torch.gather(occ, 1, site) + 1) % limit[site])
-            change = (net.log_conditionals(other, T, mu, order) - start).masked_fill(~allowed, 0.0).abs()
+            change = (net.log_conditionals(other, at, order) - start).masked_fill(~allowed, 0.0).abs()
             assert change[:, : t + 1].max() < 1e-5
             free = max(free, float(change.max()))
     assert free > 1e-2  # negative control: earlier sites do move later conditionals
@@ -212,13 +212,13 @@ def given(name, n, seed=0):
 def test_known_sites_stay_and_do_not_count(case):
     kind, system = case
     net = build(kind, system)
-    T, mu = mixed(system, 32)
+    at = mixed(system, 32)
     known, order = given(system, 32)
-    occ, log_prob = net.sample(T, mu, order, generator(), known)
+    occ, log_prob = net.sample(at, order, generator(), known)
     assert torch.equal(occ[known >= 0], known[known >= 0])
     with torch.no_grad():
-        torch.testing.assert_close(log_prob, net.log_prob(occ, T, mu, order, known), rtol=0, atol=1e-4)
-        steps = net.log_conditionals(occ, T, mu, order)
+        torch.testing.assert_close(log_prob, net.log_prob(occ, at, order, known), rtol=0, atol=1e-4)
+        steps = net.log_conditionals(occ, at, order)
     chosen = torch.gather(steps, 2, torch.gather(occ, 1, order)[..., None])[..., 0]
     of_known = (chosen * (torch.gather(known, 1, order) >= 0)).sum(1)
     torch.testing.assert_close(log_prob, chosen.sum(1) - of_known, rtol=0, atol=1e-4)
@@ -231,12 +231,12 @@ def test_conditional_law_is_the_joint_over_the_marginal(case):
     """log p(x | x_known) = log p(x) - log p(x_known), the marginal by summing over every state that agrees."""
     kind, system = case
     net, occ = build(kind, system), enumeration(system).occ
-    (T, *_), (mu, *_) = SYSTEMS[system].conditions()
+    at, *_ = SYSTEMS[system].conditions()
     values, order = given(system, 5, seed=2)
     known, order = values[2], order[2]
     agree = ((occ == known) | (known < 0)).all(1)
-    joint = everything(net, system, T, mu, order)
-    conditional = everything(net, system, T, mu, order, known.expand(len(occ), -1))
+    joint = everything(net, system, at, order)
+    conditional = everything(net, system, at, order, known.expand(len(occ), -1))
     assert 1 < agree.sum() < len(occ)
     expected = joint[agree] - torch.logsumexp(joint[agree], 0)
     torch.testing.assert_close(conditional[agree], expected, rtol=0, atol=1e-4)
@@ -246,11 +246,11 @@ def test_conditional_law_is_the_joint_over_the_marginal(case):
 def test_samples_given_known_sites_follow_the_conditional_law(kind):
     name, n = "two-sublattice", 20000 if kind in CAUSAL else 5000
     net, e = build(kind, name), enumeration(name)
-    (T, *_), (mu, *_) = SYSTEMS[name].conditions()
+    at, *_ = SYSTEMS[name].conditions()
     known, order = (x[1] for x in given(name, 4, seed=1))
-    occ = many(net, T, mu, order, n, seed=0, known=known)
+    occ = many(net, at, order, n, seed=0, known=known)
     agree = ((e.occ == known) | (known < 0)).all(1)
-    law, other = everything(net, name, T, mu, order).exp() * agree, exact(name, float(T), mu) * agree
+    law, other = everything(net, name, at, order).exp() * agree, exact(name, float(at.T), at.mu) * agree
     counts = torch.bincount(e.index(occ), minlength=len(e))
     assert 8 < agree.sum() < len(e) and counts[~agree].sum() == 0
     assert chi_square(counts[agree], n * (law / law.sum())[agree]) > 1e-4
@@ -265,13 +265,13 @@ def test_the_last_step_is_the_exact_heat_bath(kind, system, trained):
     h = hamiltonian(system)
     torch.manual_seed(0)
     net = build(kind, system) if trained else MODELS[kind](h, SYSTEMS[system].ranges()).eval()
-    T, mu = mixed(system, 32)
+    at = mixed(system, 32)
     order, occ = random_orders(h, 32), h.random(32, generator(4))
     with torch.no_grad():
-        last = net.log_conditionals(occ, T, mu, order)[:, -1].exp()
+        last = net.log_conditionals(occ, at, order)[:, -1].exp()
     site = order[:, -1]
-    torch.testing.assert_close(last, heat_bath(h, occ, T, mu)[torch.arange(32), site], rtol=0, atol=1e-10)
-    wrong = heat_bath(h, occ, T, -mu)[torch.arange(32), site]
+    torch.testing.assert_close(last, heat_bath(h, occ, at)[torch.arange(32), site], rtol=0, atol=1e-10)
+    wrong = heat_bath(h, occ, h.condition(at.T, -at.mu))[torch.arange(32), site]
     assert (last - wrong).abs().max() > 1e-2
 
 
@@ -291,21 +291,21 @@ def test_exact_wherever_all_neighbours_are_decided(make):
     torch.manual_seed(0)
     net = make(h, {"T": [2, 3], "mu": [[-0.5, 0.5]]})
     order = orders.draw("sublattice", h.lattice, 8, generator())
-    T, mu = torch.full((8,), 2.5).double(), torch.tensor([[0.0, 0.3]]).double().expand(8, -1)
+    at = h.condition(2.5, [0.0, 0.3]).expand(8)
     occ = h.random(8, generator(1))
-    target = torch.gather(heat_bath(h, occ, T, mu), 1, order[..., None].expand(-1, -1, 2))
+    target = torch.gather(heat_bath(h, occ, at), 1, order[..., None].expand(-1, -1, 2))
     with torch.no_grad():
-        got = net.log_conditionals(occ, T, mu, order).exp()
+        got = net.log_conditionals(occ, at, order).exp()
     torch.testing.assert_close(got[:, 8:], target[:, 8:], rtol=0, atol=1e-12)
     assert (got[:, :8] - target[:, :8]).abs().max() > 1e-2
 
 
 def test_forbidden_species_have_no_probability(kind):
     net = build(kind, "two-sublattice")
-    h, (T, mu) = net.hamiltonian, mixed("two-sublattice", 16)
+    h, at = net.hamiltonian, mixed("two-sublattice", 16)
     order = random_orders(h, 16)
     with torch.no_grad():
-        logp = net.log_conditionals(h.random(16, generator()), T, mu, order)
+        logp = net.log_conditionals(h.random(16, generator()), at, order)
     forbidden = torch.as_tensor(h.lattice.element_index[h.lattice.sublattice] < 0)[order]
     assert forbidden.any() and (logp[forbidden] == -torch.inf).all() and logp[~forbidden].isfinite().all()
 
@@ -314,37 +314,37 @@ def test_config_rebuilds_the_network(kind):
     net = build(kind, "cuau-2x2x2")
     again = type(net)(net.hamiltonian, net.ranges, **net.config())
     again.load_state_dict(net.state_dict())
-    T, mu = mixed("cuau-2x2x2", 4)
+    at = mixed("cuau-2x2x2", 4)
     order, occ = random_orders(net.hamiltonian, 4), net.hamiltonian.random(4, generator())
     with torch.no_grad():
-        assert np.array_equal(again.eval().log_prob(occ, T, mu, order), net.log_prob(occ, T, mu, order))
+        assert np.array_equal(again.eval().log_prob(occ, at, order), net.log_prob(occ, at, order))
 
 
 @pytest.mark.parametrize("kind", [k for k in MODELS if k not in CAUSAL])
 def test_a_checkpoint_gives_the_same_law(kind, tmp_path):
     name = "two-sublattice"
-    net, (T, mu) = build(kind, name), mixed(name, 4)
+    net, at = build(kind, name), mixed(name, 4)
     save_model(tmp_path / "m.safetensors", net, name="m")
     again = load_model(tmp_path / "m.safetensors", hamiltonian(name))
     order, occ = random_orders(net.hamiltonian, 4), net.hamiltonian.random(4, generator())
     assert type(again) is type(net) and again.config() == net.config() and not again.training
     with torch.no_grad():
-        assert torch.equal(again.log_prob(occ, T, mu, order), net.log_prob(occ, T, mu, order))
+        assert torch.equal(again.log_prob(occ, at, order), net.log_prob(occ, at, order))
         if isinstance(net, MarginalizationModel):
             decided = torch.rand(4, net.hamiltonian.n_sites, generator=generator(1)) < 0.5
-            assert torch.equal(again.log_marginal(occ, T, mu, decided), net.log_marginal(occ, T, mu, decided))
+            assert torch.equal(again.log_marginal(occ, at, decided), net.log_marginal(occ, at, decided))
         for p in again.parameters():  # negative control: every weight is in the file
             p.mul_(1.1)
-        assert not torch.equal(again.log_prob(occ, T, mu, order), net.log_prob(occ, T, mu, order))
+        assert not torch.equal(again.log_prob(occ, at, order), net.log_prob(occ, at, order))
 
 
 def test_physical_logits_are_those_of_the_order():
     """A masked law whose network says nothing is the causal model before training: -beta (f_t - mu) along any order."""
-    h, (T, mu) = hamiltonian("two-sublattice"), mixed("two-sublattice", 16)
+    h, at = hamiltonian("two-sublattice"), mixed("two-sublattice", 16)
     ranges, order, occ = SYSTEMS["two-sublattice"].ranges(), random_orders(h, 16), h.random(16, generator(3))
     causal, masked = CausalModel(h, ranges, **SIZE), AutoregressiveModel(h, ranges, physics=True, **SIZE)
     plain = AutoregressiveModel(h, ranges, **SIZE)
     with torch.no_grad():
-        bare = causal.log_prob(occ, T, mu, order)
-        torch.testing.assert_close(masked.log_prob(occ, T, mu, order), bare, rtol=0, atol=1e-10)
-        assert (plain.log_prob(occ, T, mu, order) - bare).abs().max() > 0.1
+        bare = causal.log_prob(occ, at, order)
+        torch.testing.assert_close(masked.log_prob(occ, at, order), bare, rtol=0, atol=1e-10)
+        assert (plain.log_prob(occ, at, order) - bare).abs().max() > 0.1

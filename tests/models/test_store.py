@@ -27,9 +27,9 @@ def path(tmp_path):
 
 
 def log_prob(net, name):
-    h, (T, mu) = hamiltonian(name), SYSTEMS[name].conditions()
+    h, at = hamiltonian(name), SYSTEMS[name].conditions()
     with torch.no_grad():
-        return net.log_prob(h.random(4, generator()), T, mu, random_orders(h, 4))
+        return net.log_prob(h.random(4, generator()), at, random_orders(h, 4))
 
 
 def rewrite(path, **metadata):

@@ -158,7 +158,7 @@ def test_the_cut_of_the_tables_does_not_change_the_chain(name):
     "name, short", [("ising-3", True), ("spectator", True), ("cuau-2x2x2", False), ("ternary", False)]
 )
 def test_tabulated_acceptances_serve_short_tables(name, short):
-    T, mu = (x.numpy() for x in SYSTEMS[name].conditions())
+    T, mu = SYSTEMS[name].conditions().numpy()
     chains = Chains(hamiltonian(name), T, mu)
     assert (chains.move.kernel(chains.tables, chains.sites) is moves.threshold_flips) == short
 
@@ -187,7 +187,7 @@ def test_a_field_that_sees_the_sublattice():
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_energies_and_counts_are_kept_up_to_date(name):
     h = hamiltonian(name)
-    T, mu = (x.numpy() for x in SYSTEMS[name].conditions())
+    T, mu = SYSTEMS[name].conditions().numpy()
     run = Chains(h, T, mu, 0, grid_pairs(len(SYSTEMS[name].T), len(SYSTEMS[name].mu)))
     for _ in range(50):
         run.step(3)
@@ -200,7 +200,7 @@ def test_energies_and_counts_are_kept_up_to_date(name):
 
 def test_exchange_happens_in_temperature_and_in_mu():
     name = "cuau-2x2x2"
-    T, mu = (x.numpy() for x in SYSTEMS[name].conditions())
+    T, mu = SYSTEMS[name].conditions().numpy()
     run = Chains(hamiltonian(name), T, mu, 0, grid_pairs(2, 2))
     for _ in range(200):
         run.step(1)
@@ -234,7 +234,7 @@ def test_chains_start_where_they_are_told():
 
 def test_state_and_restore_continue_bit_for_bit():
     name = "two-sublattice"
-    T, mu = (x.numpy() for x in SYSTEMS[name].conditions())
+    T, mu = SYSTEMS[name].conditions().numpy()
     make = lambda: Chains(hamiltonian(name), T, mu, 7, grid_pairs(2, 2), copies=2)  # noqa: E731
     whole, first = make(), make()
     for _ in range(10):

@@ -20,9 +20,9 @@ def model(name, **size):
 
 def setting(name, n=6):
     """Configurations, orders and mixed conditions."""
-    h, (T, mu) = hamiltonian(name), SYSTEMS[name].conditions()
-    pick = torch.arange(n) % len(T)
-    return h, h.random(n, generator(1)), T[pick], mu[pick], random_orders(h, n, 2)
+    h, at = hamiltonian(name), SYSTEMS[name].conditions()
+    pick = torch.arange(n) % len(at)
+    return h, h.random(n, generator(1)), at[pick], random_orders(h, n, 2)
 
 
 def moved(occ, order, row):
@@ -33,38 +33,38 @@ def moved(occ, order, row):
 
 def test_translations_of_sites_and_order_leave_the_law_alone(system):
     net = model(system)
-    h, occ, T, mu, order = setting(system)
+    h, occ, at, order = setting(system)
     with torch.no_grad():
-        start = net.log_conditionals(occ, T, mu, order)
+        start = net.log_conditionals(occ, at, order)
         for row in torch.as_tensor(h.lattice.translations):
-            got = net.log_conditionals(*(moved(occ, order, row)[0], T, mu, moved(occ, order, row)[1]))
+            got = net.log_conditionals(*(moved(occ, order, row)[0], at, moved(occ, order, row)[1]))
             torch.testing.assert_close(got, start, rtol=0, atol=1e-4)
         if len(h.lattice.translations) > 1:  # negative control: the sites alone, with the order as it was
             other = moved(occ, order, torch.as_tensor(h.lattice.translations[1]))[0]
-            assert (net.log_prob(other, T, mu, order) - net.log_prob(occ, T, mu, order)).abs().max() > 1e-2
+            assert (net.log_prob(other, at, order) - net.log_prob(occ, at, order)).abs().max() > 1e-2
 
 
 def test_the_network_takes_part(system):
     """Without this, every other test here could be one of the bare physics."""
-    h, occ, T, mu, order = setting(system)
+    h, occ, at, order = setting(system)
     torch.manual_seed(0)
     bare = CausalModel(h, SYSTEMS[system].ranges(), width=16, depth=2, heads=2).eval()
     with torch.no_grad():
-        assert (model(system).log_prob(occ, T, mu, order) - bare.log_prob(occ, T, mu, order)).abs().min() > 1e-3
+        assert (model(system).log_prob(occ, at, order) - bare.log_prob(occ, at, order)).abs().min() > 1e-3
 
 
 def test_later_sites_do_not_move_earlier_conditionals(system):
     net = model(system)
-    h, occ, T, mu, order = setting(system, 4)
+    h, occ, at, order = setting(system, 4)
     finite = torch.as_tensor(h.lattice.element_index[h.lattice.sublattice] >= 0)[order]
     with torch.no_grad():
-        start = net.log_conditionals(occ, T, mu, order)
+        start = net.log_conditionals(occ, at, order)
         seen = 0.0
         for t in range(h.n_sites):
             site = order[:, t : t + 1]
             limit = torch.as_tensor(h.lattice.n_species)[site]
             other = occ.scatter(1, site, (torch.gather(occ, 1, site) + 1) % limit)
-            change = (net.log_conditionals(other, T, mu, order) - start).masked_fill(~finite, 0.0).abs()
+            change = (net.log_conditionals(other, at, order) - start).masked_fill(~finite, 0.0).abs()
             assert change[:, : t + 1].max() < 1e-5
             seen = max(seen, float(change[:, t + 1 :].max()) if t + 1 < h.n_sites else 0.0)
         assert seen > 1e-2  # negative control: earlier sites do move later conditionals
@@ -72,10 +72,10 @@ def test_later_sites_do_not_move_earlier_conditionals(system):
 
 def test_later_steps_of_the_order_do_not_move_earlier_conditionals():
     net = model("cuau-2x2x2")
-    _, occ, T, mu, order = setting("cuau-2x2x2", 4)
+    _, occ, at, order = setting("cuau-2x2x2", 4)
     shuffled = torch.cat([order[:, :4], order[:, 4:].flip(1)], 1)
     with torch.no_grad():
-        a, b = net.log_conditionals(occ, T, mu, order), net.log_conditionals(occ, T, mu, shuffled)
+        a, b = net.log_conditionals(occ, at, order), net.log_conditionals(occ, at, shuffled)
     torch.testing.assert_close(a[:, :4], b[:, :4], rtol=0, atol=1e-5)
     assert (a[:, 4:] - b[:, 4:]).abs().max() > 1e-2
 

@@ -152,21 +152,21 @@ def test_vectors_tell_a_bent_bond_from_a_straight_one():
 @pytest.mark.parametrize("kind", [AutoregressiveModel, MarginalizationModel])
 def test_the_species_of_a_masked_site_does_not_matter(kind, network_name):
     name = "two-sublattice"
-    h, (T, mu), ranges = hamiltonian(name), SYSTEMS[name].conditions(), SYSTEMS[name].ranges()
+    h, at, ranges = hamiltonian(name), SYSTEMS[name].conditions(), SYSTEMS[name].ranges()
     torch.manual_seed(0)
     size = dict(width=16, depth=2, heads=2, cutoff=1.2 * nearest_neighbour(h.lattice.primitive), offset=0.0, radial=4)
     net = kind(h, ranges, network=network_name, **size).eval()
     for trunk in net.trunks:
         awaken(trunk, h.lattice, ranges)
-    n = len(T)
+    n = len(at)
     occ, other = h.random(n, generator(0)), h.random(n, generator(1))
     decided = torch.rand(n, h.n_sites, generator=generator(2)) < 0.5
     outputs = net.both if kind is MarginalizationModel else lambda *x: (net.conditionals(*x),)
     with torch.no_grad():
-        start = outputs(occ, T, mu, decided)
-        for a, b in zip(start, outputs(torch.where(decided, occ, other), T, mu, decided), strict=True):
+        start = outputs(occ, at, decided)
+        for a, b in zip(start, outputs(torch.where(decided, occ, other), at, decided), strict=True):
             assert torch.equal(a, b)
-        for a, b in zip(start, outputs(torch.where(decided, other, occ), T, mu, decided), strict=True):
+        for a, b in zip(start, outputs(torch.where(decided, other, occ), at, decided), strict=True):
             gap = (a - b)[a.isfinite()]
             assert gap.abs().max() > 1e-2  # negative control: that of a decided site does
 
@@ -194,15 +194,15 @@ def test_masked_is_not_a_species(name):
 
 def test_untrained_models_are_uniform_and_their_marginals_agree():
     """The start of training: log p of any configuration is -sum log(number of species), and so is every marginal's."""
-    h, (T, mu) = hamiltonian("two-sublattice"), SYSTEMS["two-sublattice"].conditions()
+    h, at = hamiltonian("two-sublattice"), SYSTEMS["two-sublattice"].conditions()
     net = MarginalizationModel(h, SYSTEMS["two-sublattice"].ranges(), width=16, depth=1, heads=2).eval()
-    occ = h.random(len(T), generator())
+    occ = h.random(len(at), generator())
     decided = torch.rand(occ.shape, generator=generator(1)) < 0.5
     sizes = torch.as_tensor(h.lattice.n_species).double().log()
     with torch.no_grad():
-        got = net.log_prob(occ, T, mu, torch.arange(h.n_sites).expand(len(T), -1))
-        torch.testing.assert_close(got, -sizes.sum().expand(len(T)))
-        torch.testing.assert_close(net.log_marginal(occ, T, mu, decided), -(decided * sizes).sum(1))
+        got = net.log_prob(occ, at, torch.arange(h.n_sites).expand(len(at), -1))
+        torch.testing.assert_close(got, -sizes.sum().expand(len(at)))
+        torch.testing.assert_close(net.log_marginal(occ, at, decided), -(decided * sizes).sum(1))
 
 
 # ---------------------------------------------------------------------- waves along the axes
@@ -275,7 +275,7 @@ def test_occupations_of_another_supercell_are_refused():
     net = AutoregressiveModel(ising(2), RANGES, network="mlp", width=8, depth=1)
     occ = torch.zeros(1, 9, dtype=torch.long)
     with pytest.raises(LatticeMismatch, match=r"expected occupations of 4 sites.*got 9"):
-        net.conditionals(occ, torch.ones(1), torch.zeros(1, 2), occ > 0)
+        net.conditionals(occ, ising(2).condition([1.0], [0.0, 0.0]), occ > 0)
 
 
 @pytest.mark.parametrize("network", ["mlp", "transformer"])

@@ -23,15 +23,15 @@ def model(name):
 
 
 def test_heat_bath_is_the_ratio_of_boltzmann_weights(system):
-    h, (T, mu) = hamiltonian(system), SYSTEMS[system].conditions()
-    occ = h.random(len(T), generator(1))
-    got = heat_bath(h, occ, T, mu)
-    for b in range(len(T)):
+    h, at = hamiltonian(system), SYSTEMS[system].conditions()
+    occ = h.random(len(at), generator(1))
+    got = heat_bath(h, occ, at)
+    for b in range(len(at)):
         for i in range(h.n_sites):
             k = int(h.lattice.n_species[i])
             trial = occ[b].repeat(k, 1)
             trial[:, i] = torch.arange(k)
-            weight = torch.exp(-(h.energy(trial) - h.counts(trial) @ mu[b]) / (h.kB * T[b]))
+            weight = torch.exp(-(h.energy(trial) - h.counts(trial) @ at.mu[b]) / (h.kB * at.T[b]))
             torch.testing.assert_close(got[b, i, :k], weight / weight.sum(), rtol=0, atol=1e-10)
             assert (got[b, i, k:] == 0).all()
 
@@ -42,15 +42,15 @@ def by_step(labels, order):
 
 def expected(net, name, order, law, soft):
     """Loss averaged exactly over every state x ~ ``law``, its gradient, and the spread of the gradient's samples."""
-    e, T, mu = enumeration(name), SYSTEMS[name].conditions()[0][0], SYSTEMS[name].conditions()[1][0]
+    e = enumeration(name)
     m = len(e)
-    T, mu = T.expand(m), mu.expand(m, -1)
+    at = SYSTEMS[name].conditions()[0].expand(m)
     order = order.expand(m, -1)
-    labels = by_step(heat_bath(hamiltonian(name), e.occ, T, mu), order) if soft else None
+    labels = by_step(heat_bath(hamiltonian(name), e.occ, at), order) if soft else None
     if soft == "images":
         h = hamiltonian(name)
-        labels = symmetrised(heat_bath(h, e.occ, T, mu), e.occ, order, torch.as_tensor(h.lattice.translations))
-    loss, log_prob = likelihood(net, e.occ, T, mu, order, labels)
+        labels = symmetrised(heat_bath(h, e.occ, at), e.occ, order, torch.as_tensor(h.lattice.translations))
+    loss, log_prob = likelihood(net, e.occ, at, order, labels)
     mean = (law * loss).sum()
     gradient = torch.autograd.grad(mean, [p for p in net.parameters() if p.requires_grad], allow_unused=True)
     return mean.detach(), torch.cat([g.flatten() for g in gradient if g is not None]), loss.detach(), log_prob
@@ -59,8 +59,8 @@ def expected(net, name, order, law, soft):
 @pytest.mark.parametrize("name", ["ising-3", "cuau-1x2x4", "two-sublattice", "spectator"])
 def test_soft_and_hard_labels_have_one_mean_and_one_gradient(name):
     net = model(name)
-    T, mu = (x[0] for x in SYSTEMS[name].conditions())
-    law = exact(name, float(T), mu)
+    at = SYSTEMS[name].conditions()[0]
+    law = exact(name, float(at.T), at.mu)
     for order in random_orders(hamiltonian(name), 2):
         hard, hard_gradient, each, log_prob = expected(net, name, order, law, soft=False)
         soft, soft_gradient, each_soft, same = expected(net, name, order, law, soft=True)
@@ -80,8 +80,8 @@ def test_soft_and_hard_labels_have_one_mean_and_one_gradient(name):
 @pytest.mark.parametrize("name", ["ising-3", "cuau-2x2x2", "two-sublattice"])
 def test_labels_averaged_over_images_have_the_same_mean_and_less_noise(name):
     net = model(name)
-    T, mu = (x[0] for x in SYSTEMS[name].conditions())
-    law = exact(name, float(T), mu)
+    at = SYSTEMS[name].conditions()[0]
+    law = exact(name, float(at.T), at.mu)
     for order in random_orders(hamiltonian(name), 2):
         soft, soft_gradient, _, _ = expected(net, name, order, law, soft=True)
         mean, gradient, _, _ = expected(net, name, order, law, soft="images")
@@ -90,9 +90,9 @@ def test_labels_averaged_over_images_have_the_same_mean_and_less_noise(name):
         # equal conditional means, so the second moment of the labels falls with their noise
         h, e = hamiltonian(name), enumeration(name)
         m = len(e)
-        plain = by_step(heat_bath(h, e.occ, T.expand(m), mu.expand(m, -1)), order.expand(m, -1))
+        plain = by_step(heat_bath(h, e.occ, at.expand(m)), order.expand(m, -1))
         moves = torch.as_tensor(h.lattice.translations)
-        averaged = symmetrised(heat_bath(h, e.occ, T.expand(m), mu.expand(m, -1)), e.occ, order.expand(m, -1), moves)
+        averaged = symmetrised(heat_bath(h, e.occ, at.expand(m)), e.occ, order.expand(m, -1), moves)
         moment = lambda labels: (law[:, None, None] * labels**2).sum()  # noqa: E731
         assert moment(averaged) < moment(plain) - 1e-3
 
@@ -110,8 +110,8 @@ def test_symmetrised_labels_by_hand():
 def test_exact_law_has_the_lowest_loss():
     """Cross entropy of p under q is that of p under p plus KL(p || q) >= 0."""
     name = "cuau-2x2x2"
-    net, (T, mu) = model(name), (x[0] for x in SYSTEMS[name].conditions())
-    law = exact(name, float(T), mu)
+    net, at = model(name), SYSTEMS[name].conditions()[0]
+    law = exact(name, float(at.T), at.mu)
     loss = expected(net, name, random_orders(hamiltonian(name), 1)[0], law, soft=True)[0]
     assert loss > -torch.xlogy(law, law).sum()
 
@@ -120,16 +120,16 @@ def test_exact_law_has_the_lowest_loss():
 def test_steps_of_known_sites_do_not_count(soft):
     name = "two-sublattice"
     net, h = model(name), hamiltonian(name)
-    T, mu = SYSTEMS[name].conditions()
+    at = SYSTEMS[name].conditions()
     occ, order = h.random(4, generator()), random_orders(h, 4)
     known = torch.rand(4, h.n_sites, generator=generator(1)) < 0.5
-    labels = by_step(heat_bath(h, occ, T, mu), order) if soft else None
-    steps = net.log_conditionals(occ, T, mu, order)
+    labels = by_step(heat_bath(h, occ, at), order) if soft else None
+    steps = net.log_conditionals(occ, at, order)
     target = labels if soft else by_step(torch.nn.functional.one_hot(occ, h.n_species).double(), order)
     each = -(target * steps.masked_fill(target == 0, 0.0)).sum(2)
-    loss, _ = likelihood(net, occ, T, mu, order, labels, known)
+    loss, _ = likelihood(net, occ, at, order, labels, known)
     torch.testing.assert_close(loss, (each * ~torch.gather(known, 1, order)).sum(1))
-    torch.testing.assert_close(likelihood(net, occ, T, mu, order, labels)[0], each.sum(1))
+    torch.testing.assert_close(likelihood(net, occ, at, order, labels)[0], each.sum(1))
     assert loss.isfinite().all()
 
 
@@ -147,7 +147,7 @@ CONDITION = {
 
 
 def tiny(name):
-    """(masked model, every state, T, mu, p(x)) of a system of four sites, whose 24 orders can all be walked."""
+    """(masked model, every state, conditions, p(x)) of a system of four sites, whose 24 orders can all be walked."""
     h, (T, mu) = TINY[name](), CONDITION[name]
     assert h.n_sites == 4
     ranges = {"T": [T / 2, 2 * T], "mu": [[-1.0, 1.0]] * (len(mu) - 1)}
@@ -157,24 +157,23 @@ def tiny(name):
     e, mu = Enumeration(h), torch.tensor(mu).double()
     law = torch.softmax(-(torch.as_tensor(e.energy) - torch.as_tensor(e.counts) @ mu) / (h.kB * T), 0)
     m = len(e)
-    return net, e.occ, torch.full((m,), T).double(), mu.expand(m, -1), law
+    return net, e.occ, h.condition(T, mu).expand(m), law
 
 
-def mean_over_depths(net, occ, T, mu, order, labels, given=None):
+def mean_over_depths(net, occ, at, order, labels, given=None):
     """The one-pass loss (M,) averaged over every depth that can be drawn."""
     first = 0 if given is None else int(given[0].sum())
     with torch.no_grad():
         each = [
-            masked_likelihood(net, occ, T, mu, order, torch.full((len(occ),), d), labels, given)
-            for d in range(first, 4)
+            masked_likelihood(net, occ, at, order, torch.full((len(occ),), d), labels, given) for d in range(first, 4)
         ]
     return torch.stack(each).mean(0)
 
 
-def labels_of(kind, net, occ, T, mu, order):
+def labels_of(kind, net, occ, at, order):
     if kind == "hard":
         return None
-    soft = heat_bath(net.hamiltonian, occ, T, mu)
+    soft = heat_bath(net.hamiltonian, occ, at)
     if kind == "soft":
         return by_step(soft, order)
     return symmetrised(soft, occ, order, torch.as_tensor(net.hamiltonian.lattice.translations))
@@ -187,15 +186,15 @@ def test_one_pass_has_the_mean_of_the_whole_chain(name, labels):
 
     "images" holds for systems whose translations leave the energy alone.
     """
-    net, occ, T, mu, law = tiny(name)
+    net, occ, at, law = tiny(name)
     chain = one = 0.0
     alone = []
     for order in itertools.permutations(range(4)):
         order = torch.tensor(order).expand(len(occ), -1)
-        step = labels_of(labels, net, occ, T, mu, order)
+        step = labels_of(labels, net, occ, at, order)
         with torch.no_grad():
-            whole = likelihood(net, occ, T, mu, order, step)[0]
-        one_pass = mean_over_depths(net, occ, T, mu, order, step)
+            whole = likelihood(net, occ, at, order, step)[0]
+        one_pass = mean_over_depths(net, occ, at, order, step)
         alone.append(float((law * (whole - one_pass)).sum()))
         chain, one = chain + whole / 24, one + one_pass / 24
     if labels != "images":
@@ -207,17 +206,17 @@ def test_one_pass_has_the_mean_of_the_whole_chain(name, labels):
 @pytest.mark.parametrize("soft", [False, True])
 def test_one_pass_by_hand(soft):
     """1/2 N l_d + 1/2 N / (N - d) sum_{t >= d} l_t, every conditional from the first d sites."""
-    net, occ, T, mu, _ = tiny("two-sublattice")
+    net, occ, at, _ = tiny("two-sublattice")
     rows = torch.arange(0, len(occ), 5)
-    occ, T, mu = occ[rows], T[rows], mu[rows]
+    occ, at = occ[rows], at[rows]
     order = torch.tensor([2, 1, 3, 0]).expand(len(occ), -1)
-    target = by_step(heat_bath(net.hamiltonian, occ, T, mu) if soft else one_hot(occ, 3).double(), order)
+    target = by_step(heat_bath(net.hamiltonian, occ, at) if soft else one_hot(occ, 3).double(), order)
     for d in range(4):
         decided = torch.zeros_like(occ, dtype=torch.bool)
         decided[:, order[0, :d]] = True
         with torch.no_grad():
-            logp = net.conditionals(occ, T, mu, decided)
-            got = masked_likelihood(net, occ, T, mu, order, torch.full((len(occ),), d), target if soft else None)
+            logp = net.conditionals(occ, at, decided)
+            got = masked_likelihood(net, occ, at, order, torch.full((len(occ),), d), target if soft else None)
         each = [-(target[:, t] * logp[:, order[0, t]].masked_fill(target[:, t] == 0, 0)).sum(1) for t in range(d, 4)]
         torch.testing.assert_close(got, 2.0 * each[0] + 2.0 / (4 - d) * sum(each), rtol=0, atol=1e-5)
 
@@ -226,7 +225,7 @@ def test_one_pass_by_hand(soft):
 @pytest.mark.parametrize("known", [[2], [0, 3], [1, 2, 3], [0, 1, 2, 3]])
 def test_given_sites_of_one_pass_do_not_count(known, soft):
     """Averaged over the orders of the rest, the loss is that of the rest of the chain."""
-    net, occ, T, mu, _ = tiny("ternary")
+    net, occ, at, _ = tiny("ternary")
     given = torch.zeros_like(occ, dtype=torch.bool)
     given[:, known] = True
     rest = [i for i in range(4) if i not in known]
@@ -234,13 +233,13 @@ def test_given_sites_of_one_pass_do_not_count(known, soft):
     orders = list(itertools.permutations(rest))
     for tail in orders:
         order = torch.tensor([*known, *tail]).expand(len(occ), -1)
-        step = labels_of("soft" if soft else "hard", net, occ, T, mu, order)
+        step = labels_of("soft" if soft else "hard", net, occ, at, order)
         with torch.no_grad():
-            chain = chain + likelihood(net, occ, T, mu, order, step, given)[0] / len(orders)
+            chain = chain + likelihood(net, occ, at, order, step, given)[0] / len(orders)
         if rest:
-            one = one + mean_over_depths(net, occ, T, mu, order, step, given) / len(orders)
+            one = one + mean_over_depths(net, occ, at, order, step, given) / len(orders)
     if not rest:  # nothing to learn: whatever the depth, the loss is nought
-        one = masked_likelihood(net, occ, T, mu, order, torch.full((len(occ),), 3), step, given).detach()
+        one = masked_likelihood(net, occ, at, order, torch.full((len(occ),), 3), step, given).detach()
         assert (one == 0).all()
     torch.testing.assert_close(one, chain, rtol=0, atol=1e-5)
     if 0 < len(rest):

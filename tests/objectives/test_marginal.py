@@ -32,11 +32,11 @@ class Exact:
     def _agreeing(self, occ, decided):
         return ((self.states == occ[:, None]) | ~decided[:, None]).all(2)
 
-    def log_marginal(self, occ, T, mu, decided):
+    def log_marginal(self, occ, at, decided):
         total = (self._agreeing(occ, decided) * self.log_p.exp()).sum(1).log()
         return total + self.shift + self.bend * (decided.sum(1) > 4)
 
-    def conditionals(self, occ, T, mu, decided):
+    def conditionals(self, occ, at, decided):
         weight = self._agreeing(occ, decided) * self.log_p.exp()
         up = (weight @ self.states.double()) / weight.sum(1, keepdim=True)
         if self.turn:
@@ -44,17 +44,16 @@ class Exact:
         up = (1 - self.blur) * up + self.blur / 2
         return torch.stack([1 - up, up], 2).log()
 
-    def both(self, occ, T, mu, decided):
-        return self.conditionals(occ, T, mu, decided), self.log_marginal(occ, T, mu, decided)
+    def both(self, occ, at, decided):
+        return self.conditionals(occ, at, decided), self.log_marginal(occ, at, decided)
 
 
 def rows(n, seed=0):
-    """(occ, T, mu, order) of any configurations, likely or not."""
+    """(occ, at, order) of any configurations, likely or not."""
     h = hamiltonian(NAME)
     return (
         h.random(n, generator(seed)),
-        torch.full((n,), T0, dtype=torch.float64),
-        MU0.expand(n, -1),
+        h.condition(T0, MU0).expand(n),
         random_orders(h, n, seed),
     )
 
@@ -68,8 +67,8 @@ def sample(n, seed):
 # ---------------------------------------------------------------------- consistency
 def test_the_exact_law_is_consistent_everywhere():
     for depth in range(9):
-        occ, T, mu, order = rows(12, seed=depth)
-        c = marginal.consistency(Exact(), occ, T, mu, order, torch.full((12,), depth))
+        occ, at, order = rows(12, seed=depth)
+        c = marginal.consistency(Exact(), occ, at, order, torch.full((12,), depth))
         assert c.shape == (12,) and c.max() < 1e-20
     mixed = torch.arange(12) % 9
     assert marginal.consistency(Exact(), *rows(12), mixed).max() < 1e-20
@@ -77,39 +76,39 @@ def test_the_exact_law_is_consistent_everywhere():
 
 
 def test_what_is_not_one_law_is_inconsistent():
-    occ, T, mu, order = rows(9)
+    occ, at, order = rows(9)
     depth = torch.arange(9)
-    assert marginal.consistency(Exact(blur=0.2), occ, T, mu, order, depth).min() > 1e-6
-    assert (marginal.consistency(Exact(turn=True), occ, T, mu, order, depth) > 1e-6).sum() > 6
-    bent = marginal.consistency(Exact(bend=0.5), occ, T, mu, order, depth)
+    assert marginal.consistency(Exact(blur=0.2), occ, at, order, depth).min() > 1e-6
+    assert (marginal.consistency(Exact(turn=True), occ, at, order, depth) > 1e-6).sum() > 6
+    bent = marginal.consistency(Exact(bend=0.5), occ, at, order, depth)
     torch.testing.assert_close(bent, 0.25 * (depth == 4).double())  # the step that crosses from four sites to five
-    wrong_order = marginal.consistency(Exact(turn=True), occ, T, mu, order.flip(1), depth)
-    assert not torch.allclose(wrong_order, marginal.consistency(Exact(turn=True), occ, T, mu, order, depth))
+    wrong_order = marginal.consistency(Exact(turn=True), occ, at, order.flip(1), depth)
+    assert not torch.allclose(wrong_order, marginal.consistency(Exact(turn=True), occ, at, order, depth))
 
 
 def test_marginals_of_everything_and_of_nothing():
     """log p of all sites is the Boltzmann weight: log p + beta H = -log Z; that of no site is 0."""
-    occ, T, mu, _ = rows(20)
+    occ, at, _ = rows(20)
     everything = torch.ones_like(occ, dtype=torch.bool)
-    value = Exact().log_marginal(occ, T, mu, everything) + hamiltonian(NAME).reduced_energy(occ, T, mu)
+    value = Exact().log_marginal(occ, at, everything) + hamiltonian(NAME).reduced_energy(occ, at)
     assert value.std() < 1e-9
-    assert Exact().log_marginal(occ, T, mu, ~everything).abs().max() < 1e-12
+    assert Exact().log_marginal(occ, at, ~everything).abs().max() < 1e-12
 
 
 # ---------------------------------------------------------------------- the loss
 def loss(model, weight, anchor, advantages, depth=3, n=6):
-    occ, T, mu, order = rows(n)
-    return marginal.marginal(model, occ, T, mu, order, torch.full((n,), depth), advantages, anchor, weight)
+    occ, at, order = rows(n)
+    return marginal.marginal(model, occ, at, order, torch.full((n,), depth), advantages, anchor, weight)
 
 
 def test_the_loss_is_its_three_terms():
     """A log p_theta(x) + lambda C + (lambda / N) log p_theta(nothing)^2, row by row."""
     a, anchor = torch.linspace(-2, 3, 6).double(), torch.tensor([3.0, 0, 0, 3.0, 0, 0]).double()
     model = Exact(shift=0.7, blur=0.3)
-    occ, T, mu, order = rows(6)
+    occ, at, order = rows(6)
     everything = torch.ones_like(occ, dtype=torch.bool)
-    log_p = model.log_marginal(occ, T, mu, everything)
-    c = marginal.consistency(model, occ, T, mu, order, torch.full((6,), 3))
+    log_p = model.log_marginal(occ, at, everything)
+    c = marginal.consistency(model, occ, at, order, torch.full((6,), 3))
     torch.testing.assert_close(loss(model, 0.0, anchor, a), a * log_p)
     expected = a * log_p + 5.0 * c + 5.0 / 9 * anchor * 0.7**2
     torch.testing.assert_close(loss(model, 5.0, anchor, a), expected)
@@ -168,9 +167,9 @@ def test_gradients_reach_every_head_and_trunk(size):
 def test_the_gradient_passes_through_all_three_terms_of_consistency():
     """None of them is a fixed target: a finite difference of the whole agrees with the gradient."""
     net = mam(trunks=2)
-    occ, T, mu, order = rows(6)
+    occ, at, order = rows(6)
     depth = torch.arange(6)
-    marginal.consistency(net, occ, T, mu, order, depth).sum().backward()
+    marginal.consistency(net, occ, at, order, depth).sum().backward()
     g = generator(1)
     for trunk in net.trunks:
         direction = [torch.randn(p.shape, generator=g) for p in trunk.parameters()]
@@ -180,7 +179,7 @@ def test_the_gradient_passes_through_all_three_terms_of_consistency():
             with torch.no_grad():
                 for p, d in zip(trunk.parameters(), direction, strict=True):
                     p.add_(step * d)
-                values.append(float(marginal.consistency(net, occ, T, mu, order, depth).sum()))
+                values.append(float(marginal.consistency(net, occ, at, order, depth).sum()))
         with torch.no_grad():
             for p, d in zip(trunk.parameters(), direction, strict=True):
                 p.add_(2e-3 * d)
@@ -195,14 +194,14 @@ def test_regenerating_keeps_the_exact_law(sites):
     """Block Gibbs on exact conditionals: an equilibrium batch stays one. Wrong conditionals drive it away."""
     n, e = 5000, enumeration(NAME)
     start = sample(n, 1)
-    T, mu = torch.full((n,), T0, dtype=torch.float64), MU0.expand(n, -1)
+    at = hamiltonian(NAME).condition(T0, MU0).expand(n)
     erased = random_orders(hamiltonian(NAME), n, 2)[:, :sites]
     law = exact(NAME, T0, MU0) * n
 
     def after(model):
         out = []
         for part in torch.arange(n).split(500):
-            out.append(model.regenerate(start[part], T[part], mu[part], erased[part], generator(int(part[0]))))
+            out.append(model.regenerate(start[part], at[part], erased[part], generator(int(part[0]))))
         occ = torch.cat(out)
         changed = occ != start
         assert not changed.gather(1, random_orders(hamiltonian(NAME), n, 2)[:, sites:]).any()  # the others stay
@@ -218,13 +217,13 @@ def test_regenerating_keeps_the_exact_law(sites):
 def test_regenerating_everything_samples_the_law_of_a_model():
     """From any start, with all sites erased in one order, what comes is q along that order."""
     net, n, e = mam(), 8000, enumeration(NAME)
-    T, mu = torch.full((n,), T0, dtype=torch.float64), MU0.expand(n, -1)
+    at = hamiltonian(NAME).condition(T0, MU0).expand(n)
     order = random_orders(hamiltonian(NAME), 1, 4).expand(n, -1)
-    occ = net.regenerate(torch.zeros_like(order), T, mu, order, generator(3))
+    occ = net.regenerate(torch.zeros_like(order), at, order, generator(3))
     m = len(e)
     with torch.no_grad():
-        law = net.log_prob(e.occ, T[:m], mu[:m], order[:m]).exp()
-        other = net.log_prob(e.occ, T[:m], mu[:m], order[:m].flip(1)).exp()
+        law = net.log_prob(e.occ, at[:m], order[:m]).exp()
+        other = net.log_prob(e.occ, at[:m], order[:m].flip(1)).exp()
     counts = torch.bincount(e.index(occ), minlength=m)
     assert chi_square(counts, n * law) > 1e-4
     assert chi_square(counts, n * other) < 1e-6
@@ -233,33 +232,30 @@ def test_regenerating_everything_samples_the_law_of_a_model():
 def test_a_draw_is_what_it_says():
     n, h = 900, hamiltonian(NAME)
     net, condition = mam(), torch.arange(3).repeat_interleave(300)
-    start, _, _, order = rows(n)
-    T, mu = (
-        torch.tensor([2.4, 2.8, 3.3]).double()[condition],
-        torch.tensor([[0, 0.1], [0, -0.4], [0, -0.1]]).double()[condition],
-    )
-    d = marginal.draw(net, start, T, mu, order, condition, generator(), 3)
+    start, _, order = rows(n)
+    at = h.condition([2.4, 2.8, 3.3], [[0, 0.1], [0, -0.4], [0, -0.1]])[condition]
+    d = marginal.draw(net, start, at, order, condition, generator(), 3)
     assert (d.occ != start).sum(1).max() == 3 and (d.occ != start).any(1).double().mean() > 0.5
     assert torch.equal(start, rows(n)[0])  # the batch that came in is left alone
     with torch.no_grad():
-        log_p = net.log_marginal(d.occ, T, mu, torch.ones_like(d.occ, dtype=torch.bool))
-    torch.testing.assert_close(d.value, log_p + h.reduced_energy(d.occ, T, mu))
+        log_p = net.log_marginal(d.occ, at, torch.ones_like(d.occ, dtype=torch.bool))
+    torch.testing.assert_close(d.value, log_p + h.reduced_energy(d.occ, at))
     torch.testing.assert_close(d.advantage, advantage(d.value, condition))
     assert chi_square(torch.bincount(d.depth, minlength=9), torch.full((9,), n / 9)) > 1e-4  # every depth, none beyond
     assert d.anchor.nonzero().flatten().tolist() == [0, 300, 600] and d.anchor.mean() == 1  # one row of each condition
     assert not d.advantage.requires_grad
-    more = marginal.draw(net, start, T, mu, order, condition, generator(), 100)  # more sites than there are: all
+    more = marginal.draw(net, start, at, order, condition, generator(), 100)  # more sites than there are: all
     assert (more.occ != start).sum(1).max() > 6
 
 
 def test_at_the_exact_law_nothing_is_left_to_learn():
     """log p + beta H is -log Z for every configuration, so no row has an advantage, and the loss is 0."""
-    occ, T, mu, order = rows(20)
-    d = marginal.draw(Exact(), occ, T, mu, order, torch.arange(2).repeat_interleave(10), generator(), 2, floor=0.1)
+    occ, at, order = rows(20)
+    d = marginal.draw(Exact(), occ, at, order, torch.arange(2).repeat_interleave(10), generator(), 2, floor=0.1)
     assert d.advantage.abs().max() < 1e-9
-    got = marginal.marginal(Exact(), d.occ, T, mu, order, d.depth, d.advantage, d.anchor, 36.0)
+    got = marginal.marginal(Exact(), d.occ, at, order, d.depth, d.advantage, d.anchor, 36.0)
     assert got.abs().max() < 1e-9
     wrong = marginal.draw(
-        Exact(blur=0.2), occ, T + 0.3, mu, order, torch.arange(2).repeat_interleave(10), generator(), 2
+        Exact(blur=0.2), occ, at.at(at.T + 0.3), order, torch.arange(2).repeat_interleave(10), generator(), 2
     )
     assert wrong.advantage.abs().max() > 0.5  # negative control: the law of another temperature

@@ -39,7 +39,7 @@ def exact_gradient(net) -> torch.Tensor:
     e, kl = Enumeration(H), 0.0
     for t, mu in zip(T, MU, strict=True):
         m = len(e)
-        log_q = net.log_prob(e.occ, t.expand(m), mu.expand(m, -1), ORDER.expand(m, -1))
+        log_q = net.log_prob(e.occ, H.condition(t, mu).expand(m), ORDER.expand(m, -1))
         reduced = (torch.as_tensor(e.energy) - torch.as_tensor(e.counts) @ mu) / t
         kl = kl + (log_q.exp() * (log_q + reduced)).sum() / len(T)
     net.zero_grad()
@@ -53,11 +53,11 @@ def sampled(net, batches: int, baseline=True, shift=0.0, seed=0) -> torch.Tensor
     out = []
     for _ in range(batches):
         d = reinforce.draw(
-            net, T[condition], MU[condition] + shift, ORDER.expand(len(condition), -1), condition, g, None
+            net, H.condition(T, MU + shift)[condition], ORDER.expand(len(condition), -1), condition, g, None
         )
         net.zero_grad()
         weights = d.advantage if baseline else d.value
-        reinforce.reinforce(net, d.occ, d.T, d.mu, d.order, weights).mean().backward()
+        reinforce.reinforce(net, d.occ, d.condition, d.order, weights).mean().backward()
         out.append(flat(net))
     return torch.stack(out)
 
@@ -143,10 +143,10 @@ def test_reduced_energy_by_hand():
     h = hamiltonian("cuau-2x2x2")
     some = h.random(4, generator())
     temperature, mu = torch.tensor([500.0, 900, 500, 900]).double(), torch.tensor([[0.0, 0.07]]).double().expand(4, -1)
-    got = h.reduced_energy(some, temperature, mu)
+    got = h.reduced_energy(some, h.condition(temperature, mu))
     torch.testing.assert_close(got, (h.energy(some) - 0.07 * (some == 1).sum(1)) / (h.kB * temperature))
     # 2x2 torus: every bond twice; up spins gain h and mu
-    got = H.reduced_energy(occ, torch.tensor([2.0, 2.0]), torch.tensor([[0.0, 0.5]] * 2).double())
+    got = H.reduced_energy(occ, H.condition([2.0, 2.0], [0.0, 0.5]))
     torch.testing.assert_close(got, torch.tensor([(-8 - 1.2 - 2.0) / 2, (8 - 1.0) / 2]).double())
 
 
@@ -156,10 +156,10 @@ def test_reduced_energy_by_hand():
 def test_a_draw_is_what_it_says(make):
     net, condition = make(), torch.arange(2).repeat_interleave(8)
     order = torch.stack([torch.randperm(4, generator=generator(k)) for k in range(16)])
-    d = reinforce.draw(net, T[condition], MU[condition], order, condition, generator())
+    d = reinforce.draw(net, H.condition(T, MU)[condition], order, condition, generator())
     with torch.no_grad():
-        log_q = net.log_prob(d.occ, d.T, d.mu, d.order)
-    torch.testing.assert_close(d.value, log_q + H.reduced_energy(d.occ, d.T, d.mu), rtol=0, atol=1e-4)
+        log_q = net.log_prob(d.occ, d.condition, d.order)
+    torch.testing.assert_close(d.value, log_q + H.reduced_energy(d.occ, d.condition), rtol=0, atol=1e-4)
     torch.testing.assert_close(d.advantage, reinforce.advantage(d.value, condition))
     assert not d.advantage.requires_grad and torch.equal(d.order, order)
 
@@ -200,9 +200,9 @@ def test_any_order_takes_the_mean_over_orders():
     net, e = arm(), Enumeration(H)
     m = len(e)
     orders = torch.tensor(list(itertools.permutations(range(4))))
-    rows = [net.log_prob(e.occ, T[:1].expand(m), MU[:1].expand(m, -1), o.expand(m, -1)) for o in orders]
+    rows = [net.log_prob(e.occ, H.condition(T[0], MU[0]).expand(m), o.expand(m, -1)) for o in orders]
     assert (rows[0] - rows[-1]).abs().max() > 1e-2
     weights = torch.randn(m, generator=generator()).double()
     for o, log_q in zip(orders[:3], rows[:3], strict=True):
-        got = reinforce.reinforce(net, e.occ, T[:1].expand(m), MU[:1].expand(m, -1), o.expand(m, -1), weights)
+        got = reinforce.reinforce(net, e.occ, H.condition(T[0], MU[0]).expand(m), o.expand(m, -1), weights)
         torch.testing.assert_close(got, weights * log_q)

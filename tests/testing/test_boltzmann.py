@@ -14,8 +14,8 @@ from alloygen.testing.boltzmann import POWER, _power
 def exact_counts(name, n=300_000, seed=0):
     """(counts of exact draws, enumeration, T, mu), the law written out."""
     s = enumerable(name)
-    (T, *_), (mu, *_) = s.conditions()
-    e = s.enumeration
+    at = s.conditions()[0]
+    e, T, mu = s.enumeration, at.T, at.mu
     u = (torch.as_tensor(e.energy) - torch.as_tensor(e.counts) @ mu) / (s.hamiltonian.kB * T)
     p = torch.softmax(-u, 0).numpy()
     return np.random.default_rng(seed).multinomial(n, p / p.sum()), e, float(T), mu.numpy()

@@ -58,8 +58,8 @@ class Broken(Hamiltonian):
         n = super().counts(occ)
         return n.flip(1) if self.fault == "elements" else 2 * n if self.fault == "twice" else n
 
-    def reduced_energy(self, occ, T, mu):
-        return super().reduced_energy(occ, T, mu if self.fault != "mu" else -torch.as_tensor(mu))
+    def reduced_energy(self, occ, at):
+        return super().reduced_energy(occ, at if self.fault != "mu" else self.condition(at.T, -at.mu))
 
     @property
     def flip_tables(self):
@@ -130,23 +130,23 @@ class Faulty(Model):
         self.hamiltonian, self.ranges, self.fault = h, ranges, fault
         self.calls = 0
 
-    def _law(self, T, mu):
-        h, fault = self.hamiltonian, self.fault
+    def _law(self, at):
+        h, fault, mu = self.hamiltonian, self.fault, at.mu
         mu = mu[:1].expand_as(mu) if fault == "batch" else mu
         mu = mu + 0.1 * mu[:, :1].abs() * torch.tensor([0.0, 1.0]).double() if fault == "gauge" else mu
-        logits = h.site_mu(mu) / (h.kB * T)[:, None, None]
+        logits = h.site_mu(mu) / at.kT[:, None, None]
         logits = logits + torch.stack([torch.zeros(h.n_sites), torch.arange(h.n_sites) / 10], 1).double()
         return logits if fault == "sum" else torch.log_softmax(logits, 2)
 
-    def log_prob(self, occ, T, mu, order, known=None):
-        steps = self._law(T, mu).gather(2, occ[..., None])[..., 0]
+    def log_prob(self, occ, at, order, known=None):
+        steps = self._law(at).gather(2, occ[..., None])[..., 0]
         steps = steps if known is None or self.fault == "known counts" else steps.masked_fill(known >= 0, 0.0)
         if self.fault == "infinite":
             steps = steps.masked_fill((occ.sum(1) == 0)[:, None], -torch.inf)
         return steps.sum(1).float() if self.fault == "precision" else steps.sum(1)
 
-    def sample(self, T, mu, order, generator, known=None):
-        law = self._law(T, mu)
+    def sample(self, at, order, generator, known=None):
+        law = self._law(at)
         if self.fault == "tilt":
             law = torch.log_softmax(1.1 * law, 2)
         self.calls += 1
@@ -155,7 +155,7 @@ class Faulty(Model):
         occ = (u > law[..., 0].exp()).long()
         if known is not None and self.fault != "known moves":
             occ = torch.where(known >= 0, known, occ)
-        log_prob = self.log_prob(occ, T, mu, order, known)
+        log_prob = self.log_prob(occ, at, order, known)
         if self.fault == "species":
             occ[0, 0] = 2
         return occ, log_prob + (0.01 if self.fault == "said" else 0.0)

@@ -9,10 +9,11 @@ from small_systems import enumeration, hamiltonian, randomise
 
 import alloygen
 from alloygen.conditions import exchangeable
-from alloygen.errors import AlloygenError
+from alloygen.errors import AlloygenError, BadCondition
 from alloygen.models.causal import CausalModel
 from alloygen.testing import SYSTEMS
 from alloygen.training import evaluate
+from alloygen.training.reference import model_grid, named_grid, reference_samples
 
 MODELS = [name for name in SYSTEMS if hamiltonian(name).n_sites <= 12]
 
@@ -25,7 +26,7 @@ def model(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_the_grid_of_a_model_is_its_own_range(name):
     net = model(name)
-    T, mu = evaluate.model_grid(net)
+    T, mu = model_grid(net).numpy()
     assert [T.min(), T.max()] == list(net.ranges["T"]) and len(set(T)) == 11 and len(T) <= 11 * 9
     ends = np.stack([mu.min(0), mu.max(0)], 1)
     assert ends[0].tolist() == [0, 0] and np.allclose(ends[1:], net.ranges["mu"])
@@ -36,11 +37,11 @@ def test_the_grid_of_a_model_is_its_own_range(name):
 def test_a_model_of_any_elements_is_judged(name):
     """Against enumeration and against replica exchange, whatever the number of elements and sublattices."""
     net, h = model(name), hamiltonian(name)
-    T, mu = (x[::7] for x in evaluate.model_grid(net))
-    reference = evaluate.reference_samples(h, T, mu, 200)
-    rows = evaluate.evaluate(net, T, mu, 400, reference=reference)
+    at = model_grid(net)[::7]
+    reference = reference_samples(h, at, 200)
+    rows = evaluate.evaluate(net, at, 400, reference=reference)
     for i, row in enumerate(rows):
-        exact = enumeration(name).at(T[i], mu[i])
+        exact = enumeration(name).at(float(at.T[i]), at.mu[i])
         assert row.phi_exact == pytest.approx(exact.phi, abs=1e-12)
         withheld = not np.isfinite(row.phi_stderr)  # weights of too heavy a tail
         assert row.ness < 0.2 or withheld or abs(row.phi - exact.phi) < 6 * row.phi_stderr + 1e-6
@@ -58,31 +59,30 @@ def test_a_model_of_any_elements_is_judged(name):
 
 def test_rows_of_a_ternary_are_printed_and_written(tmp_path, capsys):
     net = model("ternary")
-    rows = evaluate.evaluate(net, [600.0], [[0.0, -0.1, 0.02]], 50)
+    rows = evaluate.evaluate(net, net.hamiltonian.condition([600.0], [0.0, -0.1, 0.02]), 50)
     evaluate.print_table(rows, "eV")
     assert "0.0000/-0.1000/0.0200" in capsys.readouterr().out
     evaluate.write_json(tmp_path / "rows.json", rows)
     assert json.loads((tmp_path / "rows.json").read_text())["rows"][0]["mu"] == {"A": 0.0, "B": -0.1, "C": 0.02}
 
 
-def test_a_number_is_the_difference_of_a_binary():
+def test_the_row_of_a_binary_has_the_difference_and_other_elements_are_refused():
     net = alloygen.load("cuau_2x2x4")
-    one = evaluate.evaluate(net, [600.0], [0.02], 50)[0]
-    other = evaluate.evaluate(net, [600.0], [[0.0, 0.02]], 50)[0]
-    assert one == other and one.mu == 0.02
-    with pytest.raises(AlloygenError, match="expected one mu for each"):
-        evaluate.evaluate(model("ternary"), [600.0], [0.02], 50)
+    at = net.hamiltonian.condition([600.0], [0.0, 0.02])
+    assert evaluate.evaluate(net, at, 50)[0].mu == 0.02
+    with pytest.raises(BadCondition, match="expected one chemical potential per element"):
+        evaluate.evaluate(model("ternary"), at, 50)
 
 
 def test_a_published_grid_is_of_its_elements_in_any_order():
-    _, mu = evaluate.named_grid("cuau", hamiltonian("cuau-2x2x2"))
+    mu = named_grid("cuau", hamiltonian("cuau-2x2x2")).mu
     assert mu.shape == (110, 2) and not mu[:, 0].any()
     with pytest.raises(AlloygenError, match="expected a model of Cu and Au"):
-        evaluate.named_grid("cuau", hamiltonian("ternary"))
+        named_grid("cuau", hamiltonian("ternary"))
     with pytest.raises(AlloygenError, match="expected the grid as one of 'cuau', 'ising'"):
-        evaluate.named_grid("nope", hamiltonian("ternary"))
+        named_grid("nope", hamiltonian("ternary"))
 
 
 def test_given_potentials_are_combined():
-    T, mu = evaluate.model_grid(model("ternary"), [500, 700], {"A": 0.3, "C": [0.0, 0.1]})
+    T, mu = model_grid(model("ternary"), [500, 700], {"A": 0.3, "C": [0.0, 0.1]}).numpy()
     assert T.tolist() == [500, 500, 700, 700] and mu.tolist() == [[0.3, 0, 0.0], [0.3, 0, 0.1]] * 2

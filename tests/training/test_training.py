@@ -113,19 +113,19 @@ def test_training_learns(tmp_path):
 @pytest.mark.parametrize("name", ["cuau-2x2x2", "cuau-skew", "many-body", "ising-3"])
 def test_batches_hold_symmetry_images_of_the_samples(name):
     """Each row is a sample of its own condition, moved by what leaves the energy alone (not all that the lattice has)."""
-    h, (T, mu) = hamiltonian(name), SYSTEMS[name].conditions()
-    occ = torch.stack([h.random(3, generator(c)) for c in range(len(T))])
-    dataset = Dataset(h, T, mu, occ.to(torch.int8), floor=0.5)
+    h, at = hamiltonian(name), SYSTEMS[name].conditions()
+    occ = torch.stack([h.random(3, generator(c)) for c in range(len(at))])
+    dataset = Dataset(h, at, occ.to(torch.int8), floor=0.5)
     batch = dataset.batch(load_config(config(batch=400, label_images="none")).training, generator())
-    here = (T == batch.T[:, None]) & (mu == batch.mu[:, None]).all(2)
+    here = (at.T == batch.condition.T[:, None]) & (at.mu == batch.condition.mu[:, None]).all(2)
     row = here.int().argmax(1).tolist()
-    gap = (h.energy(batch.occ)[:, None] - h.energy(occ.flatten(0, 1)).view(len(T), 3)[row]).abs().amin(1)
+    gap = (h.energy(batch.occ)[:, None] - h.energy(occ.flatten(0, 1)).view(len(at), 3)[row]).abs().amin(1)
     assert gap.max() < 1e-9
-    assert set(row) == set(range(len(T)))
+    assert set(row) == set(range(len(at)))
     assert len({tuple(x) for x in batch.occ.tolist()}) > 2 * occ.flatten(0, 1).shape[0]  # moved
     shares_all = len(dataset.moves[0]) == len(h.lattice.point_operations)
     assert shares_all == (name != "many-body") and len(dataset.moves[0]) >= 1
-    labels = heat_bath(h, batch.occ, batch.T, batch.mu)
+    labels = heat_bath(h, batch.occ, batch.condition)
     labels = torch.gather(labels, 1, batch.order[..., None].expand(-1, -1, labels.shape[2]))
     torch.testing.assert_close(batch.labels, labels)
     averaged = dataset.batch(load_config(config(batch=400, label_images="all")).training, generator()).labels
@@ -139,13 +139,11 @@ def test_batches_hold_symmetry_images_of_the_samples(name):
 def test_the_rest_is_equilibrated_round_foreign_known_sites(name):
     """Known species that the law hardly ever has, and every free site by the exact conditional given them."""
     h, n = hamiltonian(name), 3000
-    T, mu = SYSTEMS[name].conditions()
-    T, mu = T[:1] * 1.5, mu[:1]
-    dataset = Dataset(
-        h, T, mu, torch.zeros(1, 1, h.n_sites, dtype=torch.int8), floor=0.5
-    )  # one sample: all sites alike
+    at = SYSTEMS[name].conditions()
+    at = at[:1].at(1.5 * at.T[:1])
+    dataset = Dataset(h, at, torch.zeros(1, 1, h.n_sites, dtype=torch.int8), floor=0.5)  # one sample: all sites alike
     e, settings = Enumeration(h), load_config(config(batch=n, known=1.0, foreign=1.0, label_images="none")).training
-    u = (np.asarray(e.energy) - np.asarray(e.counts) @ mu[0].numpy()) / (h.kB * float(T))
+    u = (np.asarray(e.energy) - np.asarray(e.counts) @ at.mu[0].numpy()) / float(at.kT)
     occ, z, plain = np.asarray(e.occ), [], []
     for seed in range(8):
         batch = dataset.batch(settings, generator(seed))
@@ -168,8 +166,8 @@ def test_the_rest_is_equilibrated_round_foreign_known_sites(name):
 
 
 def test_steps_of_known_sites_count_where_marginals_are_learned():
-    h, (T, mu) = hamiltonian("cuau-2x2x2"), SYSTEMS["cuau-2x2x2"].conditions()
-    dataset = Dataset(h, T, mu, torch.zeros(len(T), 1, 8, dtype=torch.int8), floor=0.5)
+    h, at = hamiltonian("cuau-2x2x2"), SYSTEMS["cuau-2x2x2"].conditions()
+    dataset = Dataset(h, at, torch.zeros(len(at), 1, 8, dtype=torch.int8), floor=0.5)
     counted = [
         dataset.batch(load_config(config(batch=200, known=1.0, **k)).training, generator())
         for k in ({}, {"marginals": True})
@@ -184,9 +182,9 @@ def test_windows_of_a_larger_cell_as_painting_meets_them(repeats, times):
     """Windows of every stride, decided sites first, labels the heat bath of the larger cell; and the loss is the likelihood of what is new."""
     expansion = hamiltonian("cuau-2x2x2").expansion
     source, large = expansion.on(repeats), expansion.on(tuple(a * b for a, b in zip(repeats, times, strict=True)))
-    T, mu = torch.tensor([500.0, 900.0]).double(), torch.tensor([[0.0, 0.03], [0.0, -0.02]]).double()
+    at = large.condition([500.0, 900.0], [[0.0, 0.03], [0.0, -0.02]])
     occ = torch.stack([large.random(3, generator(c)) for c in range(2)]).to(torch.int8)
-    data = GrownDataset(source.lattice, large, T, mu, occ, floor=0.5)
+    data = GrownDataset(source.lattice, large, at, occ, floor=0.5)
     for sites, decided in zip(data.sites, data.decided, strict=True):
         assert len(set(sites.tolist())) == source.n_sites and not decided[sites].all()
     met = {tuple(d.tolist()) for d in data.decided}
@@ -196,14 +194,14 @@ def test_windows_of_a_larger_cell_as_painting_meets_them(repeats, times):
     front = torch.gather(batch.given, 1, batch.order).int()
     assert (front.diff(dim=1) <= 0).all() and torch.equal(batch.known >= 0, batch.given)
     assert (batch.known[batch.given] == batch.occ[batch.given]).all()
-    full = heat_bath(large, batch.occ, batch.T, batch.mu)
+    full = heat_bath(large, batch.occ, batch.condition)
     torch.testing.assert_close(
         batch.labels, torch.gather(full, 1, batch.order[..., None].expand(-1, -1, full.shape[2]))
     )
     model = CausalModel(source, {"T": [400, 1000], "mu": [[-0.1, 0.1]]}, width=16, depth=1, heads=2)
     stage = model.stage(large)
-    loss, _ = likelihood(model, batch.occ, batch.T, batch.mu, batch.order, None, batch.given, batch.known, stage)
-    again = -model.log_prob(batch.occ, batch.T, batch.mu, batch.order, batch.known, stage)
+    loss, _ = likelihood(model, batch.occ, batch.condition, batch.order, None, batch.given, batch.known, stage)
+    again = -model.log_prob(batch.occ, batch.condition, batch.order, batch.known, stage)
     torch.testing.assert_close(loss, again)
     painter = Outpainter(model, large, physics=True)
     row = next(k for k in range(300) if batch.given[k].any())
@@ -216,8 +214,7 @@ def test_windows_of_a_larger_cell_as_painting_meets_them(repeats, times):
         batch.order[row][None],
         batch.occ[row][None],
         batch.known[row][None],
-        float(batch.T[row]),
-        batch.mu[row].numpy(),
+        batch.condition[row],
     )
     assert float(ours) == pytest.approx(-float(again[row].detach()), abs=1e-4)
 
@@ -513,10 +510,10 @@ def test_a_condition_without_energies_is_named(run, which, parts, tmp_path, monk
         train(c, tmp_path, progress=False, stop_at=7)
     saved, right = (tmp_path / "state.safetensors").read_bytes(), Hamiltonian.reduced_energy
 
-    def spoilt(h, occ, T, mu):
+    def spoilt(h, occ, at):
         rows = torch.arange(24) // 4 == which
-        seen.append((float(T[rows][0]), float(mu[rows][0, 1])))
-        return right(h, occ, T, mu).masked_fill(rows, float("nan"))
+        seen.append((float(at.T[rows][0]), float(at.mu[rows][0, 1])))
+        return right(h, occ, at).masked_fill(rows, float("nan"))
 
     monkeypatch.setattr(Hamiltonian, "reduced_energy", spoilt)
     with pytest.raises(
@@ -623,8 +620,8 @@ def test_a_ternary_walks(ternary, tmp_path):
     assert state["task.mu"].shape == (3, 2) and state["task.T"].shape == (2,)
     h, n = model.hamiltonian, 400
     fresh = new_model(load_config(c), h)
-    T, mu = torch.full((n,), 700.0).double(), torch.tensor([[0.0, -0.12, 0.03]]).double().expand(n, -1)
-    spread = [loop.log_weights(m, T, mu, generator()).std() for m in (fresh, model)]
+    at = h.condition(700.0, [0.0, -0.12, 0.03]).expand(n)
+    spread = [loop.log_weights(m, at, generator()).std() for m in (fresh, model)]
     assert spread[1] < 0.8 * spread[0]
     with pytest.raises(ConfigError, match="per element after the first of"):
         train({**c, "conditions": {**c["conditions"], "mu": [-0.1, 0.1]}}, tmp_path / "binary", progress=False)

@@ -126,7 +126,7 @@ def ising(T: tuple, n: int, seed: int) -> Iterator[Truth]:
     model = alloygen.load("ising_10x10")
     h = alloygen.ising(15)
     for t in T:
-        made = Outpainter(model, h).draw(t, np.zeros(2), 4 * n, torch.Generator().manual_seed(seed))
+        made = Outpainter(model, h).draw(h.condition(t, [0.0, 0.0]), 4 * n, torch.Generator().manual_seed(seed))
         log_w = -h.energy(made.occ).numpy() / t - made.log_prob.numpy()
         for part in log_w.reshape(4, n):
             yield f"phi T = {t:g}", free_energy(part, t, 225), kaufman_free_energy(15, t)
@@ -140,7 +140,7 @@ def islands_of_ising(T: float, n: int, islands: int, seed: int) -> Iterator[Trut
     from alloygen.generate.sequential import sequential
 
     painter = Outpainter(alloygen.load("ising_10x10"), alloygen.ising(15))
-    made = sequential(painter, T, np.zeros(2), n, torch.Generator().manual_seed(seed), islands)
+    made = sequential(painter, painter.target.condition(T, [0.0, 0.0]), n, torch.Generator().manual_seed(seed), islands)
     yield f"phi T = {T:g}", made.phi(), kaufman_free_energy(15, T)
 
 
@@ -157,7 +157,7 @@ def annealed(conditions: tuple, n: int, steps: int, islands: int, seed: int) -> 
         occ = h.random(n, torch.Generator().manual_seed(own))
         path = 1.0 / np.linspace(1e-9, 1.0 / T, steps + 1)
         mus = np.tile([0.0, mu], (steps + 1, 1))
-        made = anneal(h, occ, np.full(n, 16 * math.log(2)), path, mus, sweeps=1, seed=own, islands=islands)
+        made = anneal(h, occ, np.full(n, 16 * math.log(2)), h.condition(path, mus), sweeps=1, seed=own, islands=islands)
         yield f"log Z {T:g} K, {mu:g}", made.log_z(), -16 * e.at(T, [0.0, mu]).phi / (h.kB * T)
 
 

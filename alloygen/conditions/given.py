@@ -1,4 +1,4 @@
-"""Conditions of a run: temperatures, chemical potentials, grids of them, and the field notation.
+"""What users give as conditions: temperatures, chemical potentials, and the field notation.
 
 The semigrand-canonical law is p(x) = exp(-beta [E(x) - sum_k mu_k N_k(x)]) / Z, the sum over ALL elements. Chemical
 potentials are in eV per atom (in J for Ising), keyed by element. One rule everywhere: what is given is kept, and an element
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload
 import numpy as np
 
 from alloygen.errors import BadCondition, UnknownSpecies
-from alloygen.types import Temperatures
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +51,6 @@ class Alloy(Protocol):
 
 Potentials = TypeVar("Potentials", np.ndarray, "torch.Tensor")
 Mu: TypeAlias = float | Mapping[str, float] | Field  # one set of chemical potentials, see ``chemical_potentials``
-Mus: TypeAlias = Mu | Iterable[Mu] | Mapping[str, float | Iterable[float]]  # one or several, see ``mu_list``
 
 
 def temperature(T: object) -> float:
@@ -65,7 +63,7 @@ def temperature(T: object) -> float:
     >>> temperature(600)
     600.0
     """
-    value = _number(T)
+    value = number(T)
     if value is None or not np.isfinite(value) or value <= 0:
         raise BadCondition(
             f"expected a temperature as one finite number above 0 (kelvin for alloys), got {T!r}. "
@@ -148,34 +146,34 @@ def chemical_potentials(mu: Mu | None, lattice: Alloy) -> np.ndarray:
         if not free:
             return np.zeros(len(bare.elements))
         raise BadCondition(
-            f"expected chemical potentials for {_join(free)}, got mu=None. {HOW_MU} (mu={{}}: all of them)."
+            f"expected chemical potentials for {join(free)}, got mu=None. {HOW_MU} (mu={{}}: all of them)."
         )
     if isinstance(mu, Field):
         return _from_field(mu, lattice)
-    by_element = dict(mu) if isinstance(mu, Mapping) else _from_number(mu, bare, free)
+    by_element = dict(mu) if isinstance(mu, Mapping) else _fromnumber(mu, bare, free)
     unknown = [e for e in by_element if e not in bare.elements]
     if unknown:
         raise UnknownSpecies(
-            f"expected chemical potentials of elements among {_join(bare.elements)}, got mu of {_join(unknown)}. "
+            f"expected chemical potentials of elements among {join(bare.elements)}, got mu of {join(unknown)}. "
             "Drop it, or use a Hamiltonian that knows the element."
         )
     return _vector(by_element, bare.elements)
 
 
-def _from_number(mu, lattice, free: tuple[str, ...]) -> dict[str, float]:
+def _fromnumber(mu, lattice, free: tuple[str, ...]) -> dict[str, float]:
     """A bare number as a dict: last species minus the first, where that has one meaning."""
-    value = _number(mu)
+    value = number(mu)
     if value is None:
         raise BadCondition(f"expected mu as a dict by element or one number, got {mu!r}. {HOW_MU}.")
     if len(free) != 2:
         raise BadCondition(
             f"expected a dict by element, since a bare number is for two exchangeable elements and here are "
-            f"{len(free)} ({_join(free) or 'none'}), got mu={mu!r}. {HOW_MU}."
+            f"{len(free)} ({join(free) or 'none'}), got mu={mu!r}. {HOW_MU}."
         )
     pairs = {names for names in lattice.species if len(names) > 1}
     if len(pairs) > 1:
         raise BadCondition(
-            f"expected a dict by element, since the sublattices list {_join(free)} in different orders and a bare "
+            f"expected a dict by element, since the sublattices list {join(free)} in different orders and a bare "
             f"number means the last species minus the first, got mu={mu!r}. {HOW_MU}."
         )
     first, last = pairs.pop()
@@ -189,7 +187,7 @@ def _from_number(mu, lattice, free: tuple[str, ...]) -> dict[str, float]:
 def _vector(by_element: Mapping, elements: tuple[str, ...]) -> np.ndarray:
     out = np.zeros(len(elements))
     for element, given in by_element.items():
-        value = _number(given)
+        value = number(given)
         if value is None or not np.isfinite(value):
             raise BadCondition(
                 f"expected mu of {element} as one finite number in eV per atom, got {given!r}. "
@@ -236,12 +234,12 @@ def mu_from_field(
     >>> [mu["+"] for mu in mu_from_field([-0.5, 0.5], ising(4))]
     [-0.5, 0.5]
     """
-    if _is_sequence(field):
-        return [mu_from_field(m, expansion) for m in _items(field)]
+    if is_sequence(field):
+        return [mu_from_field(m, expansion) for m in items(field)]
     named = field if isinstance(field, Mapping) else {"c1_0": field}
     values = []
     for name, given in named.items():
-        k, m = str(name).removeprefix("c1_"), _number(given)
+        k, m = str(name).removeprefix("c1_"), number(given)
         if not (str(name).startswith("c1_") and k.isdecimal()) or m is None or not np.isfinite(m):
             raise BadCondition(
                 f"expected a field as one finite number, or as a dict of point clusters such as {{'c1_0': 0.05}}, got {name!r}: {given!r}"
@@ -272,107 +270,8 @@ def _from_field(field: Field, source) -> np.ndarray:
     return share * sum((m * functions[k] for k, m in field.values), np.zeros(len(expansion.elements)))
 
 
-def temperatures(T: Temperatures) -> np.ndarray:
-    """Temperatures (nT,), rising, each once: from one number or any iterable of numbers.
-
-    Raises BadCondition for none at all and what :func:`temperature` raises.
-
-    Examples
-    --------
-    >>> temperatures([900, 700, 900])
-    array([700., 900.])
-    """
-    found = np.array([temperature(t) for t in (_items(T) if _is_sequence(T) else [T])])
-    if not len(found):
-        raise BadCondition(f"expected at least one temperature, got T={T!r}. Give a number or a sequence of them.")
-    found.sort()
-    return found[np.append(True, np.diff(found) > 1e-9 * found[1:])]
-
-
-def axes(T: Temperatures, mu: Mus | None, lattice: Alloy) -> tuple[np.ndarray, np.ndarray]:
-    """The axes of a grid of conditions, ``(T (nT,), mu (nM, n_elements))``: both rising, each value once.
-
-    Values that are given twice (to 1e-9) are one. mu rises in its differences from the first element, as :func:`relative` gives
-    them, so that neighbours in the list are neighbours in the law.
-
-    Parameters
-    ----------
-    T : a number or an iterable of them, kelvin
-    mu : what ``chemical_potentials`` takes, or an iterable of such; or a dict in which one value is a sequence
-    lattice : as in ``chemical_potentials``
-
-    Raises BadCondition for an empty iterable or a dict with several sequences, and what ``temperature`` and
-    ``chemical_potentials`` raise.
-
-    Examples
-    --------
-    >>> from alloygen.lattice import Primitive
-    >>> T, mu = axes([600, 300, 600], {"Au": [0.1, -0.1, 0.1]}, Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")]))
-    >>> T, mu[:, 1]
-    (array([300., 600.]), array([-0.1,  0.1]))
-    """
-    found = temperatures(T)
-    every = [chemical_potentials(m, lattice) for m in mu_list(mu)]
-    if not every:
-        raise BadCondition(f"expected at least one mu, got mu={mu!r}. Give numbers or sequences of them.")
-    rows = np.stack(every)
-    bare: Any = getattr(lattice, "lattice", getattr(lattice, "primitive", lattice))
-    known = np.round(np.column_stack([relative(rows, bare), rows]), 9)
-    return found, rows[np.unique(known, axis=0, return_index=True)[1]]
-
-
-def grid(T: Temperatures, mu: Mus | None, lattice: Alloy) -> tuple[np.ndarray, np.ndarray]:
-    """Every temperature with every chemical potential: ``(T (C,), mu (C, n_elements))``, T slow and mu fast.
-
-    The axes, the arguments and the errors are those of :func:`axes`.
-
-    Examples
-    --------
-    >>> from alloygen.lattice import Primitive
-    >>> cuau = Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")])
-    >>> T, mu = grid([300, 600], {"Au": [-0.1, 0.1]}, cuau)
-    >>> T, mu[:, 1]
-    (array([300., 300., 600., 600.]), array([-0.1,  0.1, -0.1,  0.1]))
-    """
-    found, rows = axes(T, mu, lattice)
-    return np.repeat(found, len(rows)), np.tile(rows, (len(found), 1))
-
-
-def cuau_grid() -> tuple[np.ndarray, np.ndarray]:
-    """The 110 conditions at which CuAu models are judged: ``(T (110,) in kelvin, mu_Au - mu_Cu (110,) in eV)``.
-
-    T = 200..1200 step 100, each with nine dmu from -0.24 to 0.24 and dmu = 0.0724, which lies inside the 5 meV wide
-    window of CuAu3 that the nine step over; ordered by T, then by dmu.
-
-    Examples
-    --------
-    >>> T, dmu = cuau_grid()
-    >>> T.shape, dmu[:10].round(4).tolist()
-    ((110,), [-0.24, -0.18, -0.12, -0.06, 0.0, 0.06, 0.0724, 0.12, 0.18, 0.24])
-    """
-    dmu = np.sort(np.append(np.linspace(-0.24, 0.24, 9), 0.0724))
-    T = np.arange(200.0, 1201.0, 100.0)
-    return np.repeat(T, len(dmu)), np.tile(dmu, len(T))
-
-
-def ising_grid() -> tuple[np.ndarray, np.ndarray]:
-    """The 105 conditions at which Ising models are judged: ``(T (105,) in J/kB, mu(+) - mu(-) = 2 h (105,) in J)``.
-
-    T = 1.5..3.5 step 0.1, each with the fields h = -0.4, -0.2, 0, 0.2, 0.4 (Du et al., arXiv:2603.14695).
-
-    Examples
-    --------
-    >>> T, mu = ising_grid()
-    >>> T.shape, mu[:5].tolist()
-    ((105,), [-0.8, -0.4, 0.0, 0.4, 0.8])
-    """
-    mu = 2 * np.array([-0.4, -0.2, 0.0, 0.2, 0.4])
-    T = np.linspace(1.5, 3.5, 21).round(6)
-    return np.repeat(T, len(mu)), np.tile(mu, len(T))
-
-
 # ---------------------------------------------------------------------- what counts as a number or a sequence
-def _number(x) -> float | None:
+def number(x) -> float | None:
     """A real number, or a 0-d array or tensor of one, as a float; None for anything else (bool, str, complex ...)."""
     if getattr(x, "ndim", None) == 0 and hasattr(x, "item"):
         x = x.item()
@@ -381,41 +280,15 @@ def _number(x) -> float | None:
     return float(x)
 
 
-def _is_sequence(x) -> bool:
+def is_sequence(x) -> bool:
     return hasattr(x, "__iter__") and not isinstance(x, (str, bytes, Mapping)) and getattr(x, "ndim", 1) != 0
 
 
-def _items(x) -> list:
+def items(x) -> list:
     if getattr(x, "ndim", 1) > 1:
         raise BadCondition(f"expected a number or a flat sequence, got an array of shape {tuple(x.shape)}. Flatten it.")
     return list(x)
 
 
-def mu_list(mu: Mus | None) -> list:
-    """The chemical potentials of a grid, one entry each: of an iterable, or of a dict in which one value is a sequence.
-
-    Examples
-    --------
-    >>> mu_list({"Au": [0.0, 0.1]})
-    [{'Au': 0.0}, {'Au': 0.1}]
-    """
-    if _is_sequence(mu):
-        return _items(mu)
-    if not isinstance(mu, Mapping):
-        return [mu]
-    varied = [e for e, v in mu.items() if _is_sequence(v)]
-    if len(varied) > 1:
-        raise BadCondition(
-            f"expected a dict in which one element at most has a sequence, got sequences for {_join(varied)}. "
-            "Give a list of dicts, one per chemical potential."
-        )
-    if not varied:
-        return [mu]
-    values = _items(mu[varied[0]])
-    if not values:
-        raise BadCondition(f"expected at least one mu of {varied[0]}, got an empty sequence. Give numbers.")
-    return [{**mu, varied[0]: v} for v in values]
-
-
-def _join(names: Iterable[str]) -> str:
+def join(names: Iterable[str]) -> str:
     return ", ".join(map(str, names))

@@ -1,0 +1,136 @@
+"""Grids of conditions: several temperatures with several chemical potentials, as users give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from alloygen.conditions.given import Alloy, Mu, chemical_potentials, is_sequence, items, join, relative, temperature
+from alloygen.errors import BadCondition
+from alloygen.types import Temperatures
+
+Mus: TypeAlias = Mu | Iterable[Mu] | Mapping[str, float | Iterable[float]]  # one or several, see ``mu_list``
+
+
+def temperatures(T: Temperatures) -> np.ndarray:
+    """Temperatures (nT,), rising, each once: from one number or any iterable of numbers.
+
+    Raises BadCondition for none at all and what :func:`temperature` raises.
+
+    Examples
+    --------
+    >>> temperatures([900, 700, 900])
+    array([700., 900.])
+    """
+    found = np.array([temperature(t) for t in (items(T) if is_sequence(T) else [T])])
+    if not len(found):
+        raise BadCondition(f"expected at least one temperature, got T={T!r}. Give a number or a sequence of them.")
+    found.sort()
+    return found[np.append(True, np.diff(found) > 1e-9 * found[1:])]
+
+
+def axes(T: Temperatures, mu: Mus | None, lattice: Alloy) -> tuple[np.ndarray, np.ndarray]:
+    """The axes of a grid of conditions, ``(T (nT,), mu (nM, n_elements))``: both rising, each value once.
+
+    Values that are given twice (to 1e-9) are one. mu rises in its differences from the first element, as :func:`relative` gives
+    them, so that neighbours in the list are neighbours in the law.
+
+    Parameters
+    ----------
+    T : a number or an iterable of them, kelvin
+    mu : what ``chemical_potentials`` takes, or an iterable of such; or a dict in which one value is a sequence
+    lattice : as in ``chemical_potentials``
+
+    Raises BadCondition for an empty iterable or a dict with several sequences, and what ``temperature`` and
+    ``chemical_potentials`` raise.
+
+    Examples
+    --------
+    >>> from alloygen.lattice import Primitive
+    >>> T, mu = axes([600, 300, 600], {"Au": [0.1, -0.1, 0.1]}, Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")]))
+    >>> T, mu[:, 1]
+    (array([300., 600.]), array([-0.1,  0.1]))
+    """
+    found = temperatures(T)
+    every = [chemical_potentials(m, lattice) for m in mu_list(mu)]
+    if not every:
+        raise BadCondition(f"expected at least one mu, got mu={mu!r}. Give numbers or sequences of them.")
+    rows = np.stack(every)
+    bare: Any = getattr(lattice, "lattice", getattr(lattice, "primitive", lattice))
+    known = np.round(np.column_stack([relative(rows, bare), rows]), 9)
+    return found, rows[np.unique(known, axis=0, return_index=True)[1]]
+
+
+def grid(T: Temperatures, mu: Mus | None, lattice: Alloy) -> tuple[np.ndarray, np.ndarray]:
+    """Every temperature with every chemical potential: ``(T (C,), mu (C, n_elements))``, T slow and mu fast.
+
+    The axes, the arguments and the errors are those of :func:`axes`.
+
+    Examples
+    --------
+    >>> from alloygen.lattice import Primitive
+    >>> cuau = Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")])
+    >>> T, mu = grid([300, 600], {"Au": [-0.1, 0.1]}, cuau)
+    >>> T, mu[:, 1]
+    (array([300., 300., 600., 600.]), array([-0.1,  0.1, -0.1,  0.1]))
+    """
+    found, rows = axes(T, mu, lattice)
+    return np.repeat(found, len(rows)), np.tile(rows, (len(found), 1))
+
+
+def mu_list(mu: Mus | None) -> list:
+    """The chemical potentials of a grid, one entry each: of an iterable, or of a dict in which one value is a sequence.
+
+    Examples
+    --------
+    >>> mu_list({"Au": [0.0, 0.1]})
+    [{'Au': 0.0}, {'Au': 0.1}]
+    """
+    if is_sequence(mu):
+        return items(mu)
+    if not isinstance(mu, Mapping):
+        return [mu]
+    varied = [e for e, v in mu.items() if is_sequence(v)]
+    if len(varied) > 1:
+        raise BadCondition(
+            f"expected a dict in which one element at most has a sequence, got sequences for {join(varied)}. "
+            "Give a list of dicts, one per chemical potential."
+        )
+    if not varied:
+        return [mu]
+    values = items(mu[varied[0]])
+    if not values:
+        raise BadCondition(f"expected at least one mu of {varied[0]}, got an empty sequence. Give numbers.")
+    return [{**mu, varied[0]: v} for v in values]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedGrid:
+    """Conditions of a binary at which models are judged: every T with every mu(element) - mu(other). ``alloygen.data.grids`` has them.
+
+    what : what they are, and their units
+    dT, dmu : how near to one another neighbours are in the replica exchange that makes reference samples
+    """
+
+    what: str
+    element: str
+    other: str
+    T: list[float]
+    difference: list[float]
+    dT: float
+    dmu: float
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """T (C,) and mu(element) - mu(other) (C,), T slow and mu fast.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> T, dmu = alloygen.data.grids()["cuau"].pairs()
+        >>> T.shape, dmu[:10].tolist()
+        ((110,), [-0.24, -0.18, -0.12, -0.06, 0.0, 0.06, 0.0724, 0.12, 0.18, 0.24])
+        """
+        return np.repeat(self.T, len(self.difference)), np.tile(self.difference, len(self.T))
