@@ -281,7 +281,7 @@ def test_phi_is_that_of_the_mu_given(name, mu):
 def test_phi_of_the_shipped_model_is_that_of_the_mu_given(mu, exact):
     atoms = Atoms("Au", cell=3.8 * FCC, pbc=True).repeat((2, 2, 4))
     for method in ("neural", "mc"):
-        phi = alloygen.sample(atoms, 600, mu, n=800, seed=0, method=method).free_energy()
+        phi = alloygen.sample(atoms, 600, mu, n=800, seed=0, sampler=method).free_energy()
         assert abs(phi.value - exact) < 5 * phi.stderr + 1e-5 and phi.stderr < 2e-3
 
 
@@ -297,7 +297,7 @@ def test_free_energies_at_a_composition_know_no_shift_of_mu():
         CausalModel(h, {"T": [500.0, 1200.0], "mu": [[-0.3, 0.3]] * 2}, width=16, depth=1, heads=2), scale=0.05
     )
     for mu in ({"Ni": [-0.1, 0.0, 0.1]}, {"Mg": [-0.1, 0.0, 0.1], "Ni": 0.05, "O": 0.4}):
-        for how in ({"model": net}, {"hamiltonian": expansion, "method": "mc"}):
+        for how in ({"sampler": net}, {"hamiltonian": expansion, "sampler": "mc"}):
             scan = alloygen.scan(atoms, [T], mu, n=1000, adaptive=False, **how)
             table = scan.free_energies([T])
             z = (table.free_energy[0].values - exact)[1:-1] / table.free_energy_stderr[0].values[1:-1]
