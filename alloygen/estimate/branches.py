@@ -219,6 +219,19 @@ class _Part:
         if isinstance(mbar, MBAR):
             mbar._warn(1.0 / float((np.exp(2 * mbar._weights(beta, beta_mu)[0]) / mbar._mix.c).sum()), "log Z")
 
+    def _beside(self, w: np.ndarray, at: np.ndarray, column: np.ndarray) -> float:
+        """Error of the log of the weight in the levels ``at``: the spread, one visit more beside them as all conditions weigh it, and
+        Student's t of the independent visits and of the windows of time; 0 where nothing beside them was met."""
+        mbar, beside = self.mbar, np.where(at, 0.0, w)
+        if isinstance(mbar, NoOverlap) or not beside.any():
+            return 0.0
+        each = beside / mbar._mix.c
+        mix, visits = mbar._mix, beside.sum() ** 2 / (beside * each).sum()
+        moved = (mix.project(column[None]) @ mix.inverse)[0]
+        series = mbar._in_time(mix.share * (column / mix.c)[mix.row], moved)
+        windows = min(markov.memory(y.reshape(mbar._n_chains, -1)).freedom for y in series)
+        return float(markov.widening(min(visits, windows)) * np.hypot(mbar._errors(column[None])[0], each.max()))
+
     @one_thread
     def log_z(self, beta: float, beta_mu: np.ndarray, level: Level | None) -> Estimate:
         """log Z of the configurations of this part, from T = infinity, or from the lowest levels."""
@@ -232,7 +245,7 @@ class _Part:
         unseen = float((w**2 / mbar._mix.c).sum())
         level_column = w - (np.where(cold[1], w, 0.0) / w[cold[1]].sum() if cold else 0.0)
         if cold and not self.hot:
-            return Estimate(cold[0], np.hypot(mbar._errors(level_column[None])[0], unseen))
+            return Estimate(cold[0], self._beside(w, cold[1], level_column) or unseen)
         column = w - mbar._mix.state(mbar._ref)
         if cold is None:
             return Estimate(value, np.hypot(mbar._errors(column[None])[0], unseen))
