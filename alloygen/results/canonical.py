@@ -137,9 +137,37 @@ def free_energies(
             "expected samples with absolute free energies: a likelihood, or a Monte Carlo scan that holds T = infinity "
             "(alloygen.mc by replica exchange, or montecarlo.tempering.ladder)"
         )
-    b = binary(h, element, held)
-    T = temperatures(T)
-    values = values or {}
+    b, T = binary(h, element, held), temperatures(T)
+    lowest = {} if occ is None else _lowest(pool, h, b, occ, held)
+    known = _averages(pool, h, b, T, values or {}, lowest)
+    _add_ends(known, b, h.n_sites)
+    _add_differences(known, b, T, h.n_sites)
+    units = {"heat_capacity": f"{h.unit}/K", "entropy": f"{h.unit}/K", "effective_samples": "1"} | dict.fromkeys(
+        values or {}, "1"
+    )
+    data: dict[str, tuple] = {
+        k: (("T", "n"), v, {"units": units.get(k.removesuffix("_stderr"), h.unit)}) for k, v in known.table.items()
+    }
+    for name in ("free_energy", "heat_capacity"):
+        data[f"{name}_replica"] = (("T", "replica", "n"), known.replicas[name], {"units": units.get(name, h.unit)})
+    n = np.arange(b.free + 1)
+    attributes = {**axis_attributes(h, b), "convention": CONVENTION, **(info or {})}
+    return xr.Dataset(data, {"T": ("T", T, {"units": "K"}), "n": n, "x": ("n", n / b.free)}, attributes)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known at each (T, n): ``table`` of values and errors (nT, L), ``replicas`` (nT, R, L) of the bootstrap, ``unseen`` (nT, L), what
+    no sample shows. ``names`` of the averages."""
+
+    names: list[str]
+    table: dict[str, np.ndarray]
+    replicas: dict[str, np.ndarray]
+    unseen: dict[str, np.ndarray]
+
+
+def _averages(pool: Pool, h: Hamiltonian, b: Binary, T: np.ndarray, values: dict, lowest: dict[int, _Lowest]) -> _Known:
+    """Averages at the compositions that were sampled, one temperature after another; nan at the others."""
     zero = float(pool.energy.mean())
     energy = pool.energy - zero
     columns = np.column_stack([energy, energy**2, *(np.asarray(v, dtype=float) for v in values.values())])
@@ -151,7 +179,6 @@ def free_energies(
     replicas = {
         k: np.full((len(T), len(pool.replica), count), np.nan) for k in ("free_energy", "energy", "heat_capacity")
     }
-    lowest = {} if occ is None else _lowest(pool, h, b, occ, held)
     counted = {k: np.zeros((len(T), count)) for k in names}
     for t, temperature in enumerate(T):
         beta = 1.0 / (h.kB * temperature)
@@ -173,29 +200,29 @@ def free_energies(
             if name in replicas:
                 replicas[name][t][:, at] = moved
         table["effective_samples"][t, at] = by.effective_samples
+    return _Known(names, table, replicas, counted)
+
+
+def _add_ends(known: _Known, b: Binary, size: int) -> None:
+    """The two ends are one configuration each: their values are exact."""
     for n, e in zip(b.reach, b.ends, strict=True):
         for name, value in (("free_energy", e / size), ("energy", e / size), ("heat_capacity", 0.0)):
-            table[name][:, n], table[f"{name}_stderr"][:, n], replicas[name][..., n] = value, 0.0, value
-        table["effective_samples"][:, n] = np.inf
-    x = np.arange(count) / b.free
-    share = (np.arange(count) - b.reach[0]) / max(b.reach[1] - b.reach[0], 1)
+            known.table[name][:, n], known.table[f"{name}_stderr"][:, n] = value, 0.0
+            known.replicas[name][..., n] = value
+        known.table["effective_samples"][:, n] = np.inf
+
+
+def _add_differences(known: _Known, b: Binary, T: np.ndarray, size: int) -> None:
+    """The mixing free energy and the entropy; no errors where few samples are effective."""
+    table, replicas = known.table, known.replicas
+    share = (np.arange(b.free + 1) - b.reach[0]) / max(b.reach[1] - b.reach[0], 1)
     line = ((1 - share) * b.ends[0] + share * b.ends[1]) / size
     table |= {"mixing": table["free_energy"] - line, "mixing_stderr": table["free_energy_stderr"]}
     table["entropy"] = (table["energy"] - table["free_energy"]) / T[:, None]
     spread = (replicas["energy"] - replicas["free_energy"]).std(1, ddof=1)
-    table["entropy_stderr"] = np.hypot(spread, counted["energy"] + counted["free_energy"]) / T[:, None]
-    for name in (*names, "mixing", "entropy"):
+    table["entropy_stderr"] = np.hypot(spread, known.unseen["energy"] + known.unseen["free_energy"]) / T[:, None]
+    for name in (*known.names, "mixing", "entropy"):
         table[f"{name}_stderr"] = np.where(table["effective_samples"] < FEWEST, np.nan, table[f"{name}_stderr"])
-    units = {"heat_capacity": f"{h.unit}/K", "entropy": f"{h.unit}/K", "effective_samples": "1"} | dict.fromkeys(
-        values, "1"
-    )
-    data: dict[str, tuple] = {
-        k: (("T", "n"), v, {"units": units.get(k.removesuffix("_stderr"), h.unit)}) for k, v in table.items()
-    }
-    for name in ("free_energy", "heat_capacity"):
-        data[f"{name}_replica"] = (("T", "replica", "n"), replicas[name], {"units": units.get(name, h.unit)})
-    attributes = {**axis_attributes(h, b), "convention": CONVENTION, **(info or {})}
-    return xr.Dataset(data, {"T": ("T", T, {"units": "K"}), "n": np.arange(count), "x": ("n", x)}, attributes)
 
 
 def _one_more(by: ByNumber, columns: np.ndarray, scale: float, size: int) -> dict[str, np.ndarray]:

@@ -83,6 +83,23 @@ def diagram_tx(
     """
     ax = _axes(ax, 5.6, 4.4)
     element, other = diagram.element, diagram.table.attrs["other"]
+    _draw_fields(ax, diagram, tie_lines)
+    shown = _draw_transitions(ax, diagram) if transitions else False
+    if drawn:
+        ax.plot(
+            diagram.drawn["x"], diagram.drawn["T"], ":", color="black", lw=1.0, label="lowest T at which x was drawn"
+        )
+    if shown:
+        ax.plot([], [], "s", ms=3, color="black", label="order-disorder (peak of C at fixed x)")
+    ax.set(xlim=(0, 1), xlabel=_composition_label(diagram.table), ylabel="T (K)" if diagram.table.attrs["unit"] == "eV" else "T",
+           ylim=_temperatures(diagram))  # fmt: skip
+    ax.set_title(f"{other}-{element}, cell of {diagram.n_sites} sites", fontsize=10)
+    _legend_below(ax)
+    return ax
+
+
+def _draw_fields(ax: Axes, diagram: Diagram, tie_lines: bool) -> None:
+    """Two-phase fields and their boundaries, hollow where few effective samples are behind."""
     labelled: set[str] = set()
     for branch, name, k in _coloured(diagram):
         colour, shade = COLOURS[k % len(COLOURS)], FIELDS[k % len(FIELDS)]
@@ -103,42 +120,20 @@ def diagram_tx(
                                 lw=0.8, zorder=3)  # fmt: skip
         if tie_lines:
             ax.hlines(T, left, right, color=colour, lw=0.4, alpha=0.6)
+
+
+def _draw_transitions(ax: Axes, diagram: Diagram) -> bool:
+    """Order-disorder temperatures outside the two-phase fields; whether there are any."""
     found = diagram.transitions
-    found = found[found["single_phase"].astype(bool)] if transitions else found.iloc[:0]
+    found = found[found["single_phase"].astype(bool)]
     for name, part in found.groupby("phase"):
         for rows, face in ((part[part["reliable"]], "black"), (part[~part["reliable"]], "white")):
             if len(rows):
-                ax.errorbar(
-                    rows["x"],
-                    rows["T"],
-                    yerr=rows["T_stderr"],
-                    fmt="s",
-                    ms=2.8,
-                    color="black",
-                    mfc=face,
-                    lw=0.7,
-                    zorder=4,
-                )
-        top = part.loc[part["T"].idxmax()]
-        ax.annotate(
-            _pretty(name),
-            (part["x"].mean(), top["T"]),
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
-    if drawn:
-        ax.plot(
-            diagram.drawn["x"], diagram.drawn["T"], ":", color="black", lw=1.0, label="lowest T at which x was drawn"
-        )
-    if len(found):
-        ax.plot([], [], "s", ms=3, color="black", label="order-disorder (peak of C at fixed x)")
-    ax.set(xlim=(0, 1), xlabel=_composition_label(diagram.table), ylabel="T (K)" if diagram.table.attrs["unit"] == "eV" else "T",
-           ylim=_temperatures(diagram))  # fmt: skip
-    ax.set_title(f"{other}-{element}, cell of {diagram.n_sites} sites", fontsize=10)
-    _legend_below(ax)
-    return ax
+                ax.errorbar(rows["x"], rows["T"], yerr=rows["T_stderr"], fmt="s", ms=2.8, color="black", mfc=face,
+                            lw=0.7, zorder=4)  # fmt: skip
+        top = (part["x"].mean(), part.loc[part["T"].idxmax()]["T"])
+        ax.annotate(_pretty(name), top, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
+    return len(found) > 0
 
 
 def diagram_tmu(diagram: Diagram, ax: Axes | None = None) -> Axes:
