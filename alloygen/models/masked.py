@@ -12,7 +12,8 @@ log p_theta(x_S) of any subset S of sites in one pass. It is not normalised, so 
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import asdict, fields
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Network, draw_species
 from alloygen.models.blocks import by_blocks
-from alloygen.nn.masked import NETWORKS, build
+from alloygen.nn.masked import NETWORKS, Size, build
 
 ROWS = 2**16  # sites or edges in one pass where no gradient is kept
 
@@ -31,7 +32,7 @@ ROWS = 2**16  # sites or edges in one pass where no gradient is kept
 class MaskedLaw(Network):
     """What ARM and MAM share: conditionals from one pass, likelihood and sampling from N passes."""
 
-    options = ("network", "width", "depth", "heads", "expand", "radial", "cutoff", "offset", "trunks", "physics")
+    options = ("network", *(f.name for f in fields(Size)), "trunks", "physics")
 
     def __init__(
         self,
@@ -39,30 +40,24 @@ class MaskedLaw(Network):
         ranges: dict,
         *,
         network: str = "transformer",
-        width: int = 128,
-        depth: int = 4,
-        heads: int = 4,
-        expand: int = 3,
-        radial: int = 20,
-        cutoff: float = 2.5,
-        offset: float = 0.5,
         trunks: int = 1,
         physics: bool = False,
+        **size: Any,
     ):
         super().__init__()
         if network not in NETWORKS:
             raise AlloygenError(f"expected a network in {sorted(NETWORKS)}, got {network!r}")
         self.hamiltonian = hamiltonian
         self.ranges = ranges
-        size = dict(width=width, depth=depth, heads=heads, expand=expand, radial=radial, cutoff=cutoff, offset=offset)
-        self._config = dict(network=network, **size, trunks=trunks, physics=physics)
+        sized = Size(**size)
+        self._config = dict(network=network, **asdict(sized), trunks=trunks, physics=physics)
         self.physics = physics
         lattice = hamiltonian.lattice
         allowed = torch.as_tensor(lattice.allowed)
         self.register_buffer("allowed", allowed, persistent=False)
         self.register_buffer("interacting", torch.as_tensor(hamiltonian.interacting), persistent=False)
         self.trunks = self._networks(
-            lambda outputs, marginal: build(network, lattice, ranges, outputs, marginal, size), trunks
+            lambda outputs, marginal: build(network, lattice, ranges, outputs, marginal, sized), trunks
         )
 
     def _networks(self, make, trunks: int) -> nn.ModuleList:
@@ -188,7 +183,7 @@ class AutoregressiveModel(MaskedLaw):
     hamiltonian : Hamiltonian
     ranges : {"T": (low, high), "mu": [(low, high), ...]}, one mu interval per element after the first
     network : "mlp", "painn" or "transformer"
-    width, depth, heads, expand, radial, cutoff, offset : sizes, of which each network takes its own (``nn.masked``)
+    width, depth, heads, expand, radial, cutoff, offset : size, of which each network takes its own (:class:`alloygen.nn.masked.Size`)
     trunks : 1; a marginalization model may have 2
     physics : add the physical logits of the decided sites to those of the network (not in the paper)
 

@@ -9,11 +9,30 @@ edges that a configuration costs. Networks know no physics.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 
 from torch import nn
 
 from alloygen.lattice import Lattice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a network is. Each takes what concerns it, see ``NETWORKS``.
+
+    width, depth : channels and layers; heads, expand : of the Transformer
+    radial, cutoff, offset : of PaiNN, see :class:`alloygen.nn.painn.PaiNN`
+    """
+
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    expand: int = 3
+    radial: int = 20
+    cutoff: float = 2.5
+    offset: float = 0.5
+
 
 # name: (module, class, the sizes that it takes)
 NETWORKS = {
@@ -23,7 +42,9 @@ NETWORKS = {
 }
 
 
-def build(name: str, lattice: Lattice, ranges: dict, outputs: int, marginal: bool, size: dict) -> nn.Module:
+def build(name: str, lattice: Lattice, ranges: dict, outputs: int, marginal: bool, size: Size) -> nn.Module:
     """The network of a name; of ``size`` it takes what concerns it. PaiNN alone imports torch-geometric."""
     module, kind, sizes = NETWORKS[name]
-    return getattr(import_module(module), kind)(lattice, ranges, outputs, marginal, **{k: size[k] for k in sizes})
+    return getattr(import_module(module), kind)(
+        lattice, ranges, outputs, marginal, **{k: getattr(size, k) for k in sizes}
+    )

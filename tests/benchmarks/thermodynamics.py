@@ -86,7 +86,9 @@ def z_scores(model, T, mu, n: int, title: str, quick: bool) -> dict:
     rows, entropy = {}, []
     order = h.expansion.name
     for k, (t, m) in enumerate(tqdm(list(zip(T, mu, strict=True)), desc=title)):
-        occ, log_prob = draw(model, t, np.array([0.0, m]), n, torch.Generator().manual_seed(k), batch=2000)
+        occ, log_prob = draw(
+            model, model.hamiltonian.condition(t, [0.0, m]), n, torch.Generator().manual_seed(k), batch=2000
+        )
         ens = Ensemble(h, occ, h.energy(occ), log_prob, t, np.array([0.0, m]), "neural")
         found, true = observables(ens), exact(table, t, np.array([0.0, m]))
         for name, (value, error) in found.items():

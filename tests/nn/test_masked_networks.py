@@ -12,7 +12,7 @@ from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Lattice, Primitive
 from alloygen.models.masked import AutoregressiveModel, MarginalizationModel
-from alloygen.nn.masked import NETWORKS, build
+from alloygen.nn.masked import NETWORKS, Size, build
 from alloygen.nn.rope import axis_wave_vectors
 from alloygen.testing import SYSTEMS
 from alloygen.testing.systems import PAIR
@@ -31,7 +31,7 @@ def network(name, lattice, cutoff=1.2, outputs=2, marginal=True):
     size = dict(
         width=16, depth=2, heads=2, expand=2, radial=4, cutoff=cutoff * nearest_neighbour(lattice.primitive), offset=0.0
     )
-    return awaken(build(name, lattice, RANGES, outputs, marginal, size), lattice, RANGES).eval()
+    return awaken(build(name, lattice, RANGES, outputs, marginal, Size(**size)), lattice, RANGES).eval()
 
 
 def states(lattice, n=4, seed=0):
@@ -105,7 +105,7 @@ def test_painn_does_not_see_how_the_crystal_is_turned(name):
 
     def change(matrix) -> float:
         size = dict(width=16, depth=2, radial=4, cutoff=1.5 * nearest, offset=0.0)
-        other = build("painn", deformed(lattice, matrix), RANGES, 2, True, size)
+        other = build("painn", deformed(lattice, matrix), RANGES, 2, True, Size(**size))
         other.load_state_dict(net.state_dict())
         return max(float((a - b).abs().max()) for a, b in zip(run(other, *states(lattice)), start, strict=True))
 
@@ -133,7 +133,7 @@ def test_vectors_tell_a_bent_bond_from_a_straight_one():
         cell = np.array([[1, 0, 0], [np.cos(angle), np.sin(angle), 0], [0, 0, 1.0]])
         lattice = Lattice(Primitive(cell, [[0, 0, 0]], [("A", "B")], (True, True, False)), (3, 3, 1))
         torch.manual_seed(0)
-        net = build("painn", lattice, RANGES, 2, True, dict(width=16, depth=2, radial=4, cutoff=1.2, offset=0.0))
+        net = build("painn", lattice, RANGES, 2, True, Size(width=16, depth=2, radial=4, cutoff=1.2, offset=0.0))
         assert net.edge_index.shape[1] == 36
         with torch.no_grad():
             for p in net.parameters():
@@ -255,15 +255,15 @@ def test_a_painn_without_edges_is_refused(lattice, cutoff, offset):
     nearest = nearest_neighbour(lattice.primitive)
     size = dict(width=8, depth=1, radial=2, cutoff=cutoff * nearest, offset=offset * nearest)
     with pytest.raises(LatticeMismatch, match=rf"nearest-neighbour distance {nearest:.4g} .*Use a cutoff of about"):
-        build("painn", lattice, RANGES, 2, True, size)
-    build("painn", lattice, RANGES, 2, True, size | dict(cutoff=1.5 * nearest, offset=0.9 * nearest))
+        build("painn", lattice, RANGES, 2, True, Size(**size))
+    build("painn", lattice, RANGES, 2, True, Size(**(size | dict(cutoff=1.5 * nearest, offset=0.9 * nearest))))
 
 
 def test_an_offset_at_the_nearest_neighbour_is_refused():
     """There u = 0, and the radial basis divides by it."""
     size = dict(width=8, depth=1, radial=2, cutoff=1.2, offset=1.0)
     with pytest.raises(LatticeMismatch, match=r"got offset 1\.0 and cutoff 1\.2"):
-        build("painn", ising(3).lattice, RANGES, 2, True, size)
+        build("painn", ising(3).lattice, RANGES, 2, True, Size(**size))
 
 
 def test_an_unknown_network_is_refused():
@@ -284,7 +284,7 @@ def test_the_readout_keeps_its_digits_under_autocast(network):
     h = hamiltonian("cuau-2x2x2")
     torch.manual_seed(0)
     size = dict(width=16, depth=2, heads=2, expand=1, radial=4, cutoff=4.0, offset=0.0)
-    net = build(network, h.lattice, SYSTEMS["cuau-2x2x2"].ranges(), 2, True, size)
+    net = build(network, h.lattice, SYSTEMS["cuau-2x2x2"].ranges(), 2, True, Size(**size))
     last = net.marginal_head if network == "mlp" else net.head[-1]
     assert not last.weight.any() and not last.bias.any()
     with torch.no_grad():
