@@ -26,6 +26,7 @@ from alloygen.estimate.mixture import NoOverlap
 from alloygen.estimate.pool import Pool, from_mbar
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.serial import one_thread
+from alloygen.estimate.series import Memory
 
 CROSSINGS = 20.0  # independent numbers of cold replicas, below which nothing is known of the ratio of two sides
 MOVING = 0.1  # share of the times at which the number changes, above which it moves all the time
@@ -104,7 +105,7 @@ class Branches:
         try:
             mbar = MBAR(
                 s.beta[at], s.beta_mu[at], s.energy[at], s.counts[at], "measure" if s.chains else None,
-                {int(k): self._log_states for k in hot} if len(hot) else None, n_chains=max(s.chains, 1),
+                {int(k): self._log_states for k in hot} if len(hot) else None, memory=Memory(n_chains=max(s.chains, 1)),
                 gap=lambda i, j, shared: self._gap(int(at[i]), int(at[j]), shared), inside=list(inside[at]),
             )  # fmt: skip
         except NoOverlap as torn:

@@ -24,10 +24,9 @@ from alloygen.estimate import chains as markov
 from alloygen.estimate.mixture import Mixture, Near, gap_of_states
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.serial import one_thread
+from alloygen.estimate.series import Memory, block_factors, inefficiencies, series_of
 from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.types import ArrayLike
-
-BLOCKS = 32  # of time, for bootstrap factors
 
 
 class MBAR:
@@ -59,8 +58,7 @@ class MBAR:
     n_chains : with "measure", the samples of every state are so many independent chains of equal length, one after another
     bias : function (energy (m,), counts (m, E)) -> (m, K) that was added to the reduced potentials, if any
     inside : K arrays (n_k,) bool, the samples of each state that count; None: all. A state is then the law restricted to a region
-    least : (K,) inefficiencies that each state has at least where samples of several states are weighed against each other: a phase that
-        the chain of a cold state meets only when a replica brings it leaves no trace in the series of one that brought none
+    memory : how the samples of a state hang together, see :class:`alloygen.estimate.series.Memory`
     gap : function (i, j, shared) -> text for states i and j that hardly overlap, in the words of who sampled them
 
     Attributes: ``f`` (K,); ``covariance`` (K, K) of f, asymptotic, zero for the reference; ``overlap`` (K, K), rows summing to 1,
@@ -91,18 +89,17 @@ class MBAR:
         inefficiency: ArrayLike | str | None = None,
         log_z_reference: Mapping[int, float] | None = None,
         bias: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
-        n_chains: int = 1,
+        memory: Memory | None = None,
         gap: Callable[[int, int, float], str] = gap_of_states,
         inside: Sequence[np.ndarray] | None = None,
-        least: ArrayLike | None = None,
     ):
         self.beta = np.atleast_1d(np.asarray(beta, dtype=np.float64))
         self.beta_mu = np.asarray(beta_mu, dtype=np.float64)
-        series = _series(self.beta, self.beta_mu, energy, counts)
+        series, memory = series_of(self.beta, self.beta_mu, energy, counts), memory or Memory()
         slope = np.column_stack([self.beta, -self.beta_mu])
-        self._n_chains, self._lengths = n_chains, [len(x) for x in series]
-        self.inefficiency = _inefficiencies(inefficiency, series, slope, n_chains, inside)
-        g = self.inefficiency if least is None else np.maximum(self.inefficiency, least)
+        self._n_chains, self._lengths = memory.n_chains, [len(x) for x in series]
+        self.inefficiency = inefficiencies(inefficiency, series, slope, memory.n_chains, inside)
+        g = self.inefficiency if memory.least is None else np.maximum(self.inefficiency, memory.least)
         self._fewer = g / self.inefficiency
         self._mix = Mixture(slope, series, g, bias, gap, None if inside is None else np.concatenate(inside))
         self._cuts = np.cumsum([len(x) for x in series])[:-1] if isinstance(inefficiency, str) else None
@@ -280,7 +277,7 @@ class MBAR:
         with the change of f one Newton step from the replica's weights; see :func:`alloygen.estimate.pool.from_mbar`.
         """
         mix, lengths = self._mix, self._lengths
-        a = self._block_factors(draw)  # (R, n)
+        a = block_factors(draw, lengths, self._n_chains if self._cuts is not None else 0)  # (R, n)
         extra = (a - 1.0) * mix.share
         state = np.repeat(np.arange(len(lengths)), lengths)
         merged = sparse.csr_array((np.ones(len(mix.row)), (mix.row, np.arange(len(mix.row)))))
@@ -294,20 +291,6 @@ class MBAR:
         with np.errstate(divide="ignore"):
             log_g = np.log(mix.share) - self._log_d[mix.row]
         return log_g, x[:, 0], x[:, 1:], mix.share, factor
-
-    def _block_factors(self, draw) -> np.ndarray:
-        """(R, n): blocks of time that all states share where chains ran side by side, else blocks of each state."""
-        lengths, chains = self._lengths, self._n_chains
-        if self._cuts is not None and len(set(lengths)) == 1:
-            per_chain = max(1, min(BLOCKS // chains, lengths[0] // chains))
-            time = np.arange(lengths[0] // chains) * per_chain // (lengths[0] // chains)
-            block = (np.arange(chains)[:, None] * per_chain + time).ravel()
-            return np.tile(draw(per_chain * chains)[:, block], len(lengths))
-        parts = []
-        for n in lengths:
-            blocks = min(BLOCKS, n)
-            parts.append(draw(blocks)[:, np.arange(n) * blocks // n])
-        return np.concatenate(parts, 1)
 
     @one_thread
     def log_z(self, beta: float, beta_mu: ArrayLike) -> Estimate:
@@ -405,44 +388,3 @@ class MBAR:
         missed = square + beta * quantum * float((w**2 * self.sample).sum())
         error = np.hypot(self._errors((column - mix.state(self._ref))[None], b=b)[0], missed)
         return Estimate(beta * mean + self._weights(beta, beta_mu)[1], error)
-
-
-def _series(beta, beta_mu, energy, counts) -> list[np.ndarray]:
-    """K arrays (n_k, 1 + E) of energies and counts, checked."""
-    k = len(beta)
-    if beta_mu.ndim != 2 or len(beta_mu) != k or len(energy) != k or len(counts) != k:
-        raise AlloygenError(
-            f"expected beta (K,), beta_mu (K, E) and K arrays of energies and of counts, got shapes {beta.shape}, "
-            f"{beta_mu.shape} and {len(energy)}, {len(counts)} arrays"
-        )
-    out = []
-    for i, (e, n) in enumerate(zip(energy, counts, strict=True)):
-        e, n = np.asarray(e, dtype=np.float64), np.asarray(n, dtype=np.float64)
-        if e.ndim != 1 or len(e) == 0 or n.shape != (len(e), beta_mu.shape[1]):
-            raise AlloygenError(
-                f"expected energies (n,) with n >= 1 and counts (n, {beta_mu.shape[1]}) for state {i}, got shapes "
-                f"{e.shape} and {n.shape}; leave out states without samples and ask for them with log_z"
-            )
-        out.append(np.column_stack([e, n]))
-    if not (np.isfinite(beta).all() and np.isfinite(beta_mu).all() and all(np.isfinite(x).all() for x in out)):
-        raise AlloygenError("expected finite beta, beta mu, energies and counts, got nan or inf; T = inf is beta = 0")
-    return out
-
-
-def _inefficiencies(given, series, slope, n_chains: int, inside=None) -> np.ndarray:
-    if given is None:
-        return np.ones(len(series))
-    if isinstance(given, str) and given == "measure":
-        if n_chains < 1 or any(len(x) % n_chains for x in series):
-            raise AlloygenError(f"expected every state to hold {n_chains} chains of equal length; check n_chains")
-
-        def largest(x, row, kept) -> float:  # what is left of a restricted state is one series
-            x, chains = (x, n_chains) if kept is None or kept.all() else (x[kept], 1)
-            return max(markov.inefficiency(y.reshape(chains, -1)) for y in (*x.T, x @ row))
-
-        kept = [None] * len(series) if inside is None else inside
-        return np.array([largest(x, row, k) for x, row, k in zip(series, slope, kept, strict=True)])
-    g = np.asarray(given, dtype=np.float64)
-    if g.shape != (len(series),) or not (g >= 1).all():
-        raise AlloygenError(f'expected {len(series)} inefficiencies of at least 1 or "measure", got {given!r}')
-    return g

@@ -17,6 +17,7 @@ from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.mixture import NoOverlap
 from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
 from alloygen.estimate.result import Estimate
+from alloygen.estimate.series import Memory
 from alloygen.results.runs import Runs
 
 FROZEN = 0.02  # share of accepted flips below which they are rare
@@ -107,8 +108,8 @@ class Joint:
         try:
             return MBAR(
                 beta, beta[:, None] * mu, energy, counts, inefficiency="measure" if self.shown.chains else None,
-                log_z_reference=reference, n_chains=max(self.shown.chains, 1), gap=lambda i, j, _: self._between(T[[i, j]], mu[[i, j]]),
-                least=self._arrivals,
+                log_z_reference=reference, memory=Memory(n_chains=max(self.shown.chains, 1), least=self._arrivals),
+                gap=lambda i, j, _: self._between(T[[i, j]], mu[[i, j]]),
             )  # fmt: skip
         except NoOverlap as torn:
             return torn

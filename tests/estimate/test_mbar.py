@@ -17,6 +17,7 @@ from alloygen.estimate import chains, mixture, thermo
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.pool import from_mbar
 from alloygen.estimate.result import Estimate
+from alloygen.estimate.series import Memory
 from alloygen.exact.enumeration import Enumeration
 from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.tempering import grid_pairs
@@ -159,11 +160,11 @@ def test_several_chains_of_each_state():
     beta, beta_mu = np.array([0.0, 0.5]), np.zeros((2, 1))
     stuck, free = np.repeat(rng.normal(size=(20, 2)), n // 20, axis=0).T, rng.normal(size=(2, n))
     energy = list(np.array([[0.0], [-0.5]]) + np.sqrt(0.5) * (stuck + free))
-    m = MBAR(beta, beta_mu, energy, [np.ones((n, 1))] * 2, "measure", n_chains=20)
+    m = MBAR(beta, beta_mu, energy, [np.ones((n, 1))] * 2, "measure", memory=Memory(n_chains=20))
     independent = MBAR(beta, beta_mu, energy, [np.ones((n, 1))] * 2)
     assert m.mean(energy, 0.0, [0.0]).stderr > 0.08 > 3 * independent.mean(energy, 0.0, [0.0]).stderr
     with pytest.raises(AlloygenError, match="check n_chains"):
-        MBAR(beta, beta_mu, energy, [np.ones((n, 1))] * 2, "measure", n_chains=3)
+        MBAR(beta, beta_mu, energy, [np.ones((n, 1))] * 2, "measure", memory=Memory(n_chains=3))
 
 
 @pytest.mark.slow
@@ -453,7 +454,15 @@ def test_a_cold_state_that_no_rare_phase_came_to_weighs_as_its_arrivals():
     cold = np.where(rng.random(1000) < 0.3, 3.0, 0.0)  # the second level never came
     share = {}
     for least in (None, [1.0, 250.0]):
-        m = MBAR([0, 1], np.zeros((2, 1)), [hot, cold], np.zeros((2, 1000, 1)), "measure", {0: log_z[0.0]}, least=least)
+        m = MBAR(
+            [0, 1],
+            np.zeros((2, 1)),
+            [hot, cold],
+            np.zeros((2, 1000, 1)),
+            "measure",
+            {0: log_z[0.0]},
+            memory=Memory(least=least),
+        )
         share[least is None] = m.mean(np.concatenate([hot, cold]) == 1.0, 1.0, [0.0])
     true = 1.0 / np.exp(log_z[1.0])
     assert abs(share[False].value - true) < 3 * share[False].stderr
