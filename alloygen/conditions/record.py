@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from alloygen.errors import BadCondition
 from alloygen.types import ArrayLike
+
+Numbers = TypeVar("Numbers", np.ndarray, torch.Tensor)
+
+
+def semigrand(energy: Numbers, counts: Numbers, mu: Numbers) -> Numbers:
+    """E - mu.N of known energies (...,) and atoms of each element (..., n_elements), at mu (n_elements,) or (..., n_elements).
+
+    Examples
+    --------
+    >>> semigrand(np.array([-1.0, 2.0]), np.array([[3, 1], [0, 4]]), np.array([0.0, 0.5]))
+    array([-1.5,  0. ])
+    """
+    return energy - (counts * mu).sum(-1)
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -71,7 +85,7 @@ class Condition:
     def reduced(self, energy: torch.Tensor | np.ndarray, counts: torch.Tensor | np.ndarray) -> torch.Tensor:
         """u = beta (E - mu.N), (B,), of known energies (B,) and numbers of atoms (B, n_elements)."""
         energy, counts = torch.as_tensor(energy), torch.as_tensor(counts)
-        return (energy - (counts * self.mu).sum(-1)) / self.kT
+        return semigrand(energy, counts, self.mu) / self.kT
 
     # ------------------------------------------------------------------ rows
     def __len__(self) -> int:

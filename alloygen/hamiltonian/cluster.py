@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from alloygen.conditions.record import Condition
+from alloygen.conditions.record import Condition, semigrand
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian import kernels
 from alloygen.hamiltonian.figures import Expansion
@@ -202,6 +202,11 @@ class Hamiltonian:
     def reduced_energy(self, occ: torch.Tensor, condition: Condition) -> torch.Tensor:
         """u = (E - mu.N) / kT (B,), float64, at one condition or one for each row: p(x) = exp(-u) / Z."""
         return condition.reduced(self.energy(occ), self.counts(occ))
+
+    def semigrand_energy(self, occ: torch.Tensor, mu: torch.Tensor | ArrayLike) -> torch.Tensor:
+        """E - mu.N (B,), float64, at mu (n_elements,) or (B, n_elements); :func:`semigrand` where energies and counts are known."""
+        mu = torch.as_tensor(mu, dtype=torch.float64, device=occ.device)
+        return semigrand(self.energy(occ), self.counts(occ), mu)
 
     def energy_torch(self, occ: torch.Tensor, chunk: int = 256) -> torch.Tensor:
         """The same in plain torch: the path for other devices, and the check on the compiled one."""

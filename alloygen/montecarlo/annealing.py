@@ -18,6 +18,7 @@ from numba import njit
 
 from alloygen.arguments import seed_from, whole_number
 from alloygen.conditions import Mu, chemical_potentials, temperature
+from alloygen.conditions.record import semigrand
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError
@@ -174,7 +175,7 @@ class Annealed:
 
     @property
     def objective(self) -> np.ndarray:
-        return self.energy - self.counts @ self.mu
+        return semigrand(self.energy, self.counts, self.mu)
 
     @property
     def best(self) -> int:
@@ -265,7 +266,7 @@ class Cooler:
         occ, tables = occ.astype(np.int8), self.h.flip_tables
         rows = _can_swap(self.h, occ, self.sites) if move.keeps_composition else np.arange(len(occ))
         w, mu = make_walkers(self.h, occ[rows], seeds(seed, len(rows))), mu[rows]
-        best, lowest = w.occ.copy(), w.energy - (w.counts * mu).sum(1)
+        best, lowest = w.occ.copy(), semigrand(w.energy, w.counts, mu)
         parts = list(pairwise(np.linspace(0, len(rows), min(len(rows), 8 * self.threads) + 1).astype(int)))
         attempts = self.sweeps * len(self.sites)
         kernel = moves.flips if isinstance(move, Flip) else move.kernel(tables, self.sites)
@@ -281,7 +282,7 @@ class Cooler:
                 else:
                     run(kernel, b, mu, attempts)
                     self.bar.update()
-                now = w.energy - (w.counts * mu).sum(1)
+                now = semigrand(w.energy, w.counts, mu)
                 better = now < lowest - TOL * (beta is not None)  # between equals the quenched one
                 best[better], lowest[better] = w.occ[better], now[better]
             w.occ[:] = best

@@ -24,6 +24,7 @@ from alloygen.arguments import one_of, whole_number
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.rng import below, mix, seeds, step, uniform
+from alloygen.montecarlo.single_moves import Flip
 from alloygen.types import ArrayLike
 
 KINDS = ("wolff", "swendsen-wang")
@@ -290,9 +291,9 @@ class ClusterChains:
         return self.occ.copy(), self.energy.copy()
 
     @property
-    def log_states(self) -> float:
+    def log_states(self) -> float | None:
         """Log of the number of configurations, the log Z of T = infinity."""
-        return float(np.log(2.0) * len(self.sites))
+        return Flip().log_states(self.hamiltonian.lattice, self.sites, self.occ)
 
     @property
     def acceptance(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from alloygen.conditions.record import semigrand
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.annealing import quench_flips
 from alloygen.montecarlo.chains import Chains
@@ -76,7 +77,7 @@ def companion(h: Hamiltonian, occ: torch.Tensor, weights: np.ndarray, T: float, 
 def _phase(h: Hamiltonian, occ: torch.Tensor, weights: np.ndarray, T: float, mu: np.ndarray, fixed) -> tuple[float, float]:  # fmt: skip
     """(smallest cost of a flip from the lowest minimum in kT, weight of the samples that fall into it or its like)."""
     counts = h.counts(occ)
-    u = (h.energy(occ) - counts @ torch.from_numpy(mu)).numpy()
+    u = semigrand(h.energy(occ), counts, torch.from_numpy(mu)).numpy()
     _, first, row = np.unique(np.column_stack([u.round(9), counts.numpy()]), axis=0, return_index=True, return_inverse=True)  # fmt: skip
     alike, lowest = np.bincount(row.ravel(), weights), first[u[first].argmin()]
     start, cost = _minimum(h, occ[lowest : lowest + 1], mu, fixed)
@@ -92,7 +93,7 @@ def _minimum(h: Hamiltonian, occ: torch.Tensor, mu: np.ndarray, fixed) -> tuple[
     chains = Chains(h, np.ones(len(occ)), everywhere, occ=occ, fixed=fixed)
     quench_flips(chains.tables, chains.walkers, 0, len(occ), everywhere, chains.sites)
     ends = torch.from_numpy(chains.walkers.occ.astype(np.int64))
-    u = (h.energy(ends) - h.counts(ends) @ torch.from_numpy(mu)).numpy()
+    u = h.semigrand_energy(ends, mu).numpy()
     sites = torch.from_numpy(chains.sites)
     level = (h.site_energies(ends[:1]) - h.site_mu(torch.from_numpy(mu)[None]))[0, sites]
     allowed = torch.arange(level.shape[1])[None] < torch.as_tensor(h.lattice.n_species)[sites][:, None]

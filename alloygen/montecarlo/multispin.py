@@ -28,6 +28,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from alloygen.arguments import whole_number
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.types import ArrayLike
 
@@ -213,9 +214,10 @@ class PackedIsing:
         replicas: int | None = None,
         occ: ArrayLike | None = None,
     ):
-        if int(L) != L or L < 2 or not np.isfinite(J):
-            raise AlloygenError(f"expected a whole side length L >= 2 and a finite coupling J, got L={L!r} and J={J!r}")
-        self.L, self.J, self.n_sites = int(L), float(J), int(L) ** 2
+        self.L = whole_number(L, "side L", 2)
+        if not np.isfinite(J):
+            raise AlloygenError(f"expected a finite coupling J, got {J!r}")
+        self.J, self.n_sites = float(J), self.L**2
         self.n_replicas = _number(T, h, replicas)
         self._order, self._neighbours = _torus(self.L)
         blocks = -(-self.n_replicas // BLOCK)
@@ -251,11 +253,10 @@ class PackedIsing:
     # ------------------------------------------------------------------ moves
     def sweep(self, n: int = 1) -> None:
         """``n`` attempts on every site of every replica, sites in a fixed order."""
-        if int(n) != n or n < 0:
-            raise AlloygenError(f"expected a whole number n >= 0 of sweeps, got {n!r}")
+        n = whole_number(n, "n sweeps", 0)
         for b, words in enumerate(self.words):
             tables = self._thresholds[b], self._favoured[b], self._order, self._neighbours
-            sweep_block(words, self.rng[b], *tables, int(n))
+            sweep_block(words, self.rng[b], *tables, n)
 
     # ------------------------------------------------------------------ what there is to see
     def spins(self) -> np.ndarray:

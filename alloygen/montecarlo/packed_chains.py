@@ -8,6 +8,7 @@ from alloygen.arguments import seed_from, whole_number
 from alloygen.errors import BadCondition
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.multispin import BLOCK, PackedIsing
+from alloygen.montecarlo.single_moves import Flip
 from alloygen.types import ArrayLike
 
 
@@ -61,9 +62,9 @@ class PackedChains:
         return self._replicas.spins(), self._replicas.bond_energy()
 
     @property
-    def log_states(self) -> float:
+    def log_states(self) -> float | None:
         """Log of the number of configurations, the log Z of T = infinity."""
-        return float(np.log(2.0) * len(self.sites))
+        return Flip().log_states(self.hamiltonian.lattice, self.sites, self._replicas.spins())
 
     @property
     def acceptance(self) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import positive, record, whole_number
+from alloygen.conditions.record import semigrand
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.chains import equilibration, mean, memory
 from alloygen.estimate.weights import user_level
@@ -222,7 +223,7 @@ class _Sampler:
         h = self.chains.hamiltonian
         mu = np.tile(self.chains.mu, (self.copies, 1))
         rows = [
-            e - (h.counts(torch.from_numpy(o).long()).numpy() * mu).sum(1)
+            semigrand(e, h.counts(torch.from_numpy(o).long()).numpy(), mu)
             for o, e in zip(self.occ, self.energy, strict=True)
         ]
         return self._series(rows)
@@ -235,7 +236,7 @@ class _Sampler:
         if name == "energy":
             quantum = h.smallest_change(torch.from_numpy(self.occ[-1][c].astype(np.int64))) / h.n_sites
             return mean(energy / h.n_sites, quantum, lag=lag).stderr
-        free = int((h.lattice.n_species > 1).sum())
+        free = int(h.lattice.changeable.sum())
         return mean(counts[..., h.elements.index(name)] / free, quantum=1 / free, lag=lag).stderr
 
     # ------------------------------------------------------------------ results
@@ -291,7 +292,7 @@ class _Sampler:
     def _atoms(self, occ, but=()) -> dict:
         """Atoms by element of the first start, on sites of several species other than ``but``: words for what digests hide."""
         lattice = self.chains.hamiltonian.lattice
-        sites = np.setdiff1d(np.flatnonzero(lattice.n_species > 1), but)
+        sites = np.setdiff1d(np.flatnonzero(lattice.changeable), but)
         index = lattice.element_index[lattice.sublattice[sites], occ[0, sites].astype(int)]
         return {lattice.elements[e]: int((index == e).sum()) for e in np.unique(index)}
 

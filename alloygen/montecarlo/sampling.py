@@ -161,7 +161,7 @@ def packed_flips(
 
     Examples
     --------
-    >>> scan = packed_flips(4, [2.0, 3.0], 0.1, n=2048, sweeps=5, burn=20)
+    >>> scan = packed_flips(4, [2.0, 3.0], 0.1, n=2048, sweeps=5, burn=20, check=False)
     >>> scan.occ.shape, bool(scan[0].composition("+").value > scan[1].composition("+").value)
     ((2, 2048, 16), True)
     """

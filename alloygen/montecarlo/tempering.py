@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import erfcinv
 
+from alloygen.conditions.record import semigrand
 from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -198,7 +199,7 @@ def _pilot(make: Callable[..., Chains], T, mu, n_beside: int, sweeps: int, slope
             chains.reset_counters()
         if k >= rounds // 4:
             at, w = chains.replica_at, chains.walkers
-            energy = w.energy[at] - (w.counts[at] * chains.mu).sum(1)
+            energy = semigrand(w.energy[at], w.counts[at], chains.mu)
             seen.append(energy if slope is None else chains.beta * (w.counts[at] * slope).sum(1))
     s = np.std(seen, axis=0).reshape(n, n_beside).max(1)
     rates = np.ones(n - 1)

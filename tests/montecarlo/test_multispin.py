@@ -252,9 +252,11 @@ def test_scans_of_packed_flips_are_exact_and_go_on(tmp_path):
 
 
 def test_what_cannot_be_run_is_said():
-    for L, J in ((1, 1.0), (2.5, 1.0), (4, np.nan)):
-        with pytest.raises(AlloygenError, match=f"L >= 2 and a finite coupling J, got L={L} and J={J}"):
-            PackedIsing(L, 2.0, J=J)
+    for L in (1, 2.5, None):
+        with pytest.raises(AlloygenError, match=f"side L as a whole number of at least 2, got {L}"):
+            PackedIsing(L, 2.0)
+    with pytest.raises(AlloygenError, match="finite coupling J, got nan"):
+        PackedIsing(4, 2.0, J=np.nan)
     for T, h in ((0.0, 0.0), (-1.0, 0.0), (np.nan, 0.0), (1.0, np.inf)):
         with pytest.raises(BadCondition, match="temperatures above 0 and finite fields"):
             PackedIsing(4, T, h)
@@ -264,5 +266,5 @@ def test_what_cannot_be_run_is_said():
         PackedIsing(4, [[1.0, 2.0]])
     with pytest.raises(AlloygenError, match=r"occupations 0 and 1 of shape \(16,\) or \(2, 16\)"):
         PackedIsing(4, [1.0, 2.0], occ=2 * np.ones(16))
-    with pytest.raises(AlloygenError, match="n >= 0"):
+    with pytest.raises(AlloygenError, match="whole number of at least 0"):
         PackedIsing(4, 2.0).sweep(-1)

@@ -88,7 +88,7 @@ class Counted:
         return left, self._reduced(self.with_number(top)) if all_host and self.high == top else None
 
     def _reduced(self, occ) -> float:
-        return float(self.h.energy(torch.as_tensor(occ)[None])[0] - self.mu @ self.counts(occ))
+        return float(self.h.semigrand_energy(torch.as_tensor(occ)[None], self.mu)[0])
 
     def exact_links(self) -> tuple[bool, bool]:
         """Whether the step beside the lowest and the one beside the highest number is known by symmetry.

@@ -52,8 +52,7 @@ class Plan:
 
     def energies(self, occ: np.ndarray) -> np.ndarray:
         """E - mu.N (n,) of occupations (n, N)."""
-        rows = torch.as_tensor(occ).long()
-        return self.hamiltonian.energy(rows).numpy() - self.hamiltonian.counts(rows).numpy() @ self.mu
+        return self.hamiltonian.semigrand_energy(torch.as_tensor(occ).long(), self.mu).numpy()
 
 
 def rules_of(sites: np.ndarray, bins: Bins, schedule: Schedule, walks: int) -> Rules:
