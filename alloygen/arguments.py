@@ -114,3 +114,20 @@ def record(kind: type[R], options: Mapping[str, Any], others: Collection[str] = 
             meant = f"; did you mean {near[0]}?" if near else ""
             raise AlloygenError(f"expected options among {', '.join(sorted(known))}, got {name!r}{meant}")
     return kind(**options)
+
+
+def settings(value: R | None, kind: type[R], name: str) -> R:
+    """``value``, a record of this kind; the record with its defaults for None. AlloygenError for anything else.
+
+    Examples
+    --------
+    >>> from alloygen.runtime.job import Job
+    >>> settings(3, Job, "job")
+    Traceback (most recent call last):
+    alloygen.errors.AlloygenError: expected job as a Job, such as Job(), got 3
+    """
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise AlloygenError(f"expected {name} as a {kind.__name__}, such as {kind.__name__}(), got {value!r}")
+    return value

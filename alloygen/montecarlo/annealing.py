@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from alloygen.arguments import seed_from, whole_number
+from alloygen.arguments import seed_from, settings, whole_number
 from alloygen.conditions import Mu, chemical_potentials, temperature
 from alloygen.conditions.record import semigrand
 from alloygen.edge.atoms_map import AtomsMap
@@ -231,7 +231,7 @@ def anneal(
     Annealed('flip', lowest -72 J, found by 8 of 8 walkers)
     """
     problem, seed, move = Problem.of(atoms, mu, hamiltonian, fixed), seed_from(seed), move_from(move)
-    h, cooling, job = problem.hamiltonian, cooling or Cooling(), job or Job()
+    h, cooling, job = problem.hamiltonian, settings(cooling, Cooling, "cooling"), settings(job, Job, "job")
     if move.keeps_composition and mu is not None:
         raise AlloygenError(f"expected no mu with {move.name}s, which keep the composition, got {mu!r}: leave it out")
     restarts = cooling.restarts

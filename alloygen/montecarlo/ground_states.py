@@ -16,7 +16,7 @@ from math import comb
 import numpy as np
 import torch
 
-from alloygen.arguments import seed_from
+from alloygen.arguments import seed_from, settings
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -78,7 +78,8 @@ def ground_states(
     [-0.136669, -0.008061, 0.069713, 0.075017]
     """
     problem, seed = Problem.of(atoms, _named(compositions), hamiltonian, fixed), seed_from(seed)
-    h, sites, cooling, job = problem.hamiltonian, problem.free, cooling or Cooling(), job or Job()
+    h, sites, job = problem.hamiltonian, problem.free, settings(job, Job, "job")
+    cooling = settings(cooling, Cooling, "cooling")
     restarts, base = cooling.restarts, problem.base.astype(np.int8)
     table = _Lowest(h, _compositions(h, base, sites, compositions))
     rng = np.random.default_rng(seed)

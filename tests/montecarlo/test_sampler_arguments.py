@@ -110,6 +110,16 @@ def test_swaps_take_no_chemical_potentials(sampler):
         sampler(ising(3), [2.0], n=4, move="turn")
 
 
+@pytest.mark.parametrize("function, option, kind", [
+    (wang_landau, "schedule", "Schedule"), (wang_landau, "bins", "Bins"), (metadynamics, "stages", "Stages"), (anneal, "cooling", "Cooling"),
+    (ground_states, "cooling", "Cooling"), (ground_states, "job", "Job"),
+])  # fmt: skip
+def test_records_are_records(function, option, kind):
+    T = {"T": 3.0} if function is metadynamics else {}
+    with pytest.raises(AlloygenError, match=rf"expected {option} as a {kind}, such as {kind}\(\), got '1/t'"):
+        function(ising(3), **T, **{option: "1/t"})
+
+
 def test_multicanonical_numbers():
     dos = wang_landau(ising(3), schedule=Schedule(log_f_final=0.5))
     for bad in (dict(n=0), dict(n=1.5), dict(n=4, sweeps=0), dict(n=4, seed=-1)):

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from alloygen.arguments import seed_from
+from alloygen.arguments import seed_from, settings
 from alloygen.conditions import Mu, temperature
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, NotConverged
@@ -73,10 +73,11 @@ def metadynamics(
     >>> bool(abs(profile.free_energy[0, 0] + 2.0) < 1e-12), bool(profile.stderr.max() < 0.05)      # all down: -2 J a site
     (True, True)
     """
-    given, stages, seed = Problem.of(atoms, mu, hamiltonian, fixed), stages or Stages(), seed_from(seed)
+    given, seed = Problem.of(atoms, mu, hamiltonian, fixed), seed_from(seed)
+    stages, job = settings(stages, Stages, "stages"), settings(job, Job, "job")
     asked, problem = _temperatures(T), Counted(given, element, mu, window)
     run = FlatWalk(problem, problem.ladder(asked, stages.ladder), stages, seed)
-    _carry_out(run, job or Job())
+    _carry_out(run, job)
     return _profile(run, asked)
 
 

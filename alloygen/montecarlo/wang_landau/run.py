@@ -28,7 +28,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from alloygen.arguments import one_of, seed_from, whole_number
+from alloygen.arguments import one_of, seed_from, settings, whole_number
 from alloygen.conditions import Field, chemical_potentials
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition
@@ -92,7 +92,8 @@ def wang_landau(
         seed_from(seed),
         whole_number(walkers, "walkers"),
     )
-    bins, schedule, job, move = bins or Bins(), schedule or Schedule(), job or Job(), _move(move)
+    bins, schedule = settings(bins, Bins, "bins"), settings(schedule, Schedule, "schedule")
+    job, move = settings(job, Job, "job"), _move(move)
     h, rows = problem.hamiltonian, bins.windows * walkers
     vector, start = _mu(h, mu, move), _start(problem, move, seed)
     plan = Plan(h, vector, move, rules_of(problem.free, bins, schedule, rows))
