@@ -22,6 +22,7 @@ import torch
 
 from alloygen.arguments import positive, whole_number
 from alloygen.conditions import relative
+from alloygen.conditions.record import semigrand
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
 from alloygen.models.base import Model, Network
@@ -29,7 +30,6 @@ from alloygen.models.blocks import derived_seed
 from alloygen.models.draw import draw, trained_family
 from alloygen.results.provenance import RunProvenance
 from alloygen.results.scan import Scan
-from alloygen.results.sites import field_energy
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import digest, identity
 
@@ -151,9 +151,7 @@ class NeuralScan:
         h = self.model.hamiltonian
         occ, energy, log_prob = self.done[key]
         counts = h.counts(torch.from_numpy(occ.astype(np.int64))).numpy()
-        return (
-            normalized_weights(-field_energy(energy, counts, np.array(key[1:])) / (h.kB * key[0]) - log_prob) @ counts
-        )
+        return normalized_weights(-semigrand(energy, counts, np.array(key[1:])) / (h.kB * key[0]) - log_prob) @ counts
 
     # ------------------------------------------------------------------ results and checkpoints
     def _scan(self, keys: list) -> Scan:

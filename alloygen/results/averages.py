@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import one_of, whole_number
+from alloygen.conditions.record import semigrand
 from alloygen.edge.prototypes import is_vacancy
 from alloygen.errors import AlloygenError, UnknownSpecies
 from alloygen.estimate import chains as markov
@@ -301,7 +302,7 @@ class Averages:
             return Estimate(kB * d.facts.log_states / n, 0.0)
         phi, known = self.free_energy(), self.ladder
         if known is not None:
-            values = sites.field_energy(known.samples.energy, known.samples.counts, d.mu)
+            values = semigrand(known.samples.energy, known.samples.counts, d.mu)
             if abs(known.mbar.log_z(known.beta, known.beta_mu).value * d.kT / n + phi.value) < 1e-12:
                 return known.entropy(values, kB, n, self._step)
             mean = known.mean(values / n, self._step / n)
@@ -314,7 +315,7 @@ class Averages:
         """kB/N (<u>/kT + log Zhat), <u> with the hot chains and Zhat by these samples alone; errors as in ``thermo.entropy``."""
         d = self.draws
         scale, log_z = d.hamiltonian.kB / d.n_sites, weights.log_mean(d.log_weight.numpy())
-        values = sites.field_energy(joined.samples.energy, joined.samples.counts, d.mu)
+        values = semigrand(joined.samples.energy, joined.samples.counts, d.mu)
         part = joined.mean(scale * values / d.kT, more=scale * (d.weights - 1.0 / len(d)))
         # what one sample more may change: the hot chains say how much weight is on what no sample shows
         missing = np.sqrt(max(log_z.missing**2 - 1.0 / len(d) ** 2, 0.0) + joined.unseen**2)

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from alloygen.conditions.record import semigrand
 from alloygen.errors import LowSampleSize
 from alloygen.estimate.chains import Convergence, convergence
 from alloygen.estimate.ladder import Ladder
-from alloygen.results import sites
 from alloygen.results.averages import Averages
 from alloygen.results.joined import FROZEN
 from alloygen.results.runs import Runs
@@ -25,7 +25,7 @@ def at(runs: Runs, c: int, averages: Averages) -> Convergence:
     """Convergence at a condition, see :attr:`alloygen.results.scan.Scan.convergence`; ``averages`` are those there."""
     counts = runs.counts[c]
     moving = counts[:, np.ptp(counts, 0) > 0][:, 1:]  # the first follows from the others
-    series = [sites.field_energy(runs.energy[c], counts, runs.mu[c]), *moving.T]
+    series = [semigrand(runs.energy[c], counts, runs.mu[c]), *moving.T]
     found = [convergence(s.reshape(max(runs.chains, 1), -1), min(100.0, 0.5 * runs.n)) for s in series]
     worst = min(found, key=lambda f: (f.converged, f.effective_samples))
     if (known := averages.ladder) is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from alloygen.conditions import exchangeable
+from alloygen.conditions.record import semigrand
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate import weights
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -99,7 +100,7 @@ class Draws:
     @cached_property
     def field_energy(self) -> torch.Tensor:
         """E - mu.N of the cell, float64 (n,)."""
-        return sites.field_energy(self.energy, self.counts, torch.from_numpy(self.mu))
+        return semigrand(self.energy, self.counts, torch.from_numpy(self.mu))
 
     @property
     def free(self) -> np.ndarray:

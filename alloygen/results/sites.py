@@ -41,8 +41,3 @@ def exchangeable_sites(lattice: Lattice) -> np.ndarray:
     if not lattice.changeable.any():
         raise AlloygenError(f"expected sites with more than one species, got none in {lattice!r}")
     return lattice.changeable
-
-
-def field_energy(energy: Numbers, counts: Numbers, mu: Numbers) -> Numbers:
-    """E - mu.N (...,) of energies (...,) and atoms of each element (..., n_elements) at mu (n_elements,)."""
-    return energy - counts @ mu

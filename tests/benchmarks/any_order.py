@@ -37,7 +37,7 @@ from alloygen.exact.ising import kaufman_free_energy
 from alloygen.generate.annealed import anneal
 from alloygen.generate.conditional import constraint, log_p_fixed
 from alloygen.generate.outpaint import Outpainter
-from alloygen.generate.refine import refined
+from alloygen.generate.refine import Draws
 from alloygen.generate.regenerate import Regenerator
 from alloygen.generate.sequential import sequential
 from alloygen.results.ensemble import Ensemble
@@ -137,14 +137,15 @@ def before_and_after(T: float, dmu: float, n: int) -> list:
     h, generator = model.hamiltonian.expansion.on((4, 4, 8)), torch.Generator().manual_seed(0)
     painter = Outpainter(model, h)
 
-    def plain(t, count):
-        made = painter.draw(painter.target.condition(t, mu), count, generator)
+    def plain(condition, count):
+        made = painter.draw(condition, count, generator)
         return made.occ, made.log_prob
 
-    start = time.time()
-    before = weighted(h, *plain(T, n), T, mu)
+    start, condition = time.time(), h.condition(T, mu)
+    before = weighted(h, *plain(condition, n), T, mu)
     middle = time.time()
-    occ, log_prob, facts = refined("smc", painter, plain, T, mu, n, generator, 1.0, None)
+    draws = Draws(painter=painter, plain=plain, condition=condition, n=n, generator=generator, known=None)
+    occ, log_prob, facts = Anneal().refined(draws)
     after = weighted(h, occ, log_prob, T, mu)
     out = []
     for ens, seconds in ((before, middle - start), (after, time.time() - middle)):
