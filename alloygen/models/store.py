@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alloygen.errors import CheckpointError
-from alloygen.runtime.tensors import VERSION, read_metadata, read_tensors, write_tensors
+from alloygen.runtime.tensors import read_metadata, read_tensors, version_of, write_tensors
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def model_metadata(model: Network, extra: dict | None = None) -> dict:
     h = model.hamiltonian
     return {
         "format": FORMAT,
-        "version": VERSION,
+        "version": version_of(FORMAT),
         "kind": model.kind,
         "model": model.config(),
         "ranges": model.ranges,

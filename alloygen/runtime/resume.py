@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from alloygen.errors import CheckpointError
-from alloygen.runtime.tensors import read_tensors, write_tensors
+from alloygen.runtime.tensors import read_tensors, version_of, write_tensors
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class Law(Protocol):
     def lattice(self) -> Lattice: ...
 
 
-VERSION = 1
 SHOWN = 12  # numbers of an array that are written out; longer ones are a digest
 REMEDY = "Give the same arguments to go on with that run, or another path to start anew."
 
@@ -61,7 +60,7 @@ def identity(kind: str, hamiltonian: Law | None = None, **facts: object) -> dict
     >>> identity("a run", ising(3), seed=1, start=np.zeros(9))["start"]
     [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     """
-    out = {"format": f"alloygen {kind}", "version": VERSION}
+    out = {"format": f"alloygen {kind}", "version": version_of(f"alloygen {kind}")}
     if hamiltonian is not None:
         lattice = hamiltonian.lattice
         out |= {"hamiltonian": hamiltonian.fingerprint, "supercell": lattice.matrix.tolist(), "sites": lattice.n_sites}

@@ -12,7 +12,19 @@ from alloygen.errors import CheckpointError
 from alloygen.runtime.atomic import atomic_path
 from alloygen.types import PathLike
 
-VERSION = 1
+# The version of each format that this package writes; it reads that one and older ones. A format that is not here is at 1.
+VERSIONS = {"alloygen model": 1, "alloygen samples": 1, "alloygen Wang-Landau": 2}
+
+
+def version_of(format: str) -> int:
+    """The version of a format, by its name.
+
+    Examples
+    --------
+    >>> version_of("alloygen Wang-Landau")
+    2
+    """
+    return VERSIONS.get(format, 1)
 
 
 def write_tensors(path: PathLike, tensors: dict, metadata: dict) -> None:
@@ -59,8 +71,8 @@ def _opened(path: PathLike, device: str = "cpu") -> Iterator[tuple[Any, dict]]:
 def _require_ours(metadata, path: str) -> None:
     if not isinstance(metadata, dict) or metadata.get("format") is None:
         raise CheckpointError(f"expected a checkpoint written by alloygen, {path!r} carries no alloygen metadata")
-    version = metadata.get("version", 0)
-    if not isinstance(version, int) or version > VERSION:
+    version, known = metadata.get("version", 0), version_of(str(metadata["format"]))
+    if not isinstance(version, int) or version > known:
         raise CheckpointError(
-            f"expected a checkpoint of format version {VERSION} or older, got version {version} in {path!r}. Update alloygen."
+            f"expected a checkpoint of format version {known} or older, got version {version} in {path!r}. Update alloygen."
         )

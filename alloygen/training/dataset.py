@@ -16,11 +16,10 @@ from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import repeats, windows
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
-from alloygen.models.store import VERSION
 from alloygen.objectives.batch import Batch
 from alloygen.objectives.likelihood import heat_bath, symmetrised
 from alloygen.runtime.job import Job
-from alloygen.runtime.tensors import read_tensors, write_tensors
+from alloygen.runtime.tensors import read_tensors, version_of, write_tensors
 from alloygen.training.config import Config, TrainingConfig, expand
 
 COOLING = ((4.0, 20), (2.0, 20), (1.4, 30), (1.0, 60))  # (T above that of the sample, sweeps) round foreign known sites
@@ -219,5 +218,5 @@ def _samples(
         check=False,
     )
     tensors = {"T": torch.as_tensor(s.T), "mu": torch.as_tensor(s.mu), "occ": torch.as_tensor(s.occ)}
-    write_tensors(path, tensors, {"format": "alloygen samples", "version": VERSION, "key": key})
+    write_tensors(path, tensors, {"format": "alloygen samples", "version": version_of("alloygen samples"), "key": key})
     return hamiltonian.condition(tensors["T"], tensors["mu"]), tensors["occ"]
