@@ -26,7 +26,7 @@ def free_energy(log_w: ArrayLike, kT: float, n_sites: int) -> Estimate:
     n_sites : N
 
     Returns an :class:`Estimate` in the energy unit per site. Warns ``LowSampleSize`` when the effective sample size
-    is below 50, one weight carries more than 20 % or the shape k-hat of the tail is above 0.7; then the value is not
+    is below 50, one weight carries more than 20 %, or more than 5 % with a k-hat of the tail above 0.7; then the value is not
     known and its error nan, as ``note`` says. Raises :class:`AlloygenError` for nan weights and kT, N <= 0.
 
     Examples

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import ndtri
 
 MAX_K = 0.7
+SHARE = 0.05  # of the sum that the largest weight must have for few draws to decide
 SMALLEST, LIMIT = 5, 0.75
 NO_TAIL, TWICE = 3.0, 2.0
 
@@ -25,6 +26,20 @@ class Tail(NamedTuple):
     largest: float
     missing: float
     more: float = 1.0
+
+    @property
+    def heavy(self) -> bool:
+        """Whether few rare draws decide: k-hat above 0.7, and a largest weight of more than 5 % of the sum.
+
+        Weights that are nearly all alike but for one or two, as of a cold phase beside a rare one, have any k-hat; below that share the bar,
+        which counts two to four times the largest weight, covers them.
+
+        Examples
+        --------
+        >>> tail(np.log(np.r_[1.0 + 1e-3 * np.arange(199), 5.0])).heavy
+        False
+        """
+        return self.k_hat > MAX_K and self.largest > SHARE
 
 
 class Fit(NamedTuple):

@@ -62,25 +62,26 @@ def log_mean_exp(log_w: ArrayLike) -> float:
 
 class LogMean(NamedTuple):
     """log of a mean of weights, its bias taken off; variance of the mean weight over its square; ``missing``: what one draw more may change;
-    shape ``k_hat`` of the tail; ``few``: what is said where there is no variance"""
+    shape ``k_hat`` of the tail, and whether it is ``heavy``; ``few``: what is said where there is no variance"""
 
     value: float
     variance: float
     missing: float
     k_hat: float
+    heavy: bool = False
     few: str = "one sample has no error bar; draw more"
 
     @property
     def stderr(self) -> float:
-        """Standard error of the logarithm: nan for one sample and where k-hat is above 0.7."""
-        return float(np.sqrt(self.variance + self.missing**2)) if self.k_hat <= MAX_K else np.nan
+        """Standard error of the logarithm: nan for one sample and where few rare draws decide."""
+        return np.nan if self.heavy else float(np.sqrt(self.variance + self.missing**2))
 
     @property
     def note(self) -> str:
         """Why there is no error."""
         if np.isnan(self.variance):
             return self.few
-        return "" if self.k_hat <= MAX_K else heavy(self.k_hat)
+        return heavy(self.k_hat) if self.heavy else ""
 
 
 def heavy(k_hat: float) -> str:
@@ -100,7 +101,8 @@ def log_mean(log_w: ArrayLike) -> LogMean:
     (Jensen; first order). 1/n^2 is what one sample more, of weight 0 or twice the mean, would add: deep in a phase all samples may be
     one configuration, and their spread says nothing of states rarer than 1/n. ``missing`` is the share of the mean that one draw more
     of the tail may bring (:func:`alloygen.estimate.pareto.tail`), nothing for even weights: with heavy tails the value and v are too
-    small together as long as the largest weights have not been drawn. Above k-hat = 0.7 there is no error (nan). For one weight there is none
+    small together as long as the largest weights have not been drawn. Where k-hat is above 0.7 and the largest weight has more than 5 % of the
+    sum there is no error (nan). For one weight there is none
     either.
 
     Examples
@@ -115,7 +117,7 @@ def log_mean(log_w: ArrayLike) -> LogMean:
         return LogMean(float(log_w[0]), np.nan, np.nan, -np.inf)
     found = tail(log_w)
     v = max(1.0 / ness(log_w) - 1.0, 0.0) / (n - 1)
-    return LogMean(log_mean_exp(log_w) + 0.5 * v, v, float(np.hypot(1.0 / n, found.missing)), found.k_hat)
+    return LogMean(log_mean_exp(log_w) + 0.5 * v, v, float(np.hypot(1.0 / n, found.missing)), found.k_hat, found.heavy)
 
 
 def log_mean_of_islands(log_w: ArrayLike, islands: int) -> LogMean:
@@ -137,11 +139,13 @@ def log_mean_of_islands(log_w: ArrayLike, islands: int) -> LogMean:
     means = np.array([log_mean_exp(part) for part in log_w.reshape(islands, -1)])
     if islands < 4:
         return LogMean(
-            log_mean_exp(log_w), np.nan, np.nan, -np.inf, "fewer than four islands have no error bar; draw more"
+            log_mean_exp(log_w), np.nan, np.nan, -np.inf, False, "fewer than four islands have no error bar; draw more"
         )
     found, plain = tail(means), max(1.0 / ness(means) - 1.0, 0.0) / (islands - 1)
     missing = float(np.hypot(1.0 / len(log_w), found.missing))
-    return LogMean(log_mean_exp(means) + 0.5 * plain, plain * (islands - 1) / (islands - 3), missing, found.k_hat)
+    return LogMean(
+        log_mean_exp(means) + 0.5 * plain, plain * (islands - 1) / (islands - 3), missing, found.k_hat, found.heavy
+    )
 
 
 def normalized_weights(log_w: ArrayLike) -> np.ndarray:
@@ -254,8 +258,9 @@ def k_hat(log_w: ArrayLike) -> float:
 def warn_if_low(log_w: ArrayLike, what: str) -> None:
     """Warn :class:`~alloygen.errors.LowSampleSize` when ESS < 50, one weight carries more than 20 % of the sum or k-hat is above 0.7."""
     w = normalized_weights(log_w)
-    size, share, k = 1.0 / (w**2).sum(), w.max(), k_hat(log_w)
-    if size < MIN_ESS or share > MAX_SHARE or k > MAX_K:
+    size, found = 1.0 / (w**2).sum(), tail(as_log_weights(log_w))
+    share, k = found.largest, found.k_hat
+    if size < MIN_ESS or share > MAX_SHARE or found.heavy:
         warnings.warn(
             f"{what} rests on {size:.1f} effective samples of {len(w)} (largest weight {share:.0%} of the sum, k-hat {k:.2f}; "
             f"expected at least {MIN_ESS:.0f}, at most {MAX_SHARE:.0%} and at most {MAX_K}): the value and its error bar are "

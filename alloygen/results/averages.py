@@ -86,7 +86,7 @@ class Averages:
         h, fixed = d.hamiltonian, d.facts.fixed
         if not d.has_likelihood or not np.isfinite(d.T) or self.own_effective_samples < ENOUGH:
             return None
-        if d.k_hat > weights.MAX_K or (fixed is not None and fixed[d.free].all()):
+        if d.heavy or (fixed is not None and fixed[d.free].all()):
             return None
         if not torch.allclose(h.energy(d.occ), d.energy, rtol=0.0, atol=1e-6):
             return None

@@ -167,9 +167,15 @@ class Draws:
     def k_hat(self) -> float:
         """Shape of the upper tail of the weights (Pareto k-hat, Vehtari et al. 2024): -inf where there is none, as for equal weights.
 
-        Below 0.5 error bars are as good as they get; above 0.7 few rare draws decide and the free energy is not known.
+        Below 0.5 error bars are as good as they get; above 0.7, with a largest weight of more than 5 % of the sum, few rare draws decide and the free
+        energy is not known.
         """
         return -np.inf if self.known_log_weight is None else weights.k_hat(self.known_log_weight)
+
+    @property
+    def heavy(self) -> bool:
+        """Whether few rare draws decide (:class:`alloygen.estimate.pareto.Tail`)."""
+        return self.known_log_weight is not None and weights.tail(weights.as_log_weights(self.known_log_weight)).heavy
 
     def alone(self) -> Draws:
         """These samples without what is made of them: what an estimator keeps."""

@@ -80,12 +80,13 @@ def _averages(runs: Runs, ensembles: Sequence[Ensemble], absolute: bool) -> dict
         if runs.log_prob is not None:
             columns["ness"] = [e.ness for e in ensembles]
             columns["k_hat"] = [e.k_hat for e in ensembles]
+            columns["heavy"] = [e.heavy for e in ensembles]
     return columns
 
 
 def _tell_of_few(columns: dict[str, Any]) -> None:
     low = np.array(columns["effective_samples"]) < MIN_ESS
-    heavy = np.array(columns.get("k_hat", [-np.inf])) > MAX_K
+    heavy = np.array(columns.pop("heavy", [False]))  # of no use in a table, where phi is nan
     if low.any() or heavy.any():
         tails = (
             f", {int(heavy.sum())} on weights with a tail of k-hat above {MAX_K} (column k_hat; phi is then not known)"

@@ -99,3 +99,13 @@ def test_error_bar_of_islands_holds(islands, spread):
 def test_three_islands_have_no_error():
     made = weights.log_mean_of_islands(np.zeros(30), 3)
     assert made.value == 0 and np.isnan(made.stderr) and "four islands" in made.note
+
+
+def test_one_draw_of_a_rare_phase_among_even_weights_is_no_heavy_tail():
+    """Its shape can be anything; the bar counts a few more such draws. A largest weight of half of the sum stays withheld."""
+    rng = np.random.default_rng(0)
+    even = 1e-3 * rng.normal(size=200)
+    for weight, told in ((6.0, True), (100.0, False)):
+        made = weights.log_mean(np.append(even, np.log(weight)))
+        assert made.k_hat > 0.7 and np.isfinite(made.stderr) == told and bool(made.note) != told
+    assert weights.log_mean(np.append(even, np.log(6.0))).stderr > 2 * 5 / 206
