@@ -82,7 +82,7 @@ def tail(log_w: np.ndarray) -> Tail:
 
         missing = c (W_1 - 1/n),    c = 1 / (1 - s / z_n) at most 4, and at least 2 where there is a tail
 
-    W_1 is the largest of the normalised weights, or what the fitted law puts at its place, 1/n from the top, where that is less: a
+    W_1 is the largest of the normalised weights, or what the fitted law puts at its place, 1/n from the top, where that is less and k-hat no more than 0.7: a
     sample that happens to hold a weight far above it need not leave room for another. c says what lies beyond W_1. s is the spread of log w
     above its median and s / z_n the shape that the tail of a log-normal law has at its n-th quantile z_n: log-weights are sums of many
     terms and so often nearly normal. A law of shape 1/2 has c = 2; the fitted shape itself is not used: it comes out too small
@@ -111,7 +111,9 @@ def tail(log_w: np.ndarray) -> Tail:
         whole, half = (_of_largest(w, k) for k in (m, max(m // 2, SMALLEST)))
         k_hat = min(whole.k, half.k)
         if whole.sigma > 0:
-            first, beyond = min(first, w[-m - 1] + whole.largest(m)), max(beyond, TWICE)
+            beyond = max(beyond, TWICE)
+            if k_hat <= MAX_K:  # a law that fits; a few draws far above all others are counted as they came
+                first = min(first, w[-m - 1] + whole.largest(m))
     missing = beyond * max(first - 1.0 / n, 0.0)
     more = max(missing / (w[-1] - 1.0 / n), 1.0) if n * w[-1] > NO_TAIL else 1.0
     return Tail(float(k_hat), float(w[-1]), float(missing), float(more))
