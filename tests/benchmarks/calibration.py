@@ -30,8 +30,7 @@ from alloygen.runtime.atomic import atomic_path
 KEPT = Path(__file__).parent / "results" / "calibration.json"
 HEAD = """# Calibration of the error bars
 
-Made by `make benchmark-calibration`, 30 seeds of each row; rows that are not here have not been run yet. What the columns mean is said in
-[error_bars.md](error_bars.md).
+Made by `make benchmark-calibration`; the fifth column says over how many seeds. What the columns mean is said in [error_bars.md](error_bars.md).
 
 """
 RIGHT, FAR, RARE = (0.8, 1.25), 3.0, 0.005
@@ -90,6 +89,7 @@ def table(kept: dict[str, dict]) -> str:
         "system",
         "regime",
         "quantity",
+        "seeds",
         "numbers",
         "withheld",
         "mean z",
@@ -101,7 +101,7 @@ def table(kept: dict[str, dict]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name in sorted(kept):
         for quantity, s in scores(kept[name]).items():
-            cells = [*name.split(" | "), quantity, str(s["numbers"]), f"{s['withheld']:.1%}", f"{s['mean']:+.2f}", f"{s['std']:.2f}",
+            cells = [*name.split(" | "), quantity, str(len(kept[name])), str(s["numbers"]), f"{s['withheld']:.1%}", f"{s['mean']:+.2f}", f"{s['std']:.2f}",
                      f"{s['largest']:.1f}", f"{s['beyond']:.1%}", verdict(s)]  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
