@@ -91,7 +91,7 @@ class Neural:
         known = problem.known if problem.held.any() else None
         condition = target.condition(T, mu)
         draws = self._draws(problem, condition, n, seed, known, job)
-        method, info = self._told(problem, seed)
+        method, info = self._told(draws.painter, seed)
         if known is not None and target.n_sites == model.hamiltonian.n_sites and isinstance(model, AnyOrder):
             info["log_p_fixed"] = log_p_fixed(model, known, condition, generator=torch.Generator().manual_seed(seed))
         if self.then is None:
@@ -136,15 +136,15 @@ class Neural:
 
         return Draws(painter=painter, plain=plain, condition=condition, n=n, generator=generator, known=known)
 
-    def _told(self, problem: Problem, seed: int) -> tuple[str, dict]:
+    def _told(self, painter: Outpainter, seed: int) -> tuple[str, dict]:
         """How the samples are made, and the facts that go with them."""
-        model, target = self.law, problem.hamiltonian
+        model, target = self.law, painter.target
         family = self.order or trained_family(model)
         info = {"model": model.name, "fingerprint": target.fingerprint, "order": family, "seed": seed}
         info |= {"average": self.average} if self.average > 1 else {}
         if target.n_sites == model.hamiltonian.n_sites:
             return "neural", info
-        info["windows"] = len(Outpainter(model, target, self.stride, family=family).windows)
+        info["windows"] = len(painter.windows)
         cells = "x".join(map(str, model.hamiltonian.lattice.matrix.diagonal()))
         return f"neural, out-painted from {cells} cells", info
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,12 @@ class MonteCarlo:
 
     def run(self, n: object) -> Run:
         """How long to run for n samples per condition, and what to keep."""
-        return Run(n=n, **{f.name: getattr(self, f.name) for f in fields(Run) if f.name != "n"})  # type: ignore[arg-type]
+        return Run(n=n, **self._kept)  # type: ignore[arg-type]
+
+    @property
+    def _kept(self) -> dict[str, Any]:
+        """What a Run has beside n, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(Run) if f.name != "n"}
 
     @property
     def swaps(self) -> bool:
@@ -98,11 +104,7 @@ class MonteCarlo:
         if refine:
             mu = mu_ladder(h, float(T[0]), mu, seed=seed, threads=job.threads)
         placed, move = self._placed(problem, seed), Swap() if self.swaps else Flip()
-        run = {f.name: getattr(self, f.name) for f in fields(Run) if f.name != "n"} | {
-            "move": move,
-            "seed": seed,
-            "job": job,
-        }
+        run = self._kept | {"move": move, "seed": seed, "job": job}
         if self.copies is not None:
             run["copies"] = self.copies
         if self.method == "metropolis":

@@ -13,6 +13,7 @@ from alloygen.conditions import exchangeable
 from alloygen.conditions.record import semigrand
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate import weights
+from alloygen.estimate.pareto import Tail, tail
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.results import sites
 from alloygen.results.joined import Place
@@ -170,12 +171,17 @@ class Draws:
         Below 0.5 error bars are as good as they get; above 0.7, with a largest weight of more than 5 % of the sum, few rare draws decide and the free
         energy is not known.
         """
-        return -np.inf if self.known_log_weight is None else weights.k_hat(self.known_log_weight)
+        return self._tail.k_hat
 
     @property
     def heavy(self) -> bool:
         """Whether few rare draws decide (:class:`alloygen.estimate.pareto.Tail`)."""
-        return self.known_log_weight is not None and weights.tail(weights.as_log_weights(self.known_log_weight)).heavy
+        return self._tail.heavy
+
+    @cached_property
+    def _tail(self) -> Tail:
+        known = self.known_log_weight
+        return tail(np.zeros(len(self)) if known is None else weights.as_log_weights(known))
 
     def alone(self) -> Draws:
         """These samples without what is made of them: what an estimator keeps."""
