@@ -164,10 +164,7 @@ def mc(
     n, seed, job = whole_number(n, "n, the samples per condition,"), seed_from(seed), job or Job()
     problem = Problem.of(atoms, given, hamiltonian, fixed)
     target = problem.hamiltonian
-    if sampler.swaps and any(m is not None and chemical_potentials(m, target).any() for m in given):
-        raise BadCondition(
-            f'expected no mu with ensemble="canonical", which keeps the composition of the atoms, got {given}; leave it out, or use "semigrand"'
-        )
+    sampler.require_no_field(given, [chemical_potentials(m, target) for m in given if m is not None])
     rungs, mus = axes(T, {} if sampler.swaps else given, target)
     return sampler.scan(problem, rungs, mus, n, seed, job)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -81,6 +81,13 @@ class MonteCarlo:
     def swaps(self) -> bool:
         return self.ensemble == "canonical"
 
+    def require_no_field(self, given: object, mu: Sequence[np.ndarray] | np.ndarray) -> None:
+        """Refuse chemical potentials other than 0 for swaps, in the words in which they were ``given``."""
+        if self.swaps and np.any(mu):
+            raise BadCondition(
+                f'expected no mu with ensemble="canonical", which keeps the composition of the atoms, got {given}; leave it out, or use "semigrand"'
+            )
+
     def sample(self, problem: Problem, T: float, mu: np.ndarray, n: int, seed: int, job: Job) -> Ensemble:
         """Replica exchange up a ladder of temperatures at fixed mu; the samples of the lowest are kept."""
         scan = self.scan(problem, np.array([T]), mu[None], n, seed, job)
@@ -96,11 +103,7 @@ class MonteCarlo:
         """Every T (nT,) with every mu (nM, n_elements); ``refine`` puts more mu between where exchange needs them."""
         h = problem.hamiltonian
         self.run(n).require_known(h)
-        if self.swaps and np.any(mu):
-            raise BadCondition(
-                f'expected no mu with ensemble="canonical", which keeps the composition of the atoms, got {mu.tolist()}; leave it out, '
-                'or use "semigrand"'
-            )
+        self.require_no_field(mu.tolist(), mu)
         if refine:
             mu = mu_ladder(h, float(T[0]), mu, seed=seed, threads=job.threads)
         placed, move = self._placed(problem, seed), Swap() if self.swaps else Flip()
