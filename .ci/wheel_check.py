@@ -31,7 +31,8 @@ heads = 2
 steps = 5
 batch = 32
 warmup = 2
-validate_every = 5
+[validation]
+every = 5
 """
 COMMANDS = {
     "sample": "sample Cu:2x2x4 -T 600 --mu Au=0.02 -n 50 -q -o configs.extxyz",

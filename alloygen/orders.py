@@ -6,14 +6,66 @@ under the symmetries of the lattice are drawn at random, so that every translate
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+
 import numpy as np
 import torch
 
+from alloygen.arguments import one_of
 from alloygen.errors import AlloygenError
 from alloygen.lattice import Lattice
 
 FAMILIES = ("sublattice", "raster", "random")
 IMAGES = ("none", "translations", "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """The orders that a model is trained on.
+
+    weights : of the families, by name; images : the symmetry images that an order is moved by, "none", "translations" or "all"
+
+    Raises AlloygenError for a family that is not known, negative weights, or none above 0.
+
+    Examples
+    --------
+    >>> Orders(weights={"random": 2.0, "sublattice": 1.0}).family
+    'random'
+    """
+
+    weights: Mapping[str, float] = field(default_factory=lambda: {"sublattice": 1.0})
+    images: str = "translations"
+
+    def __post_init__(self) -> None:
+        one_of(self.images, "images", IMAGES)
+        w = self.weights
+        numbers = isinstance(w, Mapping) and all(isinstance(x, Real) and 0 <= x < float("inf") for x in w.values())
+        if not numbers or not set(w) <= set(FAMILIES) or not sum(w.values()) > 0:
+            raise AlloygenError(f"expected weights >= 0 of families among {FAMILIES}, got {w!r}")
+
+    @property
+    def family(self) -> str:
+        """The family of the largest weight."""
+        return max(self.weights, key=lambda name: self.weights[name])
+
+    @property
+    def fixed(self) -> bool:
+        """Are orders not moved at all?"""
+        return self.images == "none"
+
+    def draw(self, lattice: Lattice, n: int, generator: torch.Generator) -> torch.Tensor:
+        """n orders (n, N), each of a random family in proportion to its weight and moved by a random image."""
+        families = sorted(self.weights)
+        weights = torch.tensor([float(self.weights[f]) for f in families])
+        pick = torch.multinomial(weights, n, replacement=True, generator=generator)
+        order = torch.empty(n, lattice.n_sites, dtype=torch.long)
+        for k, family in enumerate(families):
+            rows = (pick == k).nonzero()[:, 0]
+            if len(rows):
+                order[rows] = draw(family, lattice, len(rows), generator, self.images)
+        return order
 
 
 def draw(

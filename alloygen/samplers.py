@@ -25,7 +25,7 @@ from alloygen.generate.conditional import log_p_fixed
 from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.refine import Draws, Refinement
 from alloygen.models.base import AnyOrder, Model
-from alloygen.models.draw import draw, trained_family
+from alloygen.models.draw import draw
 from alloygen.montecarlo.laddered import MonteCarlo
 from alloygen.orders import FAMILIES
 from alloygen.results.adaptive import NeuralScan, Spacing
@@ -123,7 +123,10 @@ class Neural:
 
     def _draws(self, problem: Problem, condition: Condition, n: int, seed: int, known, job: Job) -> Draws:
         model, generator = self.law, torch.Generator().manual_seed(seed)
-        grown, family = problem.hamiltonian.n_sites != model.hamiltonian.n_sites, self.order or trained_family(model)
+        grown, family = (
+            problem.hamiltonian.n_sites != model.hamiltonian.n_sites,
+            self.order or model.trained.orders.family,
+        )
         if self.stride is not None and not grown:
             raise AlloygenError(f"expected no stride for a supercell of the model's own size, got {self.stride!r}")
         painter = Outpainter(model, problem.hamiltonian, self.stride, family=family)
@@ -139,7 +142,7 @@ class Neural:
     def _told(self, painter: Outpainter, seed: int) -> tuple[str, dict]:
         """How the samples are made, and the facts that go with them."""
         model, target = self.law, painter.target
-        family = self.order or trained_family(model)
+        family = self.order or model.trained.orders.family
         info = {"model": model.name, "fingerprint": target.fingerprint, "order": family, "seed": seed}
         info |= {"average": self.average} if self.average > 1 else {}
         if target.n_sites == model.hamiltonian.n_sites:

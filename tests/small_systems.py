@@ -122,3 +122,19 @@ def low_temperature_phi(h: Hamiltonian, T: float) -> float:
             total = total + int((ground == species).sum()) / 2 * (pairs.sum() - pairs[i])
         parts.append(total)
     return float(-torch.logsumexp(torch.stack(parts), 0) / (beta * n))
+
+
+def recipe(start: dict, **changes) -> dict:
+    """A training configuration with settings changed, each in the section that has it; whole sections by their names are merged."""
+    from alloygen.training.config import OBJECTIVES, SECTIONS
+    from alloygen.training.sections import MachineConfig, TrainingConfig
+
+    out = {k: dict(v) if isinstance(v, dict) else v for k, v in start.items()}
+    kinds = {k.kind: k for k in OBJECTIVES}
+    out.setdefault("objective", {})
+    out["objective"] |= changes.pop("objective", {})
+    places = (kinds[out["objective"].get("kind", "likelihood")], TrainingConfig, MachineConfig)
+    for key, value in changes.items():
+        title = key if key in SECTIONS else next(s.title for s in places if key in {f.name for f in fields(s)})
+        out[title] = {**out.get(title, {}), **(value if key in SECTIONS else {key: value})}
+    return out

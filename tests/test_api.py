@@ -445,17 +445,16 @@ def test_what_else_lies_in_the_folder_of_models_is_no_matter(tmp_path, monkeypat
 
 
 def test_a_model_of_the_folder_is_found_by_its_hamiltonian(tmp_path, monkeypatch):
+    from alloygen.models.base import Trained
     from alloygen.models.causal import CausalModel
     from alloygen.models.store import save_model
+    from alloygen.orders import Orders
 
     h = alloygen.data.cuau().on((2, 2, 1))
     ranges = {"T": [200, 1300], "mu": [[-0.3, 0.3]]}
-    save_model(
-        tmp_path / "mine.safetensors",
-        CausalModel(h, ranges, width=8, depth=1, heads=2),
-        name="mine",
-        orders={"raster": 1},
-    )
+    mine = CausalModel(h, ranges, width=8, depth=1, heads=2)
+    mine.trained = Trained(name="mine", orders=Orders(weights={"raster": 1}))
+    save_model(tmp_path / "mine.safetensors", mine)
     monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
     ens = alloygen.sample(bulk("Cu", a=3.8).repeat((2, 2, 1)), T=600, mu={"Au": 0.02}, n=2)
     assert ens.method == "neural" and ens.info["model"] == "mine"

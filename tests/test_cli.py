@@ -372,13 +372,13 @@ def test_bad_input_is_one_message_and_exit_code_2(arguments, says, capsys):
 
 
 CAUSAL = "[model]\nwidth = 16\ndepth = 1\nheads = 2\n"
-REINFORCE = '[model]\nkind = "arm"\nnetwork = "mlp"\nwidth = 8\ndepth = 2\n[training]\nobjective = "reinforce"\n'
+REINFORCE = '[model]\nkind = "arm"\nnetwork = "mlp"\nwidth = 8\ndepth = 2\n[objective]\nkind = "reinforce"\n'
 TINY = {
     "cuau": 'hamiltonian = "cuau"\nrepeats = [2, 2, 2]\n[data]\nT = [{ from = 200, to = 1200, step = 200 }]\n'
     "mu = [{ from = -0.24, to = 0.24, step = 0.06 }]\nsamples = 16\nburn = 20\n" + CAUSAL
-    + "[training]\nsteps = 40\nbatch = 64\nwarmup = 5\nlr = 5e-3\nvalidate_every = 20\nthreads = 1\n",
+    + "[training]\nsteps = 40\nbatch = 64\nwarmup = 5\nlr = 5e-3\n[validation]\nevery = 20\n[machine]\nthreads = 1\n",
     "ising": 'hamiltonian = "ising"\nrepeats = [3, 3, 1]\n[conditions]\nT = [1.5, 3.5]\nmu = [-0.8, 0.8]\nn_T = 2\nn_mu = 2\n'
-    + REINFORCE + "steps = 2\nbatch = 8\norders = { random = 1.0 }\n",
+    + REINFORCE + "[orders]\nweights = { random = 1.0 }\n[training]\nsteps = 2\nbatch = 8\n",
 }  # fmt: skip
 
 

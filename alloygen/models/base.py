@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +30,22 @@ from alloygen.conditions.record import Condition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
 from alloygen.models.blocks import by_blocks
+from alloygen.orders import Orders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What drawing from a model and naming it has to know of its training; a checkpoint holds it.
+
+    name : of its checkpoint, empty for a model that has none
+    orders : that it was trained on
+    """
+
+    name: str = ""
+    orders: Orders = field(default_factory=Orders)
+
+
+UNTRAINED = Trained()
 
 
 class Model(nn.Module, ABC):
@@ -37,12 +54,14 @@ class Model(nn.Module, ABC):
     hamiltonian : of the supercell
     ranges : {"T": (low, high), "mu": [(low, high), ...]} where it is meant to be used, one mu interval per element after the first
     kind : a word for what it is
-    metadata : what is known of its training and of its checkpoint: name, orders, images, ...
+    trained : what is known of its training: its name and the orders
+    metadata : what else its checkpoint says, to be read by people: configuration, steps, measured figures, ...
     """
 
     hamiltonian: Hamiltonian
     ranges: dict
     kind: str
+    trained: Trained = UNTRAINED
     metadata: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
@@ -73,7 +92,7 @@ class Model(nn.Module, ABC):
     @property
     def name(self) -> str:
         """What results call the model: the name of its checkpoint, else its kind."""
-        return str(self.metadata.get("name", self.kind))
+        return self.trained.name or self.kind
 
     @property
     def device(self) -> torch.device:
@@ -102,8 +121,6 @@ class AnyOrder(Model):
 
 class Network(AnyOrder):
     """An any-order law with weights to train, rebuilt from a checkpoint by ``type(model)(hamiltonian, ranges, **config())``."""
-
-    options: tuple[str, ...]  # the keyword arguments that ``config`` returns
 
     @abstractmethod
     def config(self) -> dict:

@@ -53,7 +53,6 @@ class CausalModel(Network):
     """
 
     kind = "causal"
-    options = ("width", "depth", "heads", "expand", "neighbours")
 
     def __init__(
         self,

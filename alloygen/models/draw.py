@@ -11,17 +11,12 @@ from alloygen.models.blocks import by_blocks, generators
 from alloygen.runtime.progress import tqdm
 
 
-def trained_family(model: Model) -> str:
-    """The order family that the model was trained on most."""
-    trained = model.metadata.get("orders", {"sublattice": 1.0})
-    return max(trained, key=trained.get)
-
-
 def trained_orders(model: Model, n: int, generator: torch.Generator, family: str | None = None) -> torch.Tensor:
-    """n orders (n, N) of a family (None: ``trained_family``), moved by random translations, or not moved at all where
-    the model was trained so (a fixed-order model)."""
-    images = "none" if model.metadata.get("images") == "none" else "translations"
-    return orders.draw(family or trained_family(model), model.hamiltonian.lattice, n, generator, images)
+    """n orders (n, N) of a family (None: the one that the model was trained on most), moved by random translations, or not moved
+    at all where the model was trained so (a fixed-order model)."""
+    trained = model.trained.orders
+    images = "none" if trained.fixed else "translations"
+    return orders.draw(family or trained.family, model.hamiltonian.lattice, n, generator, images)
 
 
 def draw(

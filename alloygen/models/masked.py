@@ -12,7 +12,7 @@ log p_theta(x_S) of any subset S of sites in one pass. It is not normalised, so 
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, cast
 
 import torch
@@ -31,8 +31,6 @@ ROWS = 2**16  # sites or edges in one pass where no gradient is kept
 
 class MaskedLaw(Network):
     """What ARM and MAM share: conditionals from one pass, likelihood and sampling from N passes."""
-
-    options = ("network", *(f.name for f in fields(Size)), "trunks", "physics")
 
     def __init__(
         self,

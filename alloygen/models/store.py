@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alloygen.errors import CheckpointError
+from alloygen.errors import AlloygenError, CheckpointError
 from alloygen.runtime.tensors import read_metadata, read_tensors, version_of, write_tensors
 from alloygen.types import PathLike
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alloygen.hamiltonian.cluster import Hamiltonian
     from alloygen.hamiltonian.expansion import ClusterExpansion
     from alloygen.lattice import Lattice
-    from alloygen.models.base import Network
+    from alloygen.models.base import Network, Trained
 
 
 FORMAT = "alloygen model"
@@ -53,19 +53,22 @@ def model_metadata(model: Network, extra: dict | None = None) -> dict:
         "hamiltonian": h.expansion.to_dict(),
         "fingerprint": h.fingerprint,
         "lattice": h.lattice.to_dict(),
+        **({"name": model.trained.name} if model.trained.name else {}),
+        "orders": dict(model.trained.orders.weights),
+        "images": model.trained.orders.images,
         **(extra or {}),
     }
 
 
 def save_model(path: PathLike, model: Network, **extra: Any) -> None:
-    """Write a model; ``extra`` (configuration, measured figures, ...) goes into the metadata."""
+    """Write a model and what is known of its training; ``extra`` (configuration, measured figures, ...) goes into the metadata."""
     write_tensors(path, model.state_dict(), model_metadata(model, extra))
 
 
 def load_model(
     path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None = None, device: str = "cpu"
 ) -> Network:
-    """Read a model and its metadata (``model.metadata``).
+    """Read a model, what is known of its training (``model.trained``) and the rest of its metadata (``model.metadata``).
 
     Parameters
     ----------
@@ -78,7 +81,7 @@ def load_model(
         return _built(tensors, header, hamiltonian).to(device).eval()
     except CheckpointError:
         raise
-    except CHANGED as error:
+    except (*CHANGED, AlloygenError) as error:
         raise _changed(path, error) from error
 
 
@@ -150,5 +153,14 @@ def _built(tensors: dict, header: Header, hamiltonian: Hamiltonian | ClusterExpa
     if broken:
         raise CheckpointError(f"{path}: expected finite numbers, got others in {broken[:5]}. Use the original.")
     model.load_state_dict(tensors)
-    model.metadata = meta
+    model.trained, model.metadata = _trained(meta), meta
     return model
+
+
+def _trained(meta: dict) -> Trained:
+    """What the metadata say of the training."""
+    from alloygen.models.base import Trained
+    from alloygen.orders import Orders
+
+    orders = Orders(weights=meta.get("orders", {"sublattice": 1.0}), images=meta.get("images", "translations"))
+    return Trained(name=str(meta.get("name", "")), orders=orders)

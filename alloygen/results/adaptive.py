@@ -27,7 +27,7 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
 from alloygen.models.base import Model, Network
 from alloygen.models.blocks import derived_seed
-from alloygen.models.draw import draw, trained_family
+from alloygen.models.draw import draw
 from alloygen.results.provenance import RunProvenance
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
@@ -94,7 +94,7 @@ class NeuralScan:
 
     def run(self, T: np.ndarray, mu: np.ndarray) -> Scan:
         """The scan of conditions T (C,), mu (C, n_elements), and of those that refining adds."""
-        self.family = self.family or trained_family(self.model)
+        self.family = self.family or self.model.trained.orders.family
         keys = list(dict.fromkeys(_key(t, m) for t, m in zip(T, mu, strict=True)))
         most = (self.spacing or Spacing()).max_conditions
         if len(keys) > most:

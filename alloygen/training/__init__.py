@@ -1,6 +1,7 @@
 """Training of models, and how good they are.
 
-    config      a TOML file as records, checked before any work is done
+    sections    the sections of a TOML file, each a frozen record that is checked when it is made
+    config      all of them together, read from a file or a dict before any work is done
     dataset     Monte Carlo samples over a grid of conditions, as batches
     tasks       what one step draws and minimises: likelihood, reinforce, marginal
     loop        the one training loop: ``loop.train``, which is ``alloygen.train``

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from alloygen.objectives.batch import Batch
 from alloygen.objectives.likelihood import heat_bath, symmetrised
 from alloygen.runtime.job import Job
 from alloygen.runtime.tensors import read_tensors, version_of, write_tensors
-from alloygen.training.config import Config, TrainingConfig, expand
+from alloygen.training.config import Config
+from alloygen.training.sections import DataConfig, LikelihoodConfig, expand
 
 COOLING = ((4.0, 20), (2.0, 20), (1.4, 30), (1.0, 60))  # (T above that of the sample, sweeps) round foreign known sites
 
@@ -79,21 +81,22 @@ class Dataset:
             occ = torch.empty_like(occ).scatter_(1, moves[pick], occ)
         return occ, self.condition[c]
 
-    def batch(self, config: TrainingConfig, generator: torch.Generator) -> Samples:
-        n, given = config.batch, None
+    def batch(self, n: int, along: orders.Orders, how: LikelihoodConfig, generator: torch.Generator) -> Samples:
+        """n rows, along orders of a kind, with labels and known sets as the objective wants them."""
+        given = None
         occ, condition = self._images(n, generator)
-        order = draw_orders(self.hamiltonian.lattice, config, n, generator)
-        if config.known > 0:
+        order = along.draw(self.hamiltonian.lattice, n, generator)
+        if how.known > 0:
             known = orders.known_sets(self.hamiltonian.lattice, n, generator)
-            known &= torch.rand(n, 1, generator=generator) < config.known
-            given = torch.zeros_like(known) if config.marginals else known.clone()
+            known &= torch.rand(n, 1, generator=generator) < how.known
+            given = torch.zeros_like(known) if how.marginals else known.clone()
             order = orders.known_first(order, known)
-            rows = round(n * config.known * config.foreign)
+            rows = round(n * how.known * how.foreign)
             if rows:
                 given[:rows] = orders.known_sets(self.hamiltonian.lattice, 1, generator)
                 occ[:rows] = self._foreign(occ, condition[:rows], given[0], generator)
                 order = orders.known_first(order, given)
-        labels = self._labels(occ, condition, order, config.label_images) if config.soft_labels else None
+        labels = self._labels(occ, condition, order, how.label_images) if how.soft_labels else None
         return Samples(occ=occ, condition=condition, order=order, labels=labels, given=given)
 
     def _foreign(self, occ, condition: Condition, known, generator) -> torch.Tensor:
@@ -149,44 +152,36 @@ class GrownDataset(Dataset):
                 before[window] = True
         self.sites, self.decided = torch.as_tensor(np.array(sites)), torch.as_tensor(np.array(decided))
 
-    def batch(self, config: TrainingConfig, generator: torch.Generator) -> Windows:
-        n = config.batch
+    def batch(self, n: int, along: orders.Orders, how: LikelihoodConfig, generator: torch.Generator) -> Windows:
         occ, condition = self._images(n, generator)
         pick = torch.randint(len(self.sites), (n,), generator=generator)
         sites, decided = self.sites[pick], self.decided[pick]
-        own = orders.known_first(draw_orders(self.source, config, n, generator), torch.gather(decided, 1, sites))
+        own = orders.known_first(along.draw(self.source, n, generator), torch.gather(decided, 1, sites))
         order = torch.gather(sites, 1, own)
-        labels = heat_bath(self.hamiltonian, occ, condition, order) if config.soft_labels else None
+        labels = heat_bath(self.hamiltonian, occ, condition, order) if how.soft_labels else None
         known = torch.where(decided, occ, -1)
         return Windows(occ=occ, condition=condition, order=order, labels=labels, given=decided, known=known)
 
 
-def draw_orders(lattice: Lattice, config: TrainingConfig, n: int, generator: torch.Generator) -> torch.Tensor:
-    """n orders (n, N) of the families that ``config.orders`` weighs, moved by the images that it names."""
-    families = sorted(config.orders)
-    weights = torch.tensor([float(config.orders[f]) for f in families])
-    pick = torch.multinomial(weights, n, replacement=True, generator=generator)
-    order = torch.empty(n, lattice.n_sites, dtype=torch.long)
-    for k, family in enumerate(families):
-        rows = (pick == k).nonzero()[:, 0]
-        if len(rows):
-            order[rows] = orders.draw(family, lattice, len(rows), generator, config.images)
-    return order
-
-
 def make_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> Dataset:
     """Replica-exchange samples of the configured grid; kept in ``path`` and read back when they fit."""
-    condition, occ = _samples(hamiltonian, config, config.data.samples, path, progress)
-    return Dataset(hamiltonian, condition, occ, config.training.floor)
+    d, how = _asked(config)
+    condition, occ = _samples(hamiltonian, config, d.samples, path, progress)
+    return Dataset(hamiltonian, condition, occ, how.floor)
 
 
 def make_grown_data(hamiltonian: Hamiltonian, config: Config, path: Path, progress: bool) -> GrownDataset:
     """The same on the cell ``data.grown`` times as large, with fewer samples: about as many sites in all."""
-    d, source = config.data, hamiltonian.lattice
+    (d, how), source = _asked(config), hamiltonian.lattice
     large = hamiltonian.expansion.on(tuple(int(a * b) for a, b in zip(repeats(source), d.grown, strict=True)))
     samples = max(1, d.samples * source.n_sites // large.n_sites)
     condition, occ = _samples(large, config, samples, path, progress)
-    return GrownDataset(source, large, condition, occ, config.training.floor)
+    return GrownDataset(source, large, condition, occ, how.floor)
+
+
+def _asked(config: Config) -> tuple[DataConfig, LikelihoodConfig]:
+    """The data and the objective of a configuration that learns from data."""
+    return cast(DataConfig, config.data), cast(LikelihoodConfig, config.objective)
 
 
 def _samples(
@@ -195,7 +190,7 @@ def _samples(
     """(the C conditions, occ (C, samples, N)) of the grid, from ``path`` where it holds them."""
     from alloygen.montecarlo.sampling import replica_exchange
 
-    d = config.data
+    d, _ = _asked(config)
     T, values = expand(d.T), expand(d.mu)
     if len(hamiltonian.elements) != 2:
         raise AlloygenError(f"expected a binary alloy for the grid data.mu, got the elements {hamiltonian.elements}")
@@ -214,7 +209,7 @@ def _samples(
         sweeps=d.sweeps,
         burn=d.burn,
         seed=d.seed,
-        job=Job(threads=config.training.threads or torch.get_num_threads(), progress=progress),
+        job=Job(threads=config.machine.threads or torch.get_num_threads(), progress=progress),
         check=False,
     )
     tensors = {"T": torch.as_tensor(s.T), "mu": torch.as_tensor(s.mu), "occ": torch.as_tensor(s.occ)}

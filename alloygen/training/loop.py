@@ -5,8 +5,8 @@ A run lives in a folder: ``data.safetensors`` (Monte Carlo samples, where the ob
 command goes on, bit for bit. What a step draws and minimises is a ``Task`` (:mod:`alloygen.training.tasks`).
 
 Gradients are sums that torch splits between threads, so other weights, equal but for rounding at first, come of another number of them.
-The same configuration gives the same bits for the same number of threads (``training.threads``, or as many as torch uses) on the same
-machine. A run keeps the number that it began with when it is resumed, whatever the shell says then; only a ``training.threads`` that was
+The same configuration gives the same bits for the same number of threads (``machine.threads``, or as many as torch uses) on the same
+machine. A run keeps the number that it began with when it is resumed, whatever the shell says then; only a ``machine.threads`` that was
 changed changes it.
 """
 
@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,14 @@ from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.models import MODELS
-from alloygen.models.base import Model, Network
+from alloygen.models.base import Model, Network, Trained
 from alloygen.models.draw import trained_orders
 from alloygen.models.store import save_model
 from alloygen.objectives.batch import Batch
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import identity
 from alloygen.training.config import Config, load_config
-from alloygen.training.tasks import Task, make_task, ranges_of
+from alloygen.training.tasks import Task, make_task
 from alloygen.types import PathLike
 
 
@@ -44,11 +45,10 @@ class TrainingInterrupted(Exception):
 
 def new_model(config: Config, hamiltonian: Hamiltonian) -> Network:
     """An untrained model of a configuration, from its seed."""
-    kind = MODELS[config.model.kind]
     torch.manual_seed(config.training.seed)
-    model = kind(hamiltonian, ranges_of(config), **{k: getattr(config.model, k) for k in kind.options})
-    model.metadata = {"orders": config.training.orders, "images": config.training.images}
-    return model.to(config.training.device)
+    model = MODELS[config.model.kind](hamiltonian, config.source.ranges(), **asdict(config.model))
+    model.trained = Trained(name=config.name, orders=config.orders)
+    return model.to(config.machine.device)
 
 
 class Trainer:
@@ -88,7 +88,9 @@ class Trainer:
         """One step of the optimiser; returns the loss in nats per site."""
         started = time.monotonic()
         t, n = self.config.training, self.model.hamiltonian.n_sites
-        autocast = torch.autocast(torch.device(t.device).type, dtype=torch.bfloat16, enabled=t.precision == "bf16")
+        autocast = torch.autocast(
+            torch.device(self.config.machine.device).type, dtype=torch.bfloat16, enabled=t.precision == "bf16"
+        )
         with autocast:
             drawn = self.task.draw(self.model, self.generator)
         for group in self.optimizer.param_groups:
@@ -148,7 +150,7 @@ class Trainer:
 
         every = self.task.validation()
         pick = np.unique(np.linspace(0, len(every) - 1, conditions).astype(int))
-        generator, n = torch.Generator().manual_seed(12345), self.config.training.validate_samples
+        generator, n = torch.Generator().manual_seed(12345), self.config.validation.samples
         values = []
         with self.averaged() as model:
             for c in pick:
@@ -169,7 +171,7 @@ class Trainer:
     def restore(self, tensors: dict, progress: dict) -> None:
         part = lambda p: {k[len(p) :]: v for k, v in tensors.items() if k.startswith(p)}  # noqa: E731
         self.model.load_state_dict(part("model."))
-        self.average = {k: v.to(self.config.training.device) for k, v in part("average.").items()}
+        self.average = {k: v.to(self.config.machine.device) for k, v in part("average.").items()}
         state: dict = {}
         for name, value in part("optimizer.").items():
             i, key = name.split(".")
@@ -180,7 +182,7 @@ class Trainer:
         self.task.load(part("task."))
         self.generator.set_state(tensors["generator"])
         self.step, self.seconds = progress["step"], progress["seconds"]
-        torch.set_num_threads(self.config.training.threads or progress["threads"])
+        torch.set_num_threads(self.config.machine.threads or progress["threads"])
 
 
 def _parts(drawn: Batch, n: int) -> Iterator[Batch]:
@@ -226,7 +228,7 @@ def train(
     config = load_config(config)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _threads(config.training.threads):
+    with _threads(config.machine.threads):
         return _train(config, folder, resume, progress, stop_at)
 
 
@@ -259,7 +261,7 @@ def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: 
     try:
         _loop(
             trainer,
-            Job(checkpoint=state, save_every=60 * config.training.checkpoint_minutes, progress=progress),
+            Job(checkpoint=state, save_every=60 * config.machine.checkpoint_minutes, progress=progress),
             log,
             stop_at,
         )
@@ -271,18 +273,9 @@ def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: 
             f"saved at step {trainer.step} of {config.training.steps} in {folder}; the same command resumes it"
         )
     path = folder / "model.safetensors"
-    t = config.training
     with trainer.averaged() as model:
-        save_model(
-            path,
-            model,
-            name=config.name,
-            orders=t.orders,
-            images=t.images,
-            config=config.to_dict(),
-            steps=trainer.step,
-            threads=torch.get_num_threads(),
-        )
+        facts = {"config": config.to_dict(), "steps": trainer.step, "threads": torch.get_num_threads()}
+        save_model(path, model, **facts)
     return path
 
 
@@ -295,7 +288,7 @@ def _loop(trainer: Trainer, job: Job, log: Path, stop_at: int | None) -> None:
         while trainer.step < end and not trainer.finished:
             value = trainer.advance()
             loss = value if math.isnan(loss) else 0.98 * loss + 0.02 * value
-            if trainer.step % t.validate_every == 0 or trainer.finished:
+            if trainer.step % trainer.config.validation.every == 0 or trainer.finished:
                 figures = trainer.validate()
                 line = {"step": trainer.step, "loss": loss, **figures, "seconds": round(time.monotonic() - started, 1)}
                 with log.open("a") as f:

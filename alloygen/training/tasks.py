@@ -23,8 +23,9 @@ from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.batch import Batch
 from alloygen.objectives.likelihood import likelihood, masked_likelihood, random_depth
 from alloygen.objectives.walk import ConditionWalk
-from alloygen.training.config import Config, expand, mu_ranges
-from alloygen.training.dataset import Dataset, GrownDataset, Samples, Windows, draw_orders, make_data, make_grown_data
+from alloygen.training.config import Config
+from alloygen.training.dataset import Dataset, GrownDataset, Samples, Windows, make_data, make_grown_data
+from alloygen.training.sections import ConditionsConfig, LikelihoodConfig, MarginalConfig, ReinforceConfig
 
 Drawn = TypeVar("Drawn", bound=Batch)
 
@@ -72,17 +73,18 @@ class Likelihood(Task[Samples]):
 
     def __init__(self, config: Config, dataset: Dataset, grown: GrownDataset | None = None):
         super().__init__()
-        self.config, self.dataset, self.grown = config.training, dataset, grown
+        self.config, self.dataset, self.grown = config, dataset, grown
+        self.how = cast(LikelihoodConfig, config.objective)
         self.stage: Stage | None = None
 
     def draw(self, model: Network, generator: torch.Generator) -> Samples:
         source = self.dataset
-        if self.grown is not None and float(torch.rand((), generator=generator)) < self.config.grown:
+        if self.grown is not None and float(torch.rand((), generator=generator)) < self.how.grown:
             source = self.grown
-        batch = source.batch(self.config, generator)
+        batch = source.batch(self.config.training.batch, self.config.orders, self.how, generator)
         if isinstance(model, MaskedLaw):
             batch = Masked(**vars(batch), depth=random_depth(batch.order, generator, batch.given))
-        return batch.to(self.config.device)
+        return batch.to(self.config.machine.device)
 
     def rows(self, model: Network, part: Samples) -> torch.Tensor:
         of = (part.occ, part.condition, part.order)
@@ -117,22 +119,22 @@ class _Walking(Task[Drawn]):
 
     def __init__(self, config: Config, hamiltonian: Hamiltonian):
         super().__init__()
-        c, self.config, self.hamiltonian = config.conditions, config.training, hamiltonian
-        self.ranges = ranges_of(config)
+        c, self.config, self.hamiltonian = cast(ConditionsConfig, config.conditions), config, hamiltonian
+        self.ranges = c.ranges()
         if len(self.ranges["mu"]) != len(hamiltonian.elements) - 1:
             raise ConfigError(
                 f"conditions.mu: expected one [low, high] per element after the first of {hamiltonian.elements}, got {c.mu!r}"
             )
-        generator = torch.Generator().manual_seed(self.config.seed)
+        generator = torch.Generator().manual_seed(config.training.seed)
         self.walk = ConditionWalk(self.ranges, c.n_T, c.n_mu, c.step_T, c.step_mu, generator)
         self.generator = generator
 
     def _next(self, generator: torch.Generator) -> tuple[Condition, torch.Tensor, torch.Tensor]:
         """(conditions, order (B, N), number of each row's condition (B,)) of a batch on the device, after a step of the walk."""
         self.walk.move(generator)
-        T, mu, group = self.walk.batch(self.config.batch)
-        order = draw_orders(self.hamiltonian.lattice, self.config, self.config.batch, generator)
-        device = self.config.device
+        n, device = self.config.training.batch, self.config.machine.device
+        T, mu, group = self.walk.batch(n)
+        order = self.config.orders.draw(self.hamiltonian.lattice, n, generator)
         return self.hamiltonian.condition(T, mu).to(device), order.to(device), group.to(device)
 
     def _note(self, value: torch.Tensor) -> None:
@@ -160,8 +162,12 @@ class _Walking(Task[Drawn]):
 class Reinforce(_Walking[reinforce.Draws]):
     """Reverse KL through the whole chain; ``spread`` in the log is the standard deviation of log q + beta H (nats)."""
 
+    def __init__(self, config: Config, hamiltonian: Hamiltonian):
+        super().__init__(config, hamiltonian)
+        self.how = cast(ReinforceConfig, config.objective)
+
     def draw(self, model: Network, generator: torch.Generator) -> reinforce.Draws:
-        drawn = reinforce.draw(model, *self._next(generator), generator, self.config.advantage_floor)
+        drawn = reinforce.draw(model, *self._next(generator), generator, self.how.advantage_floor)
         self._note(drawn.value)
         return drawn
 
@@ -174,10 +180,11 @@ class Marginal(_Walking[marginal.Erased]):
 
     def __init__(self, config: Config, hamiltonian: Hamiltonian):
         super().__init__(config, hamiltonian)
-        self.occ = hamiltonian.random(self.config.batch, self.generator).to(self.config.device)
+        self.how = cast(MarginalConfig, config.objective)
+        self.occ = hamiltonian.random(config.training.batch, self.generator).to(config.machine.device)
 
     def draw(self, model: Network, generator: torch.Generator) -> marginal.Erased:
-        how, following = self.config, self._next(generator)
+        how, following = self.how, self._next(generator)
         drawn = marginal.draw(
             cast(MarginalizationModel, model), self.occ, *following, generator, how.gibbs, how.advantage_floor
         )
@@ -194,7 +201,7 @@ class Marginal(_Walking[marginal.Erased]):
             part.depth,
             part.advantage,
             part.anchor,
-            self.config.consistency * self.hamiltonian.n_sites,
+            self.how.consistency * self.hamiltonian.n_sites,
         )
 
     def state(self) -> dict:
@@ -202,27 +209,16 @@ class Marginal(_Walking[marginal.Erased]):
 
     def load(self, state: dict) -> None:
         super().load(state)
-        self.occ = state["occ"].to(self.config.device)
-
-
-def ranges_of(config: Config) -> dict:
-    """The range of T and mu that a configuration trains on, {"T": [low, high], "mu": [[low, high], ...]}."""
-    if config.training.objective == "likelihood":
-        T, mu = expand(config.data.T), expand(config.data.mu)
-        return {"T": [float(T.min()), float(T.max())], "mu": [[float(mu.min()), float(mu.max())]]}
-    pairs = [[float(x) for x in pair] for pair in mu_ranges(config.conditions.mu)]
-    return {"T": [float(x) for x in config.conditions.T], "mu": pairs}
+        self.occ = state["occ"].to(self.config.machine.device)
 
 
 def make_task(config: Config, hamiltonian: Hamiltonian, path: Path, progress: bool) -> Task:
     """The task of a configuration; Monte Carlo data, where it needs them, are kept in ``path``."""
-    objective = config.training.objective
-    if objective == "likelihood":
-        grown = (
-            make_grown_data(hamiltonian, config, path.with_name("grown.safetensors"), progress)
-            if config.training.grown
-            else None
-        )
-        return Likelihood(config, make_data(hamiltonian, config, path, progress), grown)
-    kinds: dict[str, type[Reinforce | Marginal]] = {"reinforce": Reinforce, "marginal": Marginal}
-    return kinds[objective](config, hamiltonian)
+    if isinstance(config.objective, MarginalConfig):
+        return Marginal(config, hamiltonian)
+    if isinstance(config.objective, ReinforceConfig):
+        return Reinforce(config, hamiltonian)
+    grown = None
+    if cast(LikelihoodConfig, config.objective).grown:
+        grown = make_grown_data(hamiltonian, config, path.with_name("grown.safetensors"), progress)
+    return Likelihood(config, make_data(hamiltonian, config, path, progress), grown)

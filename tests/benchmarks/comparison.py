@@ -75,16 +75,18 @@ SYSTEMS = {
 TRANSFORMER = dict(network="transformer", width=64, depth=3, heads=4)
 PAINN = dict(network="painn", width=32, depth=3)
 NEAREST = {"ising": dict(cutoff=1.2, offset=0.5), "cuau": dict(cutoff=3.0, offset=1.0)}  # of PaiNN
-RANDOM, FIXED = dict(orders={"random": 1.0}), dict(orders={"raster": 1.0}, images="none")
+SUBLATTICE = dict(weights={"sublattice": 1.0})
+RANDOM, FIXED = dict(weights={"random": 1.0}), dict(weights={"raster": 1.0}, images="none")
+# model, objective, orders
 MODELS = {
-    "FO-ARM MLP, REINFORCE": (dict(kind="arm", network="mlp", depth=3), dict(objective="reinforce", **FIXED)),
-    "AO-ARM MLP, REINFORCE": (dict(kind="arm", network="mlp", depth=3), dict(objective="reinforce", **RANDOM)),
-    "MAM PaiNN, REINFORCE": (dict(kind="mam", **PAINN), dict(objective="marginal", **RANDOM)),
-    "MAM Transformer, REINFORCE": (dict(kind="mam", **TRANSFORMER), dict(objective="marginal", **RANDOM)),
-    "AO-ARM MLP, likelihood": (dict(kind="arm", network="mlp", depth=3), dict(objective="likelihood", **RANDOM)),
-    "AO-ARM PaiNN, likelihood": (dict(kind="arm", **PAINN), dict(objective="likelihood", **RANDOM)),
-    "AO-ARM Transformer, likelihood": (dict(kind="arm", **TRANSFORMER), dict(objective="likelihood", **RANDOM)),
-    "order-causal, likelihood": (dict(kind="causal", width=64, depth=3, heads=4), dict(objective="likelihood")),
+    "FO-ARM MLP, REINFORCE": (dict(kind="arm", network="mlp", depth=3), "reinforce", FIXED),
+    "AO-ARM MLP, REINFORCE": (dict(kind="arm", network="mlp", depth=3), "reinforce", RANDOM),
+    "MAM PaiNN, REINFORCE": (dict(kind="mam", **PAINN), "marginal", RANDOM),
+    "MAM Transformer, REINFORCE": (dict(kind="mam", **TRANSFORMER), "marginal", RANDOM),
+    "AO-ARM MLP, likelihood": (dict(kind="arm", network="mlp", depth=3), "likelihood", RANDOM),
+    "AO-ARM PaiNN, likelihood": (dict(kind="arm", **PAINN), "likelihood", RANDOM),
+    "AO-ARM Transformer, likelihood": (dict(kind="arm", **TRANSFORMER), "likelihood", RANDOM),
+    "order-causal, likelihood": (dict(kind="causal", width=64, depth=3, heads=4), "likelihood", SUBLATTICE),
 }
 SLOW = {"transformer": 0.25, "painn": 0.04}  # share of n by which networks that take long to draw are judged
 COLUMNS = {
@@ -97,19 +99,22 @@ COLUMNS = {
 
 def configuration(system: str, model: str, share: float) -> dict:
     """The training configuration of a run."""
-    s, (net, objective) = SYSTEMS[system], MODELS[model]
+    s, (net, objective, orders) = SYSTEMS[system], MODELS[model]
     sites = s.repeats[0] * s.repeats[1] * s.repeats[2]
     net = {**net, **(NEAREST[s.hamiltonian] if net.get("network") == "painn" else {})}
     if net.get("network") == "mlp":
         net["width"] = s.width
-    batch = {"reinforce": 512 if sites <= 36 else 256, "marginal": 128, "likelihood": 256}[objective["objective"]]
-    training = dict(
-        steps=10**6, minutes=s.minutes * share, batch=batch, lr=1e-3 if net.get("network") == "mlp" else 2e-3, warmup=50,
-        ema=0.99, advantage_floor=1.0, gibbs=4, floor=0.4, label_images="none", validate_every=10**6,
-        validate_samples=2, threads=1, **objective,
+    batch = {"reinforce": 512 if sites <= 36 else 256, "marginal": 128, "likelihood": 256}[objective]
+    likelihood = objective == "likelihood"
+    walk = dict(advantage_floor=1.0) | (dict(gibbs=4) if objective == "marginal" else {})
+    training = dict(steps=10**6, minutes=s.minutes * share, batch=batch, lr=1e-3 if net.get("network") == "mlp" else 2e-3,
+                    warmup=50, ema=0.99)  # fmt: skip
+    return dict(
+        name=f"{system}: {model}", system=dict(hamiltonian=s.hamiltonian, repeats=list(s.repeats)), model=net, orders=orders,
+        objective=dict(kind=objective, **(dict(floor=0.4, label_images="none") if likelihood else walk)), training=training,
+        validation=dict(every=10**6, samples=2), machine=dict(threads=1),
+        **(dict(data=s.data) if likelihood else dict(conditions=dict(**s.ranges, n_T=4, n_mu=4))),
     )  # fmt: skip
-    return dict(name=f"{system}: {model}", system=dict(hamiltonian=s.hamiltonian, repeats=list(s.repeats)), data=s.data,
-                conditions=dict(**s.ranges, n_T=4, n_mu=4), model=net, training=training)  # fmt: skip
 
 
 # ---------------------------------------------------------------------- the references

@@ -32,7 +32,8 @@ from alloygen.training.config import load_config
 from alloygen.training.loop import Trainer, new_model
 from alloygen.training.tasks import make_task
 
-KINDS = {"ARM": ("arm", "reinforce"), "MAM": ("mam", "marginal")}
+KINDS = {"ARM": "arm", "MAM": "mam"}
+OBJECTIVES = {"ARM": {"kind": "reinforce"}, "MAM": {"kind": "marginal", "gibbs": 10}}
 MB, BATCH = 1e6, 16
 BATCHES = {"causal": 64, "mlp": 64, "transformer": 8, "painn": 1}  # configurations at once when drawing and scoring
 SIZE = {"network": "transformer", "width": 64, "depth": 2, "heads": 4, "expand": 1}
@@ -40,12 +41,13 @@ SIZE = {"network": "transformer", "width": 64, "depth": 2, "heads": 4, "expand":
 
 # ---------------------------------------------------------------------- 1. memory of a training step
 def trainer(name: str, L: int) -> Trainer:
-    kind, objective = KINDS[name]
     c = load_config({
         "system": {"hamiltonian": "ising", "repeats": [L, L, 1]},
         "conditions": {"T": [1.5, 3.5], "mu": [-0.8, 0.8], "n_T": 2, "n_mu": 2},
-        "model": {"kind": kind, **SIZE},
-        "training": {"objective": objective, "batch": BATCH, "gibbs": 10, "orders": {"random": 1.0}, "steps": 10},
+        "model": {"kind": KINDS[name], **SIZE},
+        "objective": OBJECTIVES[name],
+        "orders": {"weights": {"random": 1.0}},
+        "training": {"batch": BATCH, "steps": 10},
     })  # fmt: skip
     h = expansion_from(c.system.hamiltonian).on(c.system.repeats)
     return Trainer(c, new_model(c, h), make_task(c, h, Path("unused"), progress=False))

@@ -43,8 +43,9 @@ ISING = {
     "name": "ising_4x4", "system": {"hamiltonian": "ising", "repeats": [4, 4, 1]},
     "data": {"T": [{"from": 1.4, "to": 3.6, "step": 0.2}], "mu": [{"from": -1.0, "to": 1.0, "step": 0.2}], "samples": 300, "sweeps": 5, "burn": 100},
     "model": {"kind": "causal", "width": 64, "depth": 3, "heads": 4},
-    "training": {"steps": 10**6, "minutes": 0.7, "batch": 256, "lr": 2e-3, "warmup": 50, "ema": 0.99, "objective": "likelihood",
-                 "floor": 0.4, "label_images": "none", "validate_every": 10**6, "validate_samples": 2, "threads": 2},
+    "objective": {"kind": "likelihood", "floor": 0.4, "label_images": "none"},
+    "training": {"steps": 10**6, "minutes": 0.7, "batch": 256, "lr": 2e-3, "warmup": 50, "ema": 0.99},
+    "validation": {"every": 10**6, "samples": 2}, "machine": {"threads": 2},
 }  # fmt: skip
 
 

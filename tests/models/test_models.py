@@ -324,7 +324,7 @@ def test_config_rebuilds_the_network(kind):
 def test_a_checkpoint_gives_the_same_law(kind, tmp_path):
     name = "two-sublattice"
     net, at = build(kind, name), mixed(name, 4)
-    save_model(tmp_path / "m.safetensors", net, name="m")
+    save_model(tmp_path / "m.safetensors", net)
     again = load_model(tmp_path / "m.safetensors", hamiltonian(name))
     order, occ = random_orders(net.hamiltonian, 4), net.hamiltonian.random(4, generator())
     assert type(again) is type(net) and again.config() == net.config() and not again.training

@@ -9,8 +9,10 @@ import torch
 from small_systems import generator, hamiltonian, random_orders, randomise
 
 from alloygen.errors import CheckpointError
+from alloygen.models.base import Trained
 from alloygen.models.causal import CausalModel
 from alloygen.models.store import load_model, save_model
+from alloygen.orders import Orders
 from alloygen.runtime.tensors import read_metadata, read_tensors, version_of, write_tensors
 from alloygen.testing import SYSTEMS
 
@@ -22,7 +24,7 @@ def model(name="cuau-2x2x2", seed=0):
 
 @pytest.fixture
 def path(tmp_path):
-    save_model(tmp_path / "m.safetensors", model(), name="m")
+    save_model(tmp_path / "m.safetensors", model())
     return tmp_path / "m.safetensors"
 
 
@@ -40,12 +42,14 @@ def rewrite(path, **metadata):
 
 def test_a_round_trip_gives_the_same_law(system, tmp_path):
     net = model(system)
-    save_model(tmp_path / "m.safetensors", net, name="m", measured={"ness": 0.5})
+    net.trained = Trained(name="m", orders=Orders(weights={"raster": 2.0, "random": 3.0}, images="none"))
+    save_model(tmp_path / "m.safetensors", net, measured={"ness": 0.5})
     again = load_model(tmp_path / "m.safetensors", hamiltonian(system))
     assert torch.equal(log_prob(again, system), log_prob(net, system))
     assert not torch.equal(log_prob(model(system, seed=1), system), log_prob(net, system))  # weights do matter
     assert not again.training
     assert again.metadata["measured"] == {"ness": 0.5} and again.config() == net.config() and again.ranges == net.ranges
+    assert again.trained == net.trained and again.name == "m" and again.trained.orders.family == "random"
     assert again.hamiltonian.lattice.same_as(net.hamiltonian.lattice)
     assert again.hamiltonian.fingerprint == net.hamiltonian.fingerprint
 
@@ -133,7 +137,7 @@ def test_tensors_that_do_not_fit(path):
 @pytest.mark.parametrize("metadata", [
     {"hamiltonian": None}, {"hamiltonian": {}}, {"lattice": {}}, {"lattice": 3}, {"model": None}, {"model": {"width": "x"}},
     {"model": {"colour": 3}}, {"ranges": {}}, {"ranges": {"T": [200, 1200], "mu": []}}, {"ranges": {"T": 3, "mu": [[0, 1]]}},
-    {"version": "new"}, {"version": None}, {"kind": ["causal"]},
+    {"orders": {"spiral": 1.0}}, {"orders": 3}, {"images": "mirror"}, {"version": "new"}, {"version": None}, {"kind": ["causal"]},
 ])  # fmt: skip
 def test_metadata_that_make_no_model(path, metadata):
     rewrite(path, **metadata)

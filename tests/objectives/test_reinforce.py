@@ -174,13 +174,9 @@ def test_a_batch_in_parts_has_the_same_gradient():
                 "system": {"hamiltonian": "ising", "repeats": [2, 2, 1]},
                 "conditions": {"T": [4.0, 7.0], "mu": [-1.0, 1.0], "n_T": 2, "n_mu": 2},
                 "model": {"kind": "arm", "network": "mlp", "width": 8, "depth": 2},
-                "training": {
-                    "objective": "reinforce",
-                    "batch": 20,
-                    "accumulate": accumulate,
-                    "clip": 1e9,
-                    "orders": {"random": 1.0},
-                },
+                "objective": {"kind": "reinforce"},
+                "orders": {"weights": {"random": 1.0}},
+                "training": {"batch": 20, "accumulate": accumulate, "clip": 1e9},
             }
         )
         trainer = Trainer(c, new_model(c, H), Reinforce(c, H))

@@ -1,20 +1,24 @@
 """Training configurations: what ships can be read, and every mistake is named with what was expected."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import alloygen
 import alloygen.data
 from alloygen.errors import AlloygenError, ConfigError
-from alloygen.training.config import Config, expand, load_config
+from alloygen.training.config import Config, load_config
+from alloygen.training.sections import CausalConfig, DataConfig, LikelihoodConfig, TrainingConfig, expand
 
 GOOD = {"data": {"T": [300, 600], "mu": [0.0]}, "model": {"width": 16, "heads": 2}}
 WALK = {
     "conditions": {"T": [300, 600], "mu": [-0.1, 0.1], "n_T": 2, "n_mu": 3},
     "model": {"kind": "arm", "width": 16, "heads": 2},
-    "training": {"objective": "reinforce", "batch": 12},
+    "objective": {"kind": "reinforce"},
+    "training": {"batch": 12},
 }
-MAM = {**WALK, "model": {**WALK["model"], "kind": "mam"}, "training": {**WALK["training"], "objective": "marginal"}}
+MAM = {**WALK, "model": {**WALK["model"], "kind": "mam"}, "objective": {"kind": "marginal"}}
 SHIPPED = alloygen.data.configurations()
 
 
@@ -34,7 +38,7 @@ def mam(section, **values) -> dict:
 def test_shipped_configurations_are_valid(name):
     c = load_config(SHIPPED[name])
     assert c.name == name.split("/")[-1]
-    if c.training.objective == "likelihood" and c.system.hamiltonian == "cuau":
+    if isinstance(c.objective, LikelihoodConfig) and c.system.hamiltonian == "cuau":
         assert np.isclose(expand(c.data.mu), 0.0724).any()  # the CuAu3 window, which a coarse grid steps over
     assert load_config(str(SHIPPED[name])).facts() == c.facts()
 
@@ -50,6 +54,24 @@ def test_defaults_and_round_trip():
     assert load_config(c.to_dict()).facts() == c.facts()
 
 
+def test_sections_are_frozen_and_checked_when_they_are_made():
+    """A record that is wrong cannot be made, from a file or by hand, and no setting is changed afterwards."""
+    with pytest.raises(ConfigError, match=r"training.lr: expected a number above 0, got -1.0"):
+        TrainingConfig(lr=-1.0)
+    with pytest.raises(ConfigError, match=r"data.T: expected temperatures above 0"):
+        DataConfig(mu=[0.0])
+    with pytest.raises(ConfigError, match=r"expected \[data\], where the objective 'likelihood' learns, got None"):
+        Config()
+    c = Config(data=DataConfig(T=[300, 600], mu=[0.0]), model=CausalConfig(width=16, heads=2))
+    assert c.facts() == load_config(GOOD).facts() and c.source is c.data
+    for section in (c, c.data, c.model, c.objective, c.orders, c.training, c.validation, c.machine):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            section.seed = 1
+        assert len(dataclasses.fields(section)) <= 11
+    with pytest.raises(TypeError):
+        TrainingConfig(1000)
+
+
 def test_from_a_file(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text('name = "a"\n[data]\nT = [300, { from = 400, to = 500, step = 50 }]\nmu = [0.1]\n')
@@ -60,7 +82,7 @@ def test_from_a_file(tmp_path):
 def test_fingerprint_ignores_where_a_run_runs_and_nothing_else():
     base = load_config(GOOD).facts()
     for values in ({"threads": 3}, {"device": "cuda"}, {"checkpoint_minutes": 9.0}):
-        assert load_config(changed("training", **values)).facts() == base
+        assert load_config(changed("machine", **values)).facts() == base
     for section, values in [
         ("training", {"lr": 2e-3}),
         ("training", {"seed": 1}),
@@ -93,7 +115,6 @@ ALLOWED = {
     "reinforce of a causal model": walk("model", kind="causal"),
     "reinforce of a painn": walk("model", network="painn", width=15, heads=3),  # heads are of networks that attend
     "an mlp of odd width": walk("model", network="mlp", width=15, heads=3),
-    "a causal model with the name of a network": walk("model", kind="causal", network="mlp"),  # it has its own
     "marginal of a mam": MAM,
     "marginal with two trunks": mam("model", trunks=2),
     "marginal of an mlp": mam("model", network="mlp"),
@@ -101,12 +122,10 @@ ALLOWED = {
     "one condition": walk("conditions", n_T=1, n_mu=1, T=[300, 300], mu=[0.1, 0.1]),
     "conditions that stand still": walk("conditions", step_T=0, step_mu=0.0),
     "mu of a ternary": walk("conditions", mu=[[-0.1, 0.1], [0, 0.2]]),
-    "no consistency": mam("training", consistency=0),
+    "no consistency": mam("objective", consistency=0),
     "bf16": walk("training", precision="bf16"),
     "as many parts as samples": walk("training", accumulate=12),
     "a time budget": walk("training", minutes=0.5),
-    "data that nobody asks for": {**WALK, "data": {"T": [], "samples": 0}},
-    "conditions that nobody asks for": changed("conditions", n_T=0),
 }
 
 
@@ -117,6 +136,22 @@ def test_what_is_allowed(name):
 
 
 WRONG = {
+    "a causal model with the name of a network": (
+        walk("model", kind="causal", network="mlp"),
+        r"\[model\] expected .*'network'",
+    ),
+    "consistency of a likelihood": (
+        changed("objective", consistency=1.0),
+        r"\[objective\] expected the keys .*'consistency'",
+    ),
+    "data that nobody asks for": (
+        {**WALK, "data": GOOD["data"]},
+        r"\[conditions\], where .*'reinforce' learns, got '\[data\]'",
+    ),
+    "conditions that nobody asks for": (
+        {**GOOD, "conditions": WALK["conditions"]},
+        r"expected \[data\], .*got '\[conditions\]'",
+    ),
     "no heads": (changed("model", heads=0), "model.heads: expected an even number"),
     "a word for a number": (changed("model", width="x"), "model.width: expected int"),
     "a number for a list": (changed("data", T=300), "data.T: expected list"),
@@ -130,10 +165,10 @@ WRONG = {
     "a time budget of nan": (changed("training", minutes=float("nan")), "training.minutes: expected float"),
     "a seed below 0": (changed("training", seed=-1), "training.seed: expected a whole number from 0"),
     "a seed beyond 63 bits": (changed("data", seed=2**63), "data.seed: expected a whole number from 0"),
-    "a word for the weight of an order": (changed("training", orders={"raster": "x"}), "training.orders"),
+    "a word for the weight of an order": (changed("orders", weights={"raster": "x"}), "orders: expected weights"),
     "a list for all": ([1], "expected a configuration as the path"),
     "nothing for all": (None, "expected a configuration as the path"),
-    "never validated": (changed("training", validate_every=0), "training.validate_every: expected at least 1"),
+    "never validated": (changed("validation", every=0), "validation.every: expected at least 1"),
     "a section that is a number": ({**GOOD, "data": 3}, r"expected a section \[data\]"),
     "unknown section": ({**GOOD, "modle": {}}, r"got also \['modle'\]"),
     "unknown key": (changed("training", stpes=10), r"\[training\] expected the keys .*'steps'.* got also \['stpes'\]"),
@@ -155,14 +190,14 @@ WRONG = {
     "no steps": (changed("training", steps=0), "steps >= 1"),
     "no learning rate": (changed("training", lr=0), "training.lr: expected a number above 0"),
     "an average that never moves": (changed("training", ema=1.0), "training.ema"),
-    "known beyond one": (changed("training", known=1.5), "training.known"),
-    "unknown images": (changed("training", images="mirror"), "training.images.*'mirror'"),
-    "unknown orders": (changed("training", orders={"spiral": 1.0}), "training.orders"),
-    "no orders": (changed("training", orders={}), "training.orders"),
-    "orders of no weight": (changed("training", orders={"raster": 0.0}), "training.orders"),
+    "known beyond one": (changed("objective", known=1.5), "objective.known"),
+    "unknown images": (changed("orders", images="mirror"), "orders: expected images .*'mirror'"),
+    "unknown orders": (changed("orders", weights={"spiral": 1.0}), "orders: expected weights"),
+    "no orders": (changed("orders", weights={}), "orders: expected weights"),
+    "orders of no weight": (changed("orders", weights={"raster": 0.0}), "orders: expected weights"),
     "an unknown objective": (
-        changed("training", objective="score"),
-        r"training.objective: .*'likelihood'.*got 'score'",
+        changed("objective", kind="score"),
+        r"objective.kind: .*'likelihood'.*got 'score'",
     ),
     "an unknown network": (walk("model", network="gnn"), r"model.network: expected one of \('mlp', .*got 'gnn'"),
     "a mam with likelihood": (
@@ -172,14 +207,14 @@ WRONG = {
     "a mam with reinforce": (walk("model", kind="mam"), "model.kind: .*'reinforce' is for, got 'mam'"),
     "an arm with marginal": (mam("model", kind="arm"), "model.kind: expected 'mam', .*'marginal' is for, got 'arm'"),
     "a causal mlp with marginal": (
-        mam("model", kind="causal", network="mlp"),
+        mam("model", kind="causal"),
         "model.kind: expected 'mam'.*got 'causal'",
     ),
     "odd heads of a masked transformer": (walk("model", heads=3), "model.heads: expected an even number, got 3"),
     "width and heads of it": (walk("model", width=18), "model.width: expected a multiple of 2 \\* heads = 4, got 18"),
     "an mlp without width": (walk("model", network="mlp", width=0), "width >= 1"),
-    "two trunks of an arm": (walk("model", trunks=2), "model.trunks: expected 1, or 2 for a mam, got 2"),
-    "two trunks of a causal model": (changed("model", trunks=2), "model.trunks"),
+    "two trunks of an arm": (walk("model", trunks=2), r"\[model\] expected the keys .*'trunks'"),
+    "two trunks of a causal model": (changed("model", trunks=2), r"\[model\] expected the keys .*'trunks'"),
     "three trunks": (mam("model", trunks=3), "model.trunks: .*got 3"),
     "no trunk": (mam("model", trunks=0), "model.trunks: .*got 0"),
     "no radial functions": (walk("model", network="painn", radial=0), "radial >= 1"),
@@ -192,7 +227,7 @@ WRONG = {
     "marginal without conditions": ({**MAM, "conditions": {}}, "conditions.T"),
     "reinforce with data instead": ({**WALK, "conditions": {}, "data": GOOD["data"]}, "conditions.T"),
     "likelihood without data": ({"model": GOOD["model"]}, r"data.T: expected temperatures above 0, got \[\]"),
-    "likelihood with conditions instead": ({**WALK, "training": {}}, "data.T"),
+    "likelihood with conditions instead": ({**WALK, "objective": {}}, "data.T"),
     "a condition at 0 K": (walk("conditions", T=[0, 600]), "conditions.T: .*0 < low.*got"),
     "conditions upside down": (walk("conditions", T=[600, 300]), "conditions.T: .*low <= high.*600, 300"),
     "one temperature alone": (walk("conditions", T=[600]), "conditions.T"),
@@ -215,10 +250,10 @@ WRONG = {
     "unknown precision": (walk("training", precision="fp8"), "training.precision: .*'float32', 'bf16'.*got 'fp8'"),
     "no parts": (walk("training", accumulate=0), "training.accumulate: expected between 1 and the batch of 12, got 0"),
     "more parts than samples": (walk("training", accumulate=13), "training.accumulate"),
-    "a negative lambda": (mam("training", consistency=-1), "training.consistency: .*at least 0, got -1"),
-    "nothing redrawn": (mam("training", gibbs=0), "training.gibbs: expected at least 1 site, got 0"),
-    "a negative floor of advantages": (walk("training", advantage_floor=-0.1), "training.advantage_floor"),
-    "a negative weight": (changed("training", orders={"raster": 2.0, "random": -1.0}), "training.orders"),
+    "a negative lambda": (mam("objective", consistency=-1), "objective.consistency: .*at least 0, got -1"),
+    "nothing redrawn": (mam("objective", gibbs=0), "objective.gibbs: expected at least 1 site, got 0"),
+    "a negative floor of advantages": (walk("objective", advantage_floor=-0.1), "objective.advantage_floor"),
+    "a negative weight": (changed("orders", weights={"raster": 2.0, "random": -1.0}), "orders: expected weights"),
 }
 
 

@@ -10,6 +10,7 @@ from alloygen.hamiltonian.source import expansion_from
 from alloygen.models.draw import trained_orders
 from alloygen.training.config import Config, load_config
 from alloygen.training.loop import Trainer, new_model
+from alloygen.training.sections import MamConfig, MarginalConfig, ReinforceConfig
 from alloygen.training.tasks import make_task
 
 PAPER = {n.removeprefix("paper/"): p for n, p in alloygen.data.configurations().items() if n.startswith("paper/")}
@@ -52,7 +53,8 @@ def on_cpu(name: str, **model) -> Config:
     """A configuration with two samples for each condition and one step, else unchanged."""
     d = load_config(PAPER[name]).to_dict()
     d["model"] |= model
-    d["training"] |= {"device": "cpu", "steps": 1, "batch": 2 * d["conditions"]["n_T"] * d["conditions"]["n_mu"]}
+    d["training"] |= {"steps": 1, "batch": 2 * d["conditions"]["n_T"] * d["conditions"]["n_mu"]}
+    d["machine"]["device"] = "cpu"
     return load_config(d)
 
 
@@ -73,10 +75,10 @@ def test_all_are_there():
 @pytest.mark.parametrize("name", sorted(PAPER))
 def test_sizes_are_the_published_ones(name):
     c = load_config(PAPER[name])
-    t, m, walk = c.training, c.model, c.conditions
-    mam, on = m.kind == "mam", system(name)
-    assert c.name == name and t.device == "cuda" and t.precision == "bf16" and t.advantage_floor == 0
-    assert t.objective == ("marginal" if mam else "reinforce") and (not mam or t.consistency == 4.0)
+    t, m, how, walk = c.training, c.model, c.objective, c.conditions
+    mam, on = isinstance(m, MamConfig), system(name)
+    assert c.name == name and c.machine.device == "cuda" and t.precision == "bf16" and how.advantage_floor == 0
+    assert type(how) is (MarginalConfig if mam else ReinforceConfig) and (not mam or how.consistency == 4.0)
     assert walk.n_T == walk.n_mu == (4 if on == "cuau_2x2x4" else 5)
     if c.system.hamiltonian == "ising":
         T, mu, gibbs = [1.5, 3.5], [-0.8, 0.8], 10
@@ -84,7 +86,7 @@ def test_sizes_are_the_published_ones(name):
         assert walk.step_mu * (mu[1] - mu[0]) / 2 == pytest.approx(0.05)  # in h = mu / 2
     else:
         T, mu, gibbs = [200, 1200], [-0.24, 0.24], 4
-    assert walk.T == T and walk.mu == mu and (not mam or t.gibbs == gibbs)
+    assert walk.T == T and walk.mu == mu and (not mam or how.gibbs == gibbs)
     repeats = [int(x) for x in on.split("_")[1].split("x")]
     assert c.system.repeats == (repeats if len(repeats) == 3 else [*repeats, 1])
     if m.network == "transformer":

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_systems import awaken, generator, hamiltonian, randomise
+from small_systems import awaken, generator, hamiltonian, randomise, recipe
 
 from alloygen.errors import AlloygenError, CheckpointError, ConfigError, LatticeMismatch
 from alloygen.exact.enumeration import Enumeration
@@ -21,6 +21,7 @@ from alloygen.models.causal import CausalModel
 from alloygen.models.store import load_model
 from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.likelihood import heat_bath, likelihood
+from alloygen.orders import Orders
 from alloygen.runtime.tensors import read_tensors, write_tensors
 from alloygen.testing import SYSTEMS, random_expansion
 from alloygen.testing.systems import FCC
@@ -35,22 +36,22 @@ BASE = {
     "system": {"hamiltonian": "cuau", "repeats": [2, 2, 2]},
     "data": {"T": [500, 900], "mu": [-0.04, 0.03, 0.07], "samples": 32, "sweeps": 5, "burn": 20},
     "model": {"width": 16, "depth": 1, "heads": 2},
-    "training": {
-        "steps": 30,
-        "batch": 32,
-        "lr": 3e-3,
-        "warmup": 3,
-        "validate_every": 15,
-        "ema": 0.9,
-        "threads": 1,
-        "orders": {"sublattice": 1.0, "random": 1.0},
-        "known": 0.5,
-    },
+    "objective": {"known": 0.5},
+    "orders": {"weights": {"sublattice": 1.0, "random": 1.0}},
+    "training": {"steps": 30, "batch": 32, "lr": 3e-3, "warmup": 3, "ema": 0.9},
+    "validation": {"every": 15},
+    "machine": {"threads": 1},
 }
 
 
-def config(**training) -> dict:
-    return {**BASE, "training": {**BASE["training"], **training}}
+def config(**changes) -> dict:
+    return recipe(BASE, **changes)
+
+
+def asked(c: dict) -> tuple:
+    """What a data set wants to know of a configuration to make a batch."""
+    c = load_config(c)
+    return c.training.batch, c.orders, c.objective
 
 
 def log(folder) -> list[dict]:
@@ -82,7 +83,8 @@ def test_a_run_writes_what_it_says(whole):
     for x in lines:
         assert 0 < x["ness_min"] <= x["ness"] <= 1 and x["loss"] > 0 and x["seconds"] >= 0
     model = load_model(whole)
-    assert model.metadata["steps"] == 30 and model.metadata["name"] == "tiny"
+    assert model.metadata["steps"] == 30 and model.name == model.trained.name == "tiny"
+    assert model.trained.orders == Orders(weights={"sublattice": 1.0, "random": 1.0})
     assert model.metadata["config"]["training"]["lr"] == 3e-3
     assert model.ranges == {"T": [500.0, 900.0], "mu": [[-0.04, 0.07]]}
 
@@ -90,11 +92,11 @@ def test_a_run_writes_what_it_says(whole):
 @pytest.mark.slow
 def test_training_learns(tmp_path):
     """The averaged model beats the bare physics on a batch that it was not trained on, and in NESS."""
-    c, fresh = load_config(config(steps=150, lr=1e-2, warmup=10, known=0.0)), load_config(config(batch=512, known=0.0))
+    c, fresh = load_config(config(steps=150, lr=1e-2, warmup=10, known=0.0)), config(batch=512, known=0.0)
     h = expansion_from("cuau").on((2, 2, 2))
     task = Likelihood(c, make_data(h, c, tmp_path / "data.safetensors", progress=False))
     trainer = Trainer(c, new_model(c, h), task)
-    held_out = task.dataset.batch(fresh.training, torch.Generator().manual_seed(9))
+    held_out = task.dataset.batch(*asked(fresh), torch.Generator().manual_seed(9))
 
     def figures() -> tuple[torch.Tensor, float]:
         with trainer.averaged() as model, torch.no_grad():
@@ -116,7 +118,7 @@ def test_batches_hold_symmetry_images_of_the_samples(name):
     h, at = hamiltonian(name), SYSTEMS[name].conditions()
     occ = torch.stack([h.random(3, generator(c)) for c in range(len(at))])
     dataset = Dataset(h, at, occ.to(torch.int8), floor=0.5)
-    batch = dataset.batch(load_config(config(batch=400, label_images="none")).training, generator())
+    batch = dataset.batch(*asked(config(batch=400, label_images="none")), generator())
     here = (at.T == batch.condition.T[:, None]) & (at.mu == batch.condition.mu[:, None]).all(2)
     row = here.int().argmax(1).tolist()
     gap = (h.energy(batch.occ)[:, None] - h.energy(occ.flatten(0, 1)).view(len(at), 3)[row]).abs().amin(1)
@@ -128,7 +130,7 @@ def test_batches_hold_symmetry_images_of_the_samples(name):
     labels = heat_bath(h, batch.occ, batch.condition)
     labels = torch.gather(labels, 1, batch.order[..., None].expand(-1, -1, labels.shape[2]))
     torch.testing.assert_close(batch.labels, labels)
-    averaged = dataset.batch(load_config(config(batch=400, label_images="all")).training, generator()).labels
+    averaged = dataset.batch(*asked(config(batch=400, label_images="all")), generator()).labels
     assert averaged.shape == labels.shape and not torch.allclose(averaged, labels)
     torch.testing.assert_close(averaged.sum(2), torch.ones(400, h.n_sites).double())
     front = torch.gather(batch.given, 1, batch.order).int()
@@ -142,11 +144,11 @@ def test_the_rest_is_equilibrated_round_foreign_known_sites(name):
     at = SYSTEMS[name].conditions()
     at = at[:1].at(1.5 * at.T[:1])
     dataset = Dataset(h, at, torch.zeros(1, 1, h.n_sites, dtype=torch.int8), floor=0.5)  # one sample: all sites alike
-    e, settings = Enumeration(h), load_config(config(batch=n, known=1.0, foreign=1.0, label_images="none")).training
+    e, settings = Enumeration(h), asked(config(batch=n, known=1.0, foreign=1.0, label_images="none"))
     u = (np.asarray(e.energy) - np.asarray(e.counts) @ at.mu[0].numpy()) / float(at.kT)
     occ, z, plain = np.asarray(e.occ), [], []
     for seed in range(8):
-        batch = dataset.batch(settings, generator(seed))
+        batch = dataset.batch(*settings, generator(seed))
         held = batch.given[0].numpy()
         assert (batch.given == batch.given[0]).all()
         front = torch.gather(batch.given, 1, batch.order).int()
@@ -162,18 +164,15 @@ def test_the_rest_is_equilibrated_round_foreign_known_sites(name):
                 found.extend((ours.mean(0) - mean)[free] / np.sqrt((mean * (1 - mean))[free] / len(ours)))
     assert len(z) > 20 and 0.6 < np.std(z) < 1.4 and np.abs(z).max() < 5
     assert np.std(plain) > 2  # negative control: it is not the law without the known sites
-    dataset.batch(load_config(config(batch=8, known=1.0, foreign=0.5)).training, generator(99))
+    dataset.batch(*asked(config(batch=8, known=1.0, foreign=0.5)), generator(99))
 
 
 def test_steps_of_known_sites_count_where_marginals_are_learned():
     h, at = hamiltonian("cuau-2x2x2"), SYSTEMS["cuau-2x2x2"].conditions()
     dataset = Dataset(h, at, torch.zeros(len(at), 1, 8, dtype=torch.int8), floor=0.5)
-    counted = [
-        dataset.batch(load_config(config(batch=200, known=1.0, **k)).training, generator())
-        for k in ({}, {"marginals": True})
-    ]
+    counted = [dataset.batch(*asked(config(batch=200, known=1.0, **k)), generator()) for k in ({}, {"marginals": True})]
     assert counted[0].given.any() and not counted[1].given.any() and torch.equal(counted[0].order, counted[1].order)
-    mixed = dataset.batch(load_config(config(batch=200, known=0.5, foreign=0.5, marginals=True)).training, generator(1))
+    mixed = dataset.batch(*asked(config(batch=200, known=0.5, foreign=0.5, marginals=True)), generator(1))
     assert not mixed.given[50:].any()
 
 
@@ -189,7 +188,7 @@ def test_windows_of_a_larger_cell_as_painting_meets_them(repeats, times):
         assert len(set(sites.tolist())) == source.n_sites and not decided[sites].all()
     met = {tuple(d.tolist()) for d in data.decided}
     assert (np.zeros(large.n_sites, dtype=bool) == np.array(sorted(met))[0]).all() and len(met) > 2
-    batch = data.batch(load_config(config(batch=300)).training, generator())
+    batch = data.batch(*asked(config(batch=300)), generator())
     assert batch.order.shape == (300, source.n_sites) and batch.labels.shape[:2] == (300, source.n_sites)
     front = torch.gather(batch.given, 1, batch.order).int()
     assert (front.diff(dim=1) <= 0).all() and torch.equal(batch.known >= 0, batch.given)
@@ -222,7 +221,7 @@ def test_windows_of_a_larger_cell_as_painting_meets_them(repeats, times):
 @pytest.mark.slow
 def test_windows_of_a_larger_cell_are_learned(tmp_path):
     """They are likelier after training than before it, the run resumes bit for bit, and bad settings are told."""
-    made = config(steps=40, grown=0.5, orders={"sublattice": 1.0}) | {"data": {**BASE["data"], "grown": [1, 1, 2]}}
+    made = config(steps=40, grown=0.5, data={"grown": [1, 1, 2]}) | {"orders": {}}
     made["system"] = {"hamiltonian": "cuau", "repeats": [2, 2, 4]}
     whole = train(made, tmp_path / "a", progress=False)
     assert (tmp_path / "a" / "grown.safetensors").exists()
@@ -231,7 +230,7 @@ def test_windows_of_a_larger_cell_are_learned(tmp_path):
     assert same_weights(train(made, tmp_path / "b", progress=False), whole)
     c = load_config(made)
     h = expansion_from("cuau").on([2, 2, 4])
-    batch = vars(make_grown_data(h, c, tmp_path / "a" / "grown.safetensors", False).batch(c.training, generator(5)))
+    batch = vars(make_grown_data(h, c, tmp_path / "a" / "grown.safetensors", False).batch(*asked(made), generator(5)))
     losses = []
     for model in (new_model(c, h), load_model(whole)):
         with torch.no_grad():
@@ -239,7 +238,7 @@ def test_windows_of_a_larger_cell_are_learned(tmp_path):
                 float(likelihood(model, **batch, stage=model.stage(expansion_from("cuau").on([2, 2, 8])))[0].mean())
             )
     assert losses[1] < losses[0] - 0.05
-    for wrong, says in (({"training": {**made["training"], "grown": 2.0}}, "training.grown"), ({"data": {**BASE["data"], "grown": [2, 2]}}, "data.grown"),
+    for wrong, says in (({"objective": {**made["objective"], "grown": 2.0}}, "objective.grown"), ({"data": {**BASE["data"], "grown": [2, 2]}}, "data.grown"),
                         ({"data": BASE["data"]}, "data.grown where it is not 0"), ({"model": {"kind": "arm", "network": "mlp"}}, "causal")):  # fmt: skip
         with pytest.raises(ConfigError, match=says):
             load_config({**made, **wrong})
@@ -379,7 +378,7 @@ def test_learning_rate_warms_up_and_falls(tmp_path):
 
     with pytest.MonkeyPatch.context() as m:
         m.setattr(Trainer, "rate", lambda self: rates.append(rate(self)) or rates[-1])
-        train(config(validate_every=1000), tmp_path, progress=False)
+        train(config(validation={"every": 1000}), tmp_path, progress=False)
     rates = torch.tensor(rates[:: len(rates) // 30])
     assert rates[:3].tolist() == pytest.approx([1e-3, 2e-3, 3e-3])
     assert (rates[3:].diff() < 0).all() and rates[-1] < 1e-4
@@ -392,23 +391,18 @@ ISING = {
     "conditions": {"T": [3.0, 6.0], "mu": [-1.0, 0.5], "n_T": 2, "n_mu": 3},
 }
 SIZE = {"width": 16, "depth": 1, "heads": 2}
-STEPS = {
-    **BASE["training"],
-    "steps": 12,
-    "validate_every": 4,
-    "validate_samples": 32,
-    "orders": {"random": 1.0},
-    "known": 0.0,
+SHORT = {
+    "orders": {"weights": {"random": 1.0}},
+    "training": {**BASE["training"], "steps": 12},
+    "validation": {"every": 4, "samples": 32},
+    "machine": BASE["machine"],
 }
 
 
 def walking(objective, kind, model=(), **changes) -> dict:
     """A run without data on the Ising model of four sites."""
-    return {
-        **ISING,
-        "model": {**SIZE, "kind": kind, **dict(model)},
-        "training": {**STEPS, "batch": 24, "objective": objective, **changes},
-    }
+    start = {**ISING, **SHORT, "model": {**SIZE, "kind": kind, **dict(model)}, "objective": {"kind": objective}}
+    return recipe(start, **{"batch": 24, **changes})
 
 
 GIBBS = {"gibbs": 1}  # one site of four an iteration: the configurations of the last step matter to the next
@@ -417,7 +411,7 @@ RUNS = {
     "reinforce, causal": lambda **k: walking("reinforce", "causal", **k),
     "marginal, mam": lambda **k: walking("marginal", "mam", **GIBBS, **k),
     "marginal, two trunks": lambda **k: walking("marginal", "mam", {"network": "mlp", "trunks": 2}, **GIBBS, **k),
-    "likelihood, arm": lambda **k: {**config(**{**STEPS, "known": 0.5, **k}), "model": {**SIZE, "kind": "arm"}},
+    "likelihood, arm": lambda **k: recipe({**BASE, **SHORT, "model": {**SIZE, "kind": "arm"}}, **k),
 }
 
 
@@ -435,11 +429,11 @@ def test_every_objective_resumes_bit_for_bit(run, tmp_path):
     assert same_weights(half / "state.safetensors", whole / "state.safetensors")
     ours, theirs = ([{k: x[k] for k in x if k not in ("seconds", "loss")} for x in log(f)] for f in (half, whole))
     assert ours == theirs and [x["step"] for x in ours] == [4, 8, 12]
-    assert ("spread" in ours[0]) == (c["training"].get("objective") is not None)
-    assert (half / "data.safetensors").exists() == ("objective" not in c["training"])
+    assert ("spread" in ours[0]) == ("conditions" in c)
+    assert (half / "data.safetensors").exists() == ("data" in c)
     # negative control: a resume that forgets what the task was at goes elsewhere
     lost = tmp_path / "lost"
-    if "objective" in c["training"]:
+    if "conditions" in c:
         with pytest.raises(TrainingInterrupted):
             train(c, lost, progress=False, stop_at=7)
         with pytest.MonkeyPatch.context() as m:
@@ -457,7 +451,9 @@ def test_training_without_data_learns(run, floor):
     """NESS over the range rises from that of an untrained model, and the spread of log q + beta H falls: noisy, so over two runs."""
     h, first, last = ising(2), 0.0, 0.0
     for seed in (0, 1):
-        c = RUNS[run](steps=250, lr=1e-2, warmup=10, validate_samples=256, batch=48, advantage_floor=0.3, seed=seed)
+        c = RUNS[run](
+            steps=250, lr=1e-2, warmup=10, validation={"samples": 256}, batch=48, advantage_floor=0.3, seed=seed
+        )
         c = load_config(c)
         trainer = Trainer(c, new_model(c, h), make_task(c, h, None, False))
         before, spreads = trainer.validate()["ness"], []
@@ -558,7 +554,7 @@ def test_a_time_budget_ends_the_run_and_is_counted_over_sessions(tmp_path, monke
     ticks, rates, rate = itertools.count(), [], Trainer.rate
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     monkeypatch.setattr(Trainer, "rate", lambda self: rates.append((self.step, rate(self))) or rates[-1][1])
-    c = RUNS["reinforce, arm"](steps=10**6, minutes=0.5, validate_every=10**6, checkpoint_minutes=1e6)
+    c = RUNS["reinforce, arm"](steps=10**6, minutes=0.5, validation={"every": 10**6}, checkpoint_minutes=1e6)
     whole = train(c, tmp_path / "whole", progress=False)
     assert read_tensors(tmp_path / "whole" / "state.safetensors")[1]["progress"]["seconds"] == 30
     assert load_model(whole).metadata["steps"] == 30 and [x["step"] for x in log(whole.parent)] == [30]
@@ -610,7 +606,7 @@ def ternary(tmp_path):
 def test_a_ternary_walks(ternary, tmp_path):
     """From a configuration to a checkpoint that samples at any T and mu of the range, with two mu of their own."""
     c = {
-        **RUNS["reinforce, arm"](steps=60, validate_every=60, lr=1e-2, advantage_floor=0.3),
+        **RUNS["reinforce, arm"](steps=60, validation={"every": 60}, lr=1e-2, advantage_floor=0.3),
         "system": {"hamiltonian": ternary, "repeats": [2, 2, 1]},
         "conditions": {"T": [600, 900], "mu": [[-0.15, -0.05], [-0.05, 0.05]], "n_T": 2, "n_mu": 3},
     }
