@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logsumexp
 
+from alloygen.conditions.record import semigrand
 from alloygen.estimate import chains as markov
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.mixture import NoOverlap
@@ -45,7 +46,7 @@ class Level:
 
     def log_z(self, beta: float, beta_mu: np.ndarray) -> np.ndarray:
         """log g - beta E + beta mu.N (r,) of each."""
-        return self.log_states - beta * self.rows[:, 0] + self.rows[:, 1:] @ beta_mu
+        return self.log_states - semigrand(beta * self.rows[:, 0], self.rows[:, 1:], beta_mu)
 
 
 @dataclass(frozen=True)
@@ -281,7 +282,7 @@ class _Part:
 def _reduced(s: States) -> np.ndarray:
     """E - mu.N (K, n) with the mean mu of the states; those at T = infinity have all."""
     finite = s.beta > 0
-    return s.energy - s.counts @ (s.beta_mu[finite] / s.beta[finite][:, None]).mean(0)
+    return semigrand(s.energy, s.counts, (s.beta_mu[finite] / s.beta[finite][:, None]).mean(0))
 
 
 def _barrier(s: States) -> float | None:
@@ -311,7 +312,7 @@ def lowest(
     """
     e, c = energy.ravel(), counts.reshape(energy.size, -1)
     size = 1e-9 * max(np.abs(e).max(), 1e-300)
-    u = e - c @ mu
+    u = semigrand(e, c, mu)
     near = np.flatnonzero(u <= np.unique(np.rint(u / size))[:LEVELS][-1] * size + size)
     _, first, row = np.unique(
         np.column_stack([np.rint(e[near] / size), c[near]]), axis=0, return_index=True, return_inverse=True

@@ -20,6 +20,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import logsumexp
 
+from alloygen.conditions.record import semigrand
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.result import Estimate
@@ -93,7 +94,7 @@ class Pool:
             raise BadCondition(
                 f"expected a finite beta and {self.counts.shape[1]} finite numbers beta mu, got {beta!r} and {beta_mu!r}"
             )
-        return self.log_g - beta * self.energy + self.counts @ beta_mu
+        return self.log_g - semigrand(beta * self.energy, self.counts, beta_mu)
 
     @one_thread
     def effective_samples(self, beta: float, beta_mu: ArrayLike) -> float:

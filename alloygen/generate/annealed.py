@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import whole_number
-from alloygen.conditions.record import Condition
+from alloygen.conditions.record import Condition, semigrand
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean, log_mean_exp, log_mean_of_islands, ness, normalized_weights
@@ -91,7 +91,7 @@ def anneal(hamiltonian: Hamiltonian, occ: torch.Tensor, log_w: ArrayLike, path: 
     for k in range(1, len(path_T)):
         walkers = chains.walkers
         energy, counts = walkers.energy, walkers.counts
-        log_w -= (beta[k] - beta[k - 1]) * energy - counts @ (beta[k] * path_mu[k] - beta[k - 1] * path_mu[k - 1])
+        log_w -= semigrand((beta[k] - beta[k - 1]) * energy, counts, beta[k] * path_mu[k] - beta[k - 1] * path_mu[k - 1])
         rows = resample(log_w, islands, rng) if islands else None
         if rows is not None:
             _take(chains, rows)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from alloygen.conditions.record import semigrand
 from alloygen.edge.prototypes import is_vacancy
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -153,7 +154,8 @@ class GroundStates:
             raise AlloygenError(f"expected two elements whose numbers vary, got {names}; read `hull` for other systems")
         out: list[Transition] = []
         for k in np.argsort(self.hull.mu[:, vary[1]] - self.hull.mu[:, vary[0]]):
-            touch = counts[energy - self.hull.base[k] - counts @ self.hull.mu[k] < 1e-9 * len(self.sites)]
+            above_it = semigrand(energy, counts, self.hull.mu[k]) - self.hull.base[k]
+            touch = counts[above_it < 1e-9 * len(self.sites)]
             below, above = (by_element(self.hamiltonian, touch[f(touch[:, vary[1]])]) for f in (np.argmin, np.argmax))
             mu = float(self.hull.mu[k, vary[1]] - self.hull.mu[k, vary[0]])
             if not out or out[-1][1:] != (below, above):  # a facet that rounding has cut in two counts once

@@ -162,7 +162,7 @@ def _counts(samples, exact: Enumeration) -> np.ndarray:
 def _reduced(exact: Enumeration, T: float, mu) -> np.ndarray:
     """u = (E - mu.N) / kT of every state (M,)."""
     at = exact.at(T, mu)  # checks T and mu
-    return (exact.energy - exact.counts @ at.mu) / (exact.hamiltonian.kB * at.T)
+    return exact.hamiltonian.condition(T, at.mu).reduced(exact.energy, exact.counts).numpy()
 
 
 def _power(n: float, u: np.ndarray, off: float, least_p: float) -> float:
