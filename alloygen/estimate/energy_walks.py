@@ -13,13 +13,49 @@ import numpy as np
 from scipy.special import logsumexp
 
 from alloygen.errors import AlloygenError
-from alloygen.estimate.density import FEWEST, log_sum
+from alloygen.estimate.chains import standard_error
 from alloygen.types import ArrayLike
 
 GROUPS = (32, 16, 8)  # blocks per walk that errors are made from, the first that every walk has
 EARLY = 0.25  # share of the attempts of a walk that comes before the blocks that are used
 LAGGING = 5e-4  # log f of a schedule of 1/t above which a walk must have been on it early
 ROUNDS, CLOSE = 200, 1e-10
+FEWEST = 16  # blocks of all walks: with fewer an error is not known
+UNSETTLED = (
+    "no error is known: the walks ended before they had settled for long enough; run longer (max_attempts=, or a smaller "
+    "log_f_final=)"
+)
+
+
+def log_sum(x: np.ndarray) -> float:
+    """log sum exp x."""
+    top = x.max()
+    return float(top + np.log(np.exp(x - top).sum()))
+
+
+def bin_of(energy: ArrayLike, origin: float, width: float) -> np.ndarray:
+    """The bins of energies, of which bin k is centred at origin + k * width."""
+    return np.floor((np.asarray(energy) - origin) / width + 0.5).astype(np.int64)
+
+
+def student_std(n: ArrayLike) -> np.ndarray:
+    """By what a standard error from n values is widened, so that (mean - truth) / stderr has a standard deviation of 1.
+
+    That ratio is Student's t with n - 1 degrees of freedom, of standard deviation sqrt((n - 1) / (n - 3)) (Student,
+    Biometrika 6, 1 (1908)); for n = 2 and 3, where it is infinite, that of n = 4 is taken.
+
+    >>> student_std([2, 4, 8, 100]).round(3).tolist()
+    [1.732, 1.732, 1.183, 1.01]
+    """
+    n = np.maximum(n, 4)
+    return np.sqrt((n - 1) / (n - 3))
+
+
+def influence_error(series: np.ndarray) -> float:
+    """Standard error of what has influences (walkers, blocks) of mean zero; nan for too few blocks."""
+    if series.size < FEWEST:
+        return np.nan
+    return float(student_std(series.size) * standard_error(series)) if np.ptp(series) > 0 else 0.0
 
 
 def blocks_used(

@@ -91,7 +91,9 @@ def anneal(hamiltonian: Hamiltonian, occ: torch.Tensor, log_w: ArrayLike, path: 
     for k in range(1, len(path_T)):
         walkers = chains.walkers
         energy, counts = walkers.energy, walkers.counts
-        log_w -= semigrand((beta[k] - beta[k - 1]) * energy, counts, beta[k] * path_mu[k] - beta[k - 1] * path_mu[k - 1])
+        log_w -= semigrand(
+            (beta[k] - beta[k - 1]) * energy, counts, beta[k] * path_mu[k] - beta[k - 1] * path_mu[k - 1]
+        )
         rows = resample(log_w, islands, rng) if islands else None
         if rows is not None:
             _take(chains, rows)

@@ -232,6 +232,7 @@ class ClusterChains:
     """
 
     keeps_composition = False
+    move = None  # none of single sites
 
     def __init__(
         self,
@@ -244,7 +245,7 @@ class ClusterChains:
         copies: int = 1,
     ):
         one_of(kind, "kind", KINDS)
-        self.hamiltonian, self.move, self.copies = hamiltonian, kind, whole_number(copies, "copies")
+        self.hamiltonian, self.kind, self.copies = hamiltonian, kind, whole_number(copies, "copies")
         self.T = np.atleast_1d(np.asarray(T, dtype=float))
         if not (self.T > 0).all():
             raise BadCondition(f"expected temperatures above 0, got {self.T.tolist()}")
@@ -276,7 +277,7 @@ class ClusterChains:
 
         A fixed number of clusters, since one that waits for so many flipped sites would prefer some configurations.
         """
-        move = _wolff if self.move == "wolff" else _swendsen_wang
+        move = _wolff if self.kind == "wolff" else _swendsen_wang
         move(self.occ, sweeps, self.sites, *self._lists, self._join, self._ghost, self.rng, self.accepted)
         self.attempts += sweeps * len(self.sites)
         self._observe()

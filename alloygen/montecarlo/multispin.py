@@ -146,6 +146,17 @@ def sweep_block(
 
 
 @njit(cache=True, nogil=True)
+def _add(counter, carry):
+    """Add one bit per replica, ``carry`` (WORDS,), to binary counters (P, WORDS); ``carry`` is used up."""
+    for p in range(counter.shape[0]):
+        row = counter[p]
+        for w in range(WORDS):
+            bit = row[w]
+            row[w] = bit ^ carry[w]
+            carry[w] &= bit
+
+
+@njit(cache=True, nogil=True)
 def _tally(words, neighbours, plus, unlike):
     """Per replica the number of + spins and of unlike bonds, as binary counters: planes (P, WORDS) by carry."""
     carry = np.empty(WORDS, dtype=np.uint64)
@@ -154,12 +165,14 @@ def _tally(words, neighbours, plus, unlike):
             counter, other = (plus if kind == 0 else unlike), words[neighbours[i, kind]]
             for w in range(WORDS):
                 carry[w] = words[i, w] if kind == 0 else words[i, w] ^ other[w]
-            for p in range(counter.shape[0]):
-                row = counter[p]
-                for w in range(WORDS):
-                    bit = row[w]
-                    row[w] = bit ^ carry[w]
-                    carry[w] &= bit
+            _add(counter, carry)
+
+
+@njit(cache=True, nogil=True)
+def _tally_unlike(words, other, unlike):
+    """Per replica the number of sites at which two configurations differ, as :func:`_tally` counts."""
+    for i in range(words.shape[0]):
+        _add(unlike, words[i] ^ other[i])
 
 
 def _pack(bits: np.ndarray) -> np.ndarray:
@@ -279,13 +292,28 @@ class PackedIsing:
 
     def _counts(self) -> tuple[np.ndarray, np.ndarray]:
         """The number of + spins and of unlike bonds of each replica, int64 (R,)."""
-        depth = (2 * self.n_sites).bit_length()
-        planes = np.zeros((2, depth, *self.words[:, 0].shape), dtype=np.uint64)
+        planes = self._counters(2)
         for b, words in enumerate(self.words):
-            _tally(words, self._neighbours, planes[0, :, b], planes[1, :, b])
-        bits = _unpack(planes.reshape(2, depth, -1)).astype(np.int64)
-        plus, unlike = np.tensordot(bits, 1 << np.arange(depth), (1, 0))[:, : self.n_replicas]
+            _tally(words, self._neighbours, planes[0, b], planes[1, b])
+        plus, unlike = self._numbers(planes)
         return plus, unlike
+
+    def flipped(self, before: np.ndarray) -> np.ndarray:
+        """At how many sites each replica differs from what it was, ``words`` of then, int64 (R,)."""
+        planes = self._counters(1)
+        for b, words in enumerate(self.words):
+            _tally_unlike(words, before[b], planes[0, b])
+        return self._numbers(planes)[0]
+
+    def _counters(self, n: int) -> np.ndarray:
+        """Binary counters of up to 2 N per replica, (n, blocks, planes, WORDS), at zero."""
+        return np.zeros((n, len(self.words), (2 * self.n_sites).bit_length(), WORDS), dtype=np.uint64)
+
+    def _numbers(self, planes: np.ndarray) -> np.ndarray:
+        """What counters hold, int64 (n, R)."""
+        n, _, depth, _ = planes.shape
+        bits = _unpack(planes.swapaxes(1, 2).reshape(n, depth, -1)).astype(np.int64)
+        return np.tensordot(bits, 1 << np.arange(depth), (1, 0))[:, : self.n_replicas]
 
     def _packed(self, occ) -> np.ndarray:
         occ = np.asarray(occ)

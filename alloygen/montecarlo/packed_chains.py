@@ -22,7 +22,8 @@ class PackedChains:
     copies : chains of each condition, numbered copy * C + condition; by default as many as fill a block of 1024
     seed : the same seed and arguments give the same run
 
-    Replicas at different conditions share the order of sites, and no random numbers. What is accepted is not counted: ``acceptance`` is nan.
+    Replicas at different conditions share the order of sites, and no random numbers. ``accepted`` (R,) counts the flips of the last sweep of
+    each step: a sweep comes to every site once, so that a site has flipped where it is another afterwards. ``attempts`` (R,) counts sites.
 
     Raises BadCondition and AlloygenError as PackedIsing does, and for T and h that do not go together.
 
@@ -36,7 +37,7 @@ class PackedChains:
     """
 
     keeps_composition = False
-    move = "packed flips"
+    move = Flip()
 
     def __init__(
         self, L: int, T: ArrayLike, h: ArrayLike = 0.0, J: float = 1.0, copies: int | None = None, seed: int = 0
@@ -52,10 +53,17 @@ class PackedChains:
         self._replicas = PackedIsing(L, np.tile(T, self.copies), np.tile(h, self.copies), J, seed=seed_from(seed))
         self.hamiltonian = ising(self._replicas.L, J=J)
         self.beta, self.sites = 1.0 / self.T, np.arange(self._replicas.n_sites)
+        self.accepted, self.attempts = np.zeros((2, self._replicas.n_replicas), dtype=np.int64)
 
     def step(self, sweeps: int) -> None:
         """``sweeps`` attempts on every site of every chain."""
-        self._replicas.sweep(sweeps)
+        if not whole_number(sweeps, "sweeps", 0):
+            return
+        self._replicas.sweep(sweeps - 1)
+        before = self._replicas.words.copy()
+        self._replicas.sweep(1)
+        self.accepted += self._replicas.flipped(before)
+        self.attempts += len(self.sites)
 
     def configurations(self) -> tuple[np.ndarray, np.ndarray]:
         """(occ (R, N) int8, energy (R,) without the field)."""
@@ -64,21 +72,29 @@ class PackedChains:
     @property
     def log_states(self) -> float | None:
         """Log of the number of configurations, the log Z of T = infinity."""
-        return Flip().log_states(self.hamiltonian.lattice, self.sites, self._replicas.spins())
+        return self.move.log_states(self.hamiltonian.lattice, self.sites, self._replicas.spins())
 
     @property
     def acceptance(self) -> np.ndarray:
-        """Not counted: nan (C,)."""
-        return np.full(len(self.T), np.nan)
+        """Accepted share of the attempts at each condition, over all copies (C,)."""
+        total = lambda x: x.reshape(self.copies, -1).sum(0)  # noqa: E731
+        return total(self.accepted) / np.maximum(total(self.attempts), 1)
 
     def reset_counters(self) -> None:
-        """There are none."""
+        """Start the statistics of acceptance anew (after equilibration)."""
+        self.accepted[:] = self.attempts[:] = 0
 
     def state(self) -> dict[str, np.ndarray]:
         """All arrays that a continued run needs (copies of them), by name."""
-        return {"words": self._replicas.words.copy(), "rng": self._replicas.rng.copy(), "occ": self._replicas.spins()}
+        counted = {"accepted": self.accepted.copy(), "attempts": self.attempts.copy()}
+        return {
+            "words": self._replicas.words.copy(),
+            "rng": self._replicas.rng.copy(),
+            "occ": self._replicas.spins(),
+        } | counted
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Put back what ``state`` gave, into chains made with the same arguments."""
         self._replicas.words[...] = state["words"].view(np.uint64)
         self._replicas.rng[...] = state["rng"]
+        self.accepted[:], self.attempts[:] = state["accepted"], state["attempts"]

@@ -252,11 +252,11 @@ class _Sampler:
         for k, o in enumerate(self.occ):
             occ[:, :, k] = o.reshape(self.copies, self._n_conditions, -1)[:, at].swapaxes(0, 1)
         info = {"seed": self.seed, "fingerprint": ch.hamiltonian.fingerprint, "sweeps": self.run.sweeps}
-        info |= {"move": str(ch.move), "reached": self.reached}
+        info |= {"move": str(ch.move or self.title), "reached": self.reached}
         held = np.setdiff1d(np.flatnonzero(ch.hamiltonian.lattice.changeable), ch.sites).tolist()
         exchanged = bool(getattr(ch, "pairs", None))
         facts = RunProvenance(
-            seed=self.seed, sweeps=self.run.sweeps, move=str(ch.move), held=tuple(held), exchanged=exchanged, log_states=ch.log_states,
+            seed=self.seed, sweeps=self.run.sweeps, move=ch.move, held=tuple(held), exchanged=exchanged, log_states=ch.log_states,
             acceptance=ch.acceptance[at], renewals=ch.renewals[at] if exchanged else None,
         )  # fmt: skip
         if exchanged:
@@ -282,7 +282,7 @@ class _Sampler:
             np.unique(ch.mu[self.shown], axis=0),
         )  # what was asked for; then all conditions
         return identity(
-            "Monte Carlo", ch.hamiltonian, sampler=self.title, move=str(ch.move), T=T, mu=mu,
+            "Monte Carlo", ch.hamiltonian, sampler=self.title, move=str(ch.move or self.title), T=T, mu=mu,
             atoms=self._atoms(start) if ch.keeps_composition else None, held=self._atoms(start, ch.sites), seed=self.seed,
             copies=self.copies, sweeps=run.sweeps, burn=run.burn, precision=run.precision, observers=sorted(run.observers),
             start=start, changing_sites=ch.sites, conditions=digest(np.column_stack([ch.T, ch.mu])),

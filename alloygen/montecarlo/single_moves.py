@@ -20,7 +20,7 @@ from alloygen.arguments import one_of
 from alloygen.hamiltonian.flips import FlipTables
 from alloygen.lattice import Lattice
 from alloygen.montecarlo import moves
-from alloygen.montecarlo.states import log_states
+from alloygen.montecarlo.states import log_reached_by_flips, log_reached_by_swaps
 
 Kernel = Callable[[FlipTables, moves.Walkers, int, int, np.ndarray, np.ndarray, int, np.ndarray], None]
 SHORT = 64  # energies in a table, up to which acceptances are tabulated as well
@@ -51,7 +51,9 @@ class Move(ABC):
         As for flips, or swaps where the composition is kept (:mod:`alloygen.montecarlo.states`); to be written anew by a move that reaches
         fewer.
         """
-        return log_states(lattice, sites, "swap" if self.keeps_composition else "flip", occ)
+        if self.keeps_composition:
+            return log_reached_by_swaps(lattice, sites, occ)
+        return log_reached_by_flips(lattice, sites)
 
     def __str__(self) -> str:
         """The name with all settings: what a checkpoint knows the move by."""

@@ -18,14 +18,24 @@ from alloygen.lattice import Lattice
 MOST = 200_000  # tables that are counted; with more there is no answer
 
 
-def log_states(lattice: Lattice, sites: np.ndarray, move: str, occ: np.ndarray) -> float | None:
-    """Log of the number of configurations that ``move`` reaches from each row of ``occ``; None where rows reach different ones.
+def log_reached_by_flips(lattice: Lattice, sites: np.ndarray) -> float:
+    """Log of the number of configurations that flips of ``sites`` (n,) reach, from any of them.
+
+    >>> from alloygen.lattice import Primitive
+    >>> lattice = Lattice(Primitive(np.eye(3), [[0, 0, 0]], [("A", "B")]), (2, 2, 1))
+    >>> round(math.exp(log_reached_by_flips(lattice, np.arange(3))))
+    8
+    """
+    return float(np.log(lattice.n_species[sites]).sum())
+
+
+def log_reached_by_swaps(lattice: Lattice, sites: np.ndarray, occ: np.ndarray) -> float | None:
+    """Log of the number of configurations that swaps reach from each row of ``occ``; None where rows reach different ones.
 
     Parameters
     ----------
     lattice : Lattice
     sites : (n,) sites that may change
-    move : "flip" or "swap"
     occ : (R, N) species indices
 
     Examples
@@ -35,11 +45,9 @@ def log_states(lattice: Lattice, sites: np.ndarray, move: str, occ: np.ndarray) 
     >>> from alloygen.lattice import Primitive
     >>> basis, occ = [[0, 0, 0], [0.5, 0.5, 0.5]], np.array([[0, 0, 1, 1]])
     >>> hcp, salt = (Primitive(np.eye(3), basis, [("A", "B"), other]) for other in (("A", "B"), ("X", "Y")))
-    >>> [round(math.exp(log_states(Lattice(p, (2, 1, 1)), np.arange(4), "swap", occ))) for p in (hcp, salt)]
+    >>> [round(math.exp(log_reached_by_swaps(Lattice(p, (2, 1, 1)), np.arange(4), occ))) for p in (hcp, salt)]
     [6, 4]
     """
-    if move == "flip":
-        return float(np.log(lattice.n_species[sites]).sum())
     index = lattice.element_index[lattice.sublattice[sites]]  # (n, S), -1 where there is no species
     kinds, kind = np.unique(np.sort(index, axis=1), axis=0, return_inverse=True)
     held = np.take_along_axis(index[None], np.asarray(occ)[:, sites, None].astype(int), 2)[..., 0]  # (R, n) elements

@@ -11,6 +11,7 @@ from alloygen.conditions.record import semigrand
 from alloygen.errors import LowSampleSize
 from alloygen.estimate.chains import Convergence, convergence
 from alloygen.estimate.ladder import Ladder
+from alloygen.montecarlo.single_moves import Flip
 from alloygen.results.averages import Averages
 from alloygen.results.joined import FROZEN
 from alloygen.results.runs import Runs
@@ -38,7 +39,7 @@ def at(runs: Runs, c: int, averages: Averages) -> Convergence:
 def frozen(runs: Runs, c: int) -> list[str]:
     """What chains without exchange cannot know where they hardly move: each stays in the phase where it began."""
     accepted = 1.0 if runs.facts.acceptance is None else runs.facts.acceptance[c]
-    if accepted >= STUCK or runs.facts.move != "flip":
+    if accepted >= STUCK or not isinstance(runs.facts.move, Flip):
         return []
     return [
         f"{100 * accepted:.2g} % of the flips are accepted: a chain stays where it began, and its bar knows no other phase. Use "

@@ -12,6 +12,7 @@ import torch
 from alloygen.arguments import positive
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
+from alloygen.montecarlo.single_moves import Move
 
 Phi: TypeAlias = "Estimate | Callable[[], Estimate]"
 
@@ -52,7 +53,7 @@ class RunProvenance:
     """What averages and free energies of a scan depend on, beside its samples.
 
     sweeps : from one sample to the next
-    move : of a Markov chain, such as "flip" or "swap"; empty for independent samples
+    move : of a Markov chain of single moves; None for independent samples, and for moves of clusters
     held : the exchangeable sites that no move changed
     exchanged : whether the conditions exchanged their configurations, so that averages rest on all of them
     log_states : log of the number of configurations, which makes free energies absolute from T = infinity on
@@ -67,7 +68,7 @@ class RunProvenance:
 
     seed: int | None = None
     sweeps: int = 1
-    move: str = ""
+    move: Move | None = None
     held: tuple[int, ...] = ()
     exchanged: bool = False
     log_states: float | None = None

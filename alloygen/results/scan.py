@@ -292,7 +292,7 @@ class Scan(Runs, Sequence):
         from alloygen.results.phase_diagram import PhaseDiagram
 
         binary(self.hamiltonian, element)
-        if self.facts.move == "swap":
+        if self.facts.move is not None and self.facts.move.keeps_composition:
             raise AlloygenError(
                 "expected samples of many compositions, got canonical ones of a single one; its free energy is "
                 'scan[c].free_energy(). For a diagram use ensemble="semigrand" with several mu'

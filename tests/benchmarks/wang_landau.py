@@ -62,9 +62,9 @@ def main() -> None:
             medians.setdefault(schedule, []).append(float(np.median(np.abs(error))))
             z = error / np.array([p.stderr for p in phi])
             print(
-                f"{schedule:8s} seed {seed}  walkers {walkers:3d}  attempts {dos.attempts:.2e}  log f {dos.log_f:.1e}  "
+                f"{schedule:8s} seed {seed}  walkers {walkers:3d}  attempts {dos.ended.attempts:.2e}  log f {dos.ended.log_f:.1e}  "
                 f"median {medians[schedule][-1]:.2e}  largest {np.abs(error).max():.2e}  rms z {np.sqrt(np.mean(z**2)):.2f}  "
-                f"{seconds:6.1f} CPU s  {dos.attempts / seconds / 1e6:.0f} M/s",
+                f"{seconds:6.1f} CPU s  {dos.ended.attempts / seconds / 1e6:.0f} M/s",
                 flush=True,
             )
     for schedule, values in medians.items():

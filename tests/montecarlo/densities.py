@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import numpy as np
 from scipy.special import logsumexp
 from small_systems import enumeration, grouped, hamiltonian
 
 from alloygen.montecarlo.wang_landau import Bins, Schedule, wang_landau
 
-ARRAYS = ("energy", "variance", "log_g", "log_g_stderr", "walker_log_g", "visits")
+ARRAYS = ("energy", "variance", "log_g", "log_g_stderr", "walks.log_g", "visits")
 
 
 def same(a, b) -> bool:
-    return all(np.array_equal(getattr(a, k), getattr(b, k), equal_nan=True) for k in ARRAYS) and a.log_f == b.log_f
+    arrays = (attrgetter(k) for k in ARRAYS)
+    return all(np.array_equal(f(a), f(b), equal_nan=True) for f in arrays) and a.ended.log_f == b.ended.log_f
 
 
 def grand(name, mu) -> np.ndarray:

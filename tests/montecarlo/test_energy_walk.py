@@ -77,7 +77,7 @@ def test_multicanonical_states_come_as_one_over_g(name):
     assert occ.dtype == np.int8 and occ.shape == (40_000, e.occ.shape[1])
     index = e.index(torch.as_tensor(occ)).numpy()
     np.testing.assert_allclose(energy, grand(name, mu)[index], atol=1e-9)
-    place = np.searchsorted(dos.bins, dos.bin(grand(name, mu)))
+    place = np.searchsorted(dos.bins.index, dos.bins.of(grand(name, mu)))
     np.testing.assert_array_equal(log_g, dos.log_g[place[index]])
     for T in (300.0, 900.0):  # reweighted: block means of the energy against the exact one
         kT = dos.hamiltonian.kB * T
@@ -117,6 +117,6 @@ def test_multicanonical_weights_stay_as_they_are():
     dos = dataclasses.replace(dos, log_g=dos.log_g + 12 * (dos.energy - dos.energy.mean()))
     occ, _, _ = multicanonical(dos, 10_000, sweeps=32)
     seen = np.bincount(e.index(torch.as_tensor(occ)).numpy(), minlength=len(e))
-    weight = np.exp(-dos.log_g[np.searchsorted(dos.bins, dos.bin(grand(name, mu)))])
+    weight = np.exp(-dos.log_g[np.searchsorted(dos.bins.index, dos.bins.of(grand(name, mu)))])
     assert chi_square(seen, len(occ) * weight / weight.sum()) > 1e-4
     assert chi_square(seen, len(occ) * np.ones(len(e)) / len(e)) < 1e-10  # control: uniform

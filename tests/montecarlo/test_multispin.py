@@ -9,7 +9,8 @@ from alloygen.errors import AlloygenError, BadCondition, CheckpointError
 from alloygen.exact.enumeration import Enumeration, enumerate_states
 from alloygen.exact.ising import kaufman_log_z, transfer_matrix
 from alloygen.hamiltonian.ising import ising
-from alloygen.montecarlo.multispin import BLOCK, PLANES, WORDS, PackedIsing, _pack, _unpack
+from alloygen.montecarlo.multispin import _ATTEMPT, BLOCK, PLANES, WORDS, PackedIsing, _pack, _unpack
+from alloygen.montecarlo.packed_chains import PackedChains
 from alloygen.montecarlo.sampling import packed_flips
 from alloygen.runtime.job import Job
 from alloygen.testing import chi_square
@@ -249,6 +250,35 @@ def test_scans_of_packed_flips_are_exact_and_go_on(tmp_path):
         packed_flips(4, T, [0.1, 0.2, 0.3])
     with pytest.raises(AlloygenError, match="did you mean sweeps"):
         packed_flips(4, T, sweep=3)
+
+
+def test_the_acceptance_of_packed_flips_is_that_of_the_exact_law():
+    """3x3 in a field: min(1, exp(-beta dE)) over all states and sites, times the share of attempts that are made."""
+    T, field = np.array([2.0, 5.0]), 0.2
+    exact, chains = Enumeration(ising(3)), PackedChains(3, T, field, copies=4000, seed=4)
+    chains.step(40)
+    chains.reset_counters()
+    assert not chains.attempts.any()
+    for _ in range(40):
+        chains.step(3)
+    chains.step(0)
+    assert (chains.attempts == 40 * 9).all()
+    each = (chains.accepted / chains.attempts).reshape(4000, 2)
+    assert each.mean(0) == pytest.approx(chains.acceptance)
+    error, wrong = each.std(0) / np.sqrt(4000), []
+    level = exact.hamiltonian.site_energies(exact.occ) - exact.hamiltonian.site_mu(
+        torch.tensor([[-field, field]]).double()
+    )
+    cost = (level - level.gather(2, exact.occ[..., None])).sum(2).numpy()  # of the other species, as its own costs none
+    for c in range(2):
+        p = exact.at(T[c], [-field, field]).probabilities
+        truth = _ATTEMPT * p @ np.exp(-np.maximum(cost, 0.0) / T[c]).mean(1)
+        assert abs(chains.acceptance[c] - truth) < 5 * error[c] < 0.05 * truth
+        wrong.append(abs(chains.acceptance[c] - truth / _ATTEMPT) / error[c])
+    assert min(wrong) > 8  # negative control: as if every attempt were made
+    more = PackedChains(3, T, field, copies=4000, seed=4)
+    more.restore(chains.state())
+    assert np.array_equal(more.acceptance, chains.acceptance)
 
 
 def test_what_cannot_be_run_is_said():

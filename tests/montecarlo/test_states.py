@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from alloygen.edge.problem import Problem
 from alloygen.lattice import Lattice, Primitive
 from alloygen.montecarlo.sampling import replica_exchange
-from alloygen.montecarlo.states import log_states
+from alloygen.montecarlo.states import log_reached_by_swaps
 from alloygen.montecarlo.wang_landau import Schedule, wang_landau
 from alloygen.testing import random_expansion
 from alloygen.testing.systems import FCC, PAIR
@@ -56,21 +56,23 @@ def test_as_many_as_swaps_reach(name, held):
     for _ in range(4):
         start = rng.integers(lattice.n_species)
         every = reached(lattice, sites, start)
-        assert np.exp(log_states(lattice, sites, "swap", start[None])) == pytest.approx(len(every))
+        assert np.exp(log_reached_by_swaps(lattice, sites, start[None])) == pytest.approx(len(every))
         some = every[rng.integers(len(every), size=3)]
-        assert log_states(lattice, sites, "swap", some) == pytest.approx(np.log(len(every)))
+        assert log_reached_by_swaps(lattice, sites, some) == pytest.approx(np.log(len(every)))
 
 
 def test_starts_of_several_compositions_have_no_one_number():
     lattice = Lattice(Primitive(np.eye(3), PAIR, [("A", "B"), ("X", "Y")]), (2, 1, 1))
-    assert log_states(lattice, np.arange(4), "swap", np.array([[0, 0, 1, 1], [1, 0, 1, 1]])) is None
-    assert log_states(lattice, np.arange(4), "swap", np.array([[0, 0, 1, 1], [1, 1, 0, 0]])) == pytest.approx(np.log(4))
+    assert log_reached_by_swaps(lattice, np.arange(4), np.array([[0, 0, 1, 1], [1, 0, 1, 1]])) is None
+    assert log_reached_by_swaps(lattice, np.arange(4), np.array([[0, 0, 1, 1], [1, 1, 0, 0]])) == pytest.approx(
+        np.log(4)
+    )
 
 
 def test_many_sites_are_counted_at_once():
     lattice = Lattice(Primitive(FCC, [[0, 0, 0]], [("A", "B")]), (16, 16, 16))
     occ = np.arange(lattice.n_sites) % 2
-    assert 2830 < log_states(lattice, np.arange(lattice.n_sites), "swap", occ[None]) < 4096 * np.log(2)
+    assert 2830 < log_reached_by_swaps(lattice, np.arange(lattice.n_sites), occ[None]) < 4096 * np.log(2)
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def test_every_level_of_ising(h, bins, schedule):
         np.abs((dos.log_g - np.log(states)) / dos.log_g_stderr).max() < 9
     )  # widened t with 3 degrees of freedom, 80 of them
     assert np.median(np.abs(dos.log_g - np.log(states))) < 0.03
-    assert dos.converged == ("max_attempts" not in dos.note)
+    assert dos.ended.converged == ("max_attempts" not in dos.ended.note)
 
 
 @pytest.mark.slow
@@ -69,12 +69,14 @@ def test_mean_energies_of_bins_are_used():
     name, mu = "ternary", SYSTEMS["ternary"].mu[0]
     dos, energy = run(name, mu, width=0.03), grand(name, mu)
     assert np.abs(deviations(dos, energy, (500.0, 1000.0), ("phi",))).max() < 6
-    centred = dataclasses.replace(dos, energy=dos.origin + dos.bins * dos.width, variance=0 * dos.variance)
+    centred = dataclasses.replace(
+        dos, energy=dos.bins.origin + dos.bins.index * dos.bins.width, variance=0 * dos.variance
+    )
     assert np.abs(deviations(centred, energy, (500.0, 1000.0), ("phi",))).max() > 10
-    for k, b in enumerate(dos.bins):  # against the states themselves
-        inside = energy[dos.bin(energy) == b]
+    for k, b in enumerate(dos.bins.index):  # against the states themselves
+        inside = energy[dos.bins.of(energy) == b]
         assert dos.energy[k] == pytest.approx(inside.mean(), abs=3e-3)
-    assert set(dos.bins) == set(dos.bin(energy))
+    assert set(dos.bins.index) == set(dos.bins.of(energy))
 
 
 SHARED = random_expansion(np.eye(3), PAIR, [("A", "B"), ("B", "C", "A")], 7).on(
@@ -117,7 +119,7 @@ def test_windows_joined_are_one_window():
     for T in (1.5, 2.3, 3.5):
         a, b = one.phi(T), four.phi(T)
         assert abs(a.value - b.value) < 6 * np.hypot(a.stderr, b.stderr) and abs(a.value - b.value) < 2e-3
-    assert four.joints.shape == (4, 3) and 0 < four.joints.max() < 0.3
+    assert four.walks.joints.shape == (4, 3) and 0 < four.walks.joints.max() < 0.3
 
 
 def test_confined_to_a_range_of_energies():
@@ -125,8 +127,8 @@ def test_confined_to_a_range_of_energies():
     energy = grand(name, mu)
     low, high = np.quantile(energy, [0.05, 0.95])
     dos = run(name, mu, energies=(low, high))
-    bins = dos.bin(energy)
-    inside = energy[(bins >= dos.bin(low)) & (bins <= dos.bin(high))]
+    bins = dos.bins.of(energy)
+    inside = energy[(bins >= dos.bins.of(low)) & (bins <= dos.bins.of(high))]
     assert len(inside) < len(energy)
     assert np.abs(deviations(dos, inside, (300.0, 900.0), ("energy_mean",))).max() < 6
     assert np.abs(deviations(dos, energy, (300.0, 900.0), ("energy_mean",))).max() > 15  # control

@@ -28,7 +28,7 @@ def test_the_seed_decides_and_threads_do_not():
         run("two-sublattice", mu, **kw, **x) for x in ({}, {}, {"seed": 1}, {"job": Job(threads=3)})
     )
     assert same(one, again) and same(one, two) and not same(one, other)
-    assert not np.array_equal(one.walker_log_g[0], one.walker_log_g[1])
+    assert not np.array_equal(*one.walks.log_g)
 
 
 def stopped(monkeypatch, path, after: int, how, threads=1, **kw):
@@ -104,10 +104,10 @@ def test_the_file_is_written_as_time_goes_by(tmp_path, monkeypatch):
 
 def test_one_walker_knows_its_error_and_a_short_one_says_that_it_does_not():
     dos = wang_landau(ising(4), schedule=Schedule(log_f_final=1e-7))
-    assert dos.converged and 0 < dos.phi(2.0).stderr < 0.01 and dos.influence.shape[1] >= 16
-    assert (dos.log_g_stderr > 0).all() and "no error" not in dos.note
+    assert dos.ended.converged and 0 < dos.phi(2.0).stderr < 0.01 and dos.walks.influence.shape[1] >= 16
+    assert (dos.log_g_stderr > 0).all() and "no error" not in dos.ended.note
     short = wang_landau(ising(4), schedule=Schedule(max_attempts=1e4))
-    assert np.isnan(short.phi(2.0).stderr) and "run longer" in short.phi(2.0).note and "run longer" in short.note
+    assert np.isnan(short.phi(2.0).stderr) and "run longer" in short.phi(2.0).note and "run longer" in short.ended.note
     assert np.isnan(short.log_g_stderr).all()
 
 

@@ -10,6 +10,7 @@ import pytest
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import replica_exchange
+from alloygen.montecarlo.single_moves import Flip
 from alloygen.results.provenance import Provenance, RunProvenance
 
 
@@ -27,10 +28,10 @@ def test_a_record_is_checked_when_it_is_made():
 
 
 def test_the_part_of_a_run_keeps_what_belongs_to_its_conditions():
-    facts = RunProvenance(move="flip", acceptance=np.array([0.1, 0.2, 0.3]))
+    facts = RunProvenance(move=Flip(), acceptance=np.array([0.1, 0.2, 0.3]))
     part = facts.part([2, 0])
-    assert part.acceptance.tolist() == [0.3, 0.1] and part.renewals is None and part.move == "flip"
-    assert facts.whole().columns == {} and facts.whole().move == "flip"
+    assert part.acceptance.tolist() == [0.3, 0.1] and part.renewals is None and isinstance(part.move, Flip)
+    assert facts.whole().columns == {} and facts.whole().move is facts.move
 
 
 def test_an_ensemble_outlives_its_scan():

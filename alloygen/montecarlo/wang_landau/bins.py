@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
-from alloygen.estimate.density import bin_of
+from alloygen.estimate.energy_walks import bin_of
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import FlipTables, fill_states
 from alloygen.montecarlo.single_moves import Move
@@ -28,7 +29,7 @@ BLOCKS, STORED = 96, 2**25  # blocks of a walk, at most (an even number); number
 class Plan:
     """Tables with mu folded in, the bins, and the kernel that moves."""
 
-    hamiltonian: Hamiltonian
+    problem: Problem
     mu: np.ndarray
     move: Move
     rules: Rules
@@ -37,6 +38,10 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.tables = with_mu(self.hamiltonian, self.mu)
+
+    @property
+    def hamiltonian(self) -> Hamiltonian:
+        return self.problem.hamiltonian
 
     @property
     def kernel(self) -> Callable:

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from alloygen.estimate.density import UNSETTLED, DensityOfStates
 from alloygen.estimate.energy_walks import (
+    UNSETTLED,
     average,
     blocks_used,
     from_transitions,
@@ -19,9 +19,10 @@ from alloygen.estimate.energy_walks import (
 )
 from alloygen.montecarlo.wang_landau.bins import Plan
 from alloygen.montecarlo.wang_landau.kernels import LATE, SETTLED, Walks
+from alloygen.results.density import DensityOfStates, EachWalk, Ended, EnergyBins
 
 
-def density(plan: Plan, w: Walks, walkers: int, start: np.ndarray, whole: bool) -> DensityOfStates:
+def density(plan: Plan, w: Walks, walkers: int, start: np.ndarray, whole: bool, seed: int) -> DensityOfStates:
     """The density of states of walks (windows * walkers), of which ``start`` (N,) is the first one's; ``whole``: of all energies."""
     rules, visits = plan.rules, w.visits + w.seen
     alone = np.where(visits > 0, w.log_g, np.nan)
@@ -37,13 +38,14 @@ def density(plan: Plan, w: Walks, walkers: int, start: np.ndarray, whole: bool) 
     mean, influence = _pooled(plan, w, walkers, bins, mean, total_states)
     away = w.first.sum(0)[bins] / total[bins]
     variance = np.maximum(w.second.sum(0)[bins] / total[bins] - away**2, 0.0)
+    note = _note(plan, w, influence.shape[1] > 0, np.isfinite(curves), whole)
+    converged, log_f = bool((w.log_f <= rules.final).all()), float(w.log_f.max())
     return DensityOfStates(
-        hamiltonian=plan.hamiltonian, mu=plan.mu, move=str(plan.move), width=rules.width, origin=rules.origin,
-        levels=rules.levels, bins=bins, energy=plan.centre(bins) + away, variance=variance, log_g=mean,
-        walker_log_g=curves, influence=influence, visits=total[bins], log_states=total_states,
-        attempts=int(w.attempts.sum()), log_f=float(w.log_f.max()), converged=bool((w.log_f <= rules.final).all()),
-        note=_note(plan, w, influence.shape[1] > 0, np.isfinite(curves), whole), joints=np.array([c[1] for c in joined]),
-        sites=rules.sites, occ=w.occ[0].copy(),
+        problem=plan.problem, mu=plan.mu, move=plan.move, energy=plan.centre(bins) + away, variance=variance, log_g=mean,
+        bins=EnergyBins(width=rules.width, origin=rules.origin, levels=rules.levels, index=bins), visits=total[bins],
+        log_states=total_states, occ=w.occ[0].copy(), seed=seed,
+        walks=EachWalk(log_g=curves, influence=influence, joints=np.array([c[1] for c in joined])),
+        ended=Ended(attempts=int(w.attempts.sum()), log_f=log_f, converged=converged, note=note),
     )  # fmt: skip
 
 

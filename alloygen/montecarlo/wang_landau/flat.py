@@ -8,11 +8,10 @@ import numpy as np
 import torch
 
 from alloygen.arguments import seed_from, whole_number
-from alloygen.estimate.density import DensityOfStates
 from alloygen.montecarlo.rng import seeds
-from alloygen.montecarlo.single_moves import move_from
 from alloygen.montecarlo.wang_landau.bins import Plan, level_jumps, new_walks
 from alloygen.montecarlo.wang_landau.kernels import Rules
+from alloygen.results.density import DensityOfStates
 from alloygen.results.ensemble import Ensemble
 from alloygen.results.provenance import Provenance
 from alloygen.types import Temperatures
@@ -40,30 +39,30 @@ def multicanonical(
     ((100, 16), True)
     """
     n, sweeps, seed = whole_number(n, "n"), whole_number(sweeps, "sweeps"), seed_from(seed)
-    d, h = density, density.hamiltonian
+    d, h, bins, sites = density, density.hamiltonian, density.bins, density.problem.free
     rules = Rules(
-        sites=d.sites,
+        sites=sites,
         jump=np.zeros(0, np.int64),
-        origin=d.origin,
-        width=d.width,
-        levels=d.levels,
-        check=sweeps * len(d.sites),
+        origin=bins.origin,
+        width=bins.width,
+        levels=bins.levels,
+        check=sweeps * len(sites),
         flatness=0.5,
         one_over_t=False,
         final=-1.0,
         limit=2**62,
         transitions=False,
     )  # fmt: skip; log f is 0 and stays so
-    plan = Plan(h, d.mu, move_from(d.move), rules, n_bins=int(d.bins[-1]) + 1)
-    plan.rules = rules._replace(jump=level_jumps(plan, d.width, d.levels))
-    w = new_walks(plan, d.occ[None], 0.0, seeds(seed, 1), np.array([[d.bins[0], d.bins[-1]]]))
+    plan = Plan(d.problem, d.mu, d.move, rules, n_bins=int(bins.index[-1]) + 1)
+    plan.rules = rules._replace(jump=level_jumps(plan, bins.width, bins.levels))
+    w = new_walks(plan, d.occ[None], 0.0, seeds(seed, 1), bins.index[[0, -1]][None])
     w.log_g[:] = np.inf
-    w.log_g[0, d.bins] = d.log_g - d.log_g.min()
+    w.log_g[0, bins.index] = d.log_g - d.log_g.min()
     occ, energy = np.empty((n, h.n_sites), dtype=np.int8), np.empty(n)
     for k in range(n):
         plan.kernel(plan.tables, w, 0, plan.rules, 1)
         occ[k], energy[k] = w.occ[0], w.energy[0]
-    return occ, energy, d.log_g[np.searchsorted(d.bins, d.bin(energy))]
+    return occ, energy, d.log_g[np.searchsorted(bins.index, bins.of(energy))]
 
 
 def multicanonical_ensembles(
@@ -86,7 +85,7 @@ def multicanonical_ensembles(
     h, rows = density.hamiltonian, torch.from_numpy(occ).long()
     bare = h.energy(rows)
     return [
-        Ensemble(h, rows, bare, None, float(t), density.mu, "multicanonical", density.atoms_map, chains=1, log_w=log_g - energy / (h.kB * t),
+        Ensemble(h, rows, bare, None, float(t), density.mu, "multicanonical", density.problem.atoms_map, chains=1, log_w=log_g - energy / (h.kB * t),
                  info={"seed": seed}, facts=Provenance(seed=seed, free_energy=partial(density.phi, float(t))))
         for t in np.atleast_1d(np.asarray(T, dtype=float))
     ]  # fmt: skip

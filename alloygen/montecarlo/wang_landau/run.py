@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 
@@ -32,7 +32,6 @@ from alloygen.arguments import one_of, seed_from, settings, whole_number
 from alloygen.conditions import Field, chemical_potentials
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition
-from alloygen.estimate.density import DensityOfStates
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.single_moves import Move, move_from
@@ -41,6 +40,7 @@ from alloygen.montecarlo.wang_landau.density import density
 from alloygen.montecarlo.wang_landau.kernels import Walks
 from alloygen.montecarlo.wang_landau.scout import scout, starts, windows_of
 from alloygen.montecarlo.wang_landau.settings import Bins, Schedule
+from alloygen.results.density import DensityOfStates
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import identity
 from alloygen.types import ArrayLike
@@ -96,7 +96,7 @@ def wang_landau(
     job, move = settings(job, Job, "job"), _move(move)
     h, rows = problem.hamiltonian, bins.windows * walkers
     vector, start = _mu(h, mu, move), _start(problem, move, seed)
-    plan = Plan(h, vector, move, rules_of(problem.free, bins, schedule, rows))
+    plan = Plan(problem, vector, move, rules_of(problem.free, bins, schedule, rows))
     known, found = scout(plan, start, bins.width, seed)
     bounds = windows_of(plan, known, bins)
     begin = starts(plan, bounds, walkers, found, start, seed)
@@ -108,7 +108,7 @@ def wang_landau(
     run = identity("Wang-Landau", h, move=str(move), **asdict(bins), schedule=schedule.kind, **stays, walkers=walkers, seed=seed,
                    mu=vector, changing_sites=problem.free, start=start)  # fmt: skip
     _Walking(plan, w, run).go(job)
-    return replace(density(plan, w, walkers, begin[0], bins.energies is None), seed=seed, atoms_map=problem.atoms_map)
+    return density(plan, w, walkers, begin[0], bins.energies is None, seed)
 
 
 # ---------------------------------------------------------------------- what is asked

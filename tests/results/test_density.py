@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
-from alloygen.estimate.density import DensityOfStates
 from alloygen.estimate.energy_walks import average, from_transitions, from_visits, join_windows
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
+from alloygen.montecarlo.single_moves import Flip
+from alloygen.results.density import DensityOfStates, EachWalk, Ended, EnergyBins
 
 
 def known(influence=None) -> DensityOfStates:
@@ -21,11 +23,16 @@ def known(influence=None) -> DensityOfStates:
     influence = np.zeros((2, 8, len(energy))) if influence is None else influence
     bins = np.round((energy - energy[0]) / width).astype(int)
     return DensityOfStates(
-        hamiltonian=h, mu=np.zeros(2), move="flip", width=width, origin=energy[0], levels=True, bins=bins, energy=energy,
-        variance=np.zeros(len(energy)), log_g=mean, walker_log_g=each, influence=influence, visits=states,
-        log_states=16 * np.log(2), attempts=1, log_f=1e-8, converged=True, note="", joints=np.zeros((2, 0)),
-        sites=np.arange(16), occ=np.zeros(16, dtype=np.int8),
+        problem=Problem.of(h), mu=np.zeros(2), move=Flip(), energy=energy, variance=np.zeros(len(energy)), log_g=mean, visits=states,
+        bins=EnergyBins(width=width, origin=energy[0], levels=True, index=bins), log_states=16 * np.log(2),
+        walks=EachWalk(log_g=each, influence=influence, joints=np.zeros((2, 0))),
+        ended=Ended(attempts=1, log_f=1e-8, converged=True, note=""), occ=np.zeros(16, dtype=np.int8),
     )  # fmt: skip
+
+
+def told(dos: DensityOfStates, influence: np.ndarray) -> DensityOfStates:
+    """The same with other blocks."""
+    return dataclasses.replace(dos, walks=dataclasses.replace(dos.walks, influence=influence))
 
 
 def test_thermodynamics_of_an_exact_density():
@@ -35,11 +42,11 @@ def test_thermodynamics_of_an_exact_density():
         assert dos.phi(T).value == pytest.approx(truth.phi, abs=1e-12)
         assert dos.energy_mean(T).value == pytest.approx(truth.energy, abs=1e-12)
         assert dos.heat_capacity(T).value == pytest.approx(truth.heat_capacity, rel=1e-9)
-    assert np.array_equal(dos.bin(dos.energy + 0.04), dos.bins)
+    assert np.array_equal(dos.bins.of(dos.energy + 0.04), dos.bins.index)
     free = dataclasses.replace(dos, log_states=np.nan)
     with pytest.raises(AlloygenError, match="confined"):
         free.phi(2.0)
-    unsettled = dataclasses.replace(dos, influence=dos.influence[:, :0]).phi(2.0)
+    unsettled = told(dos, dos.walks.influence[:, :0]).phi(2.0)
     assert np.isnan(unsettled.stderr) and "run longer" in unsettled.note
     assert "wide beside" in dataclasses.replace(dos, variance=dos.variance + 9.0).phi(2.0).note
 
@@ -72,7 +79,7 @@ def test_blocks_of_walks_tell_the_error(walkers):
         log_g += 16 * np.log(2) - np.log(np.exp(log_g).sum())
         weight = np.exp(log_g - 16 * np.log(2))
         influence = (influence - (influence * weight).sum(-1, keepdims=True)).reshape(walkers, 32, 80)
-        got = dataclasses.replace(dos, log_g=log_g, influence=influence)
+        got = dataclasses.replace(told(dos, influence), log_g=log_g)
         z.append(
             [
                 (f(got).value - f(dos).value) / f(got).stderr

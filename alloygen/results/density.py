@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alloygen.conditions import temperature
-from alloygen.edge.atoms_map import AtomsMap
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
-from alloygen.estimate.chains import standard_error
+from alloygen.estimate.energy_walks import UNSETTLED, bin_of, influence_error, log_sum
 from alloygen.estimate.result import Estimate
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.montecarlo.single_moves import Move
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
@@ -22,45 +23,53 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-def log_sum(x: np.ndarray) -> float:
-    """log sum exp x."""
-    top = x.max()
-    return float(top + np.log(np.exp(x - top).sum()))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EnergyBins:
+    """Bins of E - mu.N, of which bin k is centred at origin + k * width.
 
-
-def bin_of(energy: ArrayLike, origin: float, width: float) -> np.ndarray:
-    """The bins of energies, of which bin k is centred at origin + k * width."""
-    return np.floor((np.asarray(energy) - origin) / width + 0.5).astype(np.int64)
-
-
-FEWEST = 16  # blocks of all walks: with fewer an error is not known
-UNSETTLED = (
-    "no error is known: the walks ended before they had settled for long enough; run longer (max_attempts=, or a smaller "
-    "log_f_final=)"
-)
-
-
-def widening(n: ArrayLike) -> np.ndarray:
-    """By what a standard error from n values is widened, so that (mean - truth) / stderr has a standard deviation of 1.
-
-    That ratio is Student's t with n - 1 degrees of freedom, of standard deviation sqrt((n - 1) / (n - 3)) (Student,
-    Biometrika 6, 1 (1908)); for n = 2 and 3, where it is infinite, that of n = 4 is taken.
-
-    >>> widening([2, 4, 8, 100]).round(3).tolist()
-    [1.732, 1.732, 1.183, 1.01]
+    index (bins,) int64: those that have states; levels: a bin is a level of a discrete spectrum
     """
-    n = np.maximum(n, 4)
-    return np.sqrt((n - 1) / (n - 3))
+
+    width: float
+    origin: float
+    levels: bool
+    index: np.ndarray
+
+    def of(self, energy: ArrayLike) -> np.ndarray:
+        """The bins that energies E - mu.N lie in, as ``index`` counts them."""
+        return bin_of(energy, self.origin, self.width)
 
 
-def influence_error(series: np.ndarray) -> float:
-    """Standard error of what has influences (walkers, blocks) of mean zero; nan for too few blocks."""
-    if series.size < FEWEST:
-        return np.nan
-    return float(widening(series.size) * standard_error(series)) if np.ptp(series) > 0 else 0.0
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EachWalk:
+    """What the walks say one by one.
+
+    log_g (walkers, bins): log g of each walker, -inf where it never was
+    influence (walkers, blocks, bins): of each block of a walk on log g, mean zero, whose spread is the error; no blocks where
+        none is known
+    joints (walkers, windows - 1): rms difference of log g between neighbouring windows where they overlap
+    """
+
+    log_g: np.ndarray
+    influence: np.ndarray
+    joints: np.ndarray
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How the walks ended.
+
+    attempts: of all walkers; log_f: the largest of all walkers
+    converged: every walker came to ``log_f_final``; note: what else there is to say
+    """
+
+    attempts: int
+    log_f: float
+    converged: bool
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DensityOfStates:
     """log g of every bin with states, and the thermodynamics that follow from it at every temperature.
 
@@ -72,63 +81,46 @@ class DensityOfStates:
     ``estimate.energy_walks``: one walk has them too. They are nan, with a note, where walks ended before they had settled for
     long enough. They are statistical: levels that no walk has met are not in them.
 
-    energy, variance, log_g (bins,); log_g_stderr (bins,), worked out when it is asked for; visits, bins (bins,) int64: visits, and which bins these are
-    walker_log_g (walkers, bins): log g of each walker, -inf where it never was
-    influence (walkers, blocks, bins): of each block of a walk on log g, mean zero, whose spread is the error; no blocks where
-        none is known
-    mu (n_elements,); move "flip" or "swap"; width of the bins, bin k centred at origin + k * width; levels: a bin is a level
+    problem: the Hamiltonian, the caller's atoms and the sites that were held; mu (n_elements,); move: what walked
+    bins: :class:`EnergyBins`; energy, variance, log_g (bins,); visits (bins,) int64; log_g_stderr (bins,), worked out when it is asked for
     log_states: log of the number of states, to which g is normalised; nan if only part of the energies was allowed,
         and then the absolute quantities (log_z, phi, entropy) raise AlloygenError
-    attempts: of all walkers; log_f: the largest of all walkers
-    converged: every walker came to ``log_f_final``; note: what else there is to say
-    joints (walkers, windows - 1): rms difference of log g between neighbouring windows where they overlap
-    sites: those that changed; occ (N,) int8: a configuration in one of the bins, ``atoms`` in the caller's order; seed: of the
-        run, where it is known
+    walks: :class:`EachWalk`; ended: :class:`Ended`
+    occ (N,) int8: a configuration in one of the bins, ``atoms`` in the caller's order; seed: of the run, where it is known
     """
 
-    hamiltonian: Hamiltonian
+    problem: Problem
     mu: np.ndarray
-    move: str
-    width: float
-    origin: float
-    levels: bool
-    bins: np.ndarray
+    move: Move
+    bins: EnergyBins
     energy: np.ndarray
     variance: np.ndarray
     log_g: np.ndarray
-    walker_log_g: np.ndarray
-    influence: np.ndarray
     visits: np.ndarray
     log_states: float
-    attempts: int
-    log_f: float
-    converged: bool
-    note: str
-    joints: np.ndarray
-    sites: np.ndarray
+    walks: EachWalk
+    ended: Ended
     occ: np.ndarray
     seed: int | None = None
-    atoms_map: AtomsMap | None = None
 
     def __repr__(self) -> str:
-        state = "converged" if self.converged else "not converged"
+        state = "converged" if self.ended.converged else "not converged"
         return f"DensityOfStates({self.hamiltonian!r}, {len(self.energy)} bins from {self.energy.min():.6g} to {self.energy.max():.6g}, {state})"
 
     @property
-    def atoms(self) -> Atoms:
-        """``occ`` as ase.Atoms, in the caller's order; AlloygenError where there are none."""
-        if self.atoms_map is None:
-            raise AlloygenError("expected a density of states that knows its Atoms, got atoms_map=None")
-        return self.atoms_map.to_atoms(self.occ)
+    def hamiltonian(self) -> Hamiltonian:
+        """On its supercell."""
+        return self.problem.hamiltonian
 
-    def bin(self, energy: ArrayLike) -> np.ndarray:
-        """The bins that energies E - mu.N lie in, as ``bins`` counts them."""
-        return bin_of(energy, self.origin, self.width)
+    @property
+    def atoms(self) -> Atoms:
+        """``occ`` as ase.Atoms, in the caller's order."""
+        return self.problem.to_atoms(self.occ)
 
     @cached_property
     def log_g_stderr(self) -> np.ndarray:
         """Standard error of log g (bins,), nan where no error is known."""
-        return np.array([influence_error(self.influence[..., k]) for k in range(len(self.bins))])
+        return np.array([influence_error(self.walks.influence[..., k]) for k in range(len(self.energy))])
 
     # ------------------------------------------------------------------ thermodynamics
     def _moments(self, kT: float) -> tuple[np.ndarray, np.ndarray]:
@@ -150,9 +142,9 @@ class DensityOfStates:
                 "not known. Use averages and differences, or run without `energies`."
             )
         moments, slopes = self._moments(kT)
-        series = np.einsum("wkb,mb->mwk", self.influence, slopes)
+        series = np.einsum("wkb,mb->mwk", self.walks.influence, slopes)
         error = influence_error(np.asarray(quantity(kT, *series)))
-        note = f"bins of width {self.width:g} are wide beside kT = {kT:g}" if self.variance.max() > kT**2 else ""
+        note = f"bins of width {self.bins.width:g} are wide beside kT = {kT:g}" if self.variance.max() > kT**2 else ""
         return Estimate(float(np.asarray(quantity(kT, *moments))), error, note if np.isfinite(error) else UNSETTLED)
 
     def log_z(self, T: float) -> Estimate:
@@ -187,10 +179,10 @@ class DensityOfStates:
         import xarray as xr
 
         names = ("energy", "variance", "log_g", "log_g_stderr", "visits")
-        data = {k: ("bin", getattr(self, k)) for k in names} | {"walker_log_g": (("walker", "bin"), self.walker_log_g)}
-        plain = ("move", "width", "log_states", "attempts", "log_f", "note")
-        attrs = {k: getattr(self, k) for k in plain} | {"mu": self.mu, "converged": int(self.converged)}
-        h = self.hamiltonian
+        data = {k: ("bin", getattr(self, k)) for k in names} | {"walker_log_g": (("walker", "bin"), self.walks.log_g)}
+        ended, h = asdict(self.ended), self.hamiltonian
+        attrs = {"move": str(self.move), "width": self.bins.width, "log_states": self.log_states, "mu": self.mu}
+        attrs |= ended | {"converged": int(self.ended.converged)}
         return xr.Dataset(
             data, attrs=attrs | {"unit": h.unit, "elements": list(h.elements), "fingerprint": h.fingerprint}
         )
