@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import one_of
+from alloygen.arrays import as_tensor
 from alloygen.errors import AlloygenError
 from alloygen.lattice import Lattice
 
@@ -88,12 +89,10 @@ def draw(
     device = generator.device
     if family == "random":
         return torch.argsort(torch.rand(n, lattice.n_sites, generator=generator, device=device), dim=1)
-    base = torch.as_tensor(
-        sublattice_order(lattice) if family == "sublattice" else np.arange(lattice.n_sites), device=device
-    )
+    base = as_tensor(sublattice_order(lattice) if family == "sublattice" else np.arange(lattice.n_sites), device=device)
     order = base.expand(n, -1)
     for group in symmetry_moves(lattice, images):
-        moves = torch.as_tensor(group, device=device)
+        moves = as_tensor(group, device=device)
         pick = torch.randint(len(moves), (n,), generator=generator, device=device)
         order = torch.gather(moves[pick], 1, order)
     return order.contiguous()
@@ -140,9 +139,9 @@ def known_sets(lattice: Lattice, n: int, generator: torch.Generator) -> torch.Te
     uniform = lambda *shape: torch.rand(*shape, generator=generator, device=device, dtype=torch.float64)  # noqa: E731
     kind = torch.randint(3, (n, 1), generator=generator, device=device)
     scattered = uniform(n, sites) < uniform(n, 1)
-    place = torch.as_tensor(lattice.fractional, device=device)
+    place = as_tensor(lattice.fractional, device=device)
     along = torch.remainder(place[None] - uniform(n, 1, 3), 1.0) < uniform(n, 1, 3)
-    single = torch.as_tensor(np.ptp(lattice.fractional, axis=0) < 1e-9, device=device)
+    single = as_tensor(np.ptp(lattice.fractional, axis=0) < 1e-9, device=device)
     box = (along | single).all(2)
     return torch.where(kind == 0, scattered, torch.where(kind == 1, box, ~box))
 

@@ -16,6 +16,7 @@ import torch
 
 from alloygen import registry
 from alloygen.arguments import one_of, whole_number
+from alloygen.arrays import as_array
 from alloygen.conditions import Mu, Mus, references, relative
 from alloygen.conditions.record import Condition
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
@@ -131,11 +132,15 @@ class Neural:
             raise AlloygenError(f"expected no stride for a supercell of the model's own size, got {self.stride!r}")
         painter = Outpainter(model, problem.hamiltonian, self.stride, family=family)
 
-        def plain(at: Condition, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        def plain(at: Condition, count: int) -> tuple[np.ndarray, np.ndarray]:
             if grown or known is not None or self.average != 1:
                 made = painter.draw(at, count, generator, known, self.batch, job.progress, self.average)
-                return made.occ, made.log_prob
-            return draw(model, at, count, generator, family=family, batch=self.batch, progress=job.progress)
+                occ, log_prob = made.occ, made.log_prob
+            else:
+                occ, log_prob = draw(
+                    model, at, count, generator, family=family, batch=self.batch, progress=job.progress
+                )
+            return as_array(occ, np.int8), as_array(log_prob, np.float64)
 
         return Draws(painter=painter, plain=plain, condition=condition, n=n, generator=generator, known=known)
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from clease.settings import CEBulk, Concentration
 
 from alloygen.hamiltonian.clease import from_clease
@@ -53,7 +52,7 @@ def raw() -> ClusterExpansion:
 def formation(expansion: ClusterExpansion) -> ClusterExpansion:
     """The same with the line between the pure elements subtracted: a change of c0 and c1 only."""
     h = expansion.on((3, 3, 3))
-    cu, au = (h.energy(torch.tensor([[0] * 27, [1] * 27])) / 27).tolist()
+    cu, au = (h.energy(np.array([[0] * 27, [1] * 27])) / 27).tolist()
     shift = {"c0": -(cu + au) / 2, "c1_0": -(au - cu) / 2}
     orbits = tuple(
         Orbit(o.name, o.eci + shift.get(o.name, 0.0), o.members, o.functions, o.weights) for o in expansion.orbits

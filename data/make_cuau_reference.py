@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 import xarray as xr
 
 import alloygen
@@ -55,7 +54,7 @@ def energies_by_number(h, n: int, threads: int, folder: Path) -> tuple[np.ndarra
             scan = replica_exchange(Problem.of(h, occ=occ), LADDER, None, n, move="swap", sweeps=10, burn=200, seed=number, check=False, job=Job(threads=threads, checkpoint=folder / f"canonical_{number}.safetensors"))  # fmt: skip
             energy = scan.energy[np.searchsorted(LADDER, T)] / h.n_sites
         else:
-            energy = np.full((len(T), n), float(h.energy(torch.as_tensor(occ)[None])[0]) / h.n_sites)
+            energy = np.full((len(T), n), float(h.energy(occ)[0]) / h.n_sites)
         bins = np.clip(np.digitize(energy, ENERGY_EDGES) - 1, 0, len(ENERGY_EDGES) - 2)
         for c in range(len(T)):
             np.add.at(counts[c], (block, number, bins[c]), 1)

@@ -17,6 +17,7 @@ ROOMS = [
     "arguments",
     "units",
     "lattice",
+    "arrays",
     "conditions",
     "runtime",
     "hamiltonian",

@@ -45,7 +45,7 @@ def test_4x4x4_against_monte_carlo():
 def test_4x4x4_reaches_every_variant_of_the_ordered_phases(phase, dmu, number):
     model = alloygen.load("cuau_4x4x4")
     ens = evaluate.draw(model, model.hamiltonian.condition(300.0, [0.0, dmu]), 600, torch.Generator().manual_seed(0))
-    counts = variants(model.hamiltonian.lattice, ens.occ.numpy())[phase]
+    counts = variants(model.hamiltonian.lattice, ens.occ)[phase]
     assert len(counts) == number
     assert min(counts.values()) > 0.4 * np.mean(list(counts.values()))
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 
+from alloygen.arrays import Numbers, as_array, as_tensor
 from alloygen.errors import BadCondition
 from alloygen.types import ArrayLike
-
-Numbers = TypeVar("Numbers", np.ndarray, torch.Tensor)
 
 
 def semigrand(energy: Numbers, counts: Numbers, mu: Numbers) -> Numbers:
@@ -82,10 +80,12 @@ class Condition:
         """1 / (kB T), () or (B,)."""
         return 1.0 / self.kT
 
-    def reduced(self, energy: torch.Tensor | np.ndarray, counts: torch.Tensor | np.ndarray) -> torch.Tensor:
-        """u = beta (E - mu.N), (B,), of known energies (B,) and numbers of atoms (B, n_elements)."""
-        energy, counts = torch.as_tensor(energy), torch.as_tensor(counts)
-        return semigrand(energy, counts, self.mu) / self.kT
+    def reduced(self, energy: Numbers, counts: Numbers) -> Numbers:
+        """u = beta (E - mu.N), (B,), of known energies (B,) and numbers of atoms (B, n_elements), as arrays or as tensors."""
+        if isinstance(energy, torch.Tensor):
+            return semigrand(energy, counts, self.mu) / self.kT
+        T, mu = self.numpy()
+        return semigrand(energy, counts, mu) / (self.kB * T)
 
     # ------------------------------------------------------------------ rows
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class Condition:
 
     def numpy(self) -> tuple[np.ndarray, np.ndarray]:
         """(T, mu) as arrays, for the compiled side."""
-        return self.T.cpu().numpy(), self.mu.cpu().numpy()
+        return as_array(self.T), as_array(self.mu)
 
     @property
     def device(self) -> torch.device:
@@ -133,6 +133,6 @@ def _tensor(x: float | ArrayLike | torch.Tensor) -> torch.Tensor:
     if isinstance(x, torch.Tensor):
         return x.double()
     try:
-        return torch.tensor(np.asarray(x, dtype=float))
+        return as_tensor(np.array(x, dtype=float))
     except (TypeError, ValueError):
         raise BadCondition(f"expected temperatures and chemical potentials as numbers, got {x!r}") from None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alloygen.arrays import as_tensor
 from alloygen.edge.fits import nearest_neighbour
 from alloygen.errors import LatticeMismatch
 from alloygen.lattice import Lattice
@@ -45,16 +46,16 @@ def to_data(lattice: Lattice, cutoff: float | None = None, occ: ArrayLike | None
     i, j, vec, shift = primitive_neighbor_list("ijDS", lattice.primitive.pbc, lattice.cell, lattice.positions, cutoff)
     real = torch.get_default_dtype()
     data = Data(
-        pos=torch.as_tensor(lattice.positions, dtype=real),
-        sublattice=torch.as_tensor(lattice.sublattice),
-        cell=torch.as_tensor(lattice.cell, dtype=real)[None],
-        edge_index=torch.as_tensor(np.stack([i, j]).astype(np.int64)),
-        edge_vec=torch.as_tensor(vec, dtype=real),
-        edge_shift=torch.as_tensor(shift.astype(np.int64)),
+        pos=as_tensor(lattice.positions, real),
+        sublattice=as_tensor(lattice.sublattice),
+        cell=as_tensor(lattice.cell, real)[None],
+        edge_index=as_tensor(np.stack([i, j])),
+        edge_vec=as_tensor(vec, real),
+        edge_shift=as_tensor(shift),
         num_nodes=lattice.n_sites,
     )
     if occ is not None:
-        data.x = torch.as_tensor(_one_hot(lattice, np.asarray(occ)), dtype=real)
+        data.x = as_tensor(_one_hot(lattice, np.asarray(occ)), real)
     return data
 
 

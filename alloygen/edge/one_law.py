@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 
 from alloygen.edge.atoms_map import AtomsMap, Rival
 from alloygen.edge.match import match
@@ -97,7 +96,7 @@ def _both_energies(found: AtomsMap, rival: Rival, expansion: ClusterExpansion) -
     same = np.array_equal(hermite(here.matrix), hermite(rival.matrix))
     there = here if same else Lattice(expansion.primitive, rival.matrix)
     h = expansion.on(here)
-    occ = h.random(4, torch.Generator().manual_seed(0)).numpy()
+    occ = h.random(4, 0)
     site = there.index(*_moved(expansion.primitive, here.offsets, here.sublattice, rival))
     if len(set(site.tolist())) < len(site):
         return None
@@ -109,7 +108,7 @@ def _both_energies(found: AtomsMap, rival: Rival, expansion: ClusterExpansion) -
     if (moved < 0).any():
         return None
     other = h if same else expansion.on(there)
-    return h.energy(torch.as_tensor(occ)).numpy(), other.energy(torch.as_tensor(moved)).numpy()
+    return h.energy(occ), other.energy(moved)
 
 
 def _two_ways(found: AtomsMap, rival: Rival, expansion, energies) -> LatticeMismatch:

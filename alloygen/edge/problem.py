@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
+from alloygen.arrays import as_array
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.one_law import laid
 from alloygen.edge.structures import atoms_from
@@ -37,7 +38,7 @@ class Problem:
     hamiltonian : Hamiltonian
     atoms_map : AtomsMap of its lattice
     known : int array (N,), the species index of each site that is held, -1 where free
-    given : int array (B, N), occupations where walks are to begin, or None: random ones, or the atoms where moves keep the composition
+    given : int8 array (B, N), occupations where walks are to begin, or None: random ones, or the atoms where moves keep the composition
 
     Raises LatticeMismatch where the three do not belong together, AlloygenError where nothing can change.
 
@@ -74,7 +75,7 @@ class Problem:
             )
         object.__setattr__(self, "known", known.astype(np.int64))
         if self.given is not None:
-            object.__setattr__(self, "given", self.hamiltonian.check(self.given).numpy())
+            object.__setattr__(self, "given", self.hamiltonian.check(as_array(self.given)))
         if not len(self.free):
             raise _nothing_free(self)
 
@@ -125,7 +126,7 @@ class Problem:
             _require_one(self.hamiltonian, expansion_of(None, mu, hamiltonian))
         if fixed is None and occ is None:
             return self
-        given = self.given if occ is None else self.hamiltonian.check(occ).numpy()
+        given = self.given if occ is None else self.hamiltonian.check(as_array(occ))
         known = self.known
         if fixed is not None:
             more = self.atoms_map.known_from(fixed, None if given is None else given[0])
@@ -145,29 +146,27 @@ class Problem:
 
     @property
     def occ(self) -> np.ndarray:
-        """Occupations (N,) int64 of the caller's Atoms, with what is held in its place; LatticeMismatch where there are no Atoms."""
-        return np.where(self.held, self.known, self.atoms_map.occ_from())
+        """Occupations (N,) int8 of the caller's Atoms, with what is held in its place; LatticeMismatch where there are no Atoms."""
+        return np.where(self.held, self.known, self.atoms_map.occ_from()).astype(np.int8)
 
     @property
     def base(self) -> np.ndarray:
-        """A configuration (N,) int64 to fill: what is given, or the first species of each site, with what is held in its place."""
-        return np.where(self.held, self.known, 0 if self.given is None else self.given[0])
+        """A configuration (N,) int8 to fill: what is given, or the first species of each site, with what is held in its place."""
+        return np.where(self.held, self.known, 0 if self.given is None else self.given[0]).astype(np.int8)
 
     def start(
         self, occ: ArrayLike | None = None, composition: bool = False, seed: int = 0, n: int = 1
     ) -> np.ndarray | None:
-        """Where to begin: occupations (B, N) int64 with what is held in its place, or None where any will do.
+        """Where to begin: occupations (B, N) int8 with what is held in its place, or None where any will do.
 
         occ : (N,) or (B, N) on the lattice's sites; by default those that the problem was ``given``
         composition : without ``occ`` the composition is that of the atoms, for moves that keep it; otherwise ``n`` random rows, by ``seed``
 
         Raises AlloygenError for occupations that do not fit, and for a composition that nothing tells.
         """
-        import torch
-
         occ = self.given if occ is None else occ
         if occ is not None:
-            rows = self.hamiltonian.check(occ).numpy()
+            rows = self.hamiltonian.check(as_array(occ))
         elif composition:
             if self.atoms_map.bare:
                 raise AlloygenError(
@@ -176,10 +175,10 @@ class Problem:
                 )
             rows = self.occ[None]
         elif self.held.any():
-            rows = self.hamiltonian.random(n, torch.Generator().manual_seed(seed)).numpy()
+            rows = self.hamiltonian.random(n, seed)
         else:
             return None
-        return np.where(self.held, self.known, rows)
+        return np.where(self.held, self.known, rows).astype(np.int8)
 
     def to_atoms(self, occ: ArrayLike) -> Atoms:
         """Occupations (N,) as Atoms in the caller's own order, cell and positions: :meth:`~alloygen.edge.atoms_map.AtomsMap.to_atoms`."""

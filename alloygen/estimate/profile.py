@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy import stats
 from scipy.special import logsumexp
 
@@ -284,7 +283,7 @@ class CompositionProfile:
         """mu.N less that of the run as tilt * N(own) + shift: elements that can change places hold a fixed number of atoms together."""
         h, of = self.hamiltonian, references(self.hamiltonian.lattice)
         own = h.elements.index(self.element)
-        atoms = h.counts(torch.zeros(1, h.n_sites, dtype=torch.long)).numpy()[0]
+        atoms = h.counts(np.zeros(h.n_sites, dtype=np.int8))
         moved, shift = mu - self.mu, 0.0
         for c in set(of):
             others = [k for k in np.flatnonzero(of == c) if k != own]

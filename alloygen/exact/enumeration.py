@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from alloygen.arrays import as_array
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.types import ArrayLike
@@ -35,19 +36,19 @@ def _n_states(hamiltonian: Hamiltonian, limit: int) -> int:
     return total
 
 
-def _strides(hamiltonian: Hamiltonian) -> torch.Tensor:
+def _strides(hamiltonian: Hamiltonian) -> np.ndarray:
     """Weight of each site in the mixed-radix number of a state, (N,); the last site runs fastest."""
     n = np.append(hamiltonian.lattice.n_species[1:], 1)[::-1]
-    return torch.from_numpy(np.cumprod(n)[::-1].copy())
+    return np.cumprod(n)[::-1]
 
 
-def _decode(hamiltonian: Hamiltonian, index: torch.Tensor) -> torch.Tensor:
-    n_species = torch.as_tensor(hamiltonian.lattice.n_species)
-    return torch.div(index[:, None], _strides(hamiltonian), rounding_mode="floor") % n_species
+def _decode(hamiltonian: Hamiltonian, start: int, stop: int) -> np.ndarray:
+    digits = np.arange(start, stop)[:, None] // _strides(hamiltonian) % hamiltonian.lattice.n_species
+    return digits.astype(np.int8)
 
 
-def enumerate_states(hamiltonian: Hamiltonian, limit: int = LIMIT) -> torch.Tensor:
-    """All occupations of a cell, a LongTensor (M, N) with M = prod_i S_i; row r is r in mixed radix, last site fastest.
+def enumerate_states(hamiltonian: Hamiltonian, limit: int = LIMIT) -> np.ndarray:
+    """All occupations of a cell, int8 (M, N) with M = prod_i S_i; row r is r in mixed radix, last site fastest.
 
     Raises :class:`AlloygenError` when M exceeds ``limit``.
 
@@ -55,9 +56,9 @@ def enumerate_states(hamiltonian: Hamiltonian, limit: int = LIMIT) -> torch.Tens
     --------
     >>> from alloygen.hamiltonian.ising import ising
     >>> enumerate_states(ising(2)).shape, enumerate_states(ising(2))[1].tolist()
-    (torch.Size([16, 4]), [0, 0, 0, 1])
+    ((16, 4), [0, 0, 0, 1])
     """
-    return _decode(hamiltonian, torch.arange(_n_states(hamiltonian, limit)))
+    return _decode(hamiltonian, 0, _n_states(hamiltonian, limit))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,21 +114,21 @@ class Enumeration:
         self.energy = np.empty(m)
         self.counts = np.empty((m, len(hamiltonian.elements)))
         for start in range(0, m, _CHUNK):
-            occ = _decode(hamiltonian, torch.arange(start, min(start + _CHUNK, m)))
-            self.energy[start : start + len(occ)] = hamiltonian.energy(occ).numpy()
-            self.counts[start : start + len(occ)] = hamiltonian.counts(occ).numpy()
+            occ = _decode(hamiltonian, start, min(start + _CHUNK, m))
+            self.energy[start : start + len(occ)] = hamiltonian.energy(occ)
+            self.counts[start : start + len(occ)] = hamiltonian.counts(occ)
 
     def __len__(self) -> int:
         return len(self.energy)
 
     @cached_property
-    def occ(self) -> torch.Tensor:
-        """All occupations, LongTensor (M, N)."""
+    def occ(self) -> np.ndarray:
+        """All occupations, int8 (M, N)."""
         return enumerate_states(self.hamiltonian, limit=len(self))
 
-    def index(self, occ: torch.Tensor) -> torch.Tensor:
+    def index(self, occ: ArrayLike | torch.Tensor) -> np.ndarray:
         """Row numbers (B,) of occupations (B, N)."""
-        return (self.hamiltonian.check(occ) * _strides(self.hamiltonian)).sum(1)
+        return self.hamiltonian.check(as_array(occ)) @ _strides(self.hamiltonian)
 
     def at(self, T: float, mu: ArrayLike | None = None) -> ExactState:
         """Exact averages at temperature ``T`` and chemical potentials ``mu`` (n_elements,), zero if not given.
@@ -143,7 +144,7 @@ class Enumeration:
             )
         condition = h.condition(T, mu)
         kT = float(condition.kT)
-        exponent = -condition.reduced(self.energy, self.counts).numpy()
+        exponent = -condition.reduced(self.energy, self.counts)
         top = exponent.max()
         p = np.exp(exponent - top)
         log_z = top + np.log(p.sum())

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from alloygen.arguments import whole_number
 from alloygen.conditions.record import Condition, semigrand
@@ -32,11 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Annealed:
-    """occ (n, N) int64, energy (n,), log_w (n,) at the target; ness (K + 1,) along the path; resampled: number of steps at which a group was;
+    """occ (n, N) int8, energy (n,), log_w (n,) at the target; ness (K + 1,) along the path; resampled: number of steps at which a group was;
     islands: groups that were resampled, 0 for none"""
 
-    occ: torch.Tensor
-    energy: torch.Tensor
+    occ: np.ndarray
+    energy: np.ndarray
     log_w: np.ndarray
     ness: np.ndarray
     resampled: int
@@ -51,7 +50,7 @@ class Annealed:
         return f"Annealed({len(self.occ)} samples, NESS {self.ness[-1]:.3f}, resampled {self.resampled} times)"
 
 
-def anneal(hamiltonian: Hamiltonian, occ: torch.Tensor, log_w: ArrayLike, path: Condition, *, sweeps: int = 20, seed: int = 0, threads: int = 1, fixed: ArrayLike | torch.Tensor | None=None,
+def anneal(hamiltonian: Hamiltonian, occ: np.ndarray, log_w: ArrayLike, path: Condition, *, sweeps: int = 20, seed: int = 0, threads: int = 1, fixed: ArrayLike | None=None,
            islands: int = 0) -> Annealed:  # fmt: skip
     """Move weighted samples along a path of conditions.
 
@@ -67,7 +66,7 @@ def anneal(hamiltonian: Hamiltonian, occ: torch.Tensor, log_w: ArrayLike, path: 
     --------
     >>> from alloygen.hamiltonian.ising import ising
     >>> h = ising(4)
-    >>> occ = h.random(2000, torch.Generator().manual_seed(0))               # q: uniform, exact at T = infinity
+    >>> occ = h.random(2000, 0)                                              # q: uniform, exact at T = infinity
     >>> T = 1 / np.linspace(1e-9, 1 / 2.0, 40)
     >>> made = anneal(h, occ, np.full(2000, 16 * np.log(2)), h.condition(T, [0.0, 0.0]), sweeps=5)
     >>> bool(abs(-2.0 * made.log_z().value / 16 + 2.13817) < 0.02)           # Kaufman's value
@@ -84,7 +83,8 @@ def anneal(hamiltonian: Hamiltonian, occ: torch.Tensor, log_w: ArrayLike, path: 
         )
     if islands:
         require_islands(islands, n)
-    (path_T, path_mu), beta = path.numpy(), path.beta.numpy()
+    path_T, path_mu = path.numpy()
+    beta = 1.0 / (path.kB * path_T)
     mu = np.tile(path_mu[0], (n, 1))
     chains = Chains(hamiltonian, np.full(n, path_T[0]), mu, seed, occ=occ, fixed=fixed, threads=threads)
     rng, times, found = np.random.default_rng(seed), 0, [ness(log_w)]
@@ -102,8 +102,8 @@ def anneal(hamiltonian: Hamiltonian, occ: torch.Tensor, log_w: ArrayLike, path: 
         if sweeps:
             chains.step(sweeps)
         found.append(ness(log_w))
-    occ = torch.from_numpy(chains.walkers.occ.astype(np.int64))
-    return Annealed(occ, hamiltonian.energy(occ), log_w, np.array(found), times, islands)
+    moved = chains.walkers.occ
+    return Annealed(moved, hamiltonian.energy(moved), log_w, np.array(found), times, islands)
 
 
 def resample(log_w: np.ndarray, islands: int, rng: np.random.Generator) -> np.ndarray | None:

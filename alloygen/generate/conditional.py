@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
@@ -40,7 +41,7 @@ def log_p_fixed(
     >>> log_p_fixed(model, known, model.hamiltonian.condition(900.0, [0.0, 0.02])).value  # nothing is fixed
     0.0
     """
-    known = torch.as_tensor(known)
+    known = as_tensor(known)
     count = int((known >= 0).sum())
     if not count:
         return Estimate(0.0, 0.0, "no site is fixed")
@@ -48,8 +49,7 @@ def log_p_fixed(
     order = known_first(trained_orders(model, orders, generator), (known >= 0).expand(orders, -1))
     occ = known.clamp_min(0).expand(orders, -1)
     part = lambda x, c, s: path_log_prob(model.log_conditionals(x, c, s)[:, :count], x, s[:, :count])  # noqa: E731
-    total = by_blocks(part, occ, condition.expand(orders), order).numpy()
-    found = log_mean(total)
+    found = log_mean(as_array(by_blocks(part, occ, condition.expand(orders), order)))
     return Estimate(found.value, found.stderr, found.note)
 
 

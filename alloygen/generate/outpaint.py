@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import whole_number
+from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -144,7 +145,7 @@ class Outpainter:
             )
         can = causal is not None and bool(physics or causal.can_stage(target))
         self.model, self.target, self.stride, self.family = model, target, stride, family
-        self.windows = torch.as_tensor(windows(model.hamiltonian.lattice, target.lattice, stride))
+        self.windows = as_tensor(windows(model.hamiltonian.lattice, target.lattice, stride))
         grown = target.n_sites > model.hamiltonian.n_sites
         self.physics = physics if physics is not None or (can and grown) else can
         self._stage: Stage | None = None
@@ -227,15 +228,13 @@ class Outpainter:
             return occ
         lattice = self.target.lattice
         cells = lattice.offsets[:: lattice.n_sublattices]
-        cells = cells[torch.randint(len(cells), (len(occ),), generator=generator).numpy()]
+        cells = cells[as_array(torch.randint(len(cells), (len(occ),), generator=generator))]
         sublattice = np.broadcast_to(lattice.sublattice, (len(occ), lattice.n_sites))
-        return torch.gather(occ, 1, torch.as_tensor(lattice.index(lattice.offsets + cells[:, None], sublattice)))
+        return torch.gather(occ, 1, as_tensor(lattice.index(lattice.offsets + cells[:, None], sublattice)))
 
     def blank(self, b: int, known: torch.Tensor | None = None) -> torch.Tensor:
         """(B, N) of the target where nothing is decided (-1) but the ``known`` (N,) sites."""
-        return (
-            torch.full((b, self.target.n_sites), -1) if known is None else torch.as_tensor(known).expand(b, -1).clone()
-        )
+        return torch.full((b, self.target.n_sites), -1) if known is None else as_tensor(known).expand(b, -1).clone()
 
     def fill(
         self, state: torch.Tensor, condition: Condition, generator: torch.Generator

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import positive
+from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.generate.annealed import Annealed, anneal
 from alloygen.generate.outpaint import Outpainter
@@ -29,10 +30,11 @@ PILOT = 32  # draws that choose where to start from
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
-    """What is to be drawn: n samples at a condition with ``known`` sites held; ``plain(condition, count)`` gives (occ, log_prob) of the model."""
+    """What is to be drawn: n samples at a condition with ``known`` sites held; ``plain(condition, count)`` gives (occ (count, N) int8, log_prob) of
+    the model."""
 
     painter: Outpainter
-    plain: Callable[[Condition, int], tuple[torch.Tensor, torch.Tensor]]
+    plain: Callable[[Condition, int], tuple[np.ndarray, np.ndarray]]
     condition: Condition
     n: int
     generator: torch.Generator
@@ -43,11 +45,11 @@ class Draws:
         """(N,) bool, the sites that stay as they are; None for none."""
         return None if self.known is None else self.known >= 0
 
-    def log_weight(self, occ: torch.Tensor, log_prob: torch.Tensor, condition: Condition | None = None) -> torch.Tensor:
+    def log_weight(self, occ: np.ndarray, log_prob: np.ndarray, condition: Condition | None = None) -> np.ndarray:
         """-beta (E - mu.N) - log q, (B,), at the target or at another condition."""
         return -self.painter.target.reduced_energy(occ, self.condition if condition is None else condition) - log_prob
 
-    def along(self, occ: torch.Tensor, log_w: np.ndarray, path: Condition, sweeps: int, seed: int) -> Annealed:
+    def along(self, occ: np.ndarray, log_w: np.ndarray, path: Condition, sweeps: int, seed: int) -> Annealed:
         """Flips along a path of conditions, with the same sites held."""
         return anneal(self.painter.target, occ, log_w, path, sweeps=sweeps, seed=seed, threads=torch.get_num_threads(),
                       fixed=self.held)  # fmt: skip
@@ -69,7 +71,7 @@ class Refinement(ABC):
         return max(1, round(self.base * self.effort))
 
     @abstractmethod
-    def refined(self, draws: Draws) -> tuple[torch.Tensor, torch.Tensor, dict]:
+    def refined(self, draws: Draws) -> tuple[np.ndarray, np.ndarray, dict]:
         """(occ, log_prob, facts) of the samples; log_prob is such that -u - log_prob is the log-weight."""
 
 
@@ -84,7 +86,7 @@ class Anneal(Refinement):
 
     label, base = "annealed", 2000
 
-    def refined(self, draws: Draws) -> tuple[torch.Tensor, torch.Tensor, dict]:
+    def refined(self, draws: Draws) -> tuple[np.ndarray, np.ndarray, dict]:
         at, hottest = draws.condition, draws.painter.model.ranges["T"][1]
         T = float(at.T)
         seed = int(torch.randint(2**31, (1,), generator=draws.generator))
@@ -93,14 +95,14 @@ class Anneal(Refinement):
             hot = at.at(start)
             occ, log_prob = draws.plain(hot, count)
             path = 1.0 / np.linspace(1.0 / start, 1.0 / T, (self.steps if start > T else 0) + 1)
-            return draws.along(occ, draws.log_weight(occ, log_prob, hot).numpy(), at.at(path), 1, seed)
+            return draws.along(occ, draws.log_weight(occ, log_prob, hot), at.at(path), 1, seed)
 
         starts = {min(T * factor, hottest) for factor in HOTTER if T * factor <= hottest or factor == 1.0}
         tried = sorted(starts | {max(hottest, T)})
         start = tried[int(np.argmax([annealed(t, PILOT).ness[-1] for t in tried]))]  # the most even weights in the end
         made = annealed(start, draws.n)
         facts = {"annealed_from": start, "annealing_steps": len(made.ness) - 1, "ness_before": float(made.ness[0])}
-        return made.occ, draws.log_weight(made.occ, torch.from_numpy(made.log_w)), facts
+        return made.occ, draws.log_weight(made.occ, made.log_w), facts
 
 
 class Blocks(Refinement):
@@ -108,13 +110,13 @@ class Blocks(Refinement):
 
     label, base = "block moves", 20
 
-    def refined(self, draws: Draws) -> tuple[torch.Tensor, torch.Tensor, dict]:
+    def refined(self, draws: Draws) -> tuple[np.ndarray, np.ndarray, dict]:
         torch.randint(2**31, (1,), generator=draws.generator)  # the stream of the other refinements
         occ, log_prob = draws.plain(draws.condition, draws.n)
         log_w = draws.log_weight(occ, log_prob)
         mover = Regenerator(draws.painter, fixed=draws.held)
         occ, accepted = _moved(mover, occ, draws.condition, self.steps, draws.generator)
-        facts = {"acceptance": float(accepted.double().mean()), "block_moves": self.steps}
+        facts = {"acceptance": float(accepted.mean()), "block_moves": self.steps}
         return occ, draws.log_weight(occ, log_w), facts
 
 
@@ -123,7 +125,7 @@ class Flips(Refinement):
 
     label, base = "flips", 200
 
-    def refined(self, draws: Draws) -> tuple[torch.Tensor, torch.Tensor, dict]:
+    def refined(self, draws: Draws) -> tuple[np.ndarray, np.ndarray, dict]:
         seed = int(torch.randint(2**31, (1,), generator=draws.generator))
         occ, log_prob = draws.plain(draws.condition, draws.n)
         log_w = draws.log_weight(occ, log_prob)
@@ -131,7 +133,9 @@ class Flips(Refinement):
         return moved, draws.log_weight(moved, log_w), {"sweeps": self.steps}
 
 
-def _moved(mover: Regenerator, occ, condition: Condition, moves: int, generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _moved(
+    mover: Regenerator, occ: np.ndarray, condition: Condition, moves: int, generator: torch.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """(occ (n, N), accepted (n, moves)): ``moves`` block moves of each configuration, each block of rows with its own random numbers."""
     mover.painter.rule(condition)
     stream = generators(generator)
@@ -144,4 +148,5 @@ def _moved(mover: Regenerator, occ, condition: Condition, moves: int, generator)
         return part, torch.stack(accepted, 1)
 
     with torch.no_grad():
-        return by_blocks(block, occ, torch.arange(len(occ)))
+        moved, taken = by_blocks(block, as_tensor(occ), torch.arange(len(occ)))
+    return as_array(moved, np.int8), as_array(taken)

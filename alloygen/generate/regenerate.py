@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import Outpainter, repeats
@@ -54,9 +55,7 @@ class Regenerator:
         start = (have - size) // 2  # in the middle of the window: its sites see the nearest image of every other
         self.inside = ((lattice.offsets >= start) & (lattice.offsets < start + size)).all(1)
         self.fixed = (
-            torch.zeros(self.target.n_sites, dtype=torch.bool)
-            if fixed is None
-            else torch.as_tensor(fixed, dtype=torch.bool)
+            torch.zeros(self.target.n_sites, dtype=torch.bool) if fixed is None else as_tensor(fixed, torch.bool)
         )
         if self.fixed.all():
             raise AlloygenError("expected at least one site that may change, got all of them fixed")
@@ -66,9 +65,9 @@ class Regenerator:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One move of every configuration (B, N) at one condition, the block at one random place for all."""
         source, target, b = self.painter.model.hamiltonian.lattice, self.target.lattice, len(occ)
-        shift = (torch.rand(3, generator=generator, dtype=torch.float64).numpy() * repeats(target)).astype(np.int64)
-        sites = torch.as_tensor(target.index(source.offsets + shift, source.sublattice))
-        block = sites[torch.as_tensor(self.inside)]
+        shift = (as_array(torch.rand(3, generator=generator, dtype=torch.float64)) * repeats(target)).astype(np.int64)
+        sites = as_tensor(target.index(source.offsets + shift, source.sublattice))
+        block = sites[as_tensor(self.inside)]
         block = block[~self.fixed[block]]
         if not len(block):
             return occ, torch.zeros(b, dtype=torch.bool)

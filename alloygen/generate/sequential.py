@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean_of_islands, ness
@@ -28,10 +29,10 @@ from alloygen.runtime.progress import tqdm
 
 @dataclass(frozen=True)
 class Sequential:
-    """occ (n, N) int64; log_w (n,), E[w] = Z; islands: groups of n / islands rows; ness (W,) after each window; resampled: windows at which a
+    """occ (n, N) int8; log_w (n,), E[w] = Z; islands: groups of n / islands rows; ness (W,) after each window; resampled: windows at which a
     group was; kT in the energy unit."""
 
-    occ: torch.Tensor
+    occ: np.ndarray
     log_w: np.ndarray
     islands: int
     ness: np.ndarray
@@ -71,7 +72,7 @@ def sequential(
     >>> painter = Outpainter(alloygen.load("cuau_2x2x4"), alloygen.data.cuau().on((2, 2, 12)))
     >>> made = sequential(painter, painter.target.condition(900.0, [0.0, 0.02]), 256, torch.Generator().manual_seed(0))
     >>> made.occ.shape, bool(made.log_z().stderr < 0.2)
-    (torch.Size([256, 48]), True)
+    ((256, 48), True)
     >>> bool(made.phi().stderr < 1e-3)                                        # eV per site
     True
     """
@@ -85,13 +86,13 @@ def sequential(
     for _, new, gained in tqdm(
         painter.fill(state, condition, generator), total=len(painter.windows), desc="windows", disable=not progress
     ):
-        log_w -= _cost(h, state, new, site_mu) / kT + gained.numpy()
+        log_w -= _cost(h, state, new, site_mu) / kT + as_array(gained)
         found.append(ness(log_w))
         rows = resample(log_w, islands, rng) if len(found) < len(painter.windows) else None
         if rows is not None:
             state[:] = state[rows]
             times += 1
-    return Sequential(state, log_w, islands, np.array(found), times, kT)
+    return Sequential(as_array(state, np.int8), log_w, islands, np.array(found), times, kT)
 
 
 def _cost(h: Hamiltonian, state: torch.Tensor, new: torch.Tensor, site_mu: torch.Tensor) -> np.ndarray:
@@ -100,4 +101,4 @@ def _cost(h: Hamiltonian, state: torch.Tensor, new: torch.Tensor, site_mu: torch
     rank[:, new] = step = torch.arange(len(new)).expand(len(state), -1)
     sites = new.expand(len(state), -1)
     energies = h.species_energies(h.fields(state.clamp_min(0), rank, sites, step), sites) - site_mu[sites]
-    return torch.gather(energies, 2, state[:, new, None])[..., 0].sum(1).numpy()
+    return as_array(torch.gather(energies, 2, state[:, new, None])[..., 0].sum(1))

@@ -12,10 +12,12 @@ a sum that telescopes to E(x) for every order s.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any, overload
 
 import numpy as np
 import torch
 
+from alloygen.arrays import Numbers, alike, as_array, as_tensor
 from alloygen.conditions.record import Condition, semigrand
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian import kernels
@@ -30,14 +32,14 @@ class Hamiltonian:
     """Energies of occupations on one supercell.
 
     Occupations are integers (B, N): the index of the species in its sublattice's list. Energies are float64, in the
-    unit of the expansion (eV for alloys), extensive (per supercell).
+    unit of the expansion (eV for alloys), extensive (per supercell). Arrays give arrays, tensors give tensors.
 
     Examples
     --------
-    >>> import alloygen, torch
+    >>> import alloygen.data
     >>> h = alloygen.data.cuau().on((2, 2, 4))
-    >>> round(float(h.energy(torch.zeros(1, 16, dtype=torch.long))[0]), 9)      # pure Cu, formation energy
-    0.0
+    >>> h.energy(np.zeros((1, 16))).round(9)      # pure Cu, formation energy
+    array([0.])
     """
 
     def __init__(self, expansion: Expansion, lattice: Lattice):
@@ -125,13 +127,13 @@ class Hamiltonian:
         An expansion may have less symmetry than its lattice, for example other ECIs on each of two like sublattices: the
         energies of random configurations tell.
         """
-        points = torch.as_tensor(self.lattice.point_operations)
+        points = as_tensor(self.lattice.point_operations)
         occ = self.random(8, torch.Generator().manual_seed(0))
         images = occ[:, torch.argsort(points, dim=1)]  # (8, P, N)
         energy = self.energy(occ)
         change = self.energy(images.flatten(0, 1)).view(8, -1) - energy[:, None]
         kept = (change.abs() < 1e-9 * (1 + energy.abs().max())).all(0)
-        return points[kept].numpy(), self.lattice.translations
+        return as_array(points[kept]), self.lattice.translations
 
     @cached_property
     def flip_tables(self) -> FlipTables:
@@ -139,53 +141,67 @@ class Hamiltonian:
         return build_flip_tables(self)
 
     # ------------------------------------------------------------------ occupations
-    def check(self, occ: torch.Tensor | ArrayLike) -> torch.Tensor:
-        """Occupations as an int64 tensor (B, N), or an error that says what is wrong with them."""
-        occ = torch.as_tensor(occ)
-        if occ.ndim == 1:
-            occ = occ[None]
-        if occ.ndim != 2 or occ.shape[1] != self.n_sites:
-            raise AlloygenError(f"expected occupations of shape (batch, {self.n_sites}), got {tuple(occ.shape)}")
-        occ = occ.long()
-        if occ.numel():
-            top = torch.as_tensor(self.lattice.n_species, device=occ.device)
-            bad = ((occ < 0) | (occ >= top)).any(0)
-            if bad.any():
-                raise AlloygenError(
-                    f"expected species indices below {self.n_species}, got others on sites {bad.nonzero().flatten()[:10].tolist()}"
-                )
-        return occ
+    def check(self, occ: ArrayLike | torch.Tensor) -> Any:
+        """Occupations (B, N) as an int8 array, or an int64 tensor where a tensor is given; or an error that says what is wrong with them."""
+        given = occ if isinstance(occ, torch.Tensor) else np.asarray(occ)
+        given = given[None] if given.ndim == 1 else given
+        if given.ndim != 2 or given.shape[1] != self.n_sites:
+            raise AlloygenError(f"expected occupations of shape (batch, {self.n_sites}), got {tuple(given.shape)}")
+        top = self.lattice.n_species
+        bad = ~(
+            (given >= 0) & (given < (as_tensor(top, device=given.device) if isinstance(given, torch.Tensor) else top))
+        ).all(0)
+        if bad.any():
+            sites = np.flatnonzero(as_array(bad))[:10].tolist()
+            raise AlloygenError(f"expected species indices below {self.n_species}, got others on sites {sites}")
+        return given.long() if isinstance(given, torch.Tensor) else given.astype(np.int8, copy=False)
 
-    def random(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        """Uniformly random occupations (n, N)."""
+    @overload
+    def random(self, n: int, generator: int) -> np.ndarray: ...
+
+    @overload
+    def random(self, n: int, generator: torch.Generator) -> torch.Tensor: ...
+
+    def random(self, n: int, generator: int | torch.Generator) -> np.ndarray | torch.Tensor:
+        """Uniformly random occupations (n, N): a tensor by a generator, the same as an array by its seed."""
+        if not isinstance(generator, torch.Generator):
+            return as_array(self.random(n, torch.Generator().manual_seed(generator)), np.int8)
         u = torch.rand(n, self.n_sites, generator=generator, dtype=torch.float64, device=generator.device)
-        return (u * torch.as_tensor(self.lattice.n_species, device=u.device)).long()
+        return (u * as_tensor(self.lattice.n_species, device=u.device)).long()
 
-    def counts(self, occ: torch.Tensor) -> torch.Tensor:
-        """Number of atoms of each element, float64 (B, n_elements)."""
-        table = torch.as_tensor(self.lattice.site_elements, device=occ.device)
-        index = torch.gather(table.T[None].expand(len(occ), -1, -1), 1, occ[:, None, :])[:, 0]
-        out = torch.zeros(len(occ), len(self.elements), dtype=torch.float64, device=occ.device)
-        return out.scatter_add_(1, index, torch.ones_like(index, dtype=torch.float64))
+    def counts(self, occ: Numbers) -> Numbers:
+        """Number of atoms of each element, float64 (B, n_elements) of occupations (B, N); of arrays (..., N) too."""
+        lattice = self.lattice
+        if not isinstance(occ, torch.Tensor):
+            out = np.zeros((*occ.shape[:-1], len(self.elements)))
+            for b, index in enumerate(lattice.element_index):
+                part = occ[..., lattice.sublattice == b]
+                for s in range(len(lattice.species[b])):
+                    out[..., index[s]] += (part == s).sum(-1)
+            return out
+        table = as_tensor(lattice.site_elements, device=occ.device)
+        element = torch.gather(table.T[None].expand(len(occ), -1, -1), 1, occ[:, None, :])[:, 0]
+        found = torch.zeros(len(occ), len(self.elements), dtype=torch.float64, device=occ.device)
+        return found.scatter_add_(1, element, torch.ones_like(element, dtype=torch.float64))
 
     def site_mu(self, mu: torch.Tensor, sites: torch.Tensor | None = None) -> torch.Tensor:
         """Chemical potential of each candidate species on each site, (B, N, S), or on ``sites`` (B, Q), from mu (B, n_elements)."""
-        table = torch.as_tensor(self.lattice.site_elements, device=mu.device).clamp_min(0)
+        table = as_tensor(self.lattice.site_elements, device=mu.device).clamp_min(0)
         if sites is None:
             return mu[:, table]
         return torch.gather(mu[:, None].expand(-1, sites.shape[1], -1), 2, table[sites])
 
     # ------------------------------------------------------------------ energies
-    def energy(self, occ: torch.Tensor) -> torch.Tensor:
+    def energy(self, occ: Numbers) -> Numbers:
         """Energies (B,) of occupations (B, N)."""
-        occ = self.check(occ)
-        if occ.device.type == "cpu":
-            out = np.full(len(occ), self.constant)
-            rows = np.ascontiguousarray(occ.numpy().T)
-            for factors, coef in self.clusters:
-                kernels.add_energies(rows, self.site_functions, factors, coef, out)
-            return torch.from_numpy(out)
-        return self.energy_torch(occ)
+        rows = self.check(occ)
+        if isinstance(rows, torch.Tensor) and rows.device.type != "cpu":
+            return alike(self.energy_torch(rows), occ)
+        out = np.full(len(rows), self.constant)
+        rows = np.ascontiguousarray(as_array(rows).T, dtype=np.int64)
+        for factors, coef in self.clusters:
+            kernels.add_energies(rows, self.site_functions, factors, coef, out)
+        return as_tensor(out) if isinstance(occ, torch.Tensor) else out
 
     def condition(self, T: float | ArrayLike | torch.Tensor, mu: ArrayLike | torch.Tensor) -> Condition:
         """T () or (B,) and mu (n_elements,) or (B, n_elements), in the units of this Hamiltonian, as one record.
@@ -199,14 +215,15 @@ class Hamiltonian:
             )
         return found
 
-    def reduced_energy(self, occ: torch.Tensor, condition: Condition) -> torch.Tensor:
+    def reduced_energy(self, occ: Numbers, condition: Condition) -> Numbers:
         """u = (E - mu.N) / kT (B,), float64, at one condition or one for each row: p(x) = exp(-u) / Z."""
         return condition.reduced(self.energy(occ), self.counts(occ))
 
-    def semigrand_energy(self, occ: torch.Tensor, mu: torch.Tensor | ArrayLike) -> torch.Tensor:
+    def semigrand_energy(self, occ: Numbers, mu: torch.Tensor | ArrayLike) -> Numbers:
         """E - mu.N (B,), float64, at mu (n_elements,) or (B, n_elements); :func:`semigrand` where energies and counts are known."""
-        mu = torch.as_tensor(mu, dtype=torch.float64, device=occ.device)
-        return semigrand(self.energy(occ), self.counts(occ), mu)
+        if isinstance(occ, torch.Tensor):
+            return semigrand(self.energy(occ), self.counts(occ), as_tensor(mu, torch.float64, occ.device))
+        return semigrand(self.energy(occ), self.counts(occ), as_array(mu, np.float64))
 
     def energy_torch(self, occ: torch.Tensor, chunk: int = 256) -> torch.Tensor:
         """The same in plain torch: the path for other devices, and the check on the compiled one."""
@@ -220,23 +237,22 @@ class Hamiltonian:
             out.append(e)
         return torch.cat(out) if out else torch.zeros(0, dtype=torch.float64, device=occ.device)
 
-    def site_energies(self, occ: torch.Tensor, sites: torch.Tensor | None = None) -> torch.Tensor:
+    def site_energies(self, occ: Numbers, sites: torch.Tensor | None = None) -> Numbers:
         """Energy (B, N, S) of each candidate species on each site, or on ``sites`` (B, Q), all other sites as they are.
 
         Differences along S are exact energy changes of single substitutions; the heat-bath conditional of a site is
         softmax(-beta (site_energies - mu)).
         """
-        occ = self.check(occ)
-        sites = torch.arange(self.n_sites, device=occ.device).repeat(len(occ), 1) if sites is None else sites
-        fields = self.fields(occ, torch.zeros_like(occ), sites, torch.ones_like(sites))
-        return self.species_energies(fields, sites)
+        rows = as_tensor(self.check(occ))
+        sites = torch.arange(self.n_sites, device=rows.device).repeat(len(rows), 1) if sites is None else sites
+        fields = self.fields(rows, torch.zeros_like(rows), sites, torch.ones_like(sites))
+        return alike(self.species_energies(fields, sites), occ)
 
-    def smallest_change(self, occ: torch.Tensor) -> float:
+    def smallest_change(self, occ: ArrayLike | torch.Tensor) -> float:
         """The smallest energy (not zero) that a single substitution in ``occ`` (N,) costs or gains; 0 if all cost none."""
-        occ = self.check(occ)
-        energies = self.site_energies(occ)[0]
-        allowed = torch.arange(energies.shape[1])[None] < torch.as_tensor(self.lattice.n_species)[:, None]
-        steps = (energies - energies.gather(1, occ[0][:, None])).abs()[allowed]
+        rows = self.check(as_array(occ))
+        energies = self.site_energies(rows)[0]
+        steps = np.abs(energies - np.take_along_axis(energies, rows[0].astype(int)[:, None], 1))[self.lattice.allowed]
         steps = steps[steps > 1e-9]
         return float(steps.min()) if len(steps) else 0.0
 
@@ -314,10 +330,10 @@ class Hamiltonian:
 
     def species_energies(self, fields: torch.Tensor, sites: torch.Tensor) -> torch.Tensor:
         """(B, Q, S): fields (B, Q, K) contracted with the own site function of each candidate species."""
-        values = torch.as_tensor(self.channel_values, device=fields.device)
+        values = as_tensor(self.channel_values, device=fields.device)
         if self.lattice.n_sublattices == 1:
             return fields @ values[0]
-        sub = torch.as_tensor(self.lattice.sublattice, device=fields.device)[sites]
+        sub = as_tensor(self.lattice.sublattice, device=fields.device)[sites]
         return torch.einsum("bqk,bqks->bqs", fields, values[sub])
 
     # ------------------------------------------------------------------ torch helpers
@@ -340,10 +356,8 @@ class Hamiltonian:
             "coef": pad(self.term_coef, 0.0),
             "channel": pad(self.term_channel, 0),
         }
-        tables: dict = {k: torch.as_tensor(v, device=device) for k, v in t.items()}
-        tables["clusters"] = [
-            (torch.as_tensor(f, device=device), torch.as_tensor(c, device=device)) for f, c in self.clusters
-        ]
+        tables: dict = {k: as_tensor(v, device=device) for k, v in t.items()}
+        tables["clusters"] = [(as_tensor(f, device=device), as_tensor(c, device=device)) for f, c in self.clusters]
         self._device_tables[device] = tables
         return tables
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from alloygen.arrays import as_tensor
 from alloygen.conditions import relative
 from alloygen.conditions.record import Condition
 from alloygen.errors import LatticeMismatch
@@ -72,7 +73,7 @@ class CausalModel(Network):
         self._config = dict(width=width, depth=depth, heads=heads, expand=expand, neighbours=neighbours)
         self._stage: Stage | None = None
         scale = np.maximum(hamiltonian.channel_scale.max(0), 1e-12)
-        self.register_buffer("scale", torch.as_tensor(scale), persistent=False)
+        self.register_buffer("scale", as_tensor(scale), persistent=False)
         k, s = hamiltonian.n_channels, hamiltonian.n_species
         n_features = 2 * k + lattice.displacements[0][:, :neighbours].shape[1] * s
         self.network = CausalTransformer(
@@ -88,7 +89,7 @@ class CausalModel(Network):
         There the physical logits, and the sites that the network sees around the one asked for, are those of the larger cell; attention
         knows displacements modulo the model's cell, so what one call decides must fit into it.
         """
-        own, place = self.hamiltonian.lattice, lambda x: torch.as_tensor(x, device=self.device)
+        own, place = self.hamiltonian.lattice, lambda x: as_tensor(x, device=self.device)
         if hamiltonian is None:
             if self._stage is None or self._stage.torus.device != self.device:
                 sites = own.displacements[0][:, : self._config["neighbours"]]
@@ -119,7 +120,7 @@ class CausalModel(Network):
         )
 
     def _make_stage(self, h: Hamiltonian, environment: torch.Tensor, torus: torch.Tensor) -> Stage:
-        near, species = (torch.as_tensor(x, device=self.device) for x in (h.interacting, h.lattice.allowed))
+        near, species = (as_tensor(x, device=self.device) for x in (h.interacting, h.lattice.allowed))
         return Stage(h, environment, near, species, torus)
 
     # ------------------------------------------------------------------ pieces shared by log_prob and sample

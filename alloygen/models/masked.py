@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from alloygen.arrays import as_tensor
 from alloygen.conditions import relative
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, LatticeMismatch
@@ -51,9 +52,9 @@ class MaskedLaw(Network):
         self._config = dict(network=network, **asdict(sized), trunks=trunks, physics=physics)
         self.physics = physics
         lattice = hamiltonian.lattice
-        allowed = torch.as_tensor(lattice.allowed)
+        allowed = as_tensor(lattice.allowed)
         self.register_buffer("allowed", allowed, persistent=False)
-        self.register_buffer("interacting", torch.as_tensor(hamiltonian.interacting), persistent=False)
+        self.register_buffer("interacting", as_tensor(hamiltonian.interacting), persistent=False)
         self.trunks = self._networks(
             lambda outputs, marginal: build(network, lattice, ranges, outputs, marginal, sized), trunks
         )
@@ -210,7 +211,7 @@ class MarginalizationModel(MaskedLaw):
     def _networks(self, make, trunks: int) -> nn.ModuleList:
         s = self.hamiltonian.n_species
         lattice = self.hamiltonian.lattice
-        self.register_buffer("log_species", torch.as_tensor(lattice.n_species).double().log(), persistent=False)
+        self.register_buffer("log_species", as_tensor(lattice.n_species).double().log(), persistent=False)
         return nn.ModuleList([make(s, True)] if trunks == 1 else [make(s, False), make(0, True)])
 
     def log_marginal(self, occ: torch.Tensor, condition: Condition, decided: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numba import njit
 
 from alloygen.arguments import seed_from, settings, whole_number
@@ -237,7 +236,7 @@ def anneal(
     restarts = cooling.restarts
     start = problem.start(composition=move.keeps_composition, seed=seed, n=restarts)
     if start is None:
-        start = h.random(restarts, torch.Generator().manual_seed(seed)).numpy()
+        start = h.random(restarts, seed)
     if len(start) not in (1, restarts):
         raise AlloygenError(f"expected one start, or one per restart ({restarts}), got {len(start)}")
     vector = np.zeros(len(h.elements)) if mu is None else chemical_potentials(mu, h)
@@ -277,7 +276,7 @@ class Cooler:
                 b = np.full(len(rows), beta or 0.0)
                 if beta is None:
                     quench()
-                    w.energy[:] = self.h.energy(torch.from_numpy(w.occ)).numpy()
+                    w.energy[:] = self.h.energy(w.occ)
                     w.counts[:] = atom_counts(self.h, w.occ)
                 else:
                     run(kernel, b, mu, attempts)
@@ -289,7 +288,7 @@ class Cooler:
             moves.fill(tables, w)
             quench()
         occ[rows] = w.occ
-        return occ, self.h.energy(torch.from_numpy(occ)).numpy()
+        return occ, self.h.energy(occ)
 
 
 # ---------------------------------------------------------------------- small parts
@@ -304,7 +303,7 @@ def random_rows(problem: Problem, n: int, rng: np.random.Generator) -> np.ndarra
 def spread_of_flips(problem: Problem, rng: np.random.Generator) -> float:
     """Standard deviation of flip energies in random configurations, over kB: the scale on which order sets in."""
     h, sites = problem.hamiltonian, problem.free
-    energies = h.site_energies(torch.from_numpy(random_rows(problem, 32, rng))).numpy()
+    energies = h.site_energies(random_rows(problem, 32, rng))
     spread = 0.0
     for b in np.unique(h.lattice.sublattice[sites]):
         here = sites[h.lattice.sublattice[sites] == b]

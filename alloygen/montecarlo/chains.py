@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
-import torch
 
 from alloygen.arguments import seed_from, whole_number
+from alloygen.arrays import as_array
 from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -77,7 +77,7 @@ class Chains:
         self.sites = free_sites(hamiltonian, fixed, occ)
         start = _start(hamiltonian, occ, len(self.T), self.copies, seed, self.move, self.sites)
         self.tables, n = hamiltonian.flip_tables, len(start)
-        self.walkers = make_walkers(hamiltonian, start.numpy(), seeds(seed, n + 1))  # the last one serves the exchanges
+        self.walkers = make_walkers(hamiltonian, start, seeds(seed, n + 1))  # the last one serves the exchanges
         self.replica_at = np.arange(n)
         pairs = [np.asarray(p, dtype=np.int64) for p in (pairs or [])]
         self.pairs = [np.concatenate([p + k * len(self.T) for k in range(self.copies)]) for p in pairs]
@@ -320,21 +320,20 @@ def free_sites(h: Hamiltonian, fixed: ArrayLike | None, occ: ArrayLike | None) -
     return sites
 
 
-def _start(h: Hamiltonian, occ, n: int, copies: int, seed: int, move: Move, sites: np.ndarray) -> torch.Tensor:
+def _start(h: Hamiltonian, occ, n: int, copies: int, seed: int, move: Move, sites: np.ndarray) -> np.ndarray:
     if occ is None:
         if move.keeps_composition:
             raise AlloygenError(f"expected a start (occ=) whose composition the {move.name}s keep, got none")
-        return h.random(n * copies, torch.Generator().manual_seed(seed))
-    start = h.check(occ)
+        return h.random(n * copies, seed)
+    start = h.check(as_array(occ))
     if len(start) not in (1, n, n * copies):
         raise AlloygenError(
             f"expected one start, one per condition ({n}) or per chain ({n * copies}), got {len(start)}"
         )
-    start = start.repeat(n * copies // len(start), 1)
+    start = np.tile(start, (n * copies // len(start), 1))
     if move.keeps_composition:
-        element = torch.as_tensor(h.lattice.site_elements)
-        held = torch.gather(element[None].expand(len(start), -1, -1), 2, start[..., None])[..., 0][:, sites]
-        if (held.min(1).values == held.max(1).values).any():
+        held = h.lattice.site_elements[sites, start[:, sites]]
+        if (held.min(1) == held.max(1)).any():
             raise AlloygenError(
                 "expected two elements at least on the sites that may swap, got a start with one: nothing can change"
             )

@@ -17,10 +17,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numba import njit
 
 from alloygen.arguments import one_of, whole_number
+from alloygen.arrays import as_array
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.rng import below, mix, seeds, step, uniform
@@ -227,7 +227,7 @@ class ClusterChains:
     >>> chains = ClusterChains(ising(8), T=[2.0, 2.5], mu=[[0, 0.0], [0, 0.1]], seed=0)
     >>> chains.step(20)
     >>> occ, energy = chains.configurations()
-    >>> occ.shape, bool((energy == chains.hamiltonian.energy(occ).numpy()).all())
+    >>> occ.shape, bool((energy == chains.hamiltonian.energy(occ)).all())
     ((2, 64), True)
     """
 
@@ -262,12 +262,11 @@ class ClusterChains:
         self._join, self._ghost = np.tile(join, (self.copies, 1)), np.tile(ghost, (self.copies, 1))
         self._lists = c.ptr, c.site, which.ravel()
         self.sites = np.flatnonzero(hamiltonian.lattice.changeable)
-        generator = torch.Generator().manual_seed(seed)
         n = self.copies * len(self.T)
-        start = hamiltonian.random(n, generator) if occ is None else hamiltonian.check(occ)
+        start = hamiltonian.random(n, seed) if occ is None else hamiltonian.check(as_array(occ))
         if len(start) not in (len(self.T), n):
             raise AlloygenError(f"expected one configuration per condition ({len(self.T)}), got {len(start)}")
-        self.occ = np.ascontiguousarray(start.repeat(n // len(start), 1).numpy().astype(np.int8))
+        self.occ = np.tile(start, (n // len(start), 1))
         self.rng = seeds(seed, n)
         self.accepted, self.attempts = np.zeros((2, n), dtype=np.int64)
         self._observe()
@@ -283,9 +282,7 @@ class ClusterChains:
         self._observe()
 
     def _observe(self) -> None:
-        occ = torch.from_numpy(self.occ).long()
-        self.energy = self.hamiltonian.energy(occ).numpy().copy()
-        self.counts = self.hamiltonian.counts(occ).numpy().copy()
+        self.energy, self.counts = self.hamiltonian.energy(self.occ), self.hamiltonian.counts(self.occ)
 
     def configurations(self) -> tuple[np.ndarray, np.ndarray]:
         """(occ (R, N) int8, energy (R,)) by condition."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from alloygen.conditions.record import semigrand
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -37,7 +36,7 @@ class Hot:
     copies: int
 
 
-def companion(h: Hamiltonian, occ: torch.Tensor, weights: np.ndarray, T: float, mu: np.ndarray, seed: int, fixed: np.ndarray | None = None) -> Hot | None:  # fmt: skip
+def companion(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu: np.ndarray, seed: int, fixed: np.ndarray | None = None) -> Hot | None:  # fmt: skip
     """Hot samples beside those of T and mu (n_elements,), or None where these are not deep in one phase.
 
     occ : (n, N) independent samples, weights : (n,) summing to 1; fixed : mask (N,) of sites that never change
@@ -48,7 +47,7 @@ def companion(h: Hamiltonian, occ: torch.Tensor, weights: np.ndarray, T: float, 
 
     >>> import alloygen.data
     >>> h, mu = alloygen.data.cuau().on((2, 2, 4)), np.array([0.0, -0.24])
-    >>> copper, weights = torch.zeros(100, 16, dtype=torch.long), np.full(100, 0.01)
+    >>> copper, weights = np.zeros((100, 16), dtype=np.int8), np.full(100, 0.01)
     >>> hot = companion(h, copper, weights, 400.0, mu, seed=0)
     >>> hot.T.round().tolist(), companion(h, copper, weights, 2500.0, mu, seed=0) is None
     ([540.0, 729.0, 984.0, 1329.0, 1794.0], True)
@@ -74,32 +73,30 @@ def companion(h: Hamiltonian, occ: torch.Tensor, weights: np.ndarray, T: float, 
     return Hot(ladder, found.reshape(-1, h.n_sites), energy.ravel(), COPIES)
 
 
-def _phase(h: Hamiltonian, occ: torch.Tensor, weights: np.ndarray, T: float, mu: np.ndarray, fixed) -> tuple[float, float]:  # fmt: skip
+def _phase(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu: np.ndarray, fixed) -> tuple[float, float]:  # fmt: skip
     """(smallest cost of a flip from the lowest minimum in kT, weight of the samples that fall into it or its like)."""
     counts = h.counts(occ)
-    u = semigrand(h.energy(occ), counts, torch.from_numpy(mu)).numpy()
-    _, first, row = np.unique(np.column_stack([u.round(9), counts.numpy()]), axis=0, return_index=True, return_inverse=True)  # fmt: skip
+    u = semigrand(h.energy(occ), counts, mu)
+    _, first, row = np.unique(np.column_stack([u.round(9), counts]), axis=0, return_index=True, return_inverse=True)  # fmt: skip
     alike, lowest = np.bincount(row.ravel(), weights), first[u[first].argmin()]
     start, cost = _minimum(h, occ[lowest : lowest + 1], mu, fixed)
     if cost < COST * h.kB * T:
         return cost / (h.kB * T), 0.0
-    ends, _ = _minimum(h, occ[torch.from_numpy(first)], mu, fixed)
+    ends, _ = _minimum(h, occ[first], mu, fixed)
     return cost / (h.kB * T), float(alike[np.abs(ends - start[0]) < 1e-8].sum())
 
 
-def _minimum(h: Hamiltonian, occ: torch.Tensor, mu: np.ndarray, fixed) -> tuple[np.ndarray, float]:
+def _minimum(h: Hamiltonian, occ: np.ndarray, mu: np.ndarray, fixed) -> tuple[np.ndarray, float]:
     """(u (B,) of the minima that configurations (B, N) fall into, flip by flip; the cheapest flip from the first one)."""
     everywhere = np.tile(mu, (len(occ), 1))
     chains = Chains(h, np.ones(len(occ)), everywhere, occ=occ, fixed=fixed)
     quench_flips(chains.tables, chains.walkers, 0, len(occ), everywhere, chains.sites)
-    ends = torch.from_numpy(chains.walkers.occ.astype(np.int64))
-    u = h.semigrand_energy(ends, mu).numpy()
-    sites = torch.from_numpy(chains.sites)
-    level = (h.site_energies(ends[:1]) - h.site_mu(torch.from_numpy(mu)[None]))[0, sites]
-    allowed = torch.arange(level.shape[1])[None] < torch.as_tensor(h.lattice.n_species)[sites][:, None]
-    steps = level - level.gather(1, ends[0, sites][:, None])
-    other = allowed & (torch.arange(level.shape[1])[None] != ends[0, sites][:, None])
-    return u, float(steps[other].min())
+    ends, sites = chains.walkers.occ, chains.sites
+    level = (h.site_energies(ends[:1])[0] - mu[h.lattice.site_elements.clip(0)])[sites]
+    here = ends[0, sites].astype(int)[:, None]
+    steps = level - np.take_along_axis(level, here, 1)
+    other = h.lattice.allowed[sites] & (np.arange(level.shape[1]) != here)
+    return h.semigrand_energy(ends, mu), float(steps[other].min())
 
 
 def _ladder(T: float, top: float) -> np.ndarray:

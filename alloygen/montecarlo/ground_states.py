@@ -14,7 +14,6 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
-import torch
 
 from alloygen.arguments import seed_from, settings
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
@@ -153,7 +152,7 @@ def _from_neighbours(table: _Lowest, sites: np.ndarray) -> None:
                 w.occ[0] = table.occ[s]
                 if turn(h.flip_tables, w, 0, counts[s] - counts[c], sites):
                     quench_swaps(h.flip_tables, w, 0, 1, sites)
-                    better |= bool(table.offer(w.occ, h.energy(torch.from_numpy(w.occ)).numpy()).any())
+                    better |= bool(table.offer(w.occ, h.energy(w.occ)).any())
 
 
 def _below_facets(table: _Lowest, cool: Cooler, problem: Problem, restarts: int, grow: bool, rng, seed: int) -> None:

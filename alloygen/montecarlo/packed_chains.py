@@ -32,7 +32,7 @@ class PackedChains:
     >>> chains = PackedChains(4, [2.0, 3.0], 0.1)
     >>> chains.step(5)
     >>> occ, energy = chains.configurations()
-    >>> occ.shape, bool((energy == chains.hamiltonian.energy(occ).numpy()).all())
+    >>> occ.shape, bool((energy == chains.hamiltonian.energy(occ)).all())
     ((1024, 16), True)
     """
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from alloygen.arguments import positive, record, whole_number
 from alloygen.conditions.record import semigrand
@@ -214,18 +213,13 @@ class _Sampler:
         """(copies, rounds, n_elements) at one condition."""
         h = self.chains.hamiltonian
         occ = np.stack([o.reshape(self.copies, self._n_conditions, -1)[:, c] for o in self.occ], 1)
-        return (
-            h.counts(torch.from_numpy(occ.reshape(-1, h.n_sites).astype(np.int64))).numpy().reshape(*occ.shape[:2], -1)
-        )
+        return h.counts(occ)
 
     def _reduced(self) -> np.ndarray:
         """E - mu.N, (C, copies, rounds)."""
         h = self.chains.hamiltonian
         mu = np.tile(self.chains.mu, (self.copies, 1))
-        rows = [
-            semigrand(e, h.counts(torch.from_numpy(o).long()).numpy(), mu)
-            for o, e in zip(self.occ, self.energy, strict=True)
-        ]
+        rows = [semigrand(e, h.counts(o), mu) for o, e in zip(self.occ, self.energy, strict=True)]
         return self._series(rows)
 
     def _stderr(self, name: str, c: int | np.integer) -> float:
@@ -234,7 +228,7 @@ class _Sampler:
         if name in self.observed:
             return mean(self._series(self.observed[name])[c], lag=lag).stderr
         if name == "energy":
-            quantum = h.smallest_change(torch.from_numpy(self.occ[-1][c].astype(np.int64))) / h.n_sites
+            quantum = h.smallest_change(self.occ[-1][c]) / h.n_sites
             return mean(energy / h.n_sites, quantum, lag=lag).stderr
         free = int(h.lattice.changeable.sum())
         return mean(counts[..., h.elements.index(name)] / free, quantum=1 / free, lag=lag).stderr
@@ -303,8 +297,7 @@ class _Sampler:
             arrays |= {f"observed.{k}": np.stack(v) for k, v in self.observed.items()}
         return arrays, {"burned": self.burned, "drops": self.drops, "wanted": self.wanted}
 
-    def restore(self, tensors: dict, progress: dict) -> None:
-        arrays = {k: v.numpy() for k, v in tensors.items()}
+    def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None:
         state = {k.removeprefix("chains."): v for k, v in arrays.items() if k.startswith("chains.")}
         self.chains.restore({k: v.view(np.uint64) if k.endswith("rng") else v for k, v in state.items()})
         self.burned, self.drops = progress["burned"], progress["drops"]

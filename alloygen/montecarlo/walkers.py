@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo import moves
@@ -19,13 +18,13 @@ def make_walkers(h: Hamiltonian, occ: np.ndarray, rng: np.ndarray) -> moves.Walk
     >>> make_walkers(ising(3), np.zeros((2, 9)), seeds(0, 2)).energy
     array([-18., -18.])
     """
-    rows = torch.as_tensor(np.asarray(occ, dtype=np.int64))
+    rows = np.array(occ, dtype=np.int8, order="C")
     n = len(rows)
     walkers = moves.Walkers(
-        occ=np.array(occ, dtype=np.int8, order="C"),
+        occ=rows,
         states=np.zeros((n, h.n_sites * h.flip_tables.n_words), dtype=np.int64),
-        energy=h.energy(rows).numpy().copy(),
-        counts=h.counts(rows).numpy().copy(),
+        energy=h.energy(rows),
+        counts=h.counts(rows),
         rng=rng,
         accepted=np.zeros(n, dtype=np.int64),
         tried=np.zeros(n, dtype=np.int64),

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from alloygen.arrays import as_tensor
 from alloygen.lattice import Lattice
 from alloygen.nn.embeddings import ConditionEmbedding
 from alloygen.nn.rope import rotate, rotations
@@ -110,7 +111,7 @@ class CausalTransformer(nn.Module):
         cos, sin = rotations(lattice, heads, width // heads)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        self.register_buffer("sublattice", torch.as_tensor(lattice.sublattice), persistent=False)
+        self.register_buffer("sublattice", as_tensor(lattice.sublattice), persistent=False)
         self.n_species = n_species
         self.decided = nn.Embedding(lattice.n_sublattices * n_species + 1, width)
         self.asked = nn.Embedding(lattice.n_sublattices, width)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch_geometric.nn import MessagePassing
 
+from alloygen.arrays import as_tensor
 from alloygen.edge.graph import to_data
 from alloygen.errors import LatticeMismatch
 from alloygen.lattice import Lattice
@@ -95,7 +96,7 @@ class PaiNN(nn.Module):
         self.register_buffer("basis", basis, persistent=False)
         self.register_buffer("envelope", envelope, persistent=False)
         self.register_buffer("direction", direction, persistent=False)
-        self.register_buffer("sublattice", torch.as_tensor(lattice.sublattice), persistent=False)
+        self.register_buffer("sublattice", as_tensor(lattice.sublattice), persistent=False)
         self.atom = nn.Embedding(lattice.n_sublattices * self.states, width)
         self.condition = ConditionEmbedding(width, ranges)
         self.messages = nn.ModuleList(Message(width, radial) for _ in range(depth))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from alloygen.arrays import as_tensor
 from alloygen.lattice import Lattice, Primitive
 
 
@@ -58,7 +59,7 @@ def rotations(
         m = np.zeros((1, 3), dtype=np.int64)
     pick = np.arange(heads * pairs) % len(m)
     angle = 2 * np.pi * lattice.fractional @ m[pick].T
-    angle = torch.as_tensor(angle.reshape(lattice.n_sites, heads, pairs))
+    angle = as_tensor(angle.reshape(lattice.n_sites, heads, pairs))
     return angle.cos().float(), angle.sin().float()
 
 

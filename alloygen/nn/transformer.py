@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from alloygen.arrays import as_tensor
 from alloygen.lattice import Lattice
 from alloygen.nn.causal import Block
 from alloygen.nn.embeddings import ConditionEmbedding
@@ -45,7 +46,7 @@ class LatticeTransformer(nn.Module):
         cos, sin = rotations(lattice, heads, width // heads, axis_wave_vectors)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        self.register_buffer("sublattice", torch.as_tensor(lattice.sublattice), persistent=False)
+        self.register_buffer("sublattice", as_tensor(lattice.sublattice), persistent=False)
         self.token = nn.Embedding(lattice.n_sublattices * self.states, width)
         self.condition = ConditionEmbedding(width, ranges)
         self.blocks = nn.ModuleList(Block(width, heads, expand, causal=False, activation=F.gelu) for _ in range(depth))

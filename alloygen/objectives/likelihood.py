@@ -15,6 +15,7 @@ from typing import cast
 
 import torch
 
+from alloygen.arrays import as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import AnyOrder, path_log_prob, taken
@@ -27,7 +28,7 @@ def heat_bath(
 ) -> torch.Tensor:
     """Exact conditionals (B, N, S) of every site, or of ``sites`` (B, Q), given all others: softmax(-beta (site_energies - mu))."""
     cost = hamiltonian.site_energies(occ, sites) - hamiltonian.site_mu(condition.mu, sites)
-    allowed = torch.as_tensor(hamiltonian.lattice.allowed, device=occ.device)
+    allowed = as_tensor(hamiltonian.lattice.allowed, device=occ.device)
     allowed = allowed if sites is None else allowed[sites]
     return torch.softmax((-condition.beta[:, None, None] * cost).masked_fill(~allowed, -torch.inf), dim=2)
 

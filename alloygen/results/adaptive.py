@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import positive, whole_number
+from alloygen.arrays import as_array
 from alloygen.conditions import relative
 from alloygen.conditions.record import semigrand
 from alloygen.errors import AlloygenError
@@ -45,7 +46,8 @@ def draw_condition(
     """
     generator = torch.Generator().manual_seed(seed)
     occ, log_prob = draw(model, model.hamiltonian.condition(T, mu), n, generator, family=family, batch=batch)
-    return occ.numpy().astype(np.int8), model.hamiltonian.energy(occ).numpy(), log_prob.double().numpy()
+    rows = as_array(occ, np.int8)
+    return rows, model.hamiltonian.energy(rows), as_array(log_prob, np.float64)
 
 
 def condition_seed(seed: int, T: float, mu: Sequence[float] | np.ndarray) -> int:
@@ -150,7 +152,7 @@ class NeuralScan:
     def _mean_counts(self, key) -> np.ndarray:
         h = self.model.hamiltonian
         occ, energy, log_prob = self.done[key]
-        counts = h.counts(torch.from_numpy(occ.astype(np.int64))).numpy()
+        counts = h.counts(occ)
         return normalized_weights(-semigrand(energy, counts, np.array(key[1:])) / (h.kB * key[0]) - log_prob) @ counts
 
     # ------------------------------------------------------------------ results and checkpoints
@@ -180,8 +182,7 @@ class NeuralScan:
         occ, energy, log_prob = (np.stack(x) for x in zip(*(self.done[k] for k in keys), strict=True))
         return {"conditions": np.array(keys), "occ": occ, "energy": energy, "log_prob": log_prob}, {}
 
-    def restore(self, tensors: dict, progress: dict) -> None:
-        arrays = {k: v.numpy() for k, v in tensors.items()}
+    def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None:
         names = ("conditions", "occ", "energy", "log_prob")
         for key, *rest in zip(*(arrays.get(k, ()) for k in names), strict=True):
             self.done[tuple(key.tolist())] = tuple(rest)

@@ -7,7 +7,6 @@ from functools import cached_property
 from zlib import crc32
 
 import numpy as np
-import torch
 
 from alloygen.arguments import one_of, whole_number
 from alloygen.conditions.record import semigrand
@@ -52,7 +51,7 @@ class Averages:
 
     @cached_property
     def _chain_inefficiency(self) -> float:
-        return inefficiency(self.draws.by_chain(self.draws.field_energy.numpy()))
+        return inefficiency(self.draws.by_chain(self.draws.field_energy))
 
     def inefficiency_of(self, values) -> float:
         """That of the values' influence on their weighted mean, along the chains."""
@@ -67,7 +66,7 @@ class Averages:
     def _lag(self) -> int:
         """The longest memory of the energy and the counts of atoms: what is slow may hide behind fast noise in other averages."""
         d = self.draws
-        return max(markov.memory(d.by_chain(v)).window for v in (d.energy.numpy(), *d.counts.numpy().T))
+        return max(markov.memory(d.by_chain(v)).window for v in (d.energy, *d.counts.T))
 
     # ------------------------------------------------------------------ which samples
     @cached_property
@@ -88,7 +87,7 @@ class Averages:
             return None
         if d.heavy or (fixed is not None and fixed[d.free].all()):
             return None
-        if not torch.allclose(h.energy(d.occ), d.energy, rtol=0.0, atol=1e-6):
+        if not np.allclose(h.energy(d.occ), d.energy, rtol=0.0, atol=1e-6):
             return None
         return self._hot(fixed)
 
@@ -100,22 +99,22 @@ class Averages:
         # conditions of one scan have one seed, and samples made by hand have none: chains of their own for each
         words = [
             *np.append(d.T, d.mu).view(np.uint64).tolist(),
-            crc32(d.occ.numpy().tobytes()),
+            crc32(d.occ.astype(np.int64).tobytes()),
         ]
         seed = derived_seed(int(d.facts.seed or 0), *words)
         hot = companion(h, d.occ, d.weights, d.T, d.mu, seed, fixed)
         if hot is None:
             return None
-        counts = h.counts(torch.from_numpy(hot.occ).long()).numpy()
+        counts = h.counts(hot.occ)
         beta = 1.0 / (h.kB * np.append(d.T, hot.T))
         try:
             return Joined(
                 np.column_stack([beta, -beta[:, None] * d.mu]),
-                np.column_stack([d.energy.numpy(), d.counts.numpy()]),
+                np.column_stack([d.energy, d.counts]),
                 d.weights,
                 np.split(np.column_stack([hot.energy, counts]), len(hot.T)),
                 hot.copies,
-                np.concatenate([d.occ.numpy().astype(np.int8), hot.occ]),
+                np.concatenate([d.occ, hot.occ]),
             )
         except NoOverlap:
             return None
@@ -129,7 +128,7 @@ class Averages:
         """Mean of a function of occupations (m, N) -> (m,), over the ladder or the hot chains where there are any."""
         known = self.wider
         if known is None:
-            return self.mean(function(self.draws.occ.numpy()), quantum)
+            return self.mean(function(self.draws.occ), quantum)
         return known.mean(known.samples.values(name, function), quantum)
 
     @cached_property
@@ -150,8 +149,8 @@ class Averages:
         """
         d = self.draws
         n, out = d.n_sites, []
-        series = [(d.energy.numpy(), known.samples.energy, self.quantum)]
-        series += [(c, k, 1.0) for c, k in zip(d.counts.numpy().T, known.samples.counts.T, strict=True)]
+        series = [(d.energy, known.samples.energy, self.quantum)]
+        series += [(c, k, 1.0) for c, k in zip(d.counts.T, known.samples.counts.T, strict=True)]
         for own, values, quantum in series:
             if np.ptp(values) <= 1e-9:
                 continue
@@ -170,7 +169,7 @@ class Averages:
         chains it is only looked up where nothing changed; their own error bar counts visits.
         """
         d = self.draws
-        if d.chains and np.ptp(d.energy.numpy()) > 1e-9:
+        if d.chains and np.ptp(d.energy) > 1e-9:
             return 0.0
         return d.hamiltonian.smallest_change(d.occ[int(d.weights.argmax())])
 
@@ -224,7 +223,7 @@ class Averages:
         d = self.draws
         if (known := self.wider) is not None:
             return known.mean(known.samples.energy / d.n_sites, self._step / d.n_sites)
-        return self.mean(d.energy.numpy() / d.n_sites, self.quantum / d.n_sites)
+        return self.mean(d.energy / d.n_sites, self.quantum / d.n_sites)
 
     def composition(self, element: str, per: str | int = "exchangeable") -> Estimate:
         """Fraction of exchangeable sites, of atoms or of the sites of a sublattice that are ``element``, by ``per``."""
@@ -252,7 +251,7 @@ class Averages:
                 f"expected an atom, got the vacancy {element!r}: it is no part of the atoms; ask per='exchangeable'"
             )
         known = self.wider
-        counts, w = (d.counts.numpy(), d.weights) if known is None else (known.samples.counts, known.weights)
+        counts, w = (d.counts, d.weights) if known is None else (known.samples.counts, known.weights)
         n, atoms = counts[:, d.elements.index(element)], counts[:, ~np.array(empty)].sum(1)
         total = float((w * atoms).sum())
         if not total > 0:
@@ -266,7 +265,7 @@ class Averages:
         d, kB = self.draws, self.draws.hamiltonian.kB
         if (known := self.wider) is not None and np.isfinite(d.T):
             return known.fluctuation(known.samples.energy, kB / d.kT**2 / d.n_sites, self._step)
-        energy, log_w = d.energy.numpy(), d.known_log_weight
+        energy, log_w = d.energy, d.known_log_weight
         own = thermo.heat_capacity(energy, d.kT, kB, d.n_sites, log_w, self.inefficiency_of, self.quantum)
         return self._told(own, energy)
 
@@ -288,16 +287,16 @@ class Averages:
             raise AlloygenError(
                 f"expected weights with their constant, got those of {d.method!r}, known up to a factor"
             )
-        return free_energy(d.log_weight.numpy(), d.kT, d.n_sites)
+        return free_energy(d.log_weight, d.kT, d.n_sites)
 
     def entropy(self) -> Estimate:
         """S = (<E> - mu.<N> - Phi N) / (T N) per site."""
-        d, u = self.draws, self.draws.field_energy.numpy()
+        d, u = self.draws, self.draws.field_energy
         kB, n = d.hamiltonian.kB, d.n_sites
         if self.beside is not None:
             return self._joined_entropy(self.beside)
         if d.has_likelihood:
-            return thermo.entropy(u, d.log_weight.numpy(), d.kT, kB, n, self.quantum)
+            return thermo.entropy(u, d.log_weight, d.kT, kB, n, self.quantum)
         if np.isinf(d.T) and d.facts.log_states is not None:
             return Estimate(kB * d.facts.log_states / n, 0.0)
         phi, known = self.free_energy(), self.ladder
@@ -314,7 +313,7 @@ class Averages:
     def _joined_entropy(self, joined: Joined) -> Estimate:
         """kB/N (<u>/kT + log Zhat), <u> with the hot chains and Zhat by these samples alone; errors as in ``thermo.entropy``."""
         d = self.draws
-        scale, log_z = d.hamiltonian.kB / d.n_sites, weights.log_mean(d.log_weight.numpy())
+        scale, log_z = d.hamiltonian.kB / d.n_sites, weights.log_mean(d.log_weight)
         values = semigrand(joined.samples.energy, joined.samples.counts, d.mu)
         part = joined.mean(scale * values / d.kT, more=scale * (d.weights - 1.0 / len(d)))
         # what one sample more may change: the hot chains say how much weight is on what no sample shows

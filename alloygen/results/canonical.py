@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from alloygen.conditions import exchangeable, temperatures
 from alloygen.edge.prototypes import is_vacancy, kind
@@ -95,7 +94,7 @@ def binary(h: Hamiltonian, element: str | None = None, held=None) -> Binary:
     fixed = [h.elements[k] for k in codes[~free, 0]]
     return Binary(
         element, other, h.elements.index(element), fixed.count(element), int(free.sum()), (counted[0], counted[1]),
-        tuple(h.energy(torch.as_tensor(np.array(rows))).tolist()), {e: fixed.count(e) for e in dict.fromkeys(fixed) if not is_vacancy(e)},
+        tuple(h.energy(np.array(rows)).tolist()), {e: fixed.count(e) for e in dict.fromkeys(fixed) if not is_vacancy(e)},
     )  # fmt: skip
 
 
@@ -285,7 +284,7 @@ def _lowest(pool: Pool, h: Hamiltonian, b: Binary, occ: np.ndarray, held) -> dic
         pairs = pairs if each == 1.0 else pairs[rng.choice(len(pairs), EXCHANGES, replace=False)]
         moved, at = np.tile(best, (len(pairs), 1)), np.arange(len(pairs))
         moved[at, pairs[:, 0]], moved[at, pairs[:, 1]] = species[b.other][pairs[:, 0]], species[b.element][pairs[:, 1]]
-        level = h.energy(torch.from_numpy(moved)).numpy()
+        level = h.energy(moved)
         after = np.minimum(np.searchsorted(energy, level), len(energy) - 1)
         shown = np.minimum(np.abs(energy[after] - level), np.abs(energy[np.maximum(after - 1, 0)] - level)) < near
         out[k] = _Lowest(parts[k][energy - energy[0] < near], level - energy[0], each, shown)

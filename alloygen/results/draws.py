@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from alloygen.arrays import as_array
 from alloygen.conditions import exchangeable
 from alloygen.conditions.record import semigrand
 from alloygen.errors import AlloygenError, BadCondition
@@ -28,9 +28,9 @@ class Draws:
     """Samples at one T and mu; the fields are told in :class:`alloygen.results.ensemble.Ensemble`."""
 
     hamiltonian: Hamiltonian
-    occ: torch.Tensor
-    energy: torch.Tensor
-    log_prob: torch.Tensor | None
+    occ: np.ndarray
+    energy: np.ndarray
+    log_prob: np.ndarray | None
     T: float
     mu: np.ndarray = None  # type: ignore[assignment]  # zero where it is not given
     method: str = "unknown"
@@ -38,20 +38,20 @@ class Draws:
     info: dict = field(default_factory=dict)
     chains: int = 0
     observed: dict = field(default_factory=dict)
-    log_w: torch.Tensor | None = None
+    log_w: np.ndarray | None = None
     facts: Provenance = field(default_factory=Provenance)
     ladder: Place | None = None
     drawn: dict | None = None
 
     def __post_init__(self):
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        occ = self.hamiltonian.check(self.occ).cpu()
+        occ = self.hamiltonian.check(as_array(self.occ))
         put("occ", occ)
         for name in ("energy", "log_prob", "log_w"):
             value = getattr(self, name)
             if value is None and name != "energy":
                 continue
-            value = torch.as_tensor(value).detach().cpu().to(torch.float64)
+            value = as_array(value, np.float64)
             if value.shape != (len(occ),):
                 raise AlloygenError(f"expected {name} of shape ({len(occ)},), one per sample, got {tuple(value.shape)}")
             put(name, value)
@@ -94,14 +94,14 @@ class Draws:
         return self.log_prob is not None
 
     @cached_property
-    def counts(self) -> torch.Tensor:
+    def counts(self) -> np.ndarray:
         """Atoms of each element in each sample, float64 (n, n_elements), fixed sites included."""
         return self.hamiltonian.counts(self.occ)
 
     @cached_property
-    def field_energy(self) -> torch.Tensor:
+    def field_energy(self) -> np.ndarray:
         """E - mu.N of the cell, float64 (n,)."""
-        return semigrand(self.energy, self.counts, torch.from_numpy(self.mu))
+        return semigrand(self.energy, self.counts, self.mu)
 
     @property
     def free(self) -> np.ndarray:
@@ -115,7 +115,7 @@ class Draws:
 
     def holds(self, element: str) -> np.ndarray:
         """Whether each site holds ``element``, bool (n, N)."""
-        return sites.holds(self.hamiltonian.lattice, element, self.occ.numpy())
+        return sites.holds(self.hamiltonian.lattice, element, self.occ)
 
     def fraction(self, element: str) -> np.ndarray:
         """Share of the exchangeable sites that hold ``element`` in each sample, (n,)."""
@@ -132,7 +132,7 @@ class Draws:
 
     # ------------------------------------------------------------------ weights
     @cached_property
-    def log_weight(self) -> torch.Tensor:
+    def log_weight(self) -> np.ndarray:
         """log w = -(E - mu.N) / (kB T) - log q, float64 (n,); for a biased law known up to a constant.
 
         Raises :class:`AlloygenError` where all samples weigh the same.
@@ -150,7 +150,7 @@ class Draws:
     @property
     def known_log_weight(self) -> np.ndarray | None:
         """(n,) log-weights; None where all samples weigh the same."""
-        return self.log_weight.numpy() if self.has_likelihood or self.log_w is not None else None
+        return self.log_weight if self.has_likelihood or self.log_w is not None else None
 
     @property
     def weights(self) -> np.ndarray:
@@ -162,7 +162,7 @@ class Draws:
     @property
     def ness(self) -> float:
         """Normalised effective sample size (sum w)^2 / (n sum w^2). It cannot see modes that q never draws."""
-        return weights.ness(self.log_weight.numpy())
+        return weights.ness(self.log_weight)
 
     @property
     def k_hat(self) -> float:

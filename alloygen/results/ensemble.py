@@ -24,7 +24,7 @@ class Ensemble(Draws):
     Parameters
     ----------
     hamiltonian : Hamiltonian of the supercell (N sites)
-    occ : (n, N) int64 species indices
+    occ : (n, N) int8 species indices
     energy : (n,) float64 energies of the cell, without the field term, in the Hamiltonian's unit
     log_prob : (n,) float64 exact log q(x) of each draw; None for samples that follow the target law and carry no
         likelihood (Monte Carlo)
@@ -46,7 +46,7 @@ class Ensemble(Draws):
     Weights, free energies and error bars belong to the samples, energies and condition that they were found for:
     ``dataclasses.replace`` refuses other ones. Take :meth:`reweighted` for other energies, T or mu, :meth:`subset` for some samples.
     With a likelihood all averages are importance weighted, w = exp(-beta [E - mu.N]) / q, hence exact for any q that
-    covers the target; without one all samples weigh the same. The arrays are not copied: do not change them.
+    covers the target; without one all samples weigh the same. The arrays are NumPy's and not copied (tensors are taken too): do not change them.
 
     With a ladder the averages of energy, composition, fluctuations, entropy, long-range order and observers are those of MBAR over
     the samples of all conditions, weighted for this one, and not the plain means of ``energy`` and ``occ``: what this chain
@@ -59,9 +59,9 @@ class Ensemble(Draws):
     >>> from alloygen.exact.enumeration import Enumeration
     >>> h = ising(3, h=0.3)
     >>> table = Enumeration(h)
-    >>> p = torch.from_numpy(table.at(2.5).probabilities)
-    >>> rows = torch.multinomial(p, 500, replacement=True, generator=torch.Generator().manual_seed(0))
-    >>> ens = Ensemble(h, table.occ[rows], h.energy(table.occ[rows]), p[rows].log(), T=2.5, method="exact")
+    >>> p = table.at(2.5).probabilities
+    >>> rows = np.random.default_rng(0).choice(len(p), 500, p=p)
+    >>> ens = Ensemble(h, table.occ[rows], table.energy[rows], np.log(p[rows]), T=2.5, method="exact")
     >>> ens
     Ensemble('exact', n=500, T=2.5, mu={'-': 0, '+': 0}, NESS=1.000)
     >>> abs(ens.free_energy().value - table.at(2.5).phi) < 1e-12

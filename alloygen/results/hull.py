@@ -12,7 +12,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
 from alloygen.conditions.record import semigrand
 from alloygen.edge.prototypes import is_vacancy
@@ -114,7 +113,7 @@ class GroundStates:
             for element, sites in zip(fill, kinds.values(), strict=True):
                 row[sites] = self.hamiltonian.flip_tables.species[lattice.sublattice[sites], element]
             out.append(row)
-        return np.array(out), self.hamiltonian.energy(torch.from_numpy(np.array(out))).numpy()
+        return np.array(out), self.hamiltonian.energy(np.array(out))
 
     @cached_property
     def _points(self) -> tuple[np.ndarray, np.ndarray]:
@@ -264,7 +263,7 @@ def _occupied(atoms):
 # ---------------------------------------------------------------------- atoms of a supercell
 def atom_counts(h: Hamiltonian, occ: np.ndarray) -> np.ndarray:
     """Atoms of each element, int64 (B, n_elements), in occupations (B, N)."""
-    return h.counts(torch.from_numpy(occ.astype(np.int64))).numpy().astype(np.int64)
+    return h.counts(occ).astype(np.int64)
 
 
 def by_element(h: Hamiltonian, counts: np.ndarray) -> dict[str, int]:

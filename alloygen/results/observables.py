@@ -92,7 +92,7 @@ def histogram(
     if what != "energy" and what not in draws.elements:
         raise UnknownSpecies(f"expected 'energy' or one of the elements {draws.elements}, got {what!r}")
     if what == "energy":
-        values = draws.energy.numpy() / draws.n_sites
+        values = draws.energy / draws.n_sites
         bins = 50 if bins is None else bins
     else:
         n = int(draws.free.sum())

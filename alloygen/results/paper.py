@@ -51,10 +51,10 @@ def binned_free_energy(
     parts = []
     for ens in ensembles:
         b = binary(ens.hamiltonian, element)
-        share = (ens.counts[:, b.index].numpy() - b.held) / b.free
+        share = (ens.counts[:, b.index] - b.held) / b.free
         inside = np.abs(share - x) < 0.5 * width
         if inside.any():
-            phi, field = ens.free_energy(), ens.counts.numpy()[inside] @ ens.mu / ens.n_sites
+            phi, field = ens.free_energy(), ens.counts[inside] @ ens.mu / ens.n_sites
             parts.append((ens.weights[inside], phi.value + field, phi.stderr))
     if not parts:
         raise BadCondition(

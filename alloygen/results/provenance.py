@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
-import torch
 
 from alloygen.arguments import positive
 from alloygen.errors import AlloygenError
@@ -108,8 +107,6 @@ def require_drawn(drawn: dict | None, law: dict, what: str, remedy: str) -> dict
 def _same(a, b) -> bool:
     if a is b:
         return True
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return (a.data_ptr() == b.data_ptr() and a.shape == b.shape) or torch.equal(a, b)
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.shape == b.shape and bool((a == b).all())
     return type(a) is type(b) and isinstance(a, (int, float)) and a == b

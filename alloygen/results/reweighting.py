@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 
+from alloygen.arrays import as_array
 from alloygen.conditions import Field, Mu, chemical_potentials, temperature
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
@@ -23,8 +24,8 @@ def reweighted(
     draws: D, averages: Averages, energy: ArrayLike | None, T: float | None, mu: Mu | np.ndarray | None
 ) -> D:
     """The samples with the weights of another law, see :meth:`alloygen.results.ensemble.Ensemble.reweighted`."""
-    energy = draws.energy if energy is None else torch.as_tensor(energy).detach().cpu().double()
-    if energy.shape != draws.energy.shape or not torch.isfinite(energy).all():
+    energy = draws.energy if energy is None else as_array(energy, np.float64)
+    if energy.shape != draws.energy.shape or not np.isfinite(energy).all():
         raise AlloygenError(
             f"expected finite energies of shape {tuple(draws.energy.shape)}, got shape {tuple(energy.shape)}"
         )
@@ -38,7 +39,7 @@ def reweighted(
     change = (draws.field_energy / draws.kT if np.isfinite(draws.T) else 0.0) - new.field_energy / new.kT
     log_w = change if draws.log_w is None else draws.log_w + change
     if np.isfinite(draws.T) and draws.facts.free_energy is not None:
-        facts = replace(facts, free_energy=_moved_free_energy(averages, change.numpy(), new.kT))
+        facts = replace(facts, free_energy=_moved_free_energy(averages, change, new.kT))
     return replace(new, log_w=log_w, facts=facts, drawn=None)
 
 
@@ -61,7 +62,7 @@ def _moved_free_energy(averages: Averages, change: np.ndarray, kT: float) -> Est
 
 def subset(draws: D, averages: Averages, index: int | slice | list[int] | np.ndarray | torch.Tensor) -> D:
     """The samples of ``index``, see :meth:`alloygen.results.ensemble.Ensemble.subset`."""
-    rows = torch.arange(len(draws))[index].reshape(-1)
+    rows = np.arange(len(draws))[as_array(index) if isinstance(index, torch.Tensor) else index].reshape(-1)
     facts = replace(draws.facts, inefficiency=averages.inefficiency) if draws.chains else draws.facts
     log_prob = None if draws.log_prob is None else draws.log_prob[rows]
     log_w = None if draws.log_w is None else draws.log_w[rows]
@@ -75,7 +76,7 @@ def resample(draws: D, averages: Averages, n: int | None, seed: int) -> D:
     """Samples drawn with replacement by weight, see :meth:`alloygen.results.ensemble.Ensemble.resample`."""
     n = len(draws) if n is None else int(n)
     rng = np.random.default_rng(seed)
-    rows = torch.from_numpy(rng.choice(len(draws), size=n, p=draws.weights))
+    rows = rng.choice(len(draws), size=n, p=draws.weights)
     facts = replace(draws.facts, inefficiency=1.0 + n / averages.own_effective_samples)
     if draws.has_likelihood:
         facts = replace(facts, free_energy=averages.free_energy())
@@ -85,5 +86,5 @@ def resample(draws: D, averages: Averages, n: int | None, seed: int) -> D:
     )  # fmt: skip
 
 
-def _observed(draws: Draws, rows: torch.Tensor) -> dict:
-    return {k: np.asarray(v)[rows.numpy()] for k, v in draws.observed.items()}
+def _observed(draws: Draws, rows: np.ndarray) -> dict:
+    return {k: np.asarray(v)[rows] for k, v in draws.observed.items()}

@@ -68,13 +68,7 @@ class Runs:
     @cached_property
     def counts(self) -> np.ndarray:
         """(C, n, n_elements) atoms of each element."""
-        lattice = self.hamiltonian.lattice
-        out = np.zeros((*self.energy.shape, len(self.hamiltonian.elements)))
-        for b in range(lattice.n_sublattices):
-            part = self.occ[:, :, lattice.sublattice == b]
-            for s in range(len(lattice.species[b])):
-                out[..., lattice.element_index[b][s]] += (part == s).sum(-1)
-        return out
+        return self.hamiltonian.counts(self.occ)
 
     @property
     def exchanged(self) -> bool:

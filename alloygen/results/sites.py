@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
-import torch
 
 from alloygen.errors import AlloygenError, UnknownSpecies
 from alloygen.lattice import Lattice
-
-Numbers = TypeVar("Numbers", np.ndarray, torch.Tensor)
 
 
 def species_of(lattice: Lattice, element: str) -> np.ndarray:

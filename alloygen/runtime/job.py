@@ -46,7 +46,7 @@ from alloygen.runtime.resume import REMEDY, read_run, write_run
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
     from tqdm import tqdm as Bar
 
 
@@ -59,7 +59,7 @@ class Resumable(Protocol):
     def state(self) -> tuple[Mapping[str, Any], dict]:
         """Arrays or tensors by name, and what else says how far it has come, as plain values."""
 
-    def restore(self, arrays: dict[str, torch.Tensor], progress: dict) -> None:
+    def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None:
         """Put back what ``state`` gave; unsigned 64-bit integers come back as signed ones."""
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from alloygen.arrays import as_array
 from alloygen.errors import CheckpointError
 from alloygen.runtime.tensors import read_tensors, version_of, write_tensors
 from alloygen.types import PathLike
@@ -45,7 +46,7 @@ def digest(array: np.ndarray | torch.Tensor) -> str:
     >>> digest(np.zeros((2, 3), dtype=np.int8))
     'int8 (2, 3) b0f66adc83641586'
     """
-    a = np.ascontiguousarray(array.detach().cpu().numpy() if hasattr(array, "detach") else array)
+    a = np.ascontiguousarray(as_array(array))
     return f"{a.dtype} {a.shape} {hashlib.sha256(a.tobytes()).hexdigest()[:16]}"
 
 
@@ -105,19 +106,16 @@ def _short(value) -> str:
 
 def write_run(path: PathLike, arrays: dict, run: dict, progress: dict | None = None) -> None:
     """Write the state of a run, numpy arrays or tensors by name, with its identity and how far it has come."""
-    import torch
-
-    def tensor(v):
-        if isinstance(v, np.ndarray):
-            return torch.from_numpy(v.view(np.int64) if v.dtype == np.uint64 else v)
-        return v
-
     meta = {"format": run["format"], "version": run["version"], "run": run, "progress": progress or {}}
-    write_tensors(path, {k: tensor(v) for k, v in arrays.items()}, meta)
+    write_tensors(
+        path,
+        {k: v.view(np.int64) if isinstance(v, np.ndarray) and v.dtype == np.uint64 else v for k, v in arrays.items()},
+        meta,
+    )
 
 
 def read_run(path: PathLike | None, run: dict, remedy: str = REMEDY) -> tuple[dict, dict] | None:
-    """(tensors by name, progress) of the file of this run, or None where there is no file yet.
+    """(arrays by name, progress) of the file of this run, or None where there is no file yet.
 
     Unsigned 64-bit integers come back as signed ones: view them. Raises CheckpointError for a damaged file and for one of
     another run, before anything else is done.
@@ -126,4 +124,4 @@ def read_run(path: PathLike | None, run: dict, remedy: str = REMEDY) -> tuple[di
         return None
     tensors, meta = read_tensors(path)
     require_same_run(path, run, meta.get("run", {"format": meta["format"]}), remedy)
-    return tensors, meta["progress"]
+    return {k: as_array(v) for k, v in tensors.items()}, meta["progress"]

@@ -28,10 +28,11 @@ def version_of(format: str) -> int:
 
 
 def write_tensors(path: PathLike, tensors: dict, metadata: dict) -> None:
-    """Write tensors and metadata in one go: an interrupt or a full disk leaves an old file as it was."""
+    """Write arrays or tensors and metadata in one go: an interrupt or a full disk leaves an old file as it was."""
+    import torch
     from safetensors.torch import save_file
 
-    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    plain = {k: torch.as_tensor(v).detach().cpu().contiguous() for k, v in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(plain, os.fspath(temporary), metadata={"alloygen": json.dumps(metadata)})
 

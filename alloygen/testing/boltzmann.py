@@ -16,6 +16,7 @@ import torch
 from scipy import stats
 from scipy.special import log_softmax
 
+from alloygen.arrays import as_array
 from alloygen.errors import AlloygenError
 from alloygen.exact.enumeration import Enumeration
 from alloygen.types import ArrayLike
@@ -112,7 +113,7 @@ def assert_boltzmann(
     law, scale = np.exp(log_softmax(-(1.0 + tilted) * u)), n / counts.sum()
     p = chi_square(scale * counts, n * law)
     if not p >= least_p:
-        raise AssertionError(_verdict(p, least_p, counts * scale, n * law, exact.occ[torch.from_numpy(inside)], u, T))
+        raise AssertionError(_verdict(p, least_p, counts * scale, n * law, exact.occ[inside], u, T))
     return p
 
 
@@ -150,19 +151,19 @@ def assert_not_boltzmann(
 
 def _counts(samples, exact: Enumeration) -> np.ndarray:
     """(M,) counts of states, from counts or from occupations."""
-    given = torch.as_tensor(np.asarray(samples))
+    given = as_array(samples)
     if given.ndim == 1 and len(given) == len(exact):
-        if not ((given >= 0).all() and given.double().isfinite().all() and given.sum() > 0):
+        if not ((given >= 0).all() and np.isfinite(given).all() and given.sum() > 0):
             raise AlloygenError("expected counts of states that are not negative, and samples at all, got others")
-        return given.double().numpy()
+        return given.astype(float)
     occ = given.reshape(-1, given.shape[-1])
-    return np.bincount(exact.index(occ).numpy(), minlength=len(exact)).astype(float)
+    return np.bincount(exact.index(occ), minlength=len(exact)).astype(float)
 
 
 def _reduced(exact: Enumeration, T: float, mu) -> np.ndarray:
     """u = (E - mu.N) / kT of every state (M,)."""
     at = exact.at(T, mu)  # checks T and mu
-    return exact.hamiltonian.condition(T, at.mu).reduced(exact.energy, exact.counts).numpy()
+    return exact.hamiltonian.condition(T, at.mu).reduced(exact.energy, exact.counts)
 
 
 def _power(n: float, u: np.ndarray, off: float, least_p: float) -> float:

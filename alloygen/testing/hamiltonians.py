@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import whole_number
+from alloygen.arrays import as_array, as_tensor
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import fill_states, flip_energy, set_species
@@ -87,8 +88,8 @@ def _energies(h: Hamiltonian, occ: torch.Tensor) -> None:
 
 
 def _substitutions(h: Hamiltonian, occ: torch.Tensor, free: np.ndarray, generator: torch.Generator) -> None:
-    n, S = len(occ), torch.as_tensor(h.lattice.n_species)
-    sites = torch.as_tensor(free)[torch.randint(len(free), (n,), generator=generator)]
+    n, S = len(occ), as_tensor(h.lattice.n_species)
+    sites = as_tensor(free)[torch.randint(len(free), (n,), generator=generator)]
     old = occ.gather(1, sites[:, None])[:, 0]
     new = (old + 1 + (torch.rand(n, generator=generator) * (S[sites] - 1)).long()) % S[sites]
     other = occ.scatter(1, sites[:, None], new[:, None])
@@ -100,7 +101,7 @@ def _substitutions(h: Hamiltonian, occ: torch.Tensor, free: np.ndarray, generato
     got = (local.gather(1, new[:, None]) - local.gather(1, old[:, None]))[:, 0]
     _same(got, expected, "differences of site_energies(occ) against E(x') - E(x)", look, size)
     change, rows = h.counts(other) - h.counts(occ), torch.arange(n)
-    index = torch.as_tensor(h.lattice.site_elements)[sites]
+    index = as_tensor(h.lattice.site_elements)[sites]
     wanted = torch.zeros_like(change)
     wanted[rows, index[rows, new]] += 1.0
     wanted[rows, index[rows, old]] -= 1.0
@@ -110,7 +111,7 @@ def _substitutions(h: Hamiltonian, occ: torch.Tensor, free: np.ndarray, generato
 def _flips(h: Hamiltonian, start: torch.Tensor, free: np.ndarray, seed: int, steps: int = 200) -> None:
     """Along a random walk, so that the states of the tables have been changed many times before the end."""
     tables, rng = h.flip_tables, np.random.default_rng(seed)
-    x, states = start.numpy().astype(np.int8), np.zeros(h.n_sites * h.flip_tables.n_words, dtype=np.int64)
+    x, states = as_array(start, np.int8), np.zeros(h.n_sites * h.flip_tables.n_words, dtype=np.int64)
     fill_states(tables, x, states)
     walk, fast = [x.copy()], []
     for _ in range(steps):
@@ -120,10 +121,10 @@ def _flips(h: Hamiltonian, start: torch.Tensor, free: np.ndarray, seed: int, ste
         fast.append(flip_energy(tables, states, tables.n_words, i, int(x[i]), new))
         set_species(tables, x, states, i, new)
         walk.append(x.copy())
-    energy = h.energy(torch.from_numpy(np.stack(walk)))
+    energy = as_tensor(h.energy(np.stack(walk)))
     size = float(energy.abs().max())
     look = "hamiltonian/flips.py and what it is built from (`term_*`, `site_functions`)"
-    _same(torch.tensor(fast, dtype=torch.float64), energy.diff(), "flip tables against E(x') - E(x)", look, size)
+    _same(as_tensor(fast, torch.float64), energy.diff(), "flip tables against E(x') - E(x)", look, size)
 
 
 def _orders(h: Hamiltonian, occ: torch.Tensor, generator: torch.Generator) -> None:
@@ -136,10 +137,10 @@ def _orders(h: Hamiltonian, occ: torch.Tensor, generator: torch.Generator) -> No
 
 def _numbers(h: Hamiltonian, occ: torch.Tensor) -> None:
     counts, lattice = h.counts(occ), h.lattice
-    element = lattice.element_index[lattice.sublattice, occ.numpy()]
+    element = lattice.element_index[lattice.sublattice, as_array(occ)]
     wanted = np.stack([np.bincount(row, minlength=len(h.elements)) for row in element])
     look = "`lattice.element_index`, and that elements are named in the order of the primitive cell"
-    _same(counts, torch.from_numpy(wanted.astype(float)), "counts(occ) against the atoms of each element", look)
+    _same(counts, as_tensor(wanted, torch.float64), "counts(occ) against the atoms of each element", look)
     T, mu = 1.0 / h.kB, torch.linspace(-0.3, 0.7, len(h.elements), dtype=torch.float64)
     gained = h.reduced_energy(occ, h.condition(T, mu + 1.0)) - h.reduced_energy(occ, h.condition(T, mu))
     expected = torch.full_like(gained, -float(h.n_sites))
@@ -155,7 +156,7 @@ def _symmetries(h: Hamiltonian, occ: torch.Tensor, symmetric: bool) -> None:
         name = "point operations of the lattice (symmetric=False if they are not meant to)"
         cases.append((name, cube, cube.lattice.point_operations, cube.random(4, torch.Generator().manual_seed(0))))
     for name, cell, group, x in cases:
-        moved = x[:, torch.argsort(torch.as_tensor(group), dim=1)]
+        moved = x[:, torch.argsort(as_tensor(group), dim=1)]
         images, energy = cell.energy(moved.flatten(0, 1)).view(len(x), -1), cell.energy(x)
         look = "the members of the orbits: one of the images is missing, or counted twice"
         _same(images, energy[:, None].expand_as(images), f"E(x) moved by {name} against E(x)", look)
@@ -165,7 +166,7 @@ def _copies(h: Hamiltonian, occ: torch.Tensor) -> None:
     own, expansion = h.lattice, h.expansion
     axis = int(np.flatnonzero(own.primitive.pbc)[0])
     long = Lattice(own.primitive, np.where(np.arange(3)[:, None] == axis, 2, 1) * own.matrix)
-    twice = occ[:, torch.as_tensor(own.index(long.offsets, long.sublattice))]
+    twice = occ[:, as_tensor(own.index(long.offsets, long.sublattice))]
     doubled, energy = expansion.on(long), h.energy(occ)
     look = "energies per cell that depend on the supercell, and clusters that meet their own images"
     _same(doubled.energy(twice), 2.0 * energy, "E of the cell twice as long against 2 E", look)

@@ -11,6 +11,7 @@ import torch
 
 from alloygen import orders
 from alloygen.arguments import whole_number
+from alloygen.arrays import as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.exact.enumeration import Enumeration
@@ -121,7 +122,7 @@ def _conditions(model: Model, T, mu) -> Iterator[Condition]:
 
 def _normalised(case: _Case) -> torch.Tensor:
     """Checks the law of all states and returns it (M,)."""
-    occ = case.exact.occ
+    occ = as_tensor(case.exact.occ)
     log_prob = case.log_prob(occ)
     if log_prob.dtype != torch.float64 or log_prob.shape != (len(occ),):
         raise AssertionError(
@@ -153,7 +154,7 @@ def _agree(got: torch.Tensor, expected: torch.Tensor, what: str, look: str) -> N
 def _draws(case: _Case, law: torch.Tensor, n: int, seed: int, least_p: float) -> None:
     occ, log_prob = case.sample(n, seed)
     try:
-        index = case.exact.index(occ)
+        index = as_tensor(case.exact.index(occ))
     except AlloygenError as error:
         raise AssertionError(f"sample {case}: expected allowed occupations, got others: {error}") from None
     if not torch.equal(*(case.sample(16, seed)[0] for _ in range(2))):
@@ -180,7 +181,7 @@ def _frequencies(index: torch.Tensor, law: torch.Tensor, n: int, what: str, leas
 def _known(case: _Case, n: int, seed: int, least_p: float, generator: torch.Generator) -> None:
     """About half of the sites given, at least one of them and one that is free."""
     h, exact = case.model.hamiltonian, case.exact
-    free = torch.as_tensor(np.flatnonzero(h.lattice.changeable))
+    free = as_tensor(np.flatnonzero(h.lattice.changeable))
     if len(free) < 2:
         return
     given = torch.ones(h.n_sites, dtype=torch.bool)
@@ -188,8 +189,9 @@ def _known(case: _Case, n: int, seed: int, least_p: float, generator: torch.Gene
     known = torch.where(given, h.random(1, generator)[0], -1)
     order = orders.known_first(case.order[None], given[None])[0]
     case = _Case(model=case.model, exact=exact, condition=case.condition, order=order)
-    inside = ((exact.occ == known) | (known < 0)).all(1)
-    joint, conditional = case.log_prob(exact.occ[inside]), case.log_prob(exact.occ[inside], known)
+    states = as_tensor(exact.occ)
+    inside = ((states == known) | (known < 0)).all(1)
+    joint, conditional = case.log_prob(states[inside]), case.log_prob(states[inside], known)
     what = f"log_prob with known = {known.tolist()} {case}"
     look = "that steps of known sites add nothing, and are what the others are given"
     _agree(conditional, joint - torch.logsumexp(joint, 0), f"{what}, against log p(x) - log p(x_known)", look)
@@ -198,7 +200,7 @@ def _known(case: _Case, n: int, seed: int, least_p: float, generator: torch.Gene
         raise AssertionError(f"sample with known = {known.tolist()} {case}: expected known sites as given, got others")
     place = torch.full((len(exact),), -1)
     place[inside] = torch.arange(int(inside.sum()))
-    row = place[exact.index(occ)]
+    row = place[as_tensor(exact.index(occ))]
     _agree(log_prob, conditional[row], f"log_prob that sample returns, {what}", look)
     _frequencies(row, conditional, n, f"sample with known = {known.tolist()} {case}", least_p)
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from alloygen import orders
+from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import repeats, windows
@@ -58,9 +59,9 @@ class Dataset:
     ):
         self.hamiltonian = hamiltonian
         self.condition = condition  # (C,)
-        self.occ = torch.as_tensor(occ)  # (C, n, N) int8
+        self.occ = as_tensor(occ, torch.int8)  # (C, n, N) int8
         self.weights = floor + self._entropy()
-        self.moves = [torch.as_tensor(m) for m in hamiltonian.symmetries]
+        self.moves = [as_tensor(m) for m in hamiltonian.symmetries]
 
     def _entropy(self, most: int = 16) -> torch.Tensor:
         out = []
@@ -109,13 +110,13 @@ class Dataset:
         species[::2] = h.random(len(species[::2]), generator)
         start = torch.where(known, species, occ[:n])
         seed = int(torch.randint(2**31, (1,), generator=generator))
-        if not (~known.numpy() & h.lattice.changeable).any():
+        if not (~as_array(known) & h.lattice.changeable).any():
             return start
-        chains = Chains(h, *condition.numpy(), seed, occ=start, fixed=known.numpy())
+        chains = Chains(h, *condition.numpy(), seed, occ=start, fixed=as_array(known))
         for factor, sweeps in COOLING:
             chains.beta[:] = 1.0 / (h.kB * chains.T * factor)
             chains.step(sweeps)
-        return torch.from_numpy(chains.walkers.occ.astype(np.int64))
+        return as_tensor(chains.walkers.occ)
 
     def _labels(self, occ, condition: Condition, order, images: str) -> torch.Tensor:
         labels = heat_bath(self.hamiltonian, occ, condition)
@@ -150,7 +151,7 @@ class GrownDataset(Dataset):
                     sites.append(window)
                     decided.append(before.copy())
                 before[window] = True
-        self.sites, self.decided = torch.as_tensor(np.array(sites)), torch.as_tensor(np.array(decided))
+        self.sites, self.decided = as_tensor(sites), as_tensor(decided)
 
     def batch(self, n: int, along: orders.Orders, how: LikelihoodConfig, generator: torch.Generator) -> Windows:
         occ, condition = self._images(n, generator)
@@ -212,6 +213,6 @@ def _samples(
         job=Job(threads=config.machine.threads or torch.get_num_threads(), progress=progress),
         check=False,
     )
-    tensors = {"T": torch.as_tensor(s.T), "mu": torch.as_tensor(s.mu), "occ": torch.as_tensor(s.occ)}
+    tensors = {"T": as_tensor(s.T), "mu": as_tensor(s.mu), "occ": as_tensor(s.occ, torch.int8)}
     write_tensors(path, tensors, {"format": "alloygen samples", "version": version_of("alloygen samples"), "key": key})
     return hamiltonian.condition(tensors["T"], tensors["mu"]), tensors["occ"]

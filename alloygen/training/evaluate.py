@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import LARGEST_SEED, whole_number
+from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions import exchangeable
 from alloygen.conditions.record import Condition
 from alloygen.edge.atoms_map import AtomsMap
@@ -124,14 +125,15 @@ def _row(ens: Ensemble) -> Row:
 
 def draw(model: Model, condition: Condition, n: int, generator: torch.Generator) -> Ensemble:
     """An ensemble at one condition, its Atoms those of the model's lattice; see :func:`alloygen.models.draw.draw`."""
-    occ, log_prob = draw_blocks(model, condition, n, generator)
+    drawn, log_prob = draw_blocks(model, condition, n, generator)
+    occ = as_array(drawn, np.int8)
     return Ensemble(
         model.hamiltonian,
         occ,
         model.hamiltonian.energy(occ),
-        log_prob,
+        as_array(log_prob, np.float64),
         float(condition.T),
-        condition.mu.numpy(),
+        as_array(condition.mu),
         "neural",
         AtomsMap.of_lattice(model.hamiltonian.lattice),
     )
@@ -155,28 +157,27 @@ def _ness_tells() -> Iterator[None]:
 def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, forward: int) -> None:
     """Distances of the histograms, and forward figures on at most ``forward`` reference samples spread over the run."""
     h = model.hamiltonian
-    x = torch.as_tensor(occ.astype(np.int64))
     at = h.condition(row.T, ens.mu)
-    pick = np.unique(np.linspace(0, len(x) - 1, forward).astype(int))
-    log_q = model.log_prob(x[pick], at.expand(len(pick)), trained_orders(model, len(pick), generator))
-    log_w = (-at.reduced(energy[pick], h.counts(x[pick])) - log_q).numpy()
+    pick = np.unique(np.linspace(0, len(occ) - 1, forward).astype(int))
+    log_q = model.log_prob(as_tensor(occ[pick]), at.expand(len(pick)), trained_orders(model, len(pick), generator))
+    log_w = -at.reduced(energy[pick], h.counts(occ[pick])) - as_array(log_q)
     row.forward_ness = forward_ness(log_w, None if row.phi_exact is None else -row.phi_exact * h.n_sites / float(at.kT))
     row.eubo = float(eubo(log_w).value)
     n = h.n_sites
     bins = np.arange(n + 2) - 0.5
-    ours, theirs, free = ens.counts.numpy().T, h.counts(x).numpy().T, exchangeable(h.lattice)
+    ours, theirs, free = ens.counts.T, h.counts(occ).T, exchangeable(h.lattice)
     columns = [h.elements.index(e) for e in (free[-1:] if len(free) == 2 else free)]
     apart = np.array([_distances(ens, ours[k], theirs[k], bins) for k in columns])
     row.js_composition, row.js_composition_weighted = apart.max(0).tolist()
-    both = np.concatenate([ens.energy.numpy(), energy])
+    both = np.concatenate([ens.energy, energy])
     span = max(np.ptp(both), 1e-6)  # one energy level, but for rounding, is one bin
     bins = both.min() + span * np.linspace(-0.005, 1.005, 41)
-    row.js_energy, row.js_energy_weighted = _distances(ens, ens.energy.numpy(), energy, bins)
+    row.js_energy, row.js_energy_weighted = _distances(ens, ens.energy, energy, bins)
 
 
 def _distances(ens: Ensemble, values, reference, bins) -> tuple[float, float]:
     target = histogram(reference, bins)[0]
-    bare, weighted = histogram(values, bins)[0], histogram(values, bins, ens.log_weight.numpy())[0]
+    bare, weighted = histogram(values, bins)[0], histogram(values, bins, ens.log_weight)[0]
     return float(js_divergence(bare, target)), float(js_divergence(weighted, target))
 
 

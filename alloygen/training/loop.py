@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -155,7 +156,7 @@ class Trainer:
         with self.averaged() as model:
             for c in pick:
                 log_w = log_weights(model, every[int(c)].expand(n), generator)
-                values.append(ness(log_w.numpy()))
+                values.append(ness(as_array(log_w)))
         return {"ness": float(np.mean(values)), "ness_min": float(np.min(values)), **self.task.report}
 
     # ------------------------------------------------------------------ state
@@ -163,12 +164,13 @@ class Trainer:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for i, s in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in s.items()}
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in s.items()}
         tensors |= {f"task.{k}": v for k, v in self.task.state().items()}
         tensors["generator"] = self.generator.get_state()
         return tensors, {"step": self.step, "seconds": self.seconds, "threads": torch.get_num_threads()}
 
-    def restore(self, tensors: dict, progress: dict) -> None:
+    def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None:
+        tensors = {k: torch.from_numpy(v) for k, v in arrays.items()}
         part = lambda p: {k[len(p) :]: v for k, v in tensors.items() if k.startswith(p)}  # noqa: E731
         self.model.load_state_dict(part("model."))
         self.average = {k: v.to(self.config.machine.device) for k, v in part("average.").items()}

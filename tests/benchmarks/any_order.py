@@ -28,6 +28,7 @@ from scipy.stats import chisquare
 import alloygen
 import alloygen.data
 from alloygen import Anneal, Neural
+from alloygen.arrays import as_array, as_tensor
 from alloygen.estimate import chains as markov
 from alloygen.estimate.free_energy import free_energy
 from alloygen.estimate.order import long_range_order
@@ -50,7 +51,7 @@ def conditional(quick: bool) -> dict:
     """log p of fixed sets against enumeration, and chi-square of the law of the rest."""
     n, atoms = (1_000 if quick else 10_000), bulk("Cu", a=3.8).repeat((2, 2, 4))
     table = Enumeration(alloygen.data.cuau().on((2, 2, 4)))
-    occ, rng = np.asarray(table.occ), np.random.default_rng(0)
+    occ, rng = table.occ, np.random.default_rng(0)
     sets = [
         dict(zip(rng.choice(16, k, replace=False).tolist(), rng.choice(["Cu", "Au"], k).tolist(), strict=True))
         for k in (1, 2, 4, 6, 8, 12)
@@ -75,7 +76,7 @@ def conditional(quick: bool) -> dict:
             true, one = float(logsumexp(-u[mask]) - logsumexp(-u)), held.info["log_p_fixed"]
             law = np.exp(-u[mask] - logsumexp(-u[mask]))
             keep = rng.random(n) < held.weights / held.weights.max()  # rejection: draws of the exact law
-            chi.append([chi_square(held.occ.numpy()[rows_], occ[mask], law) for rows_ in (keep, slice(None))])
+            chi.append([chi_square(held.occ[rows_], occ[mask], law) for rows_ in (keep, slice(None))])
             rows.append([true, log_p.value, log_p.stderr, one.value, held.ness, smc.value, smc.stderr, cooled.ness])
             print(f"{T:5} K dmu {dmu:+.2f} {len(fixed):3} fixed: {true:9.4f} | {log_p!s:>14} ({held.ness:.3f}) | {smc!s:>14} ({cooled.ness:.3f}) | {one.value:9.4f} | "
                   f"{chi[-1][0]:.3f} ({chi[-1][1]:.0e})", flush=True)  # fmt: skip
@@ -95,15 +96,15 @@ def conditional(quick: bool) -> dict:
 
 def one_pass(table, n: int) -> np.ndarray:
     """|error| (3 n,) of the model's marginal in one pass, for random sites of configurations drawn from the exact law."""
-    model, occ, rng, out = alloygen.load("cuau_2x2x4"), np.asarray(table.occ), np.random.default_rng(1), []
+    model, occ, rng, out = alloygen.load("cuau_2x2x4"), table.occ, np.random.default_rng(1), []
     for T, dmu in ((400.0, -0.05), (700.0, 0.06), (1000.0, 0.03)):
         mu = np.array([0.0, dmu])
         u = (np.asarray(table.energy) - np.asarray(table.counts) @ mu) / (model.hamiltonian.kB * T)
         p = np.exp(-u - logsumexp(-u))
         for row in rng.choice(len(p), n, p=p / p.sum()):
             sites = rng.choice(16, rng.integers(1, 13), replace=False)
-            known = torch.full((16,), -1)
-            known[sites] = torch.as_tensor(occ[row, sites]).long()
+            known = np.full(16, -1)
+            known[sites] = occ[row, sites]
             exact = np.log(p[(occ[:, sites] == occ[row, sites]).all(1)].sum())
             out.append(abs(log_p_fixed(model, known, model.hamiltonian.condition(T, mu)).value - exact))
     return np.array(out)
@@ -201,7 +202,7 @@ def rules(quick: bool) -> dict:
         made = Outpainter(model, big, physics=physics).draw(
             big.condition(500.0, [0.0, 0.0]), 6, torch.Generator().manual_seed(0)
         )
-        order = long_range_order(made.occ.double().numpy(), big.lattice, "L1_0")
+        order = long_range_order(as_array(made.occ, float), big.lattice, "L1_0")
         print(
             f"L1_0 order of six 12x12x12 draws at 500 K, {'target' if physics else 'torus'}: {order.round(2).tolist()}"
         )
@@ -214,7 +215,8 @@ def cooled(L: int, temperatures, n: int, sweeps: int, average: int, seed: int) -
     model = alloygen.load("ising_10x10")
     h, hot, mu, out = model.hamiltonian.expansion.on((L, L, 1)), model.ranges["T"][1], np.zeros(2), []
     made = Outpainter(model, h).draw(h.condition(hot, mu), n, torch.Generator().manual_seed(seed), average=average)
-    occ, log_w = made.occ, (-h.reduced_energy(made.occ, h.condition(hot, mu)) - made.log_prob).numpy()
+    occ = as_array(made.occ, np.int8)
+    log_w = -h.reduced_energy(occ, h.condition(hot, mu)) - as_array(made.log_prob)
     for T in temperatures:
         path = 1.0 / np.linspace(1.0 / hot, 1.0 / T, sweeps + 1)
         moved = anneal(h, occ, log_w, h.condition(path, [0.0, 0.0]), sweeps=1, seed=seed + int(1000 * T))
@@ -261,7 +263,7 @@ def plain_weights(name: str, shape: tuple, T: float, dmu: float, n: int, seed: i
     model = alloygen.load(name)
     h, mu = model.hamiltonian.expansion.on(shape), np.array([0.0, dmu])
     made = Outpainter(model, h).draw(h.condition(T, mu), n, torch.Generator().manual_seed(seed))
-    return (-h.reduced_energy(made.occ, h.condition(T, mu)) - made.log_prob).numpy()
+    return as_array(-h.reduced_energy(made.occ, h.condition(T, mu)) - made.log_prob)
 
 
 def windows(quick: bool) -> dict:
@@ -324,7 +326,7 @@ def average(quick: bool) -> dict:
         painter = Outpainter(model, model.hamiltonian.expansion.on(shape))
         for T, dmu in at:
             mu, found, seconds = np.array([0.0, dmu]), [], []
-            painter.rule(T, mu) if painter.physics is None else None
+            painter.rule(painter.target.condition(T, mu)) if painter.physics is None else None
             for m in paths:
                 start = time.time()
                 made = painter.draw(painter.target.condition(T, mu), n, torch.Generator().manual_seed(0), average=m)
@@ -390,10 +392,10 @@ def blocks(quick: bool) -> dict:
             mover, occ, accepted, series = Regenerator(painter, block), made.occ, [], []
             start = time.time()
             for _ in range(40 if quick else 120):
-                occ, taken = mover.step(occ, float(T), mu, generator)
+                occ, taken = mover.step(occ, h.condition(T, mu), generator)
                 chains = Chains(h, [float(T)] * len(occ), np.tile(mu, (len(occ), 1)), len(series), occ=occ)
                 chains.step(5)
-                occ = torch.from_numpy(chains.walkers.occ.astype(np.int64))
+                occ = as_tensor(chains.walkers.occ)
                 accepted.append(float(taken.double().mean()))
                 series.append(np.column_stack([chains.walkers.energy, chains.walkers.counts[:, 1]]).copy())
             g = max(markov.inefficiency(np.array(series)[:, :, k].T) for k in (0, 1))

@@ -165,7 +165,7 @@ def profile(ax) -> None:
             sampler=alloygen.Neural(average=4, then=alloygen.Anneal()),
         )
         w = ens.weights
-        by_layer = np.stack([(ens.occ.numpy()[:, plane == k] == 1).mean(1) for k in range(4)])
+        by_layer = np.stack([(ens.occ[:, plane == k] == 1).mean(1) for k in range(4)])
         mean = by_layer @ w
         error = np.sqrt(((by_layer - mean[:, None]) ** 2) @ w**2)
         ax.errorbar(

@@ -161,15 +161,12 @@ def modes(system: str, model, generator, n: int = 1000) -> dict:
         return float(np.exp(-(p * np.log(p)).sum()) / number * sum(counts) / n) if len(p) else 0.0
 
     if SYSTEMS[system].ising:
-        m = (
-            2 * evaluate.draw(model, model.hamiltonian.condition(1.5, [0.0, 0.0]), n, generator).occ.double().mean(1)
-            - 1
-        )
+        m = 2 * evaluate.draw(model, model.hamiltonian.condition(1.5, [0.0, 0.0]), n, generator).occ.mean(1) - 1
         return {"coverage": evenness([int((m > 0.5).sum()), int((m < -0.5).sum())], 2)}
     lattice, out = model.hamiltonian.lattice, {}
     for phase, dmu, number in (("Cu3Au (L1_2)", -0.09, 4), ("CuAu (L1_0)", 0.03, 6), ("CuAu3 (L1_2)", 0.0724, 4)):
         found = variants(
-            lattice, evaluate.draw(model, model.hamiltonian.condition(300.0, [0.0, dmu]), n, generator).occ.numpy()
+            lattice, evaluate.draw(model, model.hamiltonian.condition(300.0, [0.0, dmu]), n, generator).occ
         )[phase]
         out[phase] = evenness(list(found.values()), number)
     return {"coverage": float(np.mean(list(out.values()))), "variants": out}
@@ -208,14 +205,14 @@ def run(system: str, model: str, share: float, folder: str) -> str:
             for key, value in zip(curves, (T, 0.0, 0.0, c.value, c.stderr, ref.value), strict=True):
                 curves[key].append(value)
         if (T, mu) == s.spot:
-            spins = lambda e: 2.0 * e.occ.numpy() - 1.0  # noqa: E731
-            ours = connected(spins(ens), labels, ens.log_weight.numpy())
+            spins = lambda e: 2.0 * e.occ - 1.0  # noqa: E731
+            ours = connected(spins(ens), labels, ens.log_weight)
             theirs = connected(spins(exact), labels)
-            x = lambda e: h.counts(e.occ)[:, -1].numpy() / h.n_sites  # noqa: E731
+            x = lambda e: e.counts[:, -1] / h.n_sites  # noqa: E731
             spot.update(
                 correlation=[c.value for c in ours], correlation_stderr=[c.stderr for c in ours],
                 correlation_reference=[c.value for c in theirs],
-                energy=(ens.energy.numpy() / h.n_sites).tolist(), energy_reference=(exact.energy.numpy() / h.n_sites).tolist(),
+                energy=(ens.energy / h.n_sites).tolist(), energy_reference=(exact.energy / h.n_sites).tolist(),
                 composition=x(ens).tolist(), composition_reference=x(exact).tolist(),
             )  # fmt: skip
 

@@ -275,7 +275,7 @@ def sites(h, fractional):
 
 
 def random_occ(h, n, seed):
-    return h.random(n, torch.Generator().manual_seed(seed)).numpy()
+    return h.random(n, seed)
 
 
 def fit(features, h, n=60):
@@ -283,7 +283,7 @@ def fit(features, h, n=60):
     small = h.expansion.on(SHAPES[128])
     occ = random_occ(small, n, seed=3)
     rows = np.array([features(row, small) for row in occ])
-    return np.linalg.lstsq(rows, small.energy(torch.as_tensor(occ)).numpy() / small.n_sites)[0]
+    return np.linalg.lstsq(rows, small.energy(occ) / small.n_sites)[0]
 
 
 def clease_settings(elements, folder):
@@ -304,7 +304,7 @@ def random_ternary(folder):
 def energy_error(code, h, n=20):
     """Largest difference to alloygen's energies of random configurations, eV."""
     occ = random_occ(h, n, seed=4)
-    error = np.abs([code.energy(code.encode(row)) for row in occ] - h.energy(torch.as_tensor(occ)).numpy()).max()
+    error = np.abs([code.energy(code.encode(row)) for row in occ] - h.energy(occ)).max()
     assert error < 1e-8, f"{code.name}: energies differ by {error:.2g} eV"
     return error
 

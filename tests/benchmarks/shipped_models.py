@@ -51,7 +51,7 @@ def ordered_phases(name: str, n: int = 2000, T: float = 300.0) -> None:
     )
     for phase, (dmu, expected) in ORDERED.items():
         ens = evaluate.draw(model, model.hamiltonian.condition(T, [0.0, dmu]), n, generator)
-        found = variants(model.hamiltonian.lattice, ens.occ.numpy())[phase]
+        found = variants(model.hamiltonian.lattice, ens.occ)[phase]
         print(f"{phase:>14} dmu {dmu:+.4f}: {len(found)} of {expected} variants: {dict(sorted(found.items()))}")
 
 

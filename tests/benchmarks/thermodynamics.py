@@ -73,9 +73,7 @@ def observables(ens: Ensemble) -> dict:
 def exact(table: Enumeration, T, mu) -> dict:
     """The same from all configurations at once: weights proportional to the law, so no sampling error."""
     h, n = table.hamiltonian, len(table)
-    every = Ensemble(
-        h, torch.as_tensor(table.occ), torch.as_tensor(table.energy), torch.full((n,), -np.log(n)), T, mu, "exact"
-    )
+    every = Ensemble(h, table.occ, table.energy, np.full(n, -np.log(n)), T, mu, "exact")
     w = every.weights
     out = {k: v for k, (v, _) in observables(every).items()}
     shrink = 1.0 - (w**2).sum()  # variances are divided by this for samples; all configurations need no such correction

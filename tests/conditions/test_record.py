@@ -20,7 +20,8 @@ def test_reduced_energies_are_those_written_out(name):
         for x, t, m in zip(occ, T, mu, strict=True)
     ]
     torch.testing.assert_close(h.reduced_energy(occ, at), torch.tensor(by_hand, dtype=torch.float64))
-    torch.testing.assert_close(at.reduced(h.energy(occ).numpy(), h.counts(occ).numpy()), h.reduced_energy(occ, at))
+    as_arrays = at.reduced(h.energy(occ).numpy(), h.counts(occ).numpy())
+    np.testing.assert_allclose(as_arrays, h.reduced_energy(occ, at).numpy(), rtol=1e-14)
     alone = torch.cat([h.reduced_energy(x[None], one) for x, one in zip(occ, at, strict=True)])
     assert torch.equal(alone, h.reduced_energy(occ, at))
     turned = h.reduced_energy(occ, h.condition(T, -mu))  # negative control

@@ -20,7 +20,7 @@ CONDITIONS = [(T, (0.0, 2 * h)) for T in (1.8, 2.3, 2.8, 3.5) for h in (-0.3, -0
 @cache
 def table(L: int, h: float = 0.1):
     e = Enumeration(ising(L, h=h))
-    return e, 2 * e.occ.numpy() - 1
+    return e, 2 * e.occ - 1
 
 
 def slow(L: int, spins, p) -> np.ndarray:

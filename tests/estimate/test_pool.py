@@ -176,7 +176,7 @@ def test_one_structure_at_a_composition_is_judged_by_its_exchanges():
             p = table.at(400.0, [0.0, m]).probabilities
             rows = rng.choice(len(p), 100, p=p)
             drawn.append((table.energy[rows], table.counts[rows].astype(float), np.log(p[rows])))
-            occ.append(table.occ[rows].numpy())
+            occ.append(table.occ[rows])
         pool = from_likelihood(np.full(3, 1 / kT), np.stack([0 * mu, mu / kT], -1), *map(np.array, zip(*drawn, strict=True)), seed=seed)  # fmt: skip
         for found, given in ((with_occ, np.concatenate(occ)), (without, None)):
             made = free_energies(pool, h, [400.0], occ=given)

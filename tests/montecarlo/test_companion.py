@@ -62,7 +62,7 @@ def test_error_bars_deep_in_a_phase():
             assert ens.averages.beside is not None
             z.append(list(z_scores(ens).values()))
             h, exact = ens.hamiltonian, truths(ens)["C"]
-            alone = thermo.heat_capacity(ens.energy.numpy(), ens.kT, h.kB, 16, ens.log_weight.numpy(), 1.0, ens.averages.quantum)  # fmt: skip
+            alone = thermo.heat_capacity(ens.energy, ens.kT, h.kB, 16, ens.log_weight, 1.0, ens.averages.quantum)  # fmt: skip
             old.append((alone.value - exact) / alone.stderr)
             assert ens.heat_capacity().stderr < 0.15 * exact
     z = np.array(z)
@@ -105,7 +105,7 @@ def test_the_same_samples_have_the_same_companion():
 def test_held_sites_stay_as_they_are():
     """Two sites of gold in copper: the law is that of the rest, and the bars follow it."""
     table = cuau_16()
-    among = (table.occ[:, :2] == 1).all(1).numpy().astype(float)
+    among = (table.occ[:, :2] == 1).all(1).astype(float)
     fixed = np.arange(16) < 2
     ens = replace(drawn(300.0, -0.3, 0, among=among), facts=Provenance(fixed=fixed, seed=0))
     held = ens.averages.beside.samples.values("held", lambda occ: (occ[:, :2] == 1).all(1).astype(float))

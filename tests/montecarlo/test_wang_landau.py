@@ -143,7 +143,7 @@ def test_fixed_sites_stay_and_the_rest_is_exact():
     e = Enumeration(h)
     fixed, start = [0, 3, 6, 13], torch.zeros(16, dtype=torch.long)
     start[[3, 13, 5]] = 1
-    inside = (e.occ[:, fixed] == start[fixed]).all(1).numpy()
+    inside = (e.occ[:, fixed] == start[fixed].numpy()).all(1)
     dos = wang_landau(Problem.of(h, fixed=fixed, occ=start), schedule=Schedule(kind="1/t", max_attempts=4e6), walkers=8)
     levels, states = np.unique(e.energy[inside].round(9), return_counts=True)
     np.testing.assert_allclose(dos.energy, levels, atol=1e-9)

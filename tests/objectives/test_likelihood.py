@@ -8,6 +8,7 @@ import torch
 from small_systems import awaken, enumeration, exact, generator, hamiltonian, random_orders, randomise
 from torch.nn.functional import one_hot
 
+from alloygen.arrays import as_tensor
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.models.causal import CausalModel
@@ -43,14 +44,14 @@ def by_step(labels, order):
 def expected(net, name, order, law, soft):
     """Loss averaged exactly over every state x ~ ``law``, its gradient, and the spread of the gradient's samples."""
     e = enumeration(name)
-    m = len(e)
+    m, occ = len(e), as_tensor(e.occ)
     at = SYSTEMS[name].conditions()[0].expand(m)
     order = order.expand(m, -1)
-    labels = by_step(heat_bath(hamiltonian(name), e.occ, at), order) if soft else None
+    labels = by_step(heat_bath(hamiltonian(name), occ, at), order) if soft else None
     if soft == "images":
         h = hamiltonian(name)
-        labels = symmetrised(heat_bath(h, e.occ, at), e.occ, order, torch.as_tensor(h.lattice.translations))
-    loss, log_prob = likelihood(net, e.occ, at, order, labels)
+        labels = symmetrised(heat_bath(h, occ, at), occ, order, torch.as_tensor(h.lattice.translations))
+    loss, log_prob = likelihood(net, occ, at, order, labels)
     mean = (law * loss).sum()
     gradient = torch.autograd.grad(mean, [p for p in net.parameters() if p.requires_grad], allow_unused=True)
     return mean.detach(), torch.cat([g.flatten() for g in gradient if g is not None]), loss.detach(), log_prob
@@ -89,10 +90,10 @@ def test_labels_averaged_over_images_have_the_same_mean_and_less_noise(name):
         torch.testing.assert_close(gradient, soft_gradient, rtol=0, atol=1e-4 * float(gradient.abs().max()) + 1e-6)
         # equal conditional means, so the second moment of the labels falls with their noise
         h, e = hamiltonian(name), enumeration(name)
-        m = len(e)
-        plain = by_step(heat_bath(h, e.occ, at.expand(m)), order.expand(m, -1))
+        m, occ = len(e), as_tensor(e.occ)
+        plain = by_step(heat_bath(h, occ, at.expand(m)), order.expand(m, -1))
         moves = torch.as_tensor(h.lattice.translations)
-        averaged = symmetrised(heat_bath(h, e.occ, at.expand(m)), e.occ, order.expand(m, -1), moves)
+        averaged = symmetrised(heat_bath(h, occ, at.expand(m)), occ, order.expand(m, -1), moves)
         moment = lambda labels: (law[:, None, None] * labels**2).sum()  # noqa: E731
         assert moment(averaged) < moment(plain) - 1e-3
 
@@ -157,7 +158,7 @@ def tiny(name):
     e, mu = Enumeration(h), torch.tensor(mu).double()
     law = torch.softmax(-(torch.as_tensor(e.energy) - torch.as_tensor(e.counts) @ mu) / (h.kB * T), 0)
     m = len(e)
-    return net, e.occ, h.condition(T, mu).expand(m), law
+    return net, as_tensor(e.occ), h.condition(T, mu).expand(m), law
 
 
 def mean_over_depths(net, occ, at, order, labels, given=None):

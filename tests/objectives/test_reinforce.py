@@ -6,6 +6,7 @@ import pytest
 import torch
 from small_systems import awaken, generator, hamiltonian
 
+from alloygen.arrays import as_tensor
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.models.causal import CausalModel
@@ -39,7 +40,7 @@ def exact_gradient(net) -> torch.Tensor:
     e, kl = Enumeration(H), 0.0
     for t, mu in zip(T, MU, strict=True):
         m = len(e)
-        log_q = net.log_prob(e.occ, H.condition(t, mu).expand(m), ORDER.expand(m, -1))
+        log_q = net.log_prob(as_tensor(e.occ), H.condition(t, mu).expand(m), ORDER.expand(m, -1))
         reduced = (torch.as_tensor(e.energy) - torch.as_tensor(e.counts) @ mu) / t
         kl = kl + (log_q.exp() * (log_q + reduced)).sum() / len(T)
     net.zero_grad()
@@ -196,9 +197,9 @@ def test_any_order_takes_the_mean_over_orders():
     net, e = arm(), Enumeration(H)
     m = len(e)
     orders = torch.tensor(list(itertools.permutations(range(4))))
-    rows = [net.log_prob(e.occ, H.condition(T[0], MU[0]).expand(m), o.expand(m, -1)) for o in orders]
+    rows = [net.log_prob(as_tensor(e.occ), H.condition(T[0], MU[0]).expand(m), o.expand(m, -1)) for o in orders]
     assert (rows[0] - rows[-1]).abs().max() > 1e-2
     weights = torch.randn(m, generator=generator()).double()
     for o, log_q in zip(orders[:3], rows[:3], strict=True):
-        got = reinforce.reinforce(net, e.occ, H.condition(T[0], MU[0]).expand(m), o.expand(m, -1), weights)
+        got = reinforce.reinforce(net, as_tensor(e.occ), H.condition(T[0], MU[0]).expand(m), o.expand(m, -1), weights)
         torch.testing.assert_close(got, weights * log_q)

@@ -116,8 +116,8 @@ def test_transitions_alone_give_log_g():
     model = ising(3, h=0.15)
     e = Enumeration(model)
     level = np.round((e.energy - e.energy.min()) / 0.1).astype(int)
-    up = np.round((model.site_energies(e.occ).numpy() - e.energy[:, None, None]) / 0.1)
-    up = (up - np.take_along_axis(up, e.occ.numpy()[..., None], 2)).sum(2).round().astype(int)
+    up = np.round((model.site_energies(e.occ) - e.energy[:, None, None]) / 0.1)
+    up = (up - np.take_along_axis(up, e.occ[..., None], 2)).sum(2).round().astype(int)
     assert level.max() < 400 and np.abs(up).max() <= 90
     leads = np.zeros((level.max() + 1, 181), dtype=np.int64)
     np.add.at(leads, (np.repeat(level, 9), 90 + up.ravel()), 1)

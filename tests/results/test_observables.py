@@ -44,7 +44,7 @@ class System:
         build, self.conditions, self.distance, self.orders, self.edges = SYSTEMS[name]
         self.h = build()
         self.table = Enumeration(self.h)
-        lattice, occ = self.h.lattice, self.table.occ.numpy()
+        lattice, occ = self.h.lattice, self.table.occ
         self.second = occ.astype(float)
         self.x = occ.mean(1)
         self.labels = manhattan_labels(lattice) if self.distance == "manhattan" else shell_labels(lattice)[0]
@@ -206,7 +206,7 @@ def test_entropy_errors_count_that_both_terms_share_their_weights(monkeypatch):
     runs, apart = [], []
     for seed in range(100):
         ens = s.draw(T, d, hot, 2000, seed)
-        e, u = ens.entropy(), ens.mean(ens.field_energy.numpy() / 16)
+        e, u = ens.entropy(), ens.mean(ens.field_energy / 16)
         runs.append((e.value, e.stderr))
         apart.append(np.hypot(u.stderr, ens.free_energy().stderr) / T)
         assert e.value == pytest.approx((u.value - ens.free_energy().value) / T, abs=1e-12)
@@ -305,7 +305,7 @@ def test_shapes_and_names():
     swapped = ens.warren_cowley(6, pair=("Au", "Cu"))
     assert list(swapped) == [("Au", "Cu")] and swapped["Au", "Cu"][1][0].value == pytest.approx(alpha[0].value)
     like = ens.warren_cowley(1, pair=("Au", "Au"))["Au", "Au"][1][0]
-    x = float(ens.weights @ ens.counts[:, 1].numpy()) / 16  # of the samples alone, as the pairs are
+    x = float(ens.weights @ ens.counts[:, 1]) / 16  # of the samples alone, as the pairs are
     assert like.value == pytest.approx(1 - (x - (1 - alpha[0].value) * x * (1 - x)) / x**2)  # a neighbour is either
     values = ens.order_values("L1_0")
     assert values.shape == (300,) and values.dtype == np.float64
@@ -333,11 +333,11 @@ def test_several_sublattices():
 
     ens = ensemble("spectator")
     free = ens.hamiltonian.lattice.n_species > 1
-    spins = 2.0 * ens.occ.numpy()[:, free] - 1
+    spins = 2.0 * ens.occ[:, free] - 1
     assert ens.two_point()[1][0].value == pytest.approx(1 - spins.mean() ** 2)
     assert list(ens.warren_cowley(2)) == [("A", "B")]
     assert ens.warren_cowley(1)["A", "B"][0] == pytest.approx([1.0])  # along the cube of A/B; the pair with O is nearer
-    counts = ens.occ.numpy()[:, free].sum(1)
+    counts = ens.occ[:, free].sum(1)
     assert ens.susceptibility("B").value == pytest.approx(counts.var(ddof=1) / ens.kT / free.sum())
     assert ens.order_values((0, 0.5, 0)) == pytest.approx(ens.order_values((0, 0.5, 0), "B"))  # not O, the last of all
     ens = ensemble("two-sublattice")

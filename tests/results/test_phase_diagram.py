@@ -373,7 +373,7 @@ def test_files_round_trip(diagram, tmp_path):
 def exact_table(h, T, held=None):
     """The table of a binary by enumeration: no noise, nan where no state has this composition."""
     table = Enumeration(h)
-    occ, energy = table.occ.numpy(), np.asarray(table.energy)
+    occ, energy = table.occ, np.asarray(table.energy)
     keep = np.ones(len(occ), bool) if held is None else ((occ == held) | (np.asarray(held) < 0)).all(1)
     b = binary(h, held=held)
     n = np.rint(np.asarray(table.counts)[:, b.index]).astype(int) - b.held
@@ -597,7 +597,7 @@ def test_unreliable_boundaries_are_dashed_and_flagged(diagram):
 def test_plots_of_a_scan(scan):
     data = scan.to_xarray()
     for ax in (plot.heat_capacity(data.isel(condition=np.flatnonzero(np.abs(data["mu_Au"].values) < 0.07))), plot.ness_map(data),
-               plot.histograms(scan.energy[3], reference=scan.energy[4], log_w=scan[3].log_weight.numpy(), label="E (eV)"),
+               plot.histograms(scan.energy[3], reference=scan.energy[4], log_w=scan[3].log_weight, label="E (eV)"),
                plot.correlation(*scan[5].two_point("shell"), label="CuAu")):  # fmt: skip
         assert ax.get_xlabel() and ax.get_ylabel()
     with pytest.raises(AlloygenError, match="without NESS"):

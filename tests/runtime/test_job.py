@@ -37,7 +37,7 @@ class Walk:
 
     def restore(self, arrays, progress):
         self.place, self.done = float(arrays["place"][0]), progress["done"]
-        words = [int(w) for w in arrays["rng"].numpy().view(np.uint64)]
+        words = [int(w) for w in arrays["rng"].view(np.uint64)]
         state = self.rng.bit_generator.state
         state["state"] = {"state": words[0] + (words[1] << 64), "inc": words[2] + (words[3] << 64)}
         self.rng.bit_generator.state = state

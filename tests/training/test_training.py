@@ -146,7 +146,7 @@ def test_the_rest_is_equilibrated_round_foreign_known_sites(name):
     dataset = Dataset(h, at, torch.zeros(1, 1, h.n_sites, dtype=torch.int8), floor=0.5)  # one sample: all sites alike
     e, settings = Enumeration(h), asked(config(batch=n, known=1.0, foreign=1.0, label_images="none"))
     u = (np.asarray(e.energy) - np.asarray(e.counts) @ at.mu[0].numpy()) / float(at.kT)
-    occ, z, plain = np.asarray(e.occ), [], []
+    occ, z, plain = e.occ, [], []
     for seed in range(8):
         batch = dataset.batch(*settings, generator(seed))
         held = batch.given[0].numpy()

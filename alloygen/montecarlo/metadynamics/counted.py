@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import torch
 from scipy.special import gammaln
 
 from alloygen.conditions import Mu, chemical_potentials, exchangeable, references, temperature
@@ -77,7 +76,7 @@ class Counted:
 
     def counts(self, occ: np.ndarray) -> np.ndarray:
         """Atoms of each element in one configuration (N,), on all sites."""
-        return self.h.counts(torch.as_tensor(occ)[None]).numpy()[0]
+        return self.h.counts(occ)
 
     def _ends(self) -> tuple[float | None, float | None]:
         """E - mu.N at the lowest and the highest number where only one configuration has it, else None."""
@@ -88,7 +87,7 @@ class Counted:
         return left, self._reduced(self.with_number(top)) if all_host and self.high == top else None
 
     def _reduced(self, occ) -> float:
-        return float(self.h.semigrand_energy(torch.as_tensor(occ)[None], self.mu)[0])
+        return float(self.h.semigrand_energy(occ[None], self.mu)[0])
 
     def exact_links(self) -> tuple[bool, bool]:
         """Whether the step beside the lowest and the one beside the highest number is known by symmetry.
@@ -102,7 +101,7 @@ class Counted:
         )
 
     def _alike(self, occ: np.ndarray) -> bool:
-        energies = self.h.site_energies(torch.as_tensor(occ)[None])[0].numpy()[self.sites]
+        energies = self.h.site_energies(occ)[0][self.sites]
         cost = (
             energies[np.arange(len(self.sites)), 1 - occ[self.sites]]
             - energies[np.arange(len(self.sites)), occ[self.sites]]
@@ -128,18 +127,18 @@ class Counted:
         out[:, self.n_fixed : self.n_fixed + self.high + 1] = entropy - beta[:, None] * slope * n
         return out
 
-    def starts(self, rows: int, seed: int) -> torch.Tensor:
+    def starts(self, rows: int, seed: int) -> np.ndarray:
         """(rows, N) configurations whose numbers are spread evenly over the window, in random order."""
         rng = np.random.default_rng(seed)
         numbers = rng.permutation(np.linspace(self.low, self.high, rows).round().astype(int))
-        return torch.as_tensor(np.stack([self.with_number(int(n), rng) for n in numbers]))
+        return np.stack([self.with_number(int(n), rng) for n in numbers])
 
     def ladder(self, T: np.ndarray, extra: Iterable[float] | None) -> np.ndarray:
         """The temperatures that walk: those asked for, and others between and above them that help the exchanges."""
         if extra is not None:
             return np.unique([*T, *(temperature(t) for t in extra)])
         ratio = 1 + min(RATIO - 1, STEP / np.sqrt(len(self.sites)))
-        energies = self.h.site_energies(self.starts(16, 0))[:, self.sites].numpy()
+        energies = self.h.site_energies(self.starts(16, 0))[:, self.sites]
         allowed = np.arange(energies.shape[2]) < self.h.lattice.n_species[self.sites][:, None]
         flips = (energies - energies[..., :1])[:, allowed & (np.arange(energies.shape[2]) > 0)]
         out = np.unique(np.append(T, max(T.max(), HOT * flips.std() / self.h.kB)))

@@ -39,7 +39,7 @@ class FlatWalk:
         W, C, bins = stages.walkers, len(self.T), h.n_sites + 1
         self.tables, n = h.flip_tables, W * C
         occ = problem.starts(n, seed)
-        self.walkers = make_walkers(h, occ.numpy(), seeds(seed, n + W))
+        self.walkers = make_walkers(h, occ, seeds(seed, n + W))
         self.exchange_rng = self.walkers.rng[n:].copy()
         self.mu = np.tile(problem.mu, (C, 1))
         self.pairs = np.zeros((2, max(C // 2, 1), 2), dtype=np.int64)
@@ -167,8 +167,8 @@ class FlatWalk:
         """All arrays that a continued run needs."""
         return self._arrays(), {}
 
-    def restore(self, tensors: dict, progress: dict) -> None:
+    def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None:
         """Put back what ``state`` gave, into a walk made with the same arguments."""
         for name, place in self._arrays().items():
-            place[...] = tensors[name].numpy().view(place.dtype).reshape(place.shape)
+            place[...] = arrays[name].view(place.dtype).reshape(place.shape)
         moves.fill(self.tables, self.walkers)

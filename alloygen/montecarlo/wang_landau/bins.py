@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
@@ -57,7 +56,7 @@ class Plan:
 
     def energies(self, occ: np.ndarray) -> np.ndarray:
         """E - mu.N (n,) of occupations (n, N)."""
-        return self.hamiltonian.semigrand_energy(torch.as_tensor(occ).long(), self.mu).numpy()
+        return self.hamiltonian.semigrand_energy(occ, self.mu)
 
 
 def rules_of(sites: np.ndarray, bins: Bins, schedule: Schedule, walks: int) -> Rules:

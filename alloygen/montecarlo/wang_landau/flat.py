@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import torch
 
 from alloygen.arguments import seed_from, whole_number
 from alloygen.montecarlo.rng import seeds
@@ -82,10 +81,10 @@ def multicanonical_ensembles(
     """
     seed = seed_from(seed)
     occ, energy, log_g = multicanonical(density, n, sweeps, seed)
-    h, rows = density.hamiltonian, torch.from_numpy(occ).long()
-    bare = h.energy(rows)
+    h = density.hamiltonian
+    bare = h.energy(occ)
     return [
-        Ensemble(h, rows, bare, None, float(t), density.mu, "multicanonical", density.problem.atoms_map, chains=1, log_w=log_g - energy / (h.kB * t),
+        Ensemble(h, occ, bare, None, float(t), density.mu, "multicanonical", density.problem.atoms_map, chains=1, log_w=log_g - energy / (h.kB * t),
                  info={"seed": seed}, facts=Provenance(seed=seed, free_energy=partial(density.phi, float(t))))
         for t in np.atleast_1d(np.asarray(T, dtype=float))
     ]  # fmt: skip

@@ -171,7 +171,7 @@ class _Walking:
         own = {k: v for k, v in self.w._asdict().items() if k not in ("states", "blocks")}
         return own | {f"blocks.{k}": v for k, v in self.w.blocks._asdict().items()}
 
-    def restore(self, tensors: dict, progress: dict) -> None:
+    def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None:
         for name, place in self._arrays().items():
-            place[...] = tensors[name].numpy().view(place.dtype)
+            place[...] = arrays[name].view(place.dtype)
         fill(self.plan, self.w)

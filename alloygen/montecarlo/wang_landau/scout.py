@@ -6,7 +6,6 @@ It cools down, heats through infinity to the highest energy, and then walks for 
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from alloygen.errors import AlloygenError
 from alloygen.montecarlo import moves
@@ -22,7 +21,7 @@ LOOK = 5  # sweeps between two looks
 def scout(plan: Plan, start: np.ndarray | None, width: float | None, seed: int) -> tuple[np.ndarray, dict]:
     """(known (n_bins,) bool, {bin: occ}): the energies that occur and what was met; the plan gets the bins made for them."""
     h = plan.hamiltonian
-    first = h.random(1, torch.Generator().manual_seed(seed))[0].numpy().astype(np.int8) if start is None else start
+    first = h.random(1, seed)[0] if start is None else start
     seen = _anneal(plan, first, seed)
     e = plan.energies(np.array(seen))
     set_bins(plan, e, width)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache, partial
 
+import numpy as np
 import torch
 
 import alloygen.data
+from alloygen.arrays import as_array, as_tensor
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
 from alloygen.results.ensemble import Ensemble
@@ -40,12 +42,15 @@ def susceptibility(ensemble: Ensemble, at) -> float:
 def drawn(system: str, T: float, mu: float, n: int, seed: int) -> Ensemble:
     """n independent samples of the exact law with their exact likelihood."""
     exact = table(system)
-    p = torch.as_tensor(exact.at(T, [0.0, mu]).probabilities)
-    rows = torch.multinomial(p, n, replacement=True, generator=torch.Generator().manual_seed(seed))
-    occ = torch.as_tensor(exact.occ)[rows]
+    law = exact.at(T, [0.0, mu]).probabilities
+    # rows by torch's generator, as the figures that are kept were made
+    rows = as_array(
+        torch.multinomial(as_tensor(law), n, replacement=True, generator=torch.Generator().manual_seed(seed))
+    )
+    occ = exact.occ[rows]
     h = exact.hamiltonian
     return Ensemble(
-        h, occ, h.energy(occ), p[rows].log(), T=T, mu=[0.0, mu], method="exact", facts=Provenance(seed=seed)
+        h, occ, exact.energy[rows], np.log(law[rows]), T=T, mu=[0.0, mu], method="exact", facts=Provenance(seed=seed)
     )
 
 

@@ -12,6 +12,7 @@ from ase.build import bulk
 
 import alloygen
 import alloygen.data
+from alloygen.arrays import as_array
 from alloygen.estimate import thermo
 from alloygen.estimate.free_energy import free_energy
 from alloygen.estimate.pool import from_likelihood
@@ -88,7 +89,7 @@ def at_compositions(T: float, Tq: float, mu: tuple, n: int, seed: int) -> Iterat
         p = 0.98 * p / p.sum() + 0.02 / len(p)
         rows = rng.choice(len(p), n, p=p)
         drawn.append((energy[rows], counts[rows], np.log(p[rows])))
-        occ.append(np.asarray(e.occ)[rows])
+        occ.append(e.occ[rows])
     pool = from_likelihood(
         np.full(len(mu), beta), np.stack([np.zeros(len(mu)), beta * np.array(mu)], -1), *map(np.array, zip(*drawn, strict=True)), seed=seed
     )  # fmt: skip
@@ -127,7 +128,7 @@ def ising(T: tuple, n: int, seed: int) -> Iterator[Truth]:
     h = alloygen.ising(15)
     for t in T:
         made = Outpainter(model, h).draw(h.condition(t, [0.0, 0.0]), 4 * n, torch.Generator().manual_seed(seed))
-        log_w = -h.energy(made.occ).numpy() / t - made.log_prob.numpy()
+        log_w = as_array(-h.energy(made.occ) / t - made.log_prob)
         for part in log_w.reshape(4, n):
             yield f"phi T = {t:g}", free_energy(part, t, 225), kaufman_free_energy(15, t)
 
@@ -146,7 +147,6 @@ def islands_of_ising(T: float, n: int, islands: int, seed: int) -> Iterator[Trut
 
 def annealed(conditions: tuple, n: int, steps: int, islands: int, seed: int) -> Iterator[Truth]:
     """log Z of random configurations annealed down in so many steps, five times."""
-    import torch
 
     from alloygen.generate.annealed import anneal
 
@@ -154,7 +154,7 @@ def annealed(conditions: tuple, n: int, steps: int, islands: int, seed: int) -> 
     h = e.hamiltonian
     for (k, (T, mu)), repeat in itertools.product(enumerate(conditions), range(5)):
         own = 1000 * seed + 10 * k + repeat
-        occ = h.random(n, torch.Generator().manual_seed(own))
+        occ = h.random(n, own)
         path = 1.0 / np.linspace(1e-9, 1.0 / T, steps + 1)
         mus = np.tile([0.0, mu], (steps + 1, 1))
         made = anneal(h, occ, np.full(n, 16 * math.log(2)), h.condition(path, mus), sweeps=1, seed=own, islands=islands)
