@@ -100,7 +100,7 @@ class Neural:
         else:
             occ, log_prob, told = self.then.refined(draws)
             method, info = f"{method}, {self.then.label}", info | told
-        facts = Provenance(seed=seed, fixed=None if known is None else known >= 0)
+        facts = Provenance(seed=seed, known=known)
         return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, problem.atoms_map, info, facts=facts)
 
     def scan(

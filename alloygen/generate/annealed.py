@@ -50,7 +50,7 @@ class Annealed:
         return f"Annealed({len(self.occ)} samples, NESS {self.ness[-1]:.3f}, resampled {self.resampled} times)"
 
 
-def anneal(hamiltonian: Hamiltonian, occ: np.ndarray, log_w: ArrayLike, path: Condition, *, sweeps: int = 20, seed: int = 0, threads: int = 1, fixed: ArrayLike | None=None,
+def anneal(hamiltonian: Hamiltonian, occ: np.ndarray, log_w: ArrayLike, path: Condition, *, sweeps: int = 20, seed: int = 0, threads: int = 1, known: ArrayLike | None = None,
            islands: int = 0) -> Annealed:  # fmt: skip
     """Move weighted samples along a path of conditions.
 
@@ -59,7 +59,7 @@ def anneal(hamiltonian: Hamiltonian, occ: np.ndarray, log_w: ArrayLike, path: Co
     occ : (n, N) samples; log_w (n,) their log-weights at the first condition, -u_0 - log q
     path : K + 1 conditions, the first that of ``log_w``, the last the target
     sweeps : flips per site at each condition after the first
-    fixed : indices or mask of sites that never change
+    known : (N,) species index of sites that never change, -1 where free
     islands : groups that are resampled among themselves when their effective size falls below half; 0 for none
 
     Examples
@@ -86,7 +86,7 @@ def anneal(hamiltonian: Hamiltonian, occ: np.ndarray, log_w: ArrayLike, path: Co
     path_T, path_mu = path.numpy()
     beta = 1.0 / (path.kB * path_T)
     mu = np.tile(path_mu[0], (n, 1))
-    chains = Chains(hamiltonian, np.full(n, path_T[0]), mu, seed, occ=occ, fixed=fixed, threads=threads)
+    chains = Chains(hamiltonian, np.full(n, path_T[0]), mu, seed, occ=occ, known=known, threads=threads)
     rng, times, found = np.random.default_rng(seed), 0, [ness(log_w)]
     for k in range(1, len(path_T)):
         walkers = chains.walkers

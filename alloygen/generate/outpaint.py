@@ -31,7 +31,7 @@ from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
-from alloygen.models.base import Model
+from alloygen.models.base import Model, path_log_prob
 from alloygen.models.blocks import by_blocks, generators
 from alloygen.models.causal import CausalModel, Stage
 from alloygen.models.draw import trained_orders
@@ -315,7 +315,9 @@ class Outpainter:
         """Log-likelihood (B,) of what ``occ`` has on the window's sites that ``state`` does not know, given those it does."""
         rows = condition.expand(len(order))
         if self.rule(condition) and self._stage is not None:
-            return cast(CausalModel, self.model).log_prob(occ, rows, order, state, _on(self._stage, sites))
+            law, stage = cast(CausalModel, self.model), _on(self._stage, sites)
+            one = lambda x, c, s, k: path_log_prob(law.log_conditionals(x, c, s, k, stage), x, s, k)  # noqa: E731
+            return by_blocks(one, occ, rows, order, state)
         return self.model.log_prob(occ[:, sites], rows, self._inside(sites, order), state[:, sites])
 
     def _inside(self, sites: torch.Tensor, order: torch.Tensor) -> torch.Tensor:

@@ -40,11 +40,6 @@ class Draws:
     generator: torch.Generator
     known: np.ndarray | None
 
-    @property
-    def held(self) -> np.ndarray | None:
-        """(N,) bool, the sites that stay as they are; None for none."""
-        return None if self.known is None else self.known >= 0
-
     def log_weight(self, occ: np.ndarray, log_prob: np.ndarray, condition: Condition | None = None) -> np.ndarray:
         """-beta (E - mu.N) - log q, (B,), at the target or at another condition."""
         return -self.painter.target.reduced_energy(occ, self.condition if condition is None else condition) - log_prob
@@ -52,7 +47,7 @@ class Draws:
     def along(self, occ: np.ndarray, log_w: np.ndarray, path: Condition, sweeps: int, seed: int) -> Annealed:
         """Flips along a path of conditions, with the same sites held."""
         return anneal(self.painter.target, occ, log_w, path, sweeps=sweeps, seed=seed, threads=torch.get_num_threads(),
-                      fixed=self.held)  # fmt: skip
+                      known=self.known)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +109,7 @@ class Blocks(Refinement):
         torch.randint(2**31, (1,), generator=draws.generator)  # the stream of the other refinements
         occ, log_prob = draws.plain(draws.condition, draws.n)
         log_w = draws.log_weight(occ, log_prob)
-        mover = Regenerator(draws.painter, fixed=draws.held)
+        mover = Regenerator(draws.painter, known=draws.known)
         occ, accepted = _moved(mover, occ, draws.condition, self.steps, draws.generator)
         facts = {"acceptance": float(accepted.mean()), "block_moves": self.steps}
         return occ, draws.log_weight(occ, log_w), facts

@@ -26,7 +26,7 @@ class Regenerator:
     ----------
     painter : Outpainter, whose model and target are meant (of one size too)
     block : cells of the block along each axis, one number or three, at most the model's cell; None: half of it
-    fixed : (N,) bool of sites that never change
+    known : (N,) species index of sites that never change, -1 where free
 
     ``step(occ, condition, generator)`` makes one move of every configuration and returns (occ, accepted (B,) bool).
 
@@ -42,7 +42,7 @@ class Regenerator:
     """
 
     def __init__(
-        self, painter: Outpainter, block: ArrayLike | None = None, fixed: torch.Tensor | ArrayLike | None = None
+        self, painter: Outpainter, block: ArrayLike | None = None, known: torch.Tensor | ArrayLike | None = None
     ):
         self.painter, self.target = painter, painter.target
         lattice = painter.model.hamiltonian.lattice
@@ -54,10 +54,8 @@ class Regenerator:
             raise AlloygenError(f"expected a block of 1 to {have.tolist()} cells along each axis, got {block!r}")
         start = (have - size) // 2  # in the middle of the window: its sites see the nearest image of every other
         self.inside = ((lattice.offsets >= start) & (lattice.offsets < start + size)).all(1)
-        self.fixed = (
-            torch.zeros(self.target.n_sites, dtype=torch.bool) if fixed is None else as_tensor(fixed, torch.bool)
-        )
-        if self.fixed.all():
+        self.free = torch.full((self.target.n_sites,), True) if known is None else as_tensor(known) < 0
+        if not self.free.any():
             raise AlloygenError("expected at least one site that may change, got all of them fixed")
 
     def step(
@@ -68,7 +66,7 @@ class Regenerator:
         shift = (as_array(torch.rand(3, generator=generator, dtype=torch.float64)) * repeats(target)).astype(np.int64)
         sites = as_tensor(target.index(source.offsets + shift, source.sublattice))
         block = sites[as_tensor(self.inside)]
-        block = block[~self.fixed[block]]
+        block = block[self.free[block]]
         if not len(block):
             return occ, torch.zeros(b, dtype=torch.bool)
         state = occ.clone()

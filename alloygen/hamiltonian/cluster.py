@@ -250,11 +250,25 @@ class Hamiltonian:
 
     def smallest_change(self, occ: ArrayLike | torch.Tensor) -> float:
         """The smallest energy (not zero) that a single substitution in ``occ`` (N,) costs or gains; 0 if all cost none."""
-        rows = self.check(as_array(occ))
-        energies = self.site_energies(rows)[0]
-        steps = np.abs(energies - np.take_along_axis(energies, rows[0].astype(int)[:, None], 1))[self.lattice.allowed]
+        steps = np.abs(self.substitutions(occ))
         steps = steps[steps > 1e-9]
         return float(steps.min()) if len(steps) else 0.0
+
+    def substitutions(
+        self, occ: ArrayLike | torch.Tensor, mu: ArrayLike | None = None, sites: ArrayLike | None = None
+    ) -> np.ndarray:
+        """What every single substitution in ``occ`` (N,) costs, (M,): the change of E - mu.N, of E without ``mu`` (n_elements,).
+
+        sites : (Q,) that are substituted; all if not given. Site by site, on each its other species in their order
+        """
+        rows = self.check(as_array(occ))
+        at = np.arange(self.n_sites) if sites is None else np.asarray(sites)
+        level = self.site_energies(rows)[0]
+        if mu is not None:
+            level = level - np.asarray(mu)[self.lattice.site_elements.clip(0)]
+        level, own = level[at], rows[0, at].astype(int)[:, None]
+        other = self.lattice.allowed[at] & (np.arange(level.shape[1]) != own)
+        return (level - np.take_along_axis(level, own, 1))[other]
 
     def change(self, occ: torch.Tensor, sites: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
         """Energy changes (B,) when ``sites`` (B,) of each configuration take ``species`` (B,)."""

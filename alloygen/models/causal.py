@@ -22,7 +22,7 @@ from alloygen.conditions import relative
 from alloygen.conditions.record import Condition
 from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.models.base import Network, draw_species, path_log_prob
+from alloygen.models.base import Network, draw_species
 from alloygen.models.blocks import by_blocks
 from alloygen.nn.causal import CausalTransformer
 
@@ -180,18 +180,6 @@ class CausalModel(Network):
         fields, features = self._inputs(stage, occ, rank, order, step, beta)
         output = self.network(*self._tokens(stage, occ, order), features, embedded)
         return self._logits(stage, output, fields, order, rank, step, beta, site_mu)
-
-    def log_prob(
-        self,
-        occ: torch.Tensor,
-        condition: Condition,
-        order: torch.Tensor,
-        known: torch.Tensor | None = None,
-        stage: Stage | None = None,
-    ) -> torch.Tensor:
-        """Exact log-likelihood (B,) along ``order``, of the sites that are not known, given those that are."""
-        one = lambda x, c, s, k: path_log_prob(self.log_conditionals(x, c, s, k, stage), x, s, k)  # noqa: E731
-        return by_blocks(one, occ, condition, order, known)
 
     @torch.no_grad()
     def sample(

@@ -42,10 +42,10 @@ class Chains:
     mu : (C, n_elements) chemical potentials; without effect on swaps
     seed : same seed, same chains, for any number of threads
     pairs : sets of disjoint pairs of conditions, exchanged in turn (see ``tempering.grid_pairs``)
-    occ : (N,), (C, N) or (copies * C, N) to start from; random without it (needed for swaps and for fixed sites)
+    occ : (N,), (C, N) or (copies * C, N) to start from; random without it (needed for swaps)
     move : "flip" (semigrand), "swap" (canonical: composition stays as it starts), or another
         :class:`~alloygen.montecarlo.single_moves.Move`
-    fixed : sites that never change, indices or a mask (N,)
+    known : (N,), or one row of them for each chain, the species index of sites that never change, -1 where free; in every row the same sites
     copies : independent sets, each with exchanges of its own; chains are numbered copy * C + condition
 
     ``step(sweeps)`` moves every chain; ``configurations()`` gives what is now at each condition. Everything that later
@@ -64,7 +64,7 @@ class Chains:
         *,
         occ: ArrayLike | None = None,
         move: str | Move = "flip",
-        fixed: ArrayLike | None = None,
+        known: ArrayLike | None = None,
         copies: int = 1,
         threads: int = 1,
     ):
@@ -74,8 +74,9 @@ class Chains:
         seed = seed_from(seed)
         self.T, self.mu = _conditions(hamiltonian, T, mu)
         self.beta = 1.0 / (hamiltonian.kB * self.T)
-        self.sites = free_sites(hamiltonian, fixed, occ)
-        start = _start(hamiltonian, occ, len(self.T), self.copies, seed, self.move, self.sites)
+        known = known_rows(hamiltonian, known, len(self.T) * self.copies)
+        self.sites = free_sites(hamiltonian, known)
+        start = _start(hamiltonian, occ, known, len(self.T), self.copies, seed, self.move, self.sites)
         self.tables, n = hamiltonian.flip_tables, len(start)
         self.walkers = make_walkers(hamiltonian, start, seeds(seed, n + 1))  # the last one serves the exchanges
         self.replica_at = np.arange(n)
@@ -113,9 +114,9 @@ class Chains:
         move = move_from(move)
         n = np.size(T) * whole_number(copies, "copies")
         start = problem.start(composition=move.keeps_composition, seed=seed_from(seed), n=n)
-        held = problem.held if problem.held.any() else None
+        known = problem.known if problem.held.any() else None
         return cls(
-            problem.hamiltonian, T, mu, seed, pairs, occ=start, move=move, fixed=held, copies=copies, threads=threads
+            problem.hamiltonian, T, mu, seed, pairs, occ=start, move=move, known=known, copies=copies, threads=threads
         )
 
     # ------------------------------------------------------------------ the two moves of a round
@@ -296,41 +297,48 @@ def require_hamiltonian(h: object) -> None:
     )
 
 
-def free_sites(h: Hamiltonian, fixed: ArrayLike | None, occ: ArrayLike | None) -> np.ndarray:
-    """The sites (n,) that may change: those with two species or more, less ``fixed`` (indices, a mask (N,), or None).
+def known_rows(h: Hamiltonian, known: ArrayLike | None, n: int) -> np.ndarray:
+    """Held sites of n chains, (1, N) or (n, N) int64 species indices and -1 where free, from (N,), rows of them, or None for none.
 
-    Raises AlloygenError when none is left, and for fixed sites that do not exist or come without ``occ``, which says what they hold.
+    Raises AlloygenError for other shapes, for species that a site has not, and for rows that do not hold the same sites.
     """
-    free = h.lattice.changeable
-    if fixed is not None:
-        fixed = np.asarray(fixed)
-        if fixed.dtype == bool and fixed.shape != free.shape:
-            raise AlloygenError(f"expected a mask of fixed sites of shape {free.shape}, got {fixed.shape}")
-        if fixed.dtype != bool and fixed.size and not (0 <= fixed.min() and fixed.max() < h.n_sites):
-            raise AlloygenError(
-                f"expected fixed sites between 0 and {h.n_sites - 1}, got {fixed.min()} to {fixed.max()}"
-            )
-        if occ is None and (fixed.any() if fixed.dtype == bool else fixed.size):
-            raise AlloygenError("expected a start (occ=) that says what the fixed sites hold, got none")
-        free = free.copy()
-        free[fixed if fixed.dtype == bool else fixed.astype(int)] = False
-    sites = np.flatnonzero(free)
+    if known is None:
+        return np.full((1, h.n_sites), -1)
+    rows = np.atleast_2d(np.asarray(known))
+    if rows.dtype.kind not in "iu" or rows.shape not in ((1, h.n_sites), (n, h.n_sites)):
+        raise AlloygenError(
+            f"expected known as species indices ({h.n_sites},) or ({n}, {h.n_sites}), -1 where free, got {rows.dtype} of shape {np.shape(known)}"
+        )
+    if (rows < -1).any() or (rows >= h.lattice.n_species).any():
+        raise AlloygenError(f"expected known between -1 and the species of each site, {h.lattice.species}, got others")
+    if ((rows >= 0) != (rows[0] >= 0)).any():
+        raise AlloygenError("expected the same sites to be known for every chain, got rows that know others")
+    return rows.astype(np.int64)
+
+
+def free_sites(h: Hamiltonian, known: np.ndarray) -> np.ndarray:
+    """The sites (n,) that may change: those with two species or more, less those that are ``known`` (R, N).
+
+    Raises AlloygenError when none is left.
+    """
+    sites = np.flatnonzero(h.lattice.changeable & (known[0] < 0))
     if len(sites) == 0:
         raise AlloygenError("expected at least one site with two species or more, got none: nothing can change")
     return sites
 
 
-def _start(h: Hamiltonian, occ, n: int, copies: int, seed: int, move: Move, sites: np.ndarray) -> np.ndarray:
+def _start(h: Hamiltonian, occ, known: np.ndarray, n: int, copies: int, seed: int, move: Move, sites: np.ndarray) -> np.ndarray:  # fmt: skip
+    """Where the chains begin, (copies * n, N), with what is known in its place."""
     if occ is None:
         if move.keeps_composition:
             raise AlloygenError(f"expected a start (occ=) whose composition the {move.name}s keep, got none")
-        return h.random(n * copies, seed)
+        return np.where(known >= 0, known, h.random(n * copies, seed))
     start = h.check(as_array(occ))
     if len(start) not in (1, n, n * copies):
         raise AlloygenError(
             f"expected one start, one per condition ({n}) or per chain ({n * copies}), got {len(start)}"
         )
-    start = np.tile(start, (n * copies // len(start), 1))
+    start = np.where(known >= 0, known, np.tile(start, (n * copies // len(start), 1)))
     if move.keeps_composition:
         held = h.lattice.site_elements[sites, start[:, sites]]
         if (held.min(1) == held.max(1)).any():

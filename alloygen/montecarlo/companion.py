@@ -36,10 +36,10 @@ class Hot:
     copies: int
 
 
-def companion(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu: np.ndarray, seed: int, fixed: np.ndarray | None = None) -> Hot | None:  # fmt: skip
+def companion(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu: np.ndarray, seed: int, known: np.ndarray | None = None) -> Hot | None:  # fmt: skip
     """Hot samples beside those of T and mu (n_elements,), or None where these are not deep in one phase.
 
-    occ : (n, N) independent samples, weights : (n,) summing to 1; fixed : mask (N,) of sites that never change
+    occ : (n, N) independent samples, weights : (n,) summing to 1; known : (N,) species index of sites that never change, -1 where free
 
     Examples
     --------
@@ -52,13 +52,13 @@ def companion(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu
     >>> hot.T.round().tolist(), companion(h, copper, weights, 2500.0, mu, seed=0) is None
     ([540.0, 729.0, 984.0, 1329.0, 1794.0], True)
     """
-    cost, alone = _phase(h, occ, weights, T, mu, fixed)
+    cost, alone = _phase(h, occ, weights, T, mu, known)
     if cost < COST or alone < ALONE:
         return None
     ladder = _ladder(T, T * cost / FREE)
     k = len(ladder)
     rows = np.random.default_rng([seed, k]).choice(len(occ), size=COPIES, p=weights)
-    chains = Chains(h, ladder, np.tile(mu, (k, 1)), seed, grid_pairs(k, 1), occ=occ[np.repeat(rows, k)], fixed=fixed, copies=COPIES)  # fmt: skip
+    chains = Chains(h, ladder, np.tile(mu, (k, 1)), seed, grid_pairs(k, 1), occ=occ[np.repeat(rows, k)], known=known, copies=COPIES)  # fmt: skip
     found, energy = np.empty((k, COPIES, SAMPLES, h.n_sites), dtype=np.int8), np.empty((k, COPIES, SAMPLES))
     for _ in range(SAMPLES // 5):
         chains.step(SWEEPS)
@@ -73,30 +73,26 @@ def companion(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu
     return Hot(ladder, found.reshape(-1, h.n_sites), energy.ravel(), COPIES)
 
 
-def _phase(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu: np.ndarray, fixed) -> tuple[float, float]:  # fmt: skip
+def _phase(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu: np.ndarray, known) -> tuple[float, float]:  # fmt: skip
     """(smallest cost of a flip from the lowest minimum in kT, weight of the samples that fall into it or its like)."""
     counts = h.counts(occ)
     u = semigrand(h.energy(occ), counts, mu)
     _, first, row = np.unique(np.column_stack([u.round(9), counts]), axis=0, return_index=True, return_inverse=True)  # fmt: skip
     alike, lowest = np.bincount(row.ravel(), weights), first[u[first].argmin()]
-    start, cost = _minimum(h, occ[lowest : lowest + 1], mu, fixed)
+    start, cost = _minimum(h, occ[lowest : lowest + 1], mu, known)
     if cost < COST * h.kB * T:
         return cost / (h.kB * T), 0.0
-    ends, _ = _minimum(h, occ[first], mu, fixed)
+    ends, _ = _minimum(h, occ[first], mu, known)
     return cost / (h.kB * T), float(alike[np.abs(ends - start[0]) < 1e-8].sum())
 
 
-def _minimum(h: Hamiltonian, occ: np.ndarray, mu: np.ndarray, fixed) -> tuple[np.ndarray, float]:
+def _minimum(h: Hamiltonian, occ: np.ndarray, mu: np.ndarray, known) -> tuple[np.ndarray, float]:
     """(u (B,) of the minima that configurations (B, N) fall into, flip by flip; the cheapest flip from the first one)."""
     everywhere = np.tile(mu, (len(occ), 1))
-    chains = Chains(h, np.ones(len(occ)), everywhere, occ=occ, fixed=fixed)
+    chains = Chains(h, np.ones(len(occ)), everywhere, occ=occ, known=known)
     quench_flips(chains.tables, chains.walkers, 0, len(occ), everywhere, chains.sites)
-    ends, sites = chains.walkers.occ, chains.sites
-    level = (h.site_energies(ends[:1])[0] - mu[h.lattice.site_elements.clip(0)])[sites]
-    here = ends[0, sites].astype(int)[:, None]
-    steps = level - np.take_along_axis(level, here, 1)
-    other = h.lattice.allowed[sites] & (np.arange(level.shape[1]) != here)
-    return h.semigrand_energy(ends, mu), float(steps[other].min())
+    ends = chains.walkers.occ
+    return h.semigrand_energy(ends, mu), float(h.substitutions(ends[0], mu, chains.sites).min())
 
 
 def _ladder(T: float, top: float) -> np.ndarray:

@@ -101,22 +101,20 @@ class MonteCarlo:
         self, problem: Problem, T: np.ndarray, mu: np.ndarray, n: int, seed: int, job: Job, refine: bool = False
     ) -> Scan:
         """Every T (nT,) with every mu (nM, n_elements); ``refine`` puts more mu between where exchange needs them."""
-        h = problem.hamiltonian
-        self.run(n).require_known(h)
+        self.run(n).require_known(problem.hamiltonian)
         self.require_no_field(mu.tolist(), mu)
-        if refine:
-            mu = mu_ladder(h, float(T[0]), mu, seed=seed, threads=job.threads)
         placed, move = self._placed(problem, seed), Swap() if self.swaps else Flip()
+        if refine:
+            mu = mu_ladder(placed, float(T[0]), mu, seed=seed, job=job)
         run = self._kept | {"move": move, "seed": seed, "job": job}
         if self.copies is not None:
             run["copies"] = self.copies
         if self.method == "metropolis":
             all_T, all_mu = np.repeat(T, len(mu)), np.tile(mu, (len(T), 1))
             return replace(metropolis(placed, all_T, all_mu, n, **run), atoms_map=problem.atoms_map)
-        rungs = ladder(placed, T, mu, move=move, seed=seed, threads=job.threads)
-        made = _with_cold_end(
-            replica_exchange(placed, T, mu, n, ladder=rungs, **run), placed, move, mu, seed, job.threads
-        )
+        rungs = ladder(placed, T, mu, move=move, seed=seed, job=job)
+        made = replica_exchange(placed, T, mu, n, ladder=rungs, **run)
+        made = _with_cold_end(made, placed, move, mu, seed, Job(threads=job.threads))
         made = made.relabelled(atoms_map=problem.atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
         if made.gap:
             warnings.warn(f"Phi is missing (nan): {made.gap}", LowSampleSize, stacklevel=user_level())
@@ -129,7 +127,7 @@ class MonteCarlo:
         return problem if start is None else replace(problem, given=start[:1])
 
 
-def _with_cold_end(made: Scan, problem: Problem, move: Move, mu: np.ndarray, seed: int, threads: int) -> Scan:
+def _with_cold_end(made: Scan, problem: Problem, move: Move, mu: np.ndarray, seed: int, job: Job) -> Scan:
     """The scan with hidden colder conditions below, where a branch has no reference: its ground level is met there.
 
     The colder rungs start from the last configurations of the coldest ones and are equilibrated on their way down.
@@ -143,10 +141,10 @@ def _with_cold_end(made: Scan, problem: Problem, move: Move, mu: np.ndarray, see
             cold = colder
         start = cold.occ[cold.T == T][:, -1]
         begin = replace(problem, given=start[:1])
-        down = ladder(begin, [T / 2, T], mu, T_max=T, move=move, seed=seed, threads=threads)[:-1]
+        down = ladder(begin, [T / 2, T], mu, T_max=T, move=move, seed=seed, job=job)[:-1]
         more = replica_exchange(
             replace(problem, given=np.tile(start, (len(down), 1))), down, mu, made.n, move=move, seed=derived_seed(seed, k),
-            copies=max(made.chains, 1), check=False, sweeps=made.facts.sweeps, job=Job(threads=threads),
+            copies=max(made.chains, 1), check=False, sweeps=made.facts.sweeps, job=job,
         )  # fmt: skip
         made = replace(made, hidden=more if colder is None else Scan.concatenate([colder, more]))
     return made

@@ -21,6 +21,7 @@ from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import Chains, problem_of
 from alloygen.montecarlo.single_moves import Move
+from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike
 
 PLACED, HALVED = 3, 6  # rounds of placing by thermodynamic length, and of halving steps
@@ -49,7 +50,7 @@ def ladder(
     sweeps: int = 400,
     move: str | Move = "flip",
     seed: int = 0,
-    threads: int = 1,
+    job: Job | None = None,
 ) -> np.ndarray:
     """Temperatures for replica exchange that hold every one of ``T``, reach ``T_max``, and exchange at ``acceptance``.
 
@@ -66,7 +67,7 @@ def ladder(
     mu : (n_elements,) or (nM, n_elements); with several the largest s at each temperature counts
     T_max : end of the ladder; infinity makes free energies absolute
     acceptance : mean exchange rate of neighbours, between 0.05 and 0.9
-    sweeps : sweeps of each pilot run; move : as in Chains
+    sweeps : sweeps of each pilot run; move : as in Chains; job : of which the threads count
 
     Returns temperatures in rising order. Raises AlloygenError for an acceptance out of range.
 
@@ -82,7 +83,7 @@ def ladder(
     wanted = np.unique(np.append(np.atleast_1d(np.asarray(T, dtype=float)), T_max))
     wanted = wanted[wanted <= T_max]
     mu = np.zeros((1, len(hamiltonian.elements))) if mu is None else np.atleast_2d(np.asarray(mu, dtype=float))
-    chains = partial(Chains.of, problem, seed=seed, threads=threads, move=move)
+    chains = partial(Chains.of, problem, seed=seed, threads=(job or Job()).threads, move=move)
 
     def pilot(beta, sweeps):
         with np.errstate(divide="ignore"):
@@ -105,7 +106,7 @@ def mu_ladder(
     acceptance: float = 0.3,
     sweeps: int = 400,
     seed: int = 0,
-    threads: int = 1,
+    job: Job | None = None,
 ) -> np.ndarray:
     """Chemical potentials for replica exchange at T that hold every row of ``mu`` and exchange at ``acceptance``.
 
@@ -127,7 +128,7 @@ def mu_ladder(
             f"expected at least two rows of chemical potentials for {hamiltonian.elements}, got shape {mu.shape}"
         )
     marks = np.arange(len(mu), dtype=float)
-    chains = partial(Chains.of, problem, seed=seed, threads=threads)
+    chains = partial(Chains.of, problem, seed=seed, threads=(job or Job()).threads)
 
     def at(x):
         return np.stack([np.interp(x, marks, column) for column in mu.T], 1)

@@ -82,16 +82,16 @@ class Averages:
         elsewhere, without a likelihood, for weights with a heavy tail, and for energies that are not the Hamiltonian's.
         """
         d = self.draws
-        h, fixed = d.hamiltonian, d.facts.fixed
+        h, known = d.hamiltonian, d.facts.known
         if not d.has_likelihood or not np.isfinite(d.T) or self.own_effective_samples < ENOUGH:
             return None
-        if d.heavy or (fixed is not None and fixed[d.free].all()):
+        if d.heavy or (known is not None and (known[d.free] >= 0).all()):
             return None
         if not np.allclose(h.energy(d.occ), d.energy, rtol=0.0, atol=1e-6):
             return None
-        return self._hot(fixed)
+        return self._hot(known)
 
-    def _hot(self, fixed: np.ndarray | None) -> Joined | None:
+    def _hot(self, known: np.ndarray | None) -> Joined | None:
         from alloygen.montecarlo.companion import companion
 
         d = self.draws
@@ -102,7 +102,7 @@ class Averages:
             crc32(d.occ.astype(np.int64).tobytes()),
         ]
         seed = derived_seed(int(d.facts.seed or 0), *words)
-        hot = companion(h, d.occ, d.weights, d.T, d.mu, seed, fixed)
+        hot = companion(h, d.occ, d.weights, d.T, d.mu, seed, known)
         if hot is None:
             return None
         counts = h.counts(hot.occ)

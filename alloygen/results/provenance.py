@@ -21,7 +21,7 @@ class Provenance:
     """What averages at one condition depend on, beside its samples.
 
     seed : of the run; hot chains beside the samples have theirs from it
-    fixed : (N,) bool, the sites that were held; None where none was
+    known : (N,) species index of the sites that were held, -1 where free; None where none was
     inefficiency : g of samples without a likelihood that are no chains in time order: n / g of them are independent
     free_energy : Phi per site that was found by other means, such as MBAR, or a function that finds it
     log_states : log of the number of configurations, from which S at T = infinity follows
@@ -34,7 +34,7 @@ class Provenance:
     """
 
     seed: int | None = None
-    fixed: np.ndarray | None = None
+    known: np.ndarray | None = None
     inefficiency: float = 1.0
     free_energy: Phi | None = None
     log_states: float | None = None
@@ -43,8 +43,11 @@ class Provenance:
     def __post_init__(self) -> None:
         g = positive(self.inefficiency, "the statistical inefficiency", "samples")
         object.__setattr__(self, "inefficiency", g)
-        if self.fixed is not None:
-            object.__setattr__(self, "fixed", np.asarray(self.fixed, dtype=bool))
+        if self.known is not None:
+            known = np.asarray(self.known)
+            if known.ndim != 1 or known.dtype.kind not in "iu":
+                raise AlloygenError(f"expected known as species indices (N,), -1 where free, got {self.known!r}")
+            object.__setattr__(self, "known", known)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -112,7 +112,7 @@ class Dataset:
         seed = int(torch.randint(2**31, (1,), generator=generator))
         if not (~as_array(known) & h.lattice.changeable).any():
             return start
-        chains = Chains(h, *condition.numpy(), seed, occ=start, fixed=as_array(known))
+        chains = Chains(h, *condition.numpy(), seed, occ=start, known=as_array(torch.where(known, species, -1)))
         for factor, sweeps in COOLING:
             chains.beta[:] = 1.0 / (h.kB * chains.T * factor)
             chains.step(sweeps)

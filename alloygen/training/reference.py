@@ -122,7 +122,7 @@ def reference_samples(
     T, mu = at.numpy()
     if dT is None or dmu is None:
         table = np.unique(mu, axis=0)
-        rungs = ladder(placed, T, table, seed=seed, threads=job.threads)
+        rungs = ladder(placed, T, table, seed=seed, job=job)
     else:
         fine = refined(np.unique(difference(h, mu)), dmu)
         rungs, table = refined(np.unique(T), dT), np.zeros((len(fine), len(h.elements)))

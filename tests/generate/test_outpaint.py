@@ -343,12 +343,12 @@ def test_blocks_leave_fixed_sites_alone():
     fixed = np.zeros(8, dtype=bool)
     fixed[[0, 3, 5]] = True
     occ = torch.randint(2, (200, 8), generator=torch.Generator().manual_seed(0))
-    moves, generator, moved = Regenerator(painter, 2, fixed), torch.Generator().manual_seed(1), occ
+    moves, generator, moved = Regenerator(painter, 2, np.where(fixed, 0, -1)), torch.Generator().manual_seed(1), occ
     for _ in range(10):
         moved, _ = moves.step(moved, AT, generator)
     assert torch.equal(moved[:, fixed], occ[:, fixed]) and not torch.equal(moved, occ)
     with pytest.raises(AlloygenError, match="got all of them fixed"):
-        Regenerator(painter, 2, np.ones(8, dtype=bool))
+        Regenerator(painter, 2, np.ones(8, dtype=int))
     with pytest.raises(AlloygenError, match="expected a block"):
         Regenerator(painter, 3)
 

@@ -106,8 +106,8 @@ def test_held_sites_stay_as_they_are():
     """Two sites of gold in copper: the law is that of the rest, and the bars follow it."""
     table = cuau_16()
     among = (table.occ[:, :2] == 1).all(1).astype(float)
-    fixed = np.arange(16) < 2
-    ens = replace(drawn(300.0, -0.3, 0, among=among), facts=Provenance(fixed=fixed, seed=0))
+    known = np.where(np.arange(16) < 2, 1, -1)
+    ens = replace(drawn(300.0, -0.3, 0, among=among), facts=Provenance(known=known, seed=0))
     held = ens.averages.beside.samples.values("held", lambda occ: (occ[:, :2] == 1).all(1).astype(float))
     assert held.min() == 1.0 and len(held) > 5000
     assert max(map(abs, z_scores(ens, among).values())) < 4
@@ -130,7 +130,7 @@ def test_no_companion_for_samples_whose_law_is_not_known():
             energy=ens.energy + 0.01 * ens.counts[:, 1]
         ),  # energies from elsewhere: chains would not know them
         ens.resample(seed=0),
-        replace(ens, facts=Provenance(fixed=np.ones(16, dtype=bool))),
+        replace(ens, facts=Provenance(known=ens.occ[0])),
         ens[:10],
     ]
     assert [e.averages.beside for e in others] == [None] * 4

@@ -22,7 +22,10 @@ def test_a_record_is_checked_when_it_is_made():
     for bad in (0, -1.0, np.inf, "4"):
         with pytest.raises(AlloygenError, match="statistical inefficiency"):
             Provenance(inefficiency=bad)
-    assert Provenance(fixed=[1, 0]).fixed.dtype == bool
+    assert Provenance(known=[1, -1]).known.dtype == np.int64
+    for bad in (np.array([True, False]), [[0, 1]], ["Au"]):
+        with pytest.raises(AlloygenError, match="species indices"):
+            Provenance(known=bad)
     with pytest.raises(TypeError):
         Provenance(acceptence=0.1)  # a name that nobody reads cannot be given
 

@@ -17,6 +17,7 @@ from alloygen.generate.outpaint import Outpainter
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.ising import ising
 from alloygen.hamiltonian.source import expansion_from
+from alloygen.models.base import path_log_prob
 from alloygen.models.causal import CausalModel
 from alloygen.models.store import load_model
 from alloygen.objectives import marginal, reinforce
@@ -200,7 +201,8 @@ def test_windows_of_a_larger_cell_as_painting_meets_them(repeats, times):
     model = CausalModel(source, {"T": [400, 1000], "mu": [[-0.1, 0.1]]}, width=16, depth=1, heads=2)
     stage = model.stage(large)
     loss, _ = likelihood(model, batch.occ, batch.condition, batch.order, None, batch.given, batch.known, stage)
-    again = -model.log_prob(batch.occ, batch.condition, batch.order, batch.known, stage)
+    logp = model.log_conditionals(batch.occ, batch.condition, batch.order, batch.known, stage)
+    again = -path_log_prob(logp, batch.occ, batch.order, batch.known)
     torch.testing.assert_close(loss, again)
     painter = Outpainter(model, large, physics=True)
     row = next(k for k in range(300) if batch.given[k].any())

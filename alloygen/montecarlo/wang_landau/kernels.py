@@ -2,6 +2,8 @@
 
 Each kernel makes blocks of ``Rules.check`` attempts of one walk: ``flips`` of any Hamiltonian, ``swaps`` at fixed composition,
 and ``level_flips``, the same walk as ``flips`` in integers where there are levels, two species and one table per site.
+
+What follows an attempt stands in each kernel: as a compiled helper that takes the arrays it made the walks 10 to 60 % slower.
 """
 
 from __future__ import annotations
