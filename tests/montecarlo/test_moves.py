@@ -6,6 +6,7 @@ import torch
 from small_systems import generator, hamiltonian
 
 import alloygen.data
+from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.flips import build_flip_tables
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo import moves
@@ -228,6 +229,29 @@ def test_chains_start_where_they_are_told():
     assert np.array_equal(got, occ.numpy()) and np.array_equal(energy, h.energy(occ).numpy())
     run.step(5)
     assert torch.equal(occ, h.random(2, generator(8)))  # the caller's array is left alone
+
+
+def test_chains_leave_what_is_known():
+    """One species for all chains, or one of each chain's own, with and without a start."""
+    h = hamiltonian("cuau-2x2x2")
+    own = np.full((4, 8), -1)
+    own[:, [1, 6]] = np.arange(8).reshape(4, 2) % 3 % 2
+    for known in (own[1], own):
+        for occ in (None, h.random(4, generator(8))):
+            run = Chains(h, [5000.0] * 4, None, 0, occ=occ, known=known)
+            for _ in range(5):
+                run.step(3)
+                got = run.configurations()[0]
+                assert np.array_equal(got[:, [1, 6]], np.broadcast_to(known, (4, 8))[:, [1, 6]])
+            assert len(np.unique(got[:, run.sites], axis=0)) > 1 and run.sites.tolist() == [0, 2, 3, 4, 5, 7]
+    other = own.copy()
+    other[2, 3] = 0
+    for bad, says in (
+        (own >= 0, "species indices"), (own[:2], "species indices"), (own[0] + 2, "species of each site"), (other, "the same sites"),
+        (np.zeros(8, dtype=int), "nothing can change"),
+    ):  # fmt: skip
+        with pytest.raises(AlloygenError, match=says):
+            Chains(h, [500.0] * 4, None, 0, known=bad)
 
 
 def test_state_and_restore_continue_bit_for_bit():

@@ -5,10 +5,14 @@ import pytest
 from small_systems import hamiltonian
 
 import alloygen.data
+from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
+from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
+from alloygen.montecarlo.laddered import MonteCarlo
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.montecarlo.tempering import ladder, mu_ladder
+from alloygen.runtime.job import Job
 
 SYSTEMS = {
     "ising-8": (lambda: ising(8, h=0.05), [1.8], [[0.0, 0.1]]),
@@ -64,6 +68,34 @@ def test_potentials_exchange_across_a_transition():
     assert s.info["exchange_min"] > 0.12
     coarse = replica_exchange(h, [300.0], ends, n=2000, check=False)  # negative control: the ends alone do not exchange
     assert coarse.info["exchange_min"] < 0.05
+
+
+def exact_rates(exact, inside, T, mu) -> np.ndarray:
+    """Mean exchange rates of neighbours in mu (nM, 2) at T, over all pairs of the states ``inside``."""
+    n = np.arange(exact.counts.sum(1)[0] + 1)
+    laws = []
+    for m in mu:
+        u = (exact.energy - exact.counts @ m)[inside] / T
+        w = np.exp(u.min() - u)
+        laws.append(np.bincount(exact.counts[inside, 1].astype(int), w / w.sum(), minlength=len(n)))
+    steps = np.diff(mu[:, 1] - mu[:, 0]) / T
+    return np.array([
+        a @ np.minimum(1.0, np.exp(step * (n[:, None] - n))) @ b for a, b, step in zip(laws, laws[1:], steps, strict=False)
+    ])  # fmt: skip
+
+
+def test_potentials_are_placed_around_the_sites_that_are_held():
+    """Every second site of a cold ferromagnet is held up: the others turn at mu = -8 J, not at 0, one by one."""
+    h, T, ends = ising(4), 1.5, np.array([[0.0, -14.0], [0.0, 3.0]])
+    up = (np.arange(16) // 4 + np.arange(16)) % 2 == 0
+    problem, exact = Problem.of(h, fixed=up, occ=np.ones(16, dtype=int)), Enumeration(h)
+    inside = (exact.occ.numpy()[:, up] == 1).all(1)
+    how = MonteCarlo(method="metropolis", check=False)
+    mu = np.unique(how.scan(problem, np.array([T]), ends, 8, 0, Job(), refine=True).mu, axis=0)
+    assert exact_rates(exact, inside, T, mu).min() > 0.2 and len(mu) < 12
+    assert np.array_equal(mu, mu_ladder(problem, T, ends, seed=0, job=Job(threads=2)))
+    ignored = mu_ladder(h, T, ends, seed=0)  # negative control: as if no site were held
+    assert exact_rates(exact, inside, T, ignored).min() < 0.01
 
 
 @pytest.mark.parametrize(
