@@ -89,7 +89,7 @@ def test_potentials_are_placed_around_the_sites_that_are_held():
     h, T, ends = ising(4), 1.5, np.array([[0.0, -14.0], [0.0, 3.0]])
     up = (np.arange(16) // 4 + np.arange(16)) % 2 == 0
     problem, exact = Problem.of(h, fixed=up, occ=np.ones(16, dtype=int)), Enumeration(h)
-    inside = (exact.occ.numpy()[:, up] == 1).all(1)
+    inside = (exact.occ[:, up] == 1).all(1)
     how = MonteCarlo(method="metropolis", check=False)
     mu = np.unique(how.scan(problem, np.array([T]), ends, 8, 0, Job(), refine=True).mu, axis=0)
     assert exact_rates(exact, inside, T, mu).min() > 0.2 and len(mu) < 12
