@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alloygen.arguments import record, seed_from, whole_number
-from alloygen.conditions import Mu, Mus, axes, chemical_potentials, exchangeable, mu_from_field, mu_list, temperature
+from alloygen.conditions import Mu, Mus, chemical_potentials, exchangeable, grid, mu_from_field, mu_list, temperature
+from alloygen.conditions.record import condition_from
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -109,14 +110,14 @@ def sample(
     """
     if h is not None and np.ndim(h):
         raise BadCondition(f"expected one field h, got {h!r}; several are for scan and mc")
-    T, mu, job = temperature(T), _potentials(atoms, mu, h), job or Job()
+    T, mu, job = temperature(T), _potentials(atoms, mu, h), job or Job()  # T before any work is done
     n, seed = whole_number(n, "n, the number of configurations,"), seed_from(seed)
     if job.executor is not None:
         raise AlloygenError(
             f"expected no executor, got {job.executor!r}: it shares out the conditions of alloygen.scan"
         )
     found, problem = placed(sampler, atoms, mu, hamiltonian, fixed)
-    return found.sample(problem, T, chemical_potentials(mu, problem.hamiltonian), n, seed, job)
+    return found.sample(problem, condition_from(T, mu, problem.hamiltonian), n, seed, job)
 
 
 def mc(
@@ -138,7 +139,7 @@ def mc(
     ----------
     atoms, T, h, hamiltonian, fixed : as in :func:`sample`; several T or h
     mu : as in :func:`sample`, or a sequence, or {"Au": [..]}; every T is combined with every mu, both sorted and each value once
-        (:func:`alloygen.conditions.axes`). Canonical runs take none but 0
+        (:func:`alloygen.conditions.grid`). Canonical runs take none but 0
     n : samples per condition
     seed : same seed, same samples, for any number of threads
     job : how it is run: threads, checkpoint, progress (:class:`alloygen.Job`)
@@ -165,8 +166,7 @@ def mc(
     problem = Problem.of(atoms, given, hamiltonian, fixed)
     target = problem.hamiltonian
     sampler.require_no_field(given, [chemical_potentials(m, target) for m in given if m is not None])
-    rungs, mus = axes(T, {} if sampler.swaps else given, target)
-    return sampler.scan(problem, rungs, mus, n, seed, job)
+    return sampler.scan(problem, grid(T, {} if sampler.swaps else given, target), n, seed, job)
 
 
 def scan(
@@ -214,15 +214,16 @@ def scan(
     named: Any = asked if asked is not None else {} if mu is None else {mu: 0.0}
     refine = _refinement(asked is None if adaptive is None else adaptive)
     found, problem = placed(sampler, atoms, named, hamiltonian, larger=False)
-    rungs, mus = axes(T, _whole_range(found, problem.hamiltonian) if asked is None else asked, problem.hamiltonian)
+    target = problem.hamiltonian
+    conditions = grid(T, _whole_range(found, target) if asked is None else asked, target)
     if isinstance(found, Neural):
-        return found.scan(problem, rungs, mus, n, seed, job, refine)
+        return found.scan(problem, conditions, n, seed, job, refine)
     if job.executor is not None or isinstance(adaptive, Spacing):
         raise AlloygenError(
             f"expected neither executor nor Spacing with Monte Carlo, whose conditions exchange configurations and which refines by the rates "
             f"of exchange, got {job} and adaptive={adaptive!r}; Job(threads=) shares out its chains"
         )
-    return found.scan(problem, rungs, mus, n, seed, job, refine is not None)
+    return found.scan(problem, conditions, n, seed, job, refine is not None)
 
 
 def _refinement(adaptive: bool | Spacing) -> Spacing | None:

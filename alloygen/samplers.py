@@ -17,7 +17,7 @@ import torch
 from alloygen import registry
 from alloygen.arguments import one_of, whole_number
 from alloygen.arrays import as_array
-from alloygen.conditions import Mu, Mus, references, relative
+from alloygen.conditions import Grid, Mu, Mus, references, relative
 from alloygen.conditions.record import Condition
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, OutsideTrainedRange
@@ -81,45 +81,36 @@ class Neural:
         assert isinstance(self.model, Model)  # as ``placed`` leaves it
         return self.model
 
-    def sample(self, problem: Problem, T: float, mu: np.ndarray, n: int, seed: int, job: Job) -> Ensemble:
-        """n independent configurations at T and mu (n_elements,)."""
+    def sample(self, problem: Problem, at: Condition, n: int, seed: int, job: Job) -> Ensemble:
+        """n independent configurations at one condition."""
         model, target = self.law, problem.hamiltonian
         if job.executor is not None or job.checkpoint is not None:
             raise AlloygenError(
                 f"expected neither executor nor checkpoint for one condition, got {job}: a model draws anew from the same seed"
             )
-        warn_outside(model, T, mu)
+        warn_outside(model, at)
         known = problem.known if problem.held.any() else None
-        condition = target.condition(T, mu)
-        draws = self._draws(problem, condition, n, seed, known, job)
+        draws = self._draws(problem, at, n, seed, known, job)
         method, info = self._told(draws.painter, seed)
         if known is not None and target.n_sites == model.hamiltonian.n_sites and isinstance(model, AnyOrder):
-            info["log_p_fixed"] = log_p_fixed(model, known, condition, generator=torch.Generator().manual_seed(seed))
+            info["log_p_fixed"] = log_p_fixed(model, known, at, generator=torch.Generator().manual_seed(seed))
         if self.then is None:
-            occ, log_prob = draws.plain(condition, n)
+            occ, log_prob = draws.plain(at, n)
         else:
             occ, log_prob, told = self.then.refined(draws)
             method, info = f"{method}, {self.then.label}", info | told
         facts = Provenance(seed=seed, known=known)
+        T, mu = float(at.T), as_array(at.mu)
         return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, problem.atoms_map, info, facts=facts)
 
-    def scan(
-        self,
-        problem: Problem,
-        T: np.ndarray,
-        mu: np.ndarray,
-        n: int,
-        seed: int,
-        job: Job,
-        refine: Spacing | None = None,
-    ) -> Scan:
-        """Every T (nT,) with every mu (nM, n_elements), and what ``refine`` puts between."""
+    def scan(self, problem: Problem, grid: Grid, n: int, seed: int, job: Job, refine: Spacing | None = None) -> Scan:
+        """The conditions of a grid, and what ``refine`` puts between."""
         for name in ("average", "stride", "then"):
             if getattr(self, name) != getattr(Neural, name):
                 raise AlloygenError(f"expected a scan without {name}, which is for alloygen.sample alone, got {self}")
-        warn_outside(self.law, T, mu)
-        drawn = NeuralScan(self.law, n, self.order, seed, self.batch, refine, job)
-        made = drawn.run(np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)))
+        conditions = grid.condition(problem.hamiltonian.kB)
+        warn_outside(self.law, conditions)
+        made = NeuralScan(self.law, n, self.order, seed, self.batch, refine, job).run(conditions)
         return replace(made, atoms_map=problem.atoms_map)
 
     def _draws(self, problem: Problem, condition: Condition, n: int, seed: int, known, job: Job) -> Draws:
@@ -197,13 +188,14 @@ def placed(
     return (MonteCarlo(), problem) if fits is None else (replace(found or Neural(), model=fits), problem)
 
 
-def warn_outside(model: Model, T: ArrayLike, mu: np.ndarray) -> None:
-    """Warn where a temperature or a row of mu (..., n_elements) lies outside what the model was trained on."""
+def warn_outside(model: Model, condition: Condition) -> None:
+    """Warn where conditions, or one, lie outside what the model was trained on."""
     lattice, (low, high) = model.hamiltonian.lattice, model.ranges["T"]
+    T, mu = condition.rows.numpy()
     outside = [
         f"T = {t:g} is outside {low:g} to {high:g}" for t in np.unique([np.min(T), np.max(T)]) if not low <= t <= high
     ]
-    differences = np.atleast_2d(relative(mu, lattice))[:, 1:].T
+    differences = relative(mu, lattice)[:, 1:].T
     of, names = references(lattice)[1:], lattice.elements
     for k, values, (a, b) in zip(range(1, len(names)), differences, model.ranges["mu"], strict=True):
         for value in np.unique([values.min(), values.max()]):

@@ -51,7 +51,7 @@ def energies_by_number(h, n: int, threads: int, folder: Path) -> tuple[np.ndarra
         occ = np.zeros(h.n_sites, dtype=int)
         occ[np.random.default_rng(number).permutation(h.n_sites)[:number]] = 1
         if 0 < number < h.n_sites:
-            scan = replica_exchange(Problem.of(h, occ=occ), LADDER, None, n, move="swap", sweeps=10, burn=200, seed=number, check=False, job=Job(threads=threads, checkpoint=folder / f"canonical_{number}.safetensors"))  # fmt: skip
+            scan = replica_exchange(Problem.of(h, occ=occ), h.grid(LADDER), n, move="swap", sweeps=10, burn=200, seed=number, check=False, job=Job(threads=threads, checkpoint=folder / f"canonical_{number}.safetensors"))  # fmt: skip
             energy = scan.energy[np.searchsorted(LADDER, T)] / h.n_sites
         else:
             energy = np.full((len(T), n), float(h.energy(occ)[0]) / h.n_sites)

@@ -84,7 +84,9 @@ def test_sample_writes_every_format(name, arguments, tmp_path):
 
 def test_figures_of_the_fallback_are_exact_within_their_errors(capsys):
     """A cell that no model fits is sampled by Monte Carlo, with its free energy and its error bars."""
-    exact = Enumeration(alloygen.data.cuau().on((2, 2, 3))).at(900, np.array([0.0, 0.02]))
+    exact = Enumeration(alloygen.data.cuau().on((2, 2, 3))).at(
+        alloygen.data.cuau().on((2, 2, 3)).condition(900, np.array([0.0, 0.02]))
+    )
     assert main(["sample", "Cu:2x2x3", "-T", "900", "--mu", "Au=0.02", "-n", "800", "--seed", "1", "-q"]) == 0
     text = capsys.readouterr().out
     for name, truth in (("x_Au", exact.composition[1]), ("E/site", exact.energy), ("Phi/site", exact.phi)):
@@ -438,7 +440,9 @@ def test_evaluate_at_given_conditions(trained, tmp_path):
     assert [(r["T"], round(r["mu"], 9)) for r in rows] == [(t, m) for t in (400, 600, 800) for m in (-0.2, 0.0)]
     table = Enumeration(alloygen.data.cuau().on((2, 2, 2)))
     for r in rows:  # Phi belongs to the mu that were given
-        assert r["phi_exact"] == pytest.approx(table.at(r["T"], np.array([0.1, 0.1 + r["mu"]])).phi, abs=1e-12)
+        assert r["phi_exact"] == pytest.approx(
+            table.at(table.hamiltonian.condition(r["T"], np.array([0.1, 0.1 + r["mu"]]))).phi, abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("model, arguments, says", [

@@ -63,7 +63,7 @@ def test_histograms_add_up_and_agree_with_the_means(data):
 
 @pytest.mark.parametrize("T, dmu", [(1000.0, 0.06), (800.0, -0.12), (700.0, 0.12)])
 def test_a_fresh_semigrand_run_agrees(data, h, T, dmu):
-    scan = metropolis(h, [T], [0.0, dmu], n=4000, sweeps=10, burn=100, seed=5, check=False)
+    scan = metropolis(h, h.condition([T], [0.0, dmu]), n=4000, sweeps=10, burn=100, seed=5, check=False)
     at = int(np.flatnonzero((data.condition_T.values == T) & np.isclose(data.condition_dmu.values, dmu))[0])
     x, e = scan[0].composition("Au"), scan[0].mean_energy()
     assert abs(x.value - float(data.x_Au[at])) < 4 * np.hypot(x.stderr, float(data.x_Au_stderr[at]))
@@ -75,8 +75,8 @@ def test_fresh_canonical_free_energies_agree(data, h):
     occ = np.zeros(128, dtype=int)
     occ[:32] = 1
     T = [500.0, 800.0, 1200.0]
-    rungs = ladder(Problem.of(h, occ=occ), T, move="swap")
-    scan = replica_exchange(Problem.of(h, occ=occ), rungs, n=2000, move="swap", seed=3, check=False)
+    rungs = ladder(Problem.of(h, occ=occ), h.grid(T), move="swap")
+    scan = replica_exchange(Problem.of(h, occ=occ), h.grid(rungs), n=2000, move="swap", seed=3, check=False)
     for t in T:
         got, c = scan.free_energy(int(np.flatnonzero(scan.T == t)[0])), data.free_energy.sel(T=t, n_Au=32)
         error = np.hypot(got.stderr, float(data.free_energy_stderr.sel(T=t, n_Au=32)))

@@ -1,7 +1,7 @@
 """Temperatures and chemical potentials: from what users give to one record.
 
     given    one temperature, one set of chemical potentials, the field notation
-    grids    several of each: every temperature with every set; the grids at which models are judged
+    grids    several of each: ``Grid``, every temperature with every set; the grids at which models are judged
     record   ``Condition``, what models and samplers take: one condition, or one for each row of a batch
 
 The record holds tensors, so it is imported by name where it is used: this room alone does not load torch.
@@ -18,14 +18,14 @@ from alloygen.conditions.given import (
     relative,
     temperature,
 )
-from alloygen.conditions.grids import Mus, axes, grid, mu_list, temperatures
+from alloygen.conditions.grids import Grid, Mus, grid, mu_list, temperatures
 
 __all__ = [
     "HOW_MU",
     "Field",
+    "Grid",
     "Mu",
     "Mus",
-    "axes",
     "chemical_potentials",
     "exchangeable",
     "grid",

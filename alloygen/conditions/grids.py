@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from alloygen.conditions.given import Alloy, Mu, chemical_potentials, is_sequence, items, join, relative, temperature
 from alloygen.errors import BadCondition
 from alloygen.types import Temperatures
+
+if TYPE_CHECKING:
+    from alloygen.conditions.record import Condition
 
 Mus: TypeAlias = Mu | Iterable[Mu] | Mapping[str, float | Iterable[float]]  # one or several, see ``mu_list``
 
@@ -32,8 +35,53 @@ def temperatures(T: Temperatures) -> np.ndarray:
     return found[np.append(True, np.diff(found) > 1e-9 * found[1:])]
 
 
-def axes(T: Temperatures, mu: Mus | None, lattice: Alloy) -> tuple[np.ndarray, np.ndarray]:
-    """The axes of a grid of conditions, ``(T (nT,), mu (nM, n_elements))``: both rising, each value once.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """Every temperature with every set of chemical potentials, T slow and mu fast.
+
+    T : (nT,) temperatures above 0, infinity among them at will; mu : (nM, n_elements), finite. Both are kept as arrays in the order given.
+        ``hamiltonian.grid(T, mu)`` checks the elements as well, :func:`grid` makes one of what users write
+
+    Raises BadCondition for what is no such numbers.
+
+    Examples
+    --------
+    >>> g = Grid(T=[300, 600], mu=[[0.0, -0.1], [0.0, 0.1]])
+    >>> len(g), g.condition(kB=1.0)[1]
+    (4, Condition(T=300.0, mu=[0.0, 0.1]))
+    """
+
+    T: np.ndarray
+    mu: np.ndarray
+
+    def __post_init__(self) -> None:
+        try:
+            T, mu = np.atleast_1d(np.array(self.T, dtype=float)), np.atleast_2d(np.array(self.mu, dtype=float))
+        except (TypeError, ValueError):
+            raise BadCondition(
+                f"expected temperatures and rows of chemical potentials as arrays of numbers, got T={self.T!r} and mu={self.mu!r}; "
+                "alloygen.conditions.grid makes them of dicts"
+            ) from None
+        if T.ndim != 1 or mu.ndim != 2 or not T.size or not mu.size or not (T > 0).all() or not np.isfinite(mu).all():
+            raise BadCondition(
+                f"expected temperatures above 0 (nT,) and finite rows of mu (nM, n_elements), got T of shape {T.shape} and mu of shape "
+                f"{mu.shape}, T={T[:5]}"
+            )
+        object.__setattr__(self, "T", T)
+        object.__setattr__(self, "mu", mu)
+
+    def __len__(self) -> int:
+        return len(self.T) * len(self.mu)
+
+    def condition(self, kB: float) -> Condition:
+        """Its conditions, one for each row."""
+        from alloygen.conditions.record import Condition
+
+        return Condition(np.repeat(self.T, len(self.mu)), np.tile(self.mu, (len(self.T), 1)), kB)
+
+
+def grid(T: Temperatures, mu: Mus | None, lattice: Alloy) -> Grid:
+    """A grid of what users give: both axes rising, each value once.
 
     Values that are given twice (to 1e-9) are one. mu rises in its differences from the first element, as :func:`relative` gives
     them, so that neighbours in the list are neighbours in the law.
@@ -50,8 +98,8 @@ def axes(T: Temperatures, mu: Mus | None, lattice: Alloy) -> tuple[np.ndarray, n
     Examples
     --------
     >>> from alloygen.lattice import Primitive
-    >>> T, mu = axes([600, 300, 600], {"Au": [0.1, -0.1, 0.1]}, Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")]))
-    >>> T, mu[:, 1]
+    >>> g = grid([600, 300, 600], {"Au": [0.1, -0.1, 0.1]}, Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")]))
+    >>> g.T, g.mu[:, 1]
     (array([300., 600.]), array([-0.1,  0.1]))
     """
     found = temperatures(T)
@@ -61,24 +109,7 @@ def axes(T: Temperatures, mu: Mus | None, lattice: Alloy) -> tuple[np.ndarray, n
     rows = np.stack(every)
     bare: Any = getattr(lattice, "lattice", getattr(lattice, "primitive", lattice))
     known = np.round(np.column_stack([relative(rows, bare), rows]), 9)
-    return found, rows[np.unique(known, axis=0, return_index=True)[1]]
-
-
-def grid(T: Temperatures, mu: Mus | None, lattice: Alloy) -> tuple[np.ndarray, np.ndarray]:
-    """Every temperature with every chemical potential: ``(T (C,), mu (C, n_elements))``, T slow and mu fast.
-
-    The axes, the arguments and the errors are those of :func:`axes`.
-
-    Examples
-    --------
-    >>> from alloygen.lattice import Primitive
-    >>> cuau = Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")])
-    >>> T, mu = grid([300, 600], {"Au": [-0.1, 0.1]}, cuau)
-    >>> T, mu[:, 1]
-    (array([300., 300., 600., 600.]), array([-0.1,  0.1, -0.1,  0.1]))
-    """
-    found, rows = axes(T, mu, lattice)
-    return np.repeat(found, len(rows)), np.tile(rows, (len(found), 1))
+    return Grid(T=found, mu=rows[np.unique(known, axis=0, return_index=True)[1]])
 
 
 def mu_list(mu: Mus | None) -> list:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from alloygen.arrays import Numbers, as_array, as_tensor
+from alloygen.conditions.given import Mu, chemical_potentials, temperature
 from alloygen.errors import BadCondition
 from alloygen.types import ArrayLike
 
@@ -32,11 +34,11 @@ class Condition:
 
     the semigrand-canonical law (Frenkel and Smit, Understanding Molecular Simulation, 2nd ed., section 9.1).
 
-    T : () or (B,) temperatures; mu : (n_elements,) or (B, n_elements) chemical potentials. What is one beside a batch stands for all of
+    T : () or (B,) temperatures, above 0; infinity, where all states weigh alike, is allowed. mu : (n_elements,) or (B, n_elements) chemical potentials. What is one beside a batch stands for all of
         its rows. Both are kept as float64 tensors on one device
     kB : the Boltzmann constant in the units of E and T. ``hamiltonian.condition(T, mu)`` fills it in, and checks the elements
 
-    Raises BadCondition for temperatures that are not finite and above 0, for mu that is not finite, and for shapes that do not fit.
+    Raises BadCondition for temperatures that are not above 0, for mu that is not finite, and for shapes that do not fit.
 
     Examples
     --------
@@ -55,14 +57,12 @@ class Condition:
     def __init__(self, T: float | ArrayLike | torch.Tensor, mu: ArrayLike | torch.Tensor, kB: float):
         T, mu = _tensor(T), _tensor(mu)
         rows = T.shape or mu.shape[:-1]
-        if T.ndim > 1 or mu.ndim not in (1, 2) or mu.shape[:-1] not in ((), rows):
+        if T.ndim > 1 or mu.ndim not in (1, 2) or mu.shape[:-1] not in ((), (1,), rows):
             raise BadCondition(
                 f"expected one T, or (B,) of them, and mu (n_elements,) or (B, n_elements), got {tuple(T.shape)} and {tuple(mu.shape)}"
             )
-        if not bool(((T > 0) & T.isfinite()).all()):
-            raise BadCondition(
-                f"expected every temperature above 0 and finite, got {T[~((T > 0) & T.isfinite())].tolist()}"
-            )
+        if not bool((T > 0).all()):
+            raise BadCondition(f"expected every temperature above 0, got {T[~(T > 0)].tolist()}")
         if not bool(mu.isfinite().all()):
             raise BadCondition(f"expected chemical potentials as finite numbers, got {mu[~mu.isfinite()].tolist()}")
         object.__setattr__(self, "T", T.expand(rows))
@@ -94,13 +94,23 @@ class Condition:
             raise BadCondition("expected a condition for each row of a batch, got a single one: take its .expand(n)")
         return len(self.T)
 
-    def __getitem__(self, rows: int | slice | torch.Tensor) -> Condition:
+    def __getitem__(self, rows: int | slice | list[int] | torch.Tensor) -> Condition:
         """The conditions of some rows: a number gives a single one, a slice, mask or index another batch."""
         len(self)
         return Condition(self.T[rows], self.mu[rows], self.kB)
 
     def __iter__(self) -> Iterator[Condition]:
         return (self[k] for k in range(len(self)))
+
+    @property
+    def rows(self) -> Condition:
+        """A batch: a single condition as a batch of one, a batch as it is."""
+        return self if self.T.ndim else self.expand(1)
+
+    @property
+    def words(self) -> str:
+        """A single condition in the words of messages, T = 600, mu = [0.0, 0.02]."""
+        return f"T = {float(self.T):g}, mu = {[round(m, 9) for m in self.mu.tolist()]}"
 
     def expand(self, n: int) -> Condition:
         """A single condition for each of n rows; a batch of n as it is."""
@@ -127,6 +137,29 @@ class Condition:
             if not self.T.ndim
             else f"Condition({len(self)} rows)"
         )
+
+
+class Knows(Protocol):
+    """What gives numbers their elements and units: a Hamiltonian, a ClusterExpansion."""
+
+    @property
+    def elements(self) -> tuple[str, ...]: ...
+    @property
+    def kB(self) -> float: ...
+
+
+def condition_from(T: float, mu: Mu | None, hamiltonian: Knows) -> Condition:
+    """One condition of what users write: a temperature, and chemical potentials by element, a number or a field.
+
+    Raises BadCondition and UnknownSpecies as :func:`alloygen.conditions.temperature` and :func:`alloygen.conditions.chemical_potentials`.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> condition_from(600, {"Au": 0.02}, alloygen.data.cuau())
+    Condition(T=600.0, mu=[0.0, 0.02])
+    """
+    return Condition(temperature(T), chemical_potentials(mu, hamiltonian), hamiltonian.kB)
 
 
 def _tensor(x: float | ArrayLike | torch.Tensor) -> torch.Tensor:

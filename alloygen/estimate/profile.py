@@ -9,7 +9,8 @@ import numpy as np
 from scipy import stats
 from scipy.special import logsumexp
 
-from alloygen.conditions import Mu, chemical_potentials, references, temperature
+from alloygen.conditions import Mu, references
+from alloygen.conditions.record import Condition, condition_from
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate import chains
 from alloygen.estimate.result import Estimate
@@ -241,7 +242,7 @@ class CompositionProfile:
                 "expected an absolute profile, got one relative to its minimum: Phi needs an end of the range that is a "
                 f"unique configuration. {self._window_note or 'Free energies of such lattices need T = infinity or a model.'}"
             )
-        c, p, log_sum, shift, known = self._weights(T, mu)
+        c, p, log_sum, shift, known = self._weights(condition_from(T, mu, self.hamiltonian))
         kT = self.hamiltonian.kB * self.T[c]
         value = (-kT * log_sum - shift) / self.hamiltonian.n_sites
         return Estimate(value, series_error(self.influence[c][..., known] @ p), self._note(c))
@@ -251,7 +252,7 @@ class CompositionProfile:
 
         Arguments and errors as :meth:`phi`, relative profiles will do.
         """
-        c, p, _, _, known = self._weights(T, mu)
+        c, p, _, _, known = self._weights(condition_from(T, mu, self.hamiltonian))
         x = self.x[known]
         mean = float(p @ x)
         slope = -self.hamiltonian.n_sites / (self.hamiltonian.kB * self.T[c]) * p * (x - mean)
@@ -259,20 +260,20 @@ class CompositionProfile:
 
     def distribution(self, T: float, mu: Mu | None = None) -> tuple[np.ndarray, np.ndarray]:
         """p(N) at (T, mu) and its standard error, (bins,) each; zero where F is unknown. Arguments as :meth:`phi`."""
-        c, p, _, _, known = self._weights(T, mu)
+        c, p, _, _, known = self._weights(condition_from(T, mu, self.hamiltonian))
         u = self.influence[c][..., known] * (self.hamiltonian.n_sites / (self.hamiltonian.kB * self.T[c]))
         series = p * ((u @ p)[..., None] - u)
         out = np.zeros((2, len(self.N)))
         out[:, known] = p, [series_error(series[..., k]) for k in range(len(p))]
         return out[0], out[1]
 
-    def _weights(self, T, mu):
+    def _weights(self, at: Condition) -> tuple[int, np.ndarray, float, float, np.ndarray]:
         """(index of T, p(N) of known bins, log of their sum, the part of mu.N that is constant, which bins are known)."""
-        T = temperature(T)
+        T = float(at.T)
         c = int(np.argmin(np.abs(self.T - T)))
         if abs(self.T[c] - T) > 1e-6 * T:
             raise BadCondition(f"expected one of {self.T.tolist()}, got T={T:g}. Run metadynamics at this temperature.")
-        tilt, shift = self._moved(chemical_potentials(mu, self.hamiltonian))
+        tilt, shift = self._moved(at.numpy()[1])
         known = np.isfinite(self.free_energy[c])
         F = self.free_energy[c][known] * self.hamiltonian.n_sites
         a = -(F - tilt * (self.N[known] + self.n_fixed)) / (self.hamiltonian.kB * self.T[c])

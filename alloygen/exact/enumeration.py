@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from alloygen.arrays import as_array
-from alloygen.errors import AlloygenError, BadCondition
+from alloygen.conditions.record import Condition
+from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.types import ArrayLike
 
@@ -103,7 +104,8 @@ class Enumeration:
     CuAu on 2x2x4 at 600 K and mu_Au = mu_Cu, Phi in eV per site:
 
     >>> import alloygen, alloygen.data
-    >>> exact = Enumeration(alloygen.data.cuau().on((2, 2, 4))).at(600.0, [0.0, 0.0])
+    >>> h = alloygen.data.cuau().on((2, 2, 4))
+    >>> exact = Enumeration(h).at(h.condition(600.0, [0.0, 0.0]))
     >>> round(exact.phi, 9), round(float(exact.composition[1]), 7)
     (-0.043891393, 0.4353165)
     """
@@ -130,19 +132,10 @@ class Enumeration:
         """Row numbers (B,) of occupations (B, N)."""
         return self.hamiltonian.check(as_array(occ)) @ _strides(self.hamiltonian)
 
-    def at(self, T: float, mu: ArrayLike | None = None) -> ExactState:
-        """Exact averages at temperature ``T`` and chemical potentials ``mu`` (n_elements,), zero if not given.
-
-        Raises :class:`BadCondition` for T <= 0 or a ``mu`` of the wrong length.
-        """
+    def at(self, condition: Condition) -> ExactState:
+        """Exact averages at one condition, ``hamiltonian.condition(T, mu)``. Raises :class:`BadCondition` for one of other elements."""
         h, n = self.hamiltonian, self.hamiltonian.n_sites
-        mu = np.zeros(len(h.elements)) if mu is None else np.asarray(mu, dtype=float)
-        if mu.shape != (len(h.elements),):
-            raise BadCondition(
-                f"expected one chemical potential per element {h.elements}, got an array of shape {mu.shape}; "
-                "pass them in this order"
-            )
-        condition = h.condition(T, mu)
+        T, mu = h.require(condition).numpy()
         kT = float(condition.kT)
         exponent = -condition.reduced(self.energy, self.counts)
         top = exponent.max()

@@ -85,8 +85,7 @@ def anneal(hamiltonian: Hamiltonian, occ: np.ndarray, log_w: ArrayLike, path: Co
         require_islands(islands, n)
     path_T, path_mu = path.numpy()
     beta = 1.0 / (path.kB * path_T)
-    mu = np.tile(path_mu[0], (n, 1))
-    chains = Chains(hamiltonian, np.full(n, path_T[0]), mu, seed, occ=occ, known=known, threads=threads)
+    chains = Chains(hamiltonian, path[0].expand(n), seed, occ=occ, known=known, threads=threads)
     rng, times, found = np.random.default_rng(seed), 0, [ness(log_w)]
     for k in range(1, len(path_T)):
         walkers = chains.walkers

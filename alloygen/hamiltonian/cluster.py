@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from alloygen.arrays import Numbers, alike, as_array, as_tensor
+from alloygen.conditions.grids import Grid
 from alloygen.conditions.record import Condition, semigrand
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian import kernels
@@ -203,17 +204,40 @@ class Hamiltonian:
             kernels.add_energies(rows, self.site_functions, factors, coef, out)
         return as_tensor(out) if isinstance(occ, torch.Tensor) else out
 
-    def condition(self, T: float | ArrayLike | torch.Tensor, mu: ArrayLike | torch.Tensor) -> Condition:
-        """T () or (B,) and mu (n_elements,) or (B, n_elements), in the units of this Hamiltonian, as one record.
+    def condition(self, T: float | ArrayLike | torch.Tensor, mu: ArrayLike | torch.Tensor | None = None) -> Condition:
+        """T () or (B,) and mu (n_elements,) or (B, n_elements), zero if not given, in the units of this Hamiltonian, as one record.
 
         Raises BadCondition for numbers of chemical potentials other than of elements, and what :class:`Condition` raises.
         """
-        found = Condition(T, mu, self.kB)
-        if found.mu.shape[-1] != len(self.elements):
+        return self.require(Condition(T, np.zeros(len(self.elements)) if mu is None else mu, self.kB))
+
+    def grid(self, T: float | ArrayLike, mu: ArrayLike | None = None) -> Grid:
+        """Every T (nT,) with every row of mu (nM, n_elements), zero if not given; the errors are those of :meth:`condition`."""
+        return self.require_grid(Grid(T=T, mu=np.zeros(len(self.elements)) if mu is None else mu))  # type: ignore[arg-type]
+
+    def require(self, condition: Condition) -> Condition:
+        """The condition itself, where it is one for the elements of this Hamiltonian; BadCondition otherwise."""
+        if not isinstance(condition, Condition):
             raise BadCondition(
-                f"expected one chemical potential per element {self.elements}, got {found.mu.shape[-1]}; pass them in this order"
+                f"expected a Condition, such as hamiltonian.condition(600.0, mu), got {condition!r}; alloygen.sample takes T and mu by element"
             )
-        return found
+        self._require_elements(condition.mu.shape[-1])
+        return condition
+
+    def require_grid(self, grid: Grid) -> Grid:
+        """The grid itself, where it is one for the elements of this Hamiltonian; BadCondition otherwise."""
+        if not isinstance(grid, Grid):
+            raise BadCondition(
+                f"expected a Grid, such as hamiltonian.grid([600, 900], mu), got {grid!r}; alloygen.mc takes T and mu by element"
+            )
+        self._require_elements(grid.mu.shape[-1])
+        return grid
+
+    def _require_elements(self, n: int) -> None:
+        if n != len(self.elements):
+            raise BadCondition(
+                f"expected one chemical potential per element {self.elements}, got {n}; pass them in this order"
+            )
 
     def reduced_energy(self, occ: Numbers, condition: Condition) -> Numbers:
         """u = (E - mu.N) / kT (B,), float64, at one condition or one for each row: p(x) = exp(-u) / Z."""

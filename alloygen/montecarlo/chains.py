@@ -19,8 +19,9 @@ import numpy as np
 
 from alloygen.arguments import seed_from, whole_number
 from alloygen.arrays import as_array
+from alloygen.conditions.record import Condition
 from alloygen.edge.problem import Problem
-from alloygen.errors import AlloygenError, BadCondition
+from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.montecarlo import moves
@@ -38,8 +39,7 @@ class Chains:
     Parameters
     ----------
     hamiltonian : Hamiltonian of the supercell
-    T : (C,) temperatures; infinity is allowed
-    mu : (C, n_elements) chemical potentials; without effect on swaps
+    condition : C of them, or one; mu is without effect on swaps
     seed : same seed, same chains, for any number of threads
     pairs : sets of disjoint pairs of conditions, exchanged in turn (see ``tempering.grid_pairs``)
     occ : (N,), (C, N) or (copies * C, N) to start from; random without it (needed for swaps)
@@ -51,14 +51,13 @@ class Chains:
     ``step(sweeps)`` moves every chain; ``configurations()`` gives what is now at each condition. Everything that later
     steps depend on is in ``state()``; ``restore`` puts it back, and the run goes on bit for bit.
 
-    Raises AlloygenError when nothing can change, BadCondition for temperatures that are not above 0.
+    Raises AlloygenError when nothing can change, BadCondition for a condition of other elements.
     """
 
     def __init__(
         self,
         hamiltonian: Hamiltonian,
-        T: ArrayLike,
-        mu: ArrayLike | None = None,
+        condition: Condition,
         seed: int = 0,
         pairs: Sequence[np.ndarray] | None = None,
         *,
@@ -72,7 +71,7 @@ class Chains:
         self.hamiltonian, self.move = hamiltonian, move_from(move)
         self.copies, self.threads = whole_number(copies, "copies"), whole_number(threads, "threads")
         seed = seed_from(seed)
-        self.T, self.mu = _conditions(hamiltonian, T, mu)
+        self.T, self.mu = (np.array(x, order="C") for x in hamiltonian.require(condition).rows.numpy())
         self.beta = 1.0 / (hamiltonian.kB * self.T)
         known = known_rows(hamiltonian, known, len(self.T) * self.copies)
         self.sites = free_sites(hamiltonian, known)
@@ -100,8 +99,7 @@ class Chains:
     def of(
         cls,
         problem: Problem,
-        T: ArrayLike,
-        mu: ArrayLike | None = None,
+        condition: Condition,
         seed: int = 0,
         pairs: Sequence[np.ndarray] | None = None,
         *,
@@ -112,11 +110,19 @@ class Chains:
         """Chains of a problem, which says what they hold and where they start: where it is given, or else from the composition of the
         atoms for moves that keep it, or at random."""
         move = move_from(move)
-        n = np.size(T) * whole_number(copies, "copies")
+        n = len(problem.hamiltonian.require(condition).rows) * whole_number(copies, "copies")
         start = problem.start(composition=move.keeps_composition, seed=seed_from(seed), n=n)
         known = problem.known if problem.held.any() else None
         return cls(
-            problem.hamiltonian, T, mu, seed, pairs, occ=start, move=move, known=known, copies=copies, threads=threads
+            problem.hamiltonian,
+            condition,
+            seed,
+            pairs,
+            occ=start,
+            move=move,
+            known=known,
+            copies=copies,
+            threads=threads,
         )
 
     # ------------------------------------------------------------------ the two moves of a round
@@ -241,37 +247,6 @@ class Chains:
                 place = place[int(tail)] if isinstance(place, list) else getattr(place, tail)
             place[...] = value
         moves.fill(self.tables, self.walkers)
-
-
-def axes_of(h: Hamiltonian, T, mu) -> tuple[np.ndarray, np.ndarray]:
-    """T (nT,) and mu (nM, n_elements), one row of zeros if not given, as arrays of floats; BadCondition for what is no numbers."""
-    try:
-        T = np.atleast_1d(np.asarray(T, dtype=float))
-        mu = np.zeros((1, len(h.elements))) if mu is None else np.asarray(mu, dtype=float).reshape(-1, len(h.elements))
-    except (TypeError, ValueError):
-        raise BadCondition(
-            f"expected temperatures and rows of chemical potentials in the order {h.elements} as arrays of numbers, got T={T!r} "
-            f"and mu={mu!r}; alloygen.conditions.axes and grid make them of dicts"
-        ) from None
-    return T, mu
-
-
-def _conditions(h: Hamiltonian, T, mu) -> tuple[np.ndarray, np.ndarray]:
-    T, mu = axes_of(h, T, mu)
-    if len(mu) == 1:
-        mu = np.repeat(mu, len(T), 0)
-    if (
-        T.ndim != 1
-        or not len(T)
-        or not (T > 0).all()
-        or mu.shape != (len(T), len(h.elements))
-        or not np.isfinite(mu).all()
-    ):
-        raise BadCondition(
-            f"expected temperatures above 0 (C,) and one chemical potential per element {h.elements} for each, got T of "
-            f"shape {T.shape} and mu of shape {mu.shape}, T={T[:5]}"
-        )
-    return T, mu
 
 
 def problem_of(given: Hamiltonian | Problem) -> Problem:

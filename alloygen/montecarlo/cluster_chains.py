@@ -21,6 +21,7 @@ from numba import njit
 
 from alloygen.arguments import one_of, whole_number
 from alloygen.arrays import as_array
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.rng import below, mix, seeds, step, uniform
@@ -205,7 +206,7 @@ class ClusterChains:
     Parameters
     ----------
     hamiltonian : points and ferromagnetic pairs of two species, see :func:`couplings`
-    T (C,), mu (C, n_elements) : conditions; one mu serves all T
+    condition : C of them, or one
     seed : the same seed and arguments give the same run
     kind : "wolff" or "swendsen-wang"
     occ : starting occupations (C, N) or (copies * C, N), random if not given
@@ -219,12 +220,13 @@ class ClusterChains:
     At high T a Wolff cluster is one spin that always flips, and the number of + spins is odd and even in turn: take
     Swendsen-Wang there.
 
-    Raises :class:`AlloygenError` where the moves do not apply and :class:`BadCondition` for T <= 0.
+    Raises :class:`AlloygenError` where the moves do not apply and :class:`BadCondition` for a condition of other elements.
 
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
-    >>> chains = ClusterChains(ising(8), T=[2.0, 2.5], mu=[[0, 0.0], [0, 0.1]], seed=0)
+    >>> h = ising(8)
+    >>> chains = ClusterChains(h, h.condition([2.0, 2.5], [[0, 0.0], [0, 0.1]]), seed=0)
     >>> chains.step(20)
     >>> occ, energy = chains.configurations()
     >>> occ.shape, bool((energy == chains.hamiltonian.energy(occ)).all())
@@ -237,8 +239,7 @@ class ClusterChains:
     def __init__(
         self,
         hamiltonian: Hamiltonian,
-        T: ArrayLike,
-        mu: ArrayLike,
+        condition: Condition,
         seed: int,
         kind: str = "wolff",
         occ: ArrayLike | None = None,
@@ -246,14 +247,7 @@ class ClusterChains:
     ):
         one_of(kind, "kind", KINDS)
         self.hamiltonian, self.kind, self.copies = hamiltonian, kind, whole_number(copies, "copies")
-        self.T = np.atleast_1d(np.asarray(T, dtype=float))
-        if not (self.T > 0).all():
-            raise BadCondition(f"expected temperatures above 0, got {self.T.tolist()}")
-        self.mu = np.atleast_2d(np.asarray(mu, dtype=float))
-        if len(self.mu) == 1:
-            self.mu = np.repeat(self.mu, len(self.T), 0)
-        if len(self.mu) != len(self.T):
-            raise BadCondition(f"expected one row of mu for each of {len(self.T)} temperatures, got {len(self.mu)}")
+        self.T, self.mu = (np.array(x, order="C") for x in hamiltonian.require(condition).rows.numpy())
         self.beta = 1.0 / (hamiltonian.kB * self.T)
         c = couplings(hamiltonian, self.mu)
         values, which = np.unique(c.strength.round(14), return_inverse=True)

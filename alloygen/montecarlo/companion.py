@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alloygen.conditions.record import semigrand
+from alloygen.arrays import as_array
+from alloygen.conditions.record import Condition, semigrand
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.annealing import quench_flips
 from alloygen.montecarlo.chains import Chains
@@ -36,8 +37,10 @@ class Hot:
     copies: int
 
 
-def companion(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu: np.ndarray, seed: int, known: np.ndarray | None = None) -> Hot | None:  # fmt: skip
-    """Hot samples beside those of T and mu (n_elements,), or None where these are not deep in one phase.
+def companion(
+    h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, at: Condition, seed: int, known: np.ndarray | None = None
+) -> Hot | None:
+    """Hot samples beside those of one condition, or None where these are not deep in one phase.
 
     occ : (n, N) independent samples, weights : (n,) summing to 1; known : (N,) species index of sites that never change, -1 where free
 
@@ -46,19 +49,21 @@ def companion(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu
     Copper with a little gold at 400 K is deep in its phase, at 2000 K it is not:
 
     >>> import alloygen.data
-    >>> h, mu = alloygen.data.cuau().on((2, 2, 4)), np.array([0.0, -0.24])
+    >>> h = alloygen.data.cuau().on((2, 2, 4))
+    >>> at = h.condition(400.0, [0.0, -0.24])
     >>> copper, weights = np.zeros((100, 16), dtype=np.int8), np.full(100, 0.01)
-    >>> hot = companion(h, copper, weights, 400.0, mu, seed=0)
-    >>> hot.T.round().tolist(), companion(h, copper, weights, 2500.0, mu, seed=0) is None
+    >>> hot = companion(h, copper, weights, at, seed=0)
+    >>> hot.T.round().tolist(), companion(h, copper, weights, at.at(2500.0), seed=0) is None
     ([540.0, 729.0, 984.0, 1329.0, 1794.0], True)
     """
-    cost, alone = _phase(h, occ, weights, T, mu, known)
+    cost, alone = _phase(h, occ, weights, at, known)
     if cost < COST or alone < ALONE:
         return None
-    ladder = _ladder(T, T * cost / FREE)
+    ladder = _ladder(float(at.T), float(at.T) * cost / FREE)
     k = len(ladder)
     rows = np.random.default_rng([seed, k]).choice(len(occ), size=COPIES, p=weights)
-    chains = Chains(h, ladder, np.tile(mu, (k, 1)), seed, grid_pairs(k, 1), occ=occ[np.repeat(rows, k)], known=known, copies=COPIES)  # fmt: skip
+    start = occ[np.repeat(rows, k)]
+    chains = Chains(h, at.at(ladder), seed, grid_pairs(k, 1), occ=start, known=known, copies=COPIES)
     found, energy = np.empty((k, COPIES, SAMPLES, h.n_sites), dtype=np.int8), np.empty((k, COPIES, SAMPLES))
     for _ in range(SAMPLES // 5):
         chains.step(SWEEPS)
@@ -73,25 +78,24 @@ def companion(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu
     return Hot(ladder, found.reshape(-1, h.n_sites), energy.ravel(), COPIES)
 
 
-def _phase(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, T: float, mu: np.ndarray, known) -> tuple[float, float]:  # fmt: skip
+def _phase(h: Hamiltonian, occ: np.ndarray, weights: np.ndarray, at: Condition, known) -> tuple[float, float]:
     """(smallest cost of a flip from the lowest minimum in kT, weight of the samples that fall into it or its like)."""
-    counts = h.counts(occ)
-    u = semigrand(h.energy(occ), counts, mu)
+    counts, kT = h.counts(occ), float(at.kT)
+    u = semigrand(h.energy(occ), counts, as_array(at.mu))
     _, first, row = np.unique(np.column_stack([u.round(9), counts]), axis=0, return_index=True, return_inverse=True)  # fmt: skip
     alike, lowest = np.bincount(row.ravel(), weights), first[u[first].argmin()]
-    start, cost = _minimum(h, occ[lowest : lowest + 1], mu, known)
-    if cost < COST * h.kB * T:
-        return cost / (h.kB * T), 0.0
-    ends, _ = _minimum(h, occ[first], mu, known)
-    return cost / (h.kB * T), float(alike[np.abs(ends - start[0]) < 1e-8].sum())
+    start, cost = _minimum(h, occ[lowest : lowest + 1], at, known)
+    if cost < COST * kT:
+        return cost / kT, 0.0
+    ends, _ = _minimum(h, occ[first], at, known)
+    return cost / kT, float(alike[np.abs(ends - start[0]) < 1e-8].sum())
 
 
-def _minimum(h: Hamiltonian, occ: np.ndarray, mu: np.ndarray, known) -> tuple[np.ndarray, float]:
+def _minimum(h: Hamiltonian, occ: np.ndarray, at: Condition, known) -> tuple[np.ndarray, float]:
     """(u (B,) of the minima that configurations (B, N) fall into, flip by flip; the cheapest flip from the first one)."""
-    everywhere = np.tile(mu, (len(occ), 1))
-    chains = Chains(h, np.ones(len(occ)), everywhere, occ=occ, known=known)
-    quench_flips(chains.tables, chains.walkers, 0, len(occ), everywhere, chains.sites)
-    ends = chains.walkers.occ
+    chains = Chains(h, at.expand(len(occ)), occ=occ, known=known)
+    quench_flips(chains.tables, chains.walkers, 0, len(occ), chains.mu, chains.sites)
+    ends, mu = chains.walkers.occ, as_array(at.mu)
     return h.semigrand_energy(ends, mu), float(h.substitutions(ends[0], mu, chains.sites).min())
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from alloygen.arguments import one_of, whole_number
+from alloygen.conditions import Grid
+from alloygen.conditions.record import Condition
 from alloygen.edge.problem import Problem
 from alloygen.errors import BadCondition, LowSampleSize
 from alloygen.estimate.weights import user_level
@@ -88,33 +90,33 @@ class MonteCarlo:
                 f'expected no mu with ensemble="canonical", which keeps the composition of the atoms, got {given}; leave it out, or use "semigrand"'
             )
 
-    def sample(self, problem: Problem, T: float, mu: np.ndarray, n: int, seed: int, job: Job) -> Ensemble:
-        """Replica exchange up a ladder of temperatures at fixed mu; the samples of the lowest are kept."""
-        scan = self.scan(problem, np.array([T]), mu[None], n, seed, job)
+    def sample(self, problem: Problem, at: Condition, n: int, seed: int, job: Job) -> Ensemble:
+        """Replica exchange up a ladder of temperatures from one condition; the samples of the lowest are kept."""
+        T, mu = at.numpy()
+        scan = self.scan(problem, Grid(T=T, mu=mu), n, seed, job)
         ens = scan[0]
         if not scan.absolute:
             return ens
         # found, so that the ladder may be forgotten
         return replace(ens, facts=replace(ens.facts, free_energy=scan.free_energy(0)))
 
-    def scan(
-        self, problem: Problem, T: np.ndarray, mu: np.ndarray, n: int, seed: int, job: Job, refine: bool = False
-    ) -> Scan:
-        """Every T (nT,) with every mu (nM, n_elements); ``refine`` puts more mu between where exchange needs them."""
-        self.run(n).require_known(problem.hamiltonian)
-        self.require_no_field(mu.tolist(), mu)
+    def scan(self, problem: Problem, grid: Grid, n: int, seed: int, job: Job, refine: bool = False) -> Scan:
+        """The conditions of a grid; ``refine`` puts more mu between where exchange needs them."""
+        h = problem.hamiltonian
+        self.run(n).require_known(h)
+        self.require_no_field(grid.mu.tolist(), grid.mu)
         placed, move = self._placed(problem, seed), Swap() if self.swaps else Flip()
         if refine:
-            mu = mu_ladder(placed, float(T[0]), mu, seed=seed, job=job)
+            coldest = replace(grid, T=grid.T[:1]).condition(h.kB)
+            grid = replace(grid, mu=mu_ladder(placed, coldest, seed=seed, job=job))
         run = self._kept | {"move": move, "seed": seed, "job": job}
         if self.copies is not None:
             run["copies"] = self.copies
         if self.method == "metropolis":
-            all_T, all_mu = np.repeat(T, len(mu)), np.tile(mu, (len(T), 1))
-            return replace(metropolis(placed, all_T, all_mu, n, **run), atoms_map=problem.atoms_map)
-        rungs = ladder(placed, T, mu, move=move, seed=seed, job=job)
-        made = replica_exchange(placed, T, mu, n, ladder=rungs, **run)
-        made = _with_cold_end(made, placed, move, mu, seed, Job(threads=job.threads))
+            return replace(metropolis(placed, grid.condition(h.kB), n, **run), atoms_map=problem.atoms_map)
+        rungs = ladder(placed, grid, move=move, seed=seed, job=job)
+        made = replica_exchange(placed, grid, n, ladder=rungs, **run)
+        made = _with_cold_end(made, placed, move, grid, seed, Job(threads=job.threads))
         made = made.relabelled(atoms_map=problem.atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
         if made.gap:
             warnings.warn(f"Phi is missing (nan): {made.gap}", LowSampleSize, stacklevel=user_level())
@@ -127,7 +129,7 @@ class MonteCarlo:
         return problem if start is None else replace(problem, given=start[:1])
 
 
-def _with_cold_end(made: Scan, problem: Problem, move: Move, mu: np.ndarray, seed: int, job: Job) -> Scan:
+def _with_cold_end(made: Scan, problem: Problem, move: Move, grid: Grid, seed: int, job: Job) -> Scan:
     """The scan with hidden colder conditions below, where a branch has no reference: its ground level is met there.
 
     The colder rungs start from the last configurations of the coldest ones and are equilibrated on their way down.
@@ -141,9 +143,10 @@ def _with_cold_end(made: Scan, problem: Problem, move: Move, mu: np.ndarray, see
             cold = colder
         start = cold.occ[cold.T == T][:, -1]
         begin = replace(problem, given=start[:1])
-        down = ladder(begin, [T / 2, T], mu, T_max=T, move=move, seed=seed, job=job)[:-1]
+        below = replace(grid, T=np.array([T / 2, T]))
+        down = ladder(begin, below, T_max=T, move=move, seed=seed, job=job)[:-1]
         more = replica_exchange(
-            replace(problem, given=np.tile(start, (len(down), 1))), down, mu, made.n, move=move, seed=derived_seed(seed, k),
+            replace(problem, given=np.tile(start, (len(down), 1))), replace(grid, T=down), made.n, move=move, seed=derived_seed(seed, k),
             copies=max(made.chains, 1), check=False, sweeps=made.facts.sweeps, job=job,
         )  # fmt: skip
         made = replace(made, hidden=more if colder is None else Scan.concatenate([colder, more]))

@@ -6,15 +6,19 @@ name itself (sweeps, burn, precision, observers, ...) are those of :class:`alloy
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from alloygen.arguments import seed_from
+from alloygen.conditions import Grid
+from alloygen.conditions.record import Condition
 from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.montecarlo.chains import Chains, axes_of, problem_of
+from alloygen.montecarlo.chains import Chains, problem_of
 from alloygen.montecarlo.run import Run, collect
 from alloygen.montecarlo.single_moves import Move, move_from
 from alloygen.montecarlo.tempering import grid_pairs
@@ -27,8 +31,7 @@ KEYWORDS = ("move", "copies", "seed", "job")  # of every sampler of single moves
 
 def metropolis(
     problem: Hamiltonian | Problem,
-    T: ArrayLike,
-    mu: ArrayLike | None = None,
+    condition: Condition,
     n: int = 1000,
     *,
     move: str | Move = "flip",
@@ -37,7 +40,7 @@ def metropolis(
     job: Job | None = None,
     **run: Any,
 ) -> Scan:
-    """Metropolis sampling at the conditions T (C,), mu (C, n_elements): ``copies`` independent chains each.
+    """Metropolis sampling at C conditions, or one, of ``hamiltonian.condition(T, mu)``: ``copies`` independent chains each.
 
     Semigrand flips of a uniform site to a uniform other species are accepted with min(1, exp(-beta [dE - dmu]))
     (Metropolis et al., J. Chem. Phys. 21, 1087 (1953)). With ``move="swap"`` two sites exchange their elements instead, at
@@ -50,24 +53,24 @@ def metropolis(
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
-    >>> scan = metropolis(ising(4), [2.0, 3.0], [[0, 0.2]] * 2, precision={"+": 0.01}, seed=0)
+    >>> h = ising(4)
+    >>> scan = metropolis(h, h.condition([2.0, 3.0], [0, 0.2]), precision={"+": 0.01}, seed=0)
     >>> scan[0].composition("+").stderr < 0.01
     True
-    >>> scan = metropolis(Problem.of(ising(4), occ=[0] * 10 + [1] * 6), [2.0, 3.0], move="swap", n=400)
+    >>> scan = metropolis(Problem.of(h, occ=[0] * 10 + [1] * 6), h.condition([2.0, 3.0]), move="swap", n=400)
     >>> int(scan.occ.sum(-1).min()), int(scan.occ.sum(-1).max())
     (6, 6)
     """
     problem, job = problem_of(problem), job or Job()
     how, seed = Run.of({"n": n, **run}, problem.hamiltonian, KEYWORDS), seed_from(seed)
-    _require_no_mu(move, mu)
-    chains = Chains.of(problem, T, mu, seed, move=move, copies=copies, threads=job.threads)
+    _require_no_mu(move, problem.hamiltonian.require(condition).mu)
+    chains = Chains.of(problem, condition, seed, move=move, copies=copies, threads=job.threads)
     return collect(chains, how, job, "Metropolis", seed)
 
 
 def replica_exchange(
     problem: Hamiltonian | Problem,
-    T: ArrayLike,
-    mu: ArrayLike | None = None,
+    grid: Grid,
     n: int = 1000,
     *,
     ladder: ArrayLike = (),
@@ -77,7 +80,7 @@ def replica_exchange(
     job: Job | None = None,
     **run: Any,
 ) -> Scan:
-    """Metropolis over a grid of temperatures T (nT,) and chemical potentials mu (nM, n_elements), with exchange.
+    """Metropolis over a grid of nT temperatures and nM chemical potentials, ``hamiltonian.grid(T, mu)``, with exchange.
 
     Neighbours in T and in mu exchange their configurations after each ``sweeps`` sweeps. The scan has C = nT * nM
     conditions, T slow. ``ladder`` names further temperatures that take part and are not reported: the scan keeps their samples
@@ -87,7 +90,8 @@ def replica_exchange(
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
-    >>> s = replica_exchange(ising(4), [2.0, 3.0], [[0, 0.0], [0, 0.2]], n=2000, ladder=[np.inf], seed=0)
+    >>> h = ising(4)
+    >>> s = replica_exchange(h, h.grid([2.0, 3.0], [[0, 0.0], [0, 0.2]]), n=2000, ladder=[np.inf], seed=0)
     >>> s.occ.shape
     (4, 2000, 16)
     >>> bool(abs(s.free_energy(0).value + 2.13817) < 0.03)      # Kaufman's value
@@ -95,18 +99,18 @@ def replica_exchange(
     """
     problem, job = problem_of(problem), job or Job()
     how, seed = Run.of({"n": n, **run}, problem.hamiltonian, (*KEYWORDS, "ladder")), seed_from(seed)
-    _require_no_mu(move, mu)
-    asked, mu = axes_of(problem.hamiltonian, T, mu)
-    T = np.union1d(asked, ladder) if np.size(ladder) else asked
-    chains = Chains.of(problem, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)),
-                       move=move, copies=copies, threads=job.threads)  # fmt: skip
-    return collect(chains, how, job, "replica exchange", seed, np.isin(chains.T, asked))
+    h = problem.hamiltonian
+    h.require_grid(grid)
+    _require_no_mu(move, grid.mu)
+    every = replace(grid, T=np.union1d(grid.T, ladder)) if np.size(ladder) else grid
+    pairs = grid_pairs(len(every.T), len(every.mu))
+    chains = Chains.of(problem, every.condition(h.kB), seed, pairs, move=move, copies=copies, threads=job.threads)
+    return collect(chains, how, job, "replica exchange", seed, np.isin(chains.T, grid.T))
 
 
 def cluster_moves(
     problem: Hamiltonian | Problem,
-    T: ArrayLike,
-    mu: ArrayLike | None = None,
+    condition: Condition,
     n: int = 1000,
     *,
     kind: str = "swendsen-wang",
@@ -115,7 +119,7 @@ def cluster_moves(
     job: Job | None = None,
     **run: Any,
 ) -> Scan:
-    """Swendsen-Wang or Wolff cluster moves at the conditions T (C,), mu (C, n_elements), for ferromagnetic pairs.
+    """Swendsen-Wang or Wolff cluster moves at C conditions, or one, for ferromagnetic pairs.
 
     They do not slow down at a critical point; a field acts through a ghost spin. See
     :class:`alloygen.montecarlo.cluster_chains.ClusterChains` for the moves and where they apply; a "sweep" is one move.
@@ -124,7 +128,8 @@ def cluster_moves(
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
-    >>> scan = cluster_moves(ising(8, h=0.1), [2.27], n=1000, sweeps=1)
+    >>> h = ising(8, h=0.1)
+    >>> scan = cluster_moves(h, h.condition(2.27), n=1000, sweeps=1)
     >>> scan[0].effective_samples > 100
     True
     """
@@ -136,8 +141,7 @@ def cluster_moves(
         raise AlloygenError(
             f"expected no held sites, which cluster moves would flip, got {int(problem.held.sum())}. Take metropolis"
         )
-    mu = np.zeros(len(problem.hamiltonian.elements)) if mu is None else mu
-    chains = ClusterChains(problem.hamiltonian, T, mu, seed, kind, problem.given, copies)
+    chains = ClusterChains(problem.hamiltonian, condition, seed, kind, problem.given, copies)
     return collect(chains, how, job, kind, seed)
 
 
@@ -173,8 +177,8 @@ def packed_flips(
     return collect(chains, how, job, "packed flips", seed)
 
 
-def _require_no_mu(move: str | Move, mu) -> None:
-    if move_from(move).keeps_composition and mu is not None and np.any(mu):
+def _require_no_mu(move: str | Move, mu: np.ndarray | torch.Tensor) -> None:
+    if move_from(move).keeps_composition and bool((mu != 0).any()):
         raise BadCondition(
-            f'expected no mu with move="{move}", which keeps the numbers of atoms, got {mu!r}. Leave it out, or flip'
+            f'expected no mu with move="{move}", which keeps the numbers of atoms, got {mu.tolist()}. Leave it out, or flip'
         )

@@ -15,14 +15,14 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import erfcinv
 
-from alloygen.conditions.record import semigrand
+from alloygen.conditions import Grid
+from alloygen.conditions.record import Condition, semigrand
 from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import Chains, problem_of
 from alloygen.montecarlo.single_moves import Move
 from alloygen.runtime.job import Job
-from alloygen.types import ArrayLike
 
 PLACED, HALVED = 3, 6  # rounds of placing by thermodynamic length, and of halving steps
 RATIO = 1.45  # of neighbouring temperatures at most, up to the hottest one that is asked for
@@ -42,8 +42,7 @@ def grid_pairs(n_T: int, n_mu: int) -> list[np.ndarray]:
 
 def ladder(
     problem: Hamiltonian | Problem,
-    T: ArrayLike,
-    mu: ArrayLike | None = None,
+    grid: Grid,
     *,
     T_max: float = np.inf,
     acceptance: float = 0.3,
@@ -52,19 +51,18 @@ def ladder(
     seed: int = 0,
     job: Job | None = None,
 ) -> np.ndarray:
-    """Temperatures for replica exchange that hold every one of ``T``, reach ``T_max``, and exchange at ``acceptance``.
+    """Temperatures for replica exchange that hold every one of the grid's, reach ``T_max``, and exchange at ``acceptance``.
 
     Pilot runs measure the standard deviation s of E - mu.N along the ladder; steps of equal thermodynamic length
     2 erfcinv(acceptance) in beta (see the module) are put between the given temperatures. Where exchange is then still
-    rare, as at a first-order transition, steps are halved until it is not. Up to the hottest finite one of ``T`` no two
+    rare, as at a first-order transition, steps are halved until it is not. Up to the hottest finite one of the grid no two
     neighbours differ by more than 1.45 times, however often they exchange: a pilot run tells little of a phase that it met
     rarely, and replicas bring such a phase down only where each step lets it live.
 
     Parameters
     ----------
     problem : a Hamiltonian on its supercell, or a Problem, whose held sites stay and whose first start the pilot runs take
-    T : one or several temperatures that must be in the ladder
-    mu : (n_elements,) or (nM, n_elements); with several the largest s at each temperature counts
+    grid : ``hamiltonian.grid(T, mu)``, the temperatures that must be in the ladder; of several mu the largest s at each T counts
     T_max : end of the ladder; infinity makes free energies absolute
     acceptance : mean exchange rate of neighbours, between 0.05 and 0.9
     sweeps : sweeps of each pilot run; move : as in Chains; job : of which the threads count
@@ -74,21 +72,21 @@ def ladder(
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
-    >>> T = ladder(ising(8), 2.0)
+    >>> h = ising(8)
+    >>> T = ladder(h, h.grid(2.0))
     >>> float(T[0]), float(T[-1]), 4 < len(T) < 15
     (2.0, inf, True)
     """
     problem = _first(problem)
     hamiltonian = problem.hamiltonian
-    wanted = np.unique(np.append(np.atleast_1d(np.asarray(T, dtype=float)), T_max))
+    wanted = np.unique(np.append(hamiltonian.require_grid(grid).T, T_max))
     wanted = wanted[wanted <= T_max]
-    mu = np.zeros((1, len(hamiltonian.elements))) if mu is None else np.atleast_2d(np.asarray(mu, dtype=float))
     chains = partial(Chains.of, problem, seed=seed, threads=(job or Job()).threads, move=move)
 
     def pilot(beta, sweeps):
         with np.errstate(divide="ignore"):
             temperatures = 1.0 / (hamiltonian.kB * beta)
-        return _pilot(chains, np.repeat(temperatures, len(mu)), np.tile(mu, (len(beta), 1)), len(mu), sweeps)
+        return _pilot(chains, replace(grid, T=temperatures).condition(hamiltonian.kB), len(grid.mu), sweeps)
 
     trial = _refine(np.sort(1.0 / (hamiltonian.kB * wanted)), pilot, acceptance, sweeps)
     with np.errstate(divide="ignore"):
@@ -100,32 +98,32 @@ def ladder(
 
 def mu_ladder(
     problem: Hamiltonian | Problem,
-    T: float,
-    mu: ArrayLike,
+    path: Condition,
     *,
     acceptance: float = 0.3,
     sweeps: int = 400,
     seed: int = 0,
     job: Job | None = None,
 ) -> np.ndarray:
-    """Chemical potentials for replica exchange at T that hold every row of ``mu`` and exchange at ``acceptance``.
+    """Chemical potentials for replica exchange that hold every one of ``path`` and exchange at ``acceptance``.
 
-    As :func:`ladder`, with steps along the straight lines between successive rows of ``mu`` (nM, n_elements), nM >= 2, and
-    the standard deviation of the number of atoms they act on. Take the lowest temperature of a grid: there the numbers
-    jump at transitions, and the steps must be smallest. Returns (n, n_elements).
+    As :func:`ladder`, with steps along the straight lines between successive conditions, two or more of one temperature,
+    ``hamiltonian.condition(T, mu)`` of several mu, and the standard deviation of the number of atoms they act on. Take the lowest temperature
+    of a grid: there the numbers jump at transitions, and the steps must be smallest. Returns (n, n_elements).
 
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
-    >>> mu = mu_ladder(ising(6), 3.0, [[0, -2.0], [0, 2.0]])
+    >>> h = ising(6)
+    >>> mu = mu_ladder(h, h.condition(3.0, [[0, -2.0], [0, 2.0]]))
     >>> mu[0].tolist(), mu[-1].tolist(), 4 < len(mu) < 20
     ([0.0, -2.0], [0.0, 2.0], True)
     """
     problem = _first(problem)
-    hamiltonian, mu = problem.hamiltonian, np.asarray(mu, dtype=float)
-    if mu.ndim != 2 or len(mu) < 2 or mu.shape[1] != len(hamiltonian.elements):
+    T, mu = problem.hamiltonian.require(path).rows.numpy()
+    if len(mu) < 2 or np.ptp(T) > 0:
         raise AlloygenError(
-            f"expected at least two rows of chemical potentials for {hamiltonian.elements}, got shape {mu.shape}"
+            f"expected at least two chemical potentials at one temperature, got {len(mu)} at T = {np.unique(T).tolist()}"
         )
     marks = np.arange(len(mu), dtype=float)
     chains = partial(Chains.of, problem, seed=seed, threads=(job or Job()).threads)
@@ -134,7 +132,8 @@ def mu_ladder(
         return np.stack([np.interp(x, marks, column) for column in mu.T], 1)
 
     def pilot(x, sweeps):
-        return _pilot(chains, np.full(len(x), float(T)), at(x), 1, sweeps, slope=np.gradient(at(x), x, axis=0))
+        along = Condition(np.full(len(x), T[0]), at(x), path.kB)
+        return _pilot(chains, along, 1, sweeps, slope=np.gradient(at(x), x, axis=0))
 
     return at(_refine(marks, pilot, acceptance, sweeps))
 
@@ -184,15 +183,17 @@ def _close(rungs: np.ndarray, top: float) -> np.ndarray:
     return np.sort(np.concatenate([rungs, *between]))
 
 
-def _pilot(make: Callable[..., Chains], T, mu, n_beside: int, sweeps: int, slope=None) -> tuple[np.ndarray, np.ndarray]:
+def _pilot(
+    make: Callable[..., Chains], path: Condition, n_beside: int, sweeps: int, slope: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Standard deviation of the conjugate quantity and exchange rates along a path, from a short run.
 
-    T (C,), mu (C, n_elements) with ``n_beside`` conditions side by side at each point, of which the worst counts. The quantity
+    ``path`` has C conditions, ``n_beside`` of them side by side at each point, of which the worst counts. The quantity
     is E - mu.N, or beta slope.N where the path goes along ``slope`` (C, n_elements) in mu.
     """
-    n = len(T) // n_beside
+    n = len(path) // n_beside
     pairs = [(p[:, None, :] * n_beside + np.arange(n_beside)[None, :, None]).reshape(-1, 2) for p in grid_pairs(n, 1)]
-    chains = make(T, mu, pairs=pairs)
+    chains = make(path, pairs=pairs)
     rounds, seen = max(sweeps // 5, 10), []
     for k in range(rounds):
         chains.step(5)

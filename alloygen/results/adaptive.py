@@ -13,7 +13,6 @@ is found without being told.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 
@@ -23,7 +22,7 @@ import torch
 from alloygen.arguments import positive, whole_number
 from alloygen.arrays import as_array
 from alloygen.conditions import relative
-from alloygen.conditions.record import semigrand
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
 from alloygen.models.base import Model, Network
@@ -38,21 +37,21 @@ MIN_STEP = 1e-3  # of kT: conditions nearer than this are one
 
 
 def draw_condition(
-    model: Model, T: float, mu: np.ndarray, n: int, seed: int, family: str | None, batch: int | None
+    model: Model, at: Condition, n: int, seed: int, family: str | None, batch: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(occ (n, N) int8, energy (n,), log_prob (n,)) at one condition, from a seed of its own.
 
     A plain function of picklable arguments, so that any executor can run it; its result depends on nothing else, nor on ``batch``.
     """
     generator = torch.Generator().manual_seed(seed)
-    occ, log_prob = draw(model, model.hamiltonian.condition(T, mu), n, generator, family=family, batch=batch)
+    occ, log_prob = draw(model, at, n, generator, family=family, batch=batch)
     rows = as_array(occ, np.int8)
     return rows, model.hamiltonian.energy(rows), as_array(log_prob, np.float64)
 
 
-def condition_seed(seed: int, T: float, mu: Sequence[float] | np.ndarray) -> int:
+def condition_seed(seed: int, at: Condition) -> int:
     """A seed that depends on the condition and the run's seed only, not on the order in which conditions are visited."""
-    words = np.frombuffer(np.array([T, *mu], dtype=np.float64).tobytes(), dtype=np.uint32)
+    words = np.frombuffer(np.array([float(at.T), *at.mu.tolist()], dtype=np.float64).tobytes(), dtype=np.uint32)
     return derived_seed(seed, *words.tolist())
 
 
@@ -94,10 +93,10 @@ class NeuralScan:
     job: Job = field(default_factory=Job)
     done: dict = field(default_factory=dict)  # (T, mu...) -> (occ, energy, log_prob)
 
-    def run(self, T: np.ndarray, mu: np.ndarray) -> Scan:
-        """The scan of conditions T (C,), mu (C, n_elements), and of those that refining adds."""
+    def run(self, conditions: Condition) -> Scan:
+        """The scan of C conditions, and of those that refining adds."""
         self.family = self.family or self.model.trained.orders.family
-        keys = list(dict.fromkeys(_key(t, m) for t, m in zip(T, mu, strict=True)))
+        keys = list(dict.fromkeys(map(_key, conditions)))
         most = (self.spacing or Spacing()).max_conditions
         if len(keys) > most:
             raise AlloygenError(
@@ -120,8 +119,10 @@ class NeuralScan:
 
     # ------------------------------------------------------------------ drawing
     def _results(self, keys: list):
-        task = lambda k: (self.model, k[0], np.array(k[1:]), self.n, condition_seed(self.seed, k[0], k[1:]), self.family,  # noqa: E731
-                          self.batch)  # fmt: skip
+        def task(key: tuple) -> tuple:
+            at = self._at(key)
+            return self.model, at, self.n, condition_seed(self.seed, at), self.family, self.batch
+
         if self.job.executor is None:
             yield from ((k, draw_condition(*task(k))) for k in keys)
             return
@@ -146,14 +147,18 @@ class NeuralScan:
                 step = np.array(b[1:]) - np.array(a[1:])
                 j = beta * step @ (numbers[b] - numbers[a])
                 if j > widest and beta * np.abs(step).max() > MIN_STEP:
-                    found.append((j, _key(T, 0.5 * (np.array(a[1:]) + np.array(b[1:])))))
+                    middle = 0.5 * (np.array(a[1:]) + np.array(b[1:]))
+                    found.append((j, _key(h.condition(T, middle))))
         return [k for _, k in sorted(found, reverse=True)]
 
     def _mean_counts(self, key) -> np.ndarray:
         h = self.model.hamiltonian
         occ, energy, log_prob = self.done[key]
         counts = h.counts(occ)
-        return normalized_weights(-semigrand(energy, counts, np.array(key[1:])) / (h.kB * key[0]) - log_prob) @ counts
+        return normalized_weights(-self._at(key).reduced(energy, counts) - log_prob) @ counts
+
+    def _at(self, key: tuple) -> Condition:
+        return self.model.hamiltonian.condition(key[0], key[1:])
 
     # ------------------------------------------------------------------ results and checkpoints
     def _scan(self, keys: list) -> Scan:
@@ -188,5 +193,6 @@ class NeuralScan:
             self.done[tuple(key.tolist())] = tuple(rest)
 
 
-def _key(T, mu) -> tuple:
-    return (float(T), *(round(float(m), 9) for m in mu))
+def _key(at: Condition) -> tuple:
+    """A single condition as numbers (T, mu...) that name it."""
+    return (float(at.T), *(round(m, 9) for m in at.mu.tolist()))

@@ -102,7 +102,7 @@ class Averages:
             crc32(d.occ.astype(np.int64).tobytes()),
         ]
         seed = derived_seed(int(d.facts.seed or 0), *words)
-        hot = companion(h, d.occ, d.weights, d.T, d.mu, seed, known)
+        hot = companion(h, d.occ, d.weights, d.condition, seed, known)
         if hot is None:
             return None
         counts = h.counts(hot.occ)

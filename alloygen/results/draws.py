@@ -10,7 +10,7 @@ import numpy as np
 
 from alloygen.arrays import as_array
 from alloygen.conditions import exchangeable
-from alloygen.conditions.record import semigrand
+from alloygen.conditions.record import Condition, semigrand
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate import weights
 from alloygen.estimate.pareto import Tail, tail
@@ -82,6 +82,11 @@ class Draws:
     @property
     def elements(self) -> tuple[str, ...]:
         return self.hamiltonian.elements
+
+    @property
+    def condition(self) -> Condition:
+        """T and mu as one record."""
+        return self.hamiltonian.condition(self.T, self.mu)
 
     @property
     def kT(self) -> float:

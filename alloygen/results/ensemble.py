@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
-from alloygen.conditions import Mu
+from alloygen.conditions import Mu, chemical_potentials, temperature
 from alloygen.estimate.result import Estimate
 from alloygen.results import export, observables, reweighting
 from alloygen.results.averages import Averages
@@ -59,12 +60,13 @@ class Ensemble(Draws):
     >>> from alloygen.exact.enumeration import Enumeration
     >>> h = ising(3, h=0.3)
     >>> table = Enumeration(h)
-    >>> p = table.at(2.5).probabilities
+    >>> exact = table.at(h.condition(2.5))
+    >>> p = exact.probabilities
     >>> rows = np.random.default_rng(0).choice(len(p), 500, p=p)
     >>> ens = Ensemble(h, table.occ[rows], table.energy[rows], np.log(p[rows]), T=2.5, method="exact")
     >>> ens
     Ensemble('exact', n=500, T=2.5, mu={'-': 0, '+': 0}, NESS=1.000)
-    >>> abs(ens.free_energy().value - table.at(2.5).phi) < 1e-12
+    >>> abs(ens.free_energy().value - exact.phi) < 1e-12
     True
     """
 
@@ -122,7 +124,8 @@ class Ensemble(Draws):
         --------
         >>> from alloygen.hamiltonian.ising import ising
         >>> from alloygen.montecarlo.sampling import metropolis
-        >>> ens = metropolis(ising(4, h=0.1), [3.0], n=1000, seed=0)[0]
+        >>> h = ising(4, h=0.1)
+        >>> ens = metropolis(h, h.condition(3.0), n=1000, seed=0)[0]
         >>> ens.composition("+") == ens.composition("+", per=0)      # one sublattice, and all of it is exchangeable
         True
         """
@@ -151,7 +154,8 @@ class Ensemble(Draws):
         --------
         >>> from alloygen.hamiltonian.ising import ising
         >>> from alloygen.montecarlo.sampling import replica_exchange
-        >>> scan = replica_exchange(ising(4), [3.0, 6.0, float("inf")], n=2000, seed=0, check=False)
+        >>> h = ising(4)
+        >>> scan = replica_exchange(h, h.grid([3.0, 6.0, float("inf")]), n=2000, seed=0, check=False)
         >>> [round(ens.entropy().value, 1) for ens in scan]
         [0.5, 0.7, 0.7]
         """
@@ -173,7 +177,8 @@ class Ensemble(Draws):
         --------
         >>> from alloygen.hamiltonian.ising import ising
         >>> from alloygen.montecarlo.sampling import metropolis
-        >>> ens = metropolis(ising(4), [3.0], n=4000, seed=0)[0]
+        >>> h = ising(4)
+        >>> ens = metropolis(h, h.condition(3.0), n=4000, seed=0)[0]
         >>> distances, c = ens.two_point("manhattan")
         >>> distances.tolist(), c[0].value > c[1].value > c[2].value
         ([0, 1, 2, 3, 4], True)
@@ -193,7 +198,8 @@ class Ensemble(Draws):
         --------
         >>> import alloygen.data
         >>> from alloygen.montecarlo.sampling import metropolis
-        >>> ens = metropolis(alloygen.data.cuau().on((4, 4, 4)), [1500.0], n=500, seed=0)[0]
+        >>> h = alloygen.data.cuau().on((4, 4, 4))
+        >>> ens = metropolis(h, h.condition(1500.0), n=500, seed=0)[0]
         >>> distances, alpha = ens.warren_cowley(2)["Cu", "Au"]
         >>> distances.round(3).tolist(), alpha[0].value < 0 < alpha[1].value
         ([2.687, 3.8], True)
@@ -216,7 +222,8 @@ class Ensemble(Draws):
         --------
         >>> import alloygen.data
         >>> from alloygen.montecarlo.sampling import metropolis
-        >>> ens = metropolis(alloygen.data.cuau().on((2, 2, 2)), [1500.0], n=500, seed=0)[0]
+        >>> h = alloygen.data.cuau().on((2, 2, 2))
+        >>> ens = metropolis(h, h.condition(1500.0), n=500, seed=0)[0]
         >>> 0.2 < ens.order_parameter("L1_2").value < 0.5
         True
         """
@@ -235,7 +242,8 @@ class Ensemble(Draws):
         --------
         >>> from alloygen.hamiltonian.ising import ising
         >>> from alloygen.montecarlo.sampling import metropolis
-        >>> edges, probability, stderr = metropolis(ising(4), [3.0], n=1000, seed=0)[0].histogram("+")
+        >>> h = ising(4)
+        >>> edges, probability, stderr = metropolis(h, h.condition(3.0), n=1000, seed=0)[0].histogram("+")
         >>> edges.shape, round(float(probability.sum()), 9)
         ((18,), 1.0)
         """
@@ -259,12 +267,19 @@ class Ensemble(Draws):
         --------
         >>> from alloygen.hamiltonian.ising import ising
         >>> from alloygen.montecarlo.sampling import metropolis
-        >>> ens = metropolis(ising(4), [3.0], n=4000, seed=0)[0]
+        >>> h = ising(4)
+        >>> ens = metropolis(h, h.condition(3.0), n=4000, seed=0)[0]
         >>> hot = ens.reweighted(T=3.2)
         >>> hot.mean_energy().value > ens.mean_energy().value, hot.ness < 1
         (True, True)
         """
-        return reweighting.reweighted(self, self.averages, energy, T, mu)
+        at = self.condition if T is None else self.condition.at(temperature(T))
+        if mu is not None:
+            vector = (
+                mu if isinstance(mu, np.ndarray) and mu.ndim else chemical_potentials(cast(Mu, mu), self.hamiltonian)
+            )
+            at = self.hamiltonian.condition(at.T, vector)
+        return reweighting.reweighted(self, self.averages, energy, at)
 
     def subset(self, index: int | slice | list[int] | np.ndarray | torch.Tensor) -> Ensemble:
         """The samples of ``index``: an integer, a slice, a list of integers or a mask (n,)."""

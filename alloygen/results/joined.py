@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.estimate.branches import Branches, Level, States, lowest
 from alloygen.estimate.degeneracy import log_degeneracy
@@ -94,14 +95,19 @@ class Joint:
         return self.joined
 
     @cached_property
+    def conditions(self) -> Condition:
+        """Those of all parts, one after another."""
+        T, mu = (np.concatenate([getattr(part, k) for part in self.parts]) for k in ("T", "mu"))
+        return self.shown.hamiltonian.condition(T, mu)
+
+    @cached_property
     def joined(self) -> MBAR | NoOverlap:
         """All conditions joined by MBAR, or why they cannot be."""
         if self.shown.log_prob is not None:
             raise AlloygenError(
                 "expected Monte Carlo samples, got samples with a likelihood: their free energy needs no MBAR"
             )
-        T, mu = (np.concatenate([getattr(part, k) for part in self.parts]) for k in ("T", "mu"))
-        beta = 1.0 / (self.shown.hamiltonian.kB * T)
+        (_, mu), beta = self.conditions.numpy(), self.conditions.beta.numpy()
         reference = {int(c): self.log_states for c in np.flatnonzero(beta == 0)} if self.absolute else None
         energy, counts = ([row for part in self.parts for row in rows(part)]
                           for rows in (lambda part: part.energy, lambda part: part.counts))  # fmt: skip
@@ -109,7 +115,7 @@ class Joint:
             return MBAR(
                 beta, beta[:, None] * mu, energy, counts, inefficiency="measure" if self.shown.chains else None,
                 log_z_reference=reference, memory=Memory(n_chains=max(self.shown.chains, 1), least=self._arrivals),
-                gap=lambda i, j, _: self._between(T[[i, j]], mu[[i, j]]),
+                gap=lambda i, j, _: self._between(self.conditions[[i, j]]),
             )  # fmt: skip
         except NoOverlap as torn:
             return torn
@@ -137,8 +143,7 @@ class Joint:
 
         See :mod:`alloygen.estimate.branches`. Raises AlloygenError for a run without T = infinity.
         """
-        T, mu = (np.concatenate([getattr(part, k) for part in self.parts]) for k in ("T", "mu"))
-        beta = 1.0 / (self.shown.hamiltonian.kB * T)
+        (_, mu), beta = self.conditions.numpy(), self.conditions.beta.numpy()
         energy, counts = (np.concatenate([getattr(part, k) for part in self.parts]) for k in ("energy", "counts"))
         known: dict[tuple, Level | None] = {}
 
@@ -154,7 +159,7 @@ class Joint:
             lambda: self.joined,
             self.log_states,
             level,
-            lambda i, j, _: self._between(T[[i, j]], mu[[i, j]]),
+            lambda i, j, _: self._between(self.conditions[[i, j]]),
         )
 
     def _number(self, at: np.ndarray) -> float | None:
@@ -184,8 +189,9 @@ class Joint:
         """Why free energies of a Monte Carlo scan are missing at some conditions; empty where all are known."""
         return next((f.note for f in self.phi if np.isnan(f.value)), "") if self.absolute else ""
 
-    def _between(self, T: np.ndarray, mu: np.ndarray) -> str:
-        """What to say where the samples on the two sides of a gap, T (2,) and mu (2, n_elements), have little in common."""
+    def _between(self, sides: Condition) -> str:
+        """What to say where the samples on the two sides of a gap, two conditions, have little in common."""
+        T, mu = sides.numpy()
         shown, names = np.unique(self.shown.T[np.isfinite(self.shown.T)]), self.shown.hamiltonian.elements
         if T[0] == T[1]:
             apart = np.flatnonzero(mu[0] != mu[1])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from alloygen.arrays import as_array
-from alloygen.conditions import Field, Mu, chemical_potentials, temperature
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.results.averages import Averages
@@ -20,20 +19,16 @@ from alloygen.types import ArrayLike
 D = TypeVar("D", bound=Draws)
 
 
-def reweighted(
-    draws: D, averages: Averages, energy: ArrayLike | None, T: float | None, mu: Mu | np.ndarray | None
-) -> D:
+def reweighted(draws: D, averages: Averages, energy: ArrayLike | None, at: Condition) -> D:
     """The samples with the weights of another law, see :meth:`alloygen.results.ensemble.Ensemble.reweighted`."""
     energy = draws.energy if energy is None else as_array(energy, np.float64)
     if energy.shape != draws.energy.shape or not np.isfinite(energy).all():
         raise AlloygenError(
             f"expected finite energies of shape {tuple(draws.energy.shape)}, got shape {tuple(energy.shape)}"
         )
-    T = draws.T if T is None else temperature(T)
+    T, mu = float(at.T), as_array(at.mu)
     facts = replace(draws.facts, free_energy=None, log_states=None, inefficiency=averages.inefficiency)
-    new = replace(
-        draws, energy=energy, T=T, mu=_vector(draws, mu), facts=facts, chains=0, log_w=None, ladder=None, drawn=None
-    )
+    new = replace(draws, energy=energy, T=T, mu=mu, facts=facts, chains=0, log_w=None, ladder=None, drawn=None)
     if draws.has_likelihood:
         return new
     change = (draws.field_energy / draws.kT if np.isfinite(draws.T) else 0.0) - new.field_energy / new.kT
@@ -41,14 +36,6 @@ def reweighted(
     if np.isfinite(draws.T) and draws.facts.free_energy is not None:
         facts = replace(facts, free_energy=_moved_free_energy(averages, change, new.kT))
     return replace(new, log_w=log_w, facts=facts, drawn=None)
-
-
-def _vector(draws: Draws, mu: Mu | np.ndarray | None) -> np.ndarray:
-    if mu is None:
-        return draws.mu
-    if isinstance(mu, Mapping | Field) or np.ndim(mu) == 0:
-        return chemical_potentials(cast(Mu, mu), draws.hamiltonian)
-    return np.asarray(mu)
 
 
 def _moved_free_energy(averages: Averages, change: np.ndarray, kT: float) -> Estimate:

@@ -59,7 +59,8 @@ class Scan(Runs, Sequence):
     --------
     >>> from alloygen.hamiltonian.ising import ising
     >>> from alloygen.montecarlo.sampling import metropolis
-    >>> scan = metropolis(ising(4), T=[2.5, 3.0], n=1000, seed=0)
+    >>> h = ising(4)
+    >>> scan = metropolis(h, h.condition([2.5, 3.0]), n=1000, seed=0)
     >>> len(scan), scan[1].T
     (2, 3.0)
     >>> list(scan.to_xarray().sizes)
@@ -240,7 +241,8 @@ class Scan(Runs, Sequence):
         --------
         >>> from alloygen.hamiltonian.ising import ising
         >>> from alloygen.montecarlo.sampling import replica_exchange
-        >>> scan = replica_exchange(ising(4), [2.0, 2.2], n=1000, ladder=[3.0, 5.0, float("inf")], seed=0, check=False)
+        >>> h = ising(4)
+        >>> scan = replica_exchange(h, h.grid([2.0, 2.2]), n=1000, ladder=[3.0, 5.0, float("inf")], seed=0, check=False)
         >>> cov = scan.free_energy_covariance()
         >>> bool(cov[0, 1] > 0.8 * (cov[0, 0] * cov[1, 1]) ** 0.5)
         True

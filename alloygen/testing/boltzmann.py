@@ -17,6 +17,7 @@ from scipy import stats
 from scipy.special import log_softmax
 
 from alloygen.arrays import as_array
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.exact.enumeration import Enumeration
 from alloygen.types import ArrayLike
@@ -55,8 +56,7 @@ def _pooled(counts: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.nd
 def assert_boltzmann(
     samples: ArrayLike | torch.Tensor,
     exact: Enumeration,
-    T: float,
-    mu: ArrayLike | None = None,
+    condition: Condition,
     *,
     where: ArrayLike | None = None,
     effective: float | None = None,
@@ -75,7 +75,7 @@ def assert_boltzmann(
     ----------
     samples : occupations (..., N) of species indices, or the counts (M,) of the states in the order of ``exact.occ``
     exact : every state of the system, ``enumerable(name).enumeration`` or ``Enumeration(hamiltonian)``
-    T, mu : temperature and chemical potentials (n_elements,) of the law, zero if not given
+    condition : of the law, ``hamiltonian.condition(T, mu)``
     where : (M,) bool, the states that may be reached, over which the law is normalised; others must not be met. Canonical moves keep
         ``exact.counts``, held sites part of ``exact.occ``
     tilted : hold against the law with u (1 + tilted) instead, a temperature that is wrong by about that share: a negative control, which
@@ -89,16 +89,17 @@ def assert_boltzmann(
     --------
     >>> from alloygen.testing import enumerable
     >>> system = enumerable("cuau-2x2x2")
-    >>> p = system.enumeration.at(500.0, [0.0, 0.07]).probabilities
+    >>> at = system.hamiltonian.condition(500.0, [0.0, 0.07])
+    >>> p = system.enumeration.at(at).probabilities
     >>> occ = system.enumeration.occ[np.random.default_rng(0).choice(256, 50_000, p=p)]
-    >>> assert_boltzmann(occ, system.enumeration, 500.0, [0.0, 0.07]) > 1e-4
+    >>> assert_boltzmann(occ, system.enumeration, at) > 1e-4
     True
-    >>> assert_boltzmann(occ, system.enumeration, 500.0, [0.0, -0.07])
+    >>> assert_boltzmann(occ, system.enumeration, system.hamiltonian.condition(500.0, [0.0, -0.07]))
     Traceback (most recent call last):
     AssertionError: expected ...
     """
     counts = _counts(samples, exact)
-    u, inside = _reduced(exact, T, mu), np.ones(len(exact), dtype=bool) if where is None else np.asarray(where)
+    u, inside = _reduced(exact, condition), np.ones(len(exact), dtype=bool) if where is None else np.asarray(where)
     if inside.shape != (len(exact),) or inside.dtype != bool or inside.sum() < 2:
         raise AlloygenError(f"expected where as a mask of two or more of the {len(exact)} states, got {where!r}")
     if counts[~inside].any():
@@ -113,15 +114,14 @@ def assert_boltzmann(
     law, scale = np.exp(log_softmax(-(1.0 + tilted) * u)), n / counts.sum()
     p = chi_square(scale * counts, n * law)
     if not p >= least_p:
-        raise AssertionError(_verdict(p, least_p, counts * scale, n * law, exact.occ[inside], u, T))
+        raise AssertionError(_verdict(p, least_p, counts * scale, n * law, exact.occ[inside], u, condition))
     return p
 
 
 def assert_not_boltzmann(
     samples: ArrayLike | torch.Tensor,
     exact: Enumeration,
-    T: float,
-    mu: ArrayLike | None = None,
+    condition: Condition,
     *,
     tilted: float = 0.05,
     where: ArrayLike | None = None,
@@ -136,11 +136,13 @@ def assert_not_boltzmann(
     --------
     >>> from alloygen.testing import enumerable
     >>> exact = enumerable("ising-3").enumeration
-    >>> p = exact.at(2.3, [0.0, 0.1]).probabilities
-    >>> assert_not_boltzmann(np.random.default_rng(0).multinomial(100_000, p), exact, 2.3, [0.0, 0.1])
+    >>> at = exact.hamiltonian.condition(2.3, [0.0, 0.1])
+    >>> assert_not_boltzmann(np.random.default_rng(0).multinomial(100_000, exact.at(at).probabilities), exact, at)
     """
     try:
-        p = assert_boltzmann(samples, exact, T, mu, where=where, effective=effective, tilted=tilted, least_p=least_p)
+        p = assert_boltzmann(
+            samples, exact, condition, where=where, effective=effective, tilted=tilted, least_p=least_p
+        )
     except AssertionError:
         return
     raise AssertionError(
@@ -160,10 +162,9 @@ def _counts(samples, exact: Enumeration) -> np.ndarray:
     return np.bincount(exact.index(occ), minlength=len(exact)).astype(float)
 
 
-def _reduced(exact: Enumeration, T: float, mu) -> np.ndarray:
+def _reduced(exact: Enumeration, condition: Condition) -> np.ndarray:
     """u = (E - mu.N) / kT of every state (M,)."""
-    at = exact.at(T, mu)  # checks T and mu
-    return exact.hamiltonian.condition(T, at.mu).reduced(exact.energy, exact.counts)
+    return exact.hamiltonian.require(condition).reduced(exact.energy, exact.counts)
 
 
 def _power(n: float, u: np.ndarray, off: float, least_p: float) -> float:
@@ -190,7 +191,7 @@ def _require_enough(n: float, u: np.ndarray, off: float, least_p: float) -> None
     )
 
 
-def _verdict(p: float, least_p: float, counts, expected, occ, u, T: float) -> str:
+def _verdict(p: float, least_p: float, counts, expected, occ, u, condition: Condition) -> str:
     law = expected / expected.sum()
     pull = (counts - expected) / np.sqrt(np.maximum(expected, 1.0))
     worst = [
@@ -199,7 +200,7 @@ def _verdict(p: float, least_p: float, counts, expected, occ, u, T: float) -> st
     mean, got = law @ u, counts @ u / counts.sum()
     variance = max(law @ (u - mean) ** 2, 1e-300)
     return (
-        f"expected samples of exp(-(E - mu.N) / kT) at T = {T:g}, got counts with p-value {p:.2g}, below {least_p:g}, of {counts.sum():.0f} "
+        f"expected samples of exp(-(E - mu.N) / kT) at {condition.words}, got counts with p-value {p:.2g}, below {least_p:g}, of {counts.sum():.0f} "
         f"samples. Farthest off: {'; '.join(worst)}. <(E - mu.N) / kT>: expected {mean:.4g}, got {got:.4g}, as if kT were "
         f"{(got - mean) / variance:+.1%} off. Look at the acceptance rule (dE, the sign of mu, how often a move and its reverse are "
         "proposed); if samples are correlated, thin them or give effective="

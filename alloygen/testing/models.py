@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 import torch
@@ -17,7 +15,6 @@ from alloygen.errors import AlloygenError
 from alloygen.exact.enumeration import Enumeration
 from alloygen.models.base import Model
 from alloygen.testing.boltzmann import LEAST_P, chi_square
-from alloygen.types import ArrayLike
 
 LIMIT = 2**13  # states of a cell
 TOLERANCE = 1e-4  # nats, and of a sum of probabilities: networks compute in float32
@@ -48,13 +45,12 @@ class _Case:
         return self.model.sample(*self.rows(n), g, given)
 
     def __str__(self) -> str:
-        return f"at T = {float(self.condition.T):g}, mu = {self.condition.mu.tolist()} along the order {self.order.tolist()}"
+        return f"at {self.condition.words} along the order {self.order.tolist()}"
 
 
 def check_model(
     model: Model,
-    T: ArrayLike | None = None,
-    mu: ArrayLike | None = None,
+    conditions: Condition | None = None,
     *,
     n: int = 20_000,
     seed: int = 0,
@@ -73,7 +69,7 @@ def check_model(
     Parameters
     ----------
     model : on a small cell; fill its weights with random numbers first: an untrained one may be too simple to be wrong
-    T, mu : temperatures and rows of chemical potentials (n_elements,); the corners of ``model.ranges`` if not given
+    conditions : to check at, ``hamiltonian.condition(T, mu)``; the corners of ``model.ranges`` if not given
     n : draws at each condition; seed : of all random numbers
     least_p : p-value of frequencies below which they fail
 
@@ -85,14 +81,14 @@ def check_model(
     >>> from alloygen.testing import enumerable
     >>> system = enumerable("ising-3")
     >>> model = MODELS["arm"](system.hamiltonian, system.ranges(), network="mlp", width=8, depth=2)
-    >>> check_model(model, 2.3, [0.0, 0.1], n=5000)
+    >>> check_model(model, system.hamiltonian.condition(2.3, [0.0, 0.1]), n=5000)
     """
     if not isinstance(model, Model):
         raise AlloygenError(f"expected a Model (alloygen.models.base), got {type(model).__name__}")
     n, generator = whole_number(n, "n, the number of draws,", 1000), torch.Generator().manual_seed(seed)
     h, cases = model.hamiltonian, []
     exact, was = Enumeration(h, LIMIT), model.training
-    for at in _conditions(model, T, mu):
+    for at in _corners(model) if conditions is None else h.require(conditions).rows:
         for family in ("sublattice", "random"):
             order = orders.draw(family, h.lattice, 1, generator)[0]
             cases.append(_Case(model=model, exact=exact, condition=at, order=order))
@@ -109,15 +105,13 @@ def check_model(
         model.train(was)
 
 
-def _conditions(model: Model, T, mu) -> Iterator[Condition]:
-    if (T is None or mu is None) and not getattr(model, "ranges", None):
-        raise AlloygenError("expected T and mu, or a model with ranges, got neither")
-    temperatures = np.unique(model.ranges["T"]) if T is None else np.atleast_1d(np.asarray(T, dtype=float))
-    if mu is None:
-        corners = np.asarray(model.ranges["mu"], dtype=float).reshape(-1, 2).T  # (2, n_elements - 1)
-        mu = np.unique(np.column_stack([np.zeros(2), corners]), axis=0)
-    for t, m in product(temperatures, np.atleast_2d(np.asarray(mu, dtype=float))):
-        yield model.hamiltonian.condition(t, m)
+def _corners(model: Model) -> Condition:
+    """The corners of the range of a model."""
+    if not getattr(model, "ranges", None):
+        raise AlloygenError("expected conditions, or a model with ranges, got neither")
+    corners = np.asarray(model.ranges["mu"], dtype=float).reshape(-1, 2).T  # (2, n_elements - 1)
+    mu = np.unique(np.column_stack([np.zeros(2), corners]), axis=0)
+    return model.hamiltonian.grid(np.unique(model.ranges["T"]), mu).condition(model.hamiltonian.kB)
 
 
 def _normalised(case: _Case) -> torch.Tensor:

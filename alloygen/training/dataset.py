@@ -112,7 +112,7 @@ class Dataset:
         seed = int(torch.randint(2**31, (1,), generator=generator))
         if not (~as_array(known) & h.lattice.changeable).any():
             return start
-        chains = Chains(h, *condition.numpy(), seed, occ=start, known=as_array(torch.where(known, species, -1)))
+        chains = Chains(h, condition, seed, occ=start, known=as_array(torch.where(known, species, -1)))
         for factor, sweeps in COOLING:
             chains.beta[:] = 1.0 / (h.kB * chains.T * factor)
             chains.step(sweeps)
@@ -204,8 +204,7 @@ def _samples(
             return hamiltonian.condition(tensors["T"], tensors["mu"]), tensors["occ"]
     s = replica_exchange(
         hamiltonian,
-        T,
-        mu,
+        hamiltonian.grid(T, mu),
         samples,
         sweeps=d.sweeps,
         burn=d.burn,

@@ -105,7 +105,7 @@ def evaluate(
         if phi is not None:
             row.phi_exact = float(np.asarray(phi)[i])
         elif table is not None:
-            row.phi_exact = float(table.at(float(at.T[i]), at.mu[i]).phi)
+            row.phi_exact = float(table.at(at[i]).phi)
         if reference is not None:
             _against(row, model, ens, reference.occ[i], reference.energy[i], generator, forward)
         if visit is not None:

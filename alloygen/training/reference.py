@@ -80,7 +80,7 @@ def model_grid(
         raise BadCondition(f"expected mu by element, such as {{'Au': [-0.1, 0.0, 0.1]}}, got {mu!r}")
     numbers = [np.atleast_1d(np.asarray(v, dtype=float)).tolist() for v in mu.values()]
     every = grid(T, [dict(zip(mu, values, strict=True)) for values in product(*numbers)], lattice)
-    return model.hamiltonian.condition(*every)
+    return every.condition(model.hamiltonian.kB)
 
 
 def _own_potentials(model: Model) -> dict[str, list[float]]:
@@ -121,15 +121,16 @@ def reference_samples(
     job, at = job or Job(), h.condition(at.T, at.mu)
     T, mu = at.numpy()
     if dT is None or dmu is None:
-        table = np.unique(mu, axis=0)
-        rungs = ladder(placed, T, table, seed=seed, job=job)
+        asked = h.grid(T, np.unique(mu, axis=0))
+        every = replace(asked, T=ladder(placed, asked, seed=seed, job=job))
     else:
         fine = refined(np.unique(difference(h, mu)), dmu)
-        rungs, table = refined(np.unique(T), dT), np.zeros((len(fine), len(h.elements)))
+        table = np.zeros((len(fine), len(h.elements)))
         table[:, h.elements.index(exchangeable(h.lattice)[-1])] = fine
-    s = replica_exchange(placed, rungs, table, n, sweeps=10, burn=300, seed=seed, job=job, check=False)
-    row = np.abs(relative(table, h.lattice)[None] - relative(mu, h.lattice)[:, None]).max(-1).argmin(1)
-    index = np.abs(rungs - T[:, None]).argmin(1) * len(table) + row
+        every = h.grid(refined(np.unique(T), dT), table)
+    s = replica_exchange(placed, every, n, sweeps=10, burn=300, seed=seed, job=job, check=False)
+    row = np.abs(relative(every.mu, h.lattice)[None] - relative(mu, h.lattice)[:, None]).max(-1).argmin(1)
+    index = np.abs(every.T - T[:, None]).argmin(1) * len(every.mu) + row
     return Reference(s.occ[index], s.energy[index])
 
 

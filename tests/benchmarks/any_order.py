@@ -374,7 +374,7 @@ def blocks(quick: bool) -> dict:
         mu = np.array([0.0, dmu])
         painter, generator = Outpainter(model, h), torch.Generator().manual_seed(0)
         made = painter.draw(painter.target.condition(T, mu), 24, generator)
-        flips = Chains(h, [float(T)] * 8, np.tile(mu, (8, 1)), 0, occ=made.occ[:8])
+        flips = Chains(h, h.condition([float(T)] * 8, np.tile(mu, (8, 1))), 0, occ=made.occ[:8])
         n, every = (400 if quick else 4000), 50
         series, start = [], time.time()
         for _ in range(n):
@@ -393,7 +393,7 @@ def blocks(quick: bool) -> dict:
             start = time.time()
             for _ in range(40 if quick else 120):
                 occ, taken = mover.step(occ, h.condition(T, mu), generator)
-                chains = Chains(h, [float(T)] * len(occ), np.tile(mu, (len(occ), 1)), len(series), occ=occ)
+                chains = Chains(h, h.condition([float(T)] * len(occ), np.tile(mu, (len(occ), 1))), len(series), occ=occ)
                 chains.step(5)
                 occ = as_tensor(chains.walkers.occ)
                 accepted.append(float(taken.double().mean()))

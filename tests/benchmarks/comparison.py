@@ -132,13 +132,15 @@ def reference(system: str):
     h = expansion_from(s.hamiltonian).on(s.repeats)
     dT, dmu, hot = (0.1, 0.1, (4.5, 6, 9, 18, np.inf)) if s.ising else (50, 0.015, (1500, 2000, 3000, 6000, np.inf))
     T, mu = np.append(refined(np.array(s.T), dT), hot), refined(np.array(s.mu), dmu)
-    scan = replica_exchange(h, T, np.column_stack([0 * mu, mu]), 2000, sweeps=10, burn=500, seed=11, check=False)
+    scan = replica_exchange(
+        h, h.grid(T, np.column_stack([0 * mu, mu])), 2000, sweeps=10, burn=500, seed=11, check=False
+    )
     pick = [int(np.argmin(np.abs(scan.T - t) + 1e3 * np.abs(scan.mu[:, 1] - m))) for t in s.T for m in s.mu]
     if s.ising:
         phi = [transfer_matrix(s.repeats[0], t, m / 2).free_energy - m / 2 for t in s.T for m in s.mu]
     elif h.n_sites <= 16:
         table = Enumeration(h)
-        phi = [table.at(t, [0.0, m]).phi for t in s.T for m in s.mu]
+        phi = [table.at(table.hamiltonian.condition(t, [0.0, m])).phi for t in s.T for m in s.mu]
     else:
         phi = [scan.free_energy(c).value for c in pick]
     return scan.select(pick), np.array(phi)

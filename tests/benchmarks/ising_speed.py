@@ -33,12 +33,12 @@ def packed(L: int, T, h, sweeps: int = 20) -> float:
 
 
 def one_chain(L: int, T: float, h: float, sweeps: int = 500) -> float:
-    run = Chains(ising(L), [T], [[0.0, 2 * h]], 0)
+    run = Chains(ising(L), ising(L).condition([T], [[0.0, 2 * h]]), 0)
     return sweeps * L * L / best(lambda: run.step(sweeps))
 
 
 def clusters(L: int, T: float, kind: str, moves: int = 200) -> float:
-    run = ClusterChains(ising(L), [T], [0.0, 0.0], 0, kind)
+    run = ClusterChains(ising(L), ising(L).condition([T], [0.0, 0.0]), 0, kind)
     run.step(moves)
     run.reset_counters()
     time_of_a_call = best(lambda: run.step(moves))

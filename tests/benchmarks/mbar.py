@@ -15,7 +15,7 @@ def main(seeds=(0, 1, 2)) -> None:
     T, dmu = np.append(inner, [1600.0, 2400.0, 5000.0, np.inf]), np.linspace(-0.3, 0.3, 25)
     worst, z, start = [], [], time.perf_counter()
     for seed in seeds:
-        scan = replica_exchange(h, T, np.column_stack([0 * dmu, dmu]), n=10_000, seed=seed, check=False)
+        scan = replica_exchange(h, h.grid(T, np.column_stack([0 * dmu, dmu])), n=10_000, seed=seed, check=False)
         for t in inner:
             kT = h.kB * t
             exact = np.array(

@@ -15,7 +15,7 @@ def seconds(threads: int, rounds: int, sweeps: int = 10) -> tuple[float, np.ndar
     T, dmu = np.linspace(200.0, 1200.0, 21), np.linspace(-0.24, 0.24, 9)
     mu = np.column_stack([np.zeros(9), dmu])
     h = alloygen.data.cuau().on((4, 4, 8))
-    chains = Chains(h, np.repeat(T, 9), np.tile(mu, (21, 1)), 0, grid_pairs(21, 9), threads=threads)
+    chains = Chains(h, h.condition(np.repeat(T, 9), np.tile(mu, (21, 1))), 0, grid_pairs(21, 9), threads=threads)
     for _ in range(10):
         chains.step(sweeps)
     start = time.perf_counter()

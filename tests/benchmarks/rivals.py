@@ -40,7 +40,7 @@ CUTOFFS = {2: 6.0, 3: 4.5, 4: 4.5}  # longest distance in pairs, triplets and qu
 # ---------------------------------------------------------------- alloygen
 def our_chain(h, mu, start):
     """One semigrand chain: run(attempts) and occupation()."""
-    chains = Chains(h, [T], [[mu[e] for e in h.elements]], seed=0, occ=start)
+    chains = Chains(h, h.condition([T], [[mu[e] for e in h.elements]]), seed=0, occ=start)
     return lambda n: chains.step(-(-n // h.n_sites)), lambda: chains.configurations()[0][0]
 
 

@@ -12,7 +12,7 @@ from small_systems import randomise
 import alloygen
 from alloygen.conditions import (
     Field,
-    axes,
+    Grid,
     chemical_potentials,
     exchangeable,
     grid,
@@ -154,29 +154,46 @@ def test_temperatures_refuse(T):
     "mu", [{"Au": [-0.1, 0.1]}, {"Au": np.array([-0.1, 0.1])}, [-0.1, 0.1], (({"Au": -0.1}), 0.1), [0.1, -0.1, 0.1]]
 )
 def test_grid_is_an_outer_product_with_T_slow(mu):
-    T, m = grid(range(300, 601, 300), mu, CUAU)
+    found = grid(range(300, 601, 300), mu, CUAU)
+    T, m = found.condition(kB=1.0).numpy()
     np.testing.assert_array_equal(T, [300, 300, 600, 600])
     np.testing.assert_allclose(m, [[0, -0.1], [0, 0.1]] * 2)
+    assert len(found) == 4 and found.condition(kB=0.5).kB == 0.5
+
+
+@pytest.mark.parametrize(
+    "T, mu", [([0.0, 1.0], [0.0, 0.1]), ([], [0.0, 0.1]), ([[1.0]], [0.0, 0.1]), (1.0, [0.0, np.nan]), ("hot", [0.0]), (1.0, {"Au": 1})]
+)  # fmt: skip
+def test_what_is_no_grid_is_refused(T, mu):
+    with pytest.raises(BadCondition, match="expected temperatures"):
+        Grid(T=T, mu=mu)
+
+
+def test_a_grid_keeps_no_array_of_the_caller():
+    T, mu = np.array([1.0, np.inf]), np.zeros((2, 2))
+    g = Grid(T=T, mu=mu)
+    T[:], mu[:] = 9.0, 9.0
+    assert g.T.tolist() == [1.0, np.inf] and not g.mu.any()
 
 
 def test_axes_rise_in_the_differences_and_merge_what_is_given_twice():
-    T, m = axes((t for t in [900, 700, 900]), ({"Au": v} for v in [0.1, 0.3 - 0.2, -0.2]), CUAU)
-    assert T.tolist() == [700, 900]
-    np.testing.assert_allclose(m, [[0, -0.2], [0, 0.1]])
-    _, m = axes(700, {"Cu": [0.1, -0.1, 0.1]}, CUAU)
+    g = grid((t for t in [900, 700, 900]), ({"Au": v} for v in [0.1, 0.3 - 0.2, -0.2]), CUAU)
+    assert g.T.tolist() == [700, 900]
+    np.testing.assert_allclose(g.mu, [[0, -0.2], [0, 0.1]])
+    m = grid(700, {"Cu": [0.1, -0.1, 0.1]}, CUAU).mu
     np.testing.assert_allclose(m, [[0.1, 0], [-0.1, 0]])  # mu_Au - mu_Cu rises
-    _, m = axes(700, [{"Cu": 0.4, "Au": 0.2}, {"Au": -0.2}, {"Cu": 0.4, "Au": 0.2}], CUAU)
+    m = grid(700, [{"Cu": 0.4, "Au": 0.2}, {"Au": -0.2}, {"Cu": 0.4, "Au": 0.2}], CUAU).mu
     np.testing.assert_allclose(m, [[0, -0.2], [0.4, 0.2]])  # one law, two Phi: both stay
 
 
 def test_grid_of_scalars_is_one_condition():
-    T, m = grid(300, {"Au": 0.1}, CUAU)
-    assert T.shape == (1,) and m.shape == (1, 2)
-    assert grid(np.float64(300), np.float64(0.1), CUAU)[1].tolist() == [[0.0, 0.1]]
+    g = grid(300, {"Au": 0.1}, CUAU)
+    assert g.T.shape == (1,) and g.mu.shape == (1, 2)
+    assert grid(np.float64(300), np.float64(0.1), CUAU).mu.tolist() == [[0.0, 0.1]]
 
 
 def test_grid_varies_one_element_and_keeps_the_others():
-    _, m = grid(300, {"Au": [0.1, 0.2], "Ag": 0.3}, TERNARY)
+    m = grid(300, {"Au": [0.1, 0.2], "Ag": 0.3}, TERNARY).mu
     np.testing.assert_allclose(m, [[0, 0.1, 0.3], [0, 0.2, 0.3]])
 
 
@@ -257,7 +274,7 @@ def test_phi_is_that_of_the_mu_given(name, mu):
     expansion, atoms = alloy(name)
     h, T = expansion.on(ALLOYS[name][3]), 900.0
     given = vector(mu, h.elements)
-    truth = Enumeration(h).at(T, given)
+    truth = Enumeration(h).at(h.condition(T, given))
     scan = alloygen.mc(atoms, T, mu, n=1500, hamiltonian=expansion, check=False)
     width = [0.3] * (len(h.elements) - 1)
     net = randomise(
@@ -342,7 +359,9 @@ def test_a_field_of_the_ising_model_gives_the_textbook_free_energy():
     bare, with_field = ising(3), ising(3, h=0.3)
     mu = chemical_potentials(mu_from_field(0.3), bare)
     assert mu.tolist() == [-0.3, 0.3] and mu_from_field(0.3, bare) == {"-": -0.3, "+": 0.3}
-    assert Enumeration(bare).at(2.5, mu).phi == pytest.approx(Enumeration(with_field).at(2.5).phi, abs=1e-12)
+    assert Enumeration(bare).at(bare.condition(2.5, mu)).phi == pytest.approx(
+        Enumeration(with_field).at(with_field.condition(2.5)).phi, abs=1e-12
+    )
     assert [mu_from_field(h) for h in (0.1, 0.2)] == mu_from_field(np.array([0.1, 0.2]))
     with pytest.raises(BadCondition, match="fields of the 1 site functions of 'Ising'"):
         chemical_potentials(mu_from_field({"c1_1": 0.1}), bare)

@@ -55,13 +55,31 @@ def test_it_keeps_no_array_of_the_caller():
 
 
 @pytest.mark.parametrize("T, mu, says", [
-    (0.0, [0.0, 0.1], "temperature above 0"), ([1.0, -1.0], [0.0, 0.1], "temperature above 0"), (np.inf, [0.0, 0.1], "temperature above 0"),
+    (0.0, [0.0, 0.1], "temperature above 0"), ([1.0, -1.0], [0.0, 0.1], "temperature above 0"), (np.nan, [0.0, 0.1], "temperature above 0"),
     (1.0, [0.0, np.nan], "finite"), ([1.0, 2.0], [[0.0, 0.1]] * 3, "one T"), (1.0, 0.1, "one T"), ([[1.0]], [0.0, 0.1], "one T"),
     (1.0, {"Au": 0.1}, "as numbers"), ("hot", [0.0, 0.1], "as numbers"),
 ])  # fmt: skip
 def test_what_is_no_condition_is_refused(T, mu, says):
     with pytest.raises(BadCondition, match=says):
         Condition(T, mu, 1.0)
+
+
+def test_an_infinite_temperature_weighs_all_states_alike():
+    at = Condition([1.0, np.inf], [[0.0, 0.5]], 1.0)
+    assert at.beta.tolist() == [1.0, 0.0] and at.mu.tolist() == [[0.0, 0.5]] * 2
+    assert at.reduced(torch.tensor([3.0, 3.0]), torch.tensor([[1.0, 2.0]] * 2)).tolist() == [2.0, 0.0]
+
+
+def test_a_single_one_and_rows():
+    one = Condition(2.0, [0.0, 0.5], 1.0)
+    rows = Condition([1.0, 2.0], [[0.0, 0.5], [0.0, -0.5]], 1.0)
+    assert len(one.rows) == 1 and rows.rows is rows
+    assert rows[[1, 0]].T.tolist() == [2.0, 1.0] and one.words == "T = 2, mu = [0.0, 0.5]"
+    for wrong in (600.0, None, (600.0, [0.0, 0.1])):
+        with pytest.raises(BadCondition, match="expected a Condition, such as"):
+            hamiltonian("cuau-2x2x2").require(wrong)
+        with pytest.raises(BadCondition, match="expected a Grid, such as"):
+            hamiltonian("cuau-2x2x2").require_grid(wrong)
 
 
 def test_elements_are_counted_and_a_single_one_has_no_rows():

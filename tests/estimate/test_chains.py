@@ -120,7 +120,7 @@ def test_metropolis_chains_against_enumeration():
     exact = Enumeration(h)
     T, field = (a.ravel() for a in np.meshgrid(np.linspace(2.2, 6.0, 12), [-0.5, -0.2, 0.1, 0.3, 0.6]))
     mu = np.column_stack([0 * field, field])
-    run, energy, up = Chains(h, T, mu, seed=1), [], []
+    run, energy, up = Chains(h, h.condition(T, mu), seed=1), [], []
     for _ in range(2200):
         run.step(1)
         occ, e = run.configurations()
@@ -129,7 +129,7 @@ def test_metropolis_chains_against_enumeration():
     energy, up = np.stack(energy[200:], 1), np.stack(up[200:], 1)
     z, ignorant = [], []
     for c in range(len(T)):
-        state = exact.at(T[c], mu[c])
+        state = exact.at(exact.hamiltonian.condition(T[c], mu[c]))
         for x, truth, quantum in ((energy[c], state.energy, 0.25), (up[c], state.composition[1], 1 / 16)):
             x = x.reshape(2, -1) if c % 2 else x
             e = chains.mean(x, quantum=quantum)

@@ -34,7 +34,7 @@ def slow(L: int, spins, p) -> np.ndarray:
 
 
 def draw(e, spins, T, mu, n, seed):
-    p = e.at(T, mu).probabilities
+    p = e.at(e.hamiltonian.condition(T, mu)).probabilities
     rows = np.random.default_rng(seed).choice(len(p), size=n, p=p)
     return spins[rows], np.log(p[rows]), rows
 
@@ -43,7 +43,7 @@ def draw(e, spins, T, mu, n, seed):
 @pytest.mark.parametrize("L", [3, 4])
 def test_enumeration_with_exact_weights_is_exact(L):
     e, spins = table(L)
-    p = e.at(2.4, [0.0, -0.3]).probabilities
+    p = e.at(e.hamiltonian.condition(2.4, [0.0, -0.3])).probabilities
     found = [c.value for c in connected(spins, manhattan_labels(e.hamiltonian.lattice), np.log(p))]
     assert found == pytest.approx(slow(L, spins, p), abs=1e-12)
     exact = transfer_matrix(L, 2.4, h=0.1 - 0.15)  # the bonds of the energy are the pairs at distance 1
@@ -58,7 +58,7 @@ def test_error_bars_are_calibrated(weighted):
     e, spins = table(4)
     labels, z = manhattan_labels(e.hamiltonian.lattice), []
     for k, (T, mu) in enumerate(CONDITIONS * 6):
-        p = e.at(T, mu).probabilities
+        p = e.at(e.hamiltonian.condition(T, mu)).probabilities
         away = (T + 0.4, (0.0, mu[1] + 0.1)) if weighted else (T, mu)
         values, log_q, rows = draw(e, spins, *away, 10_000, seed=k)
         found = connected(values, labels, np.log(p[rows]) - log_q if weighted else None)
@@ -71,7 +71,7 @@ def test_error_bars_are_calibrated(weighted):
 @cache
 def exact(T, mu):
     e, spins = table(4)
-    return slow(4, spins, e.at(T, mu).probabilities)
+    return slow(4, spins, e.at(e.hamiltonian.condition(T, mu)).probabilities)
 
 
 def test_without_their_weights_samples_of_another_law_fail():

@@ -125,9 +125,9 @@ def test_repeated_samples_need_their_inefficiency():
         assert np.std(good[what]) < 1.3 and np.std(naive[what]) > 1.5, what
 
 
-def replica_exchange(h, T, mu, n, sweeps, burn, seed):
+def replica_exchange(h, grid, n, sweeps, burn, seed):
     """T (C,), mu (C, E), occ (C, n, N) and energy (C, n) of a grid of T x mu."""
-    run = Chains(h, np.repeat(T, len(mu)), np.tile(mu, (len(T), 1)), seed, grid_pairs(len(T), len(mu)))
+    run = Chains(h, grid.condition(h.kB), seed, grid_pairs(len(grid.T), len(grid.mu)))
     occ, energy = [], []
     for k in range(burn + n):
         run.step(sweeps)
@@ -141,7 +141,7 @@ def replica_exchange(h, T, mu, n, sweeps, burn, seed):
 def exchanged(name, n, seed):
     """Replica exchange, one sweep between samples, over the ladder of ``conditions``: energies and counts."""
     h, s = hamiltonian(name), SYSTEMS[name]
-    T, _, occ, energy = replica_exchange(h, (1e12, *KT.get(name, KELVIN)), s.mu, n, 1, 50, seed)
+    T, _, occ, energy = replica_exchange(h, h.grid((1e12, *KT.get(name, KELVIN)), s.mu), n, 1, 50, seed)
     keep = [0, *range(len(s.mu), len(T))]  # of the states at T = inf, the first
     return list(energy[keep]), [h.counts(occ[k]) for k in keep]
 
@@ -186,7 +186,7 @@ def cuau():
     h = alloygen.data.cuau().on((2, 2, 4))
     T = np.array([200, 250, 300, 350, 400, 500, 600, 700, 850, 1000, 1200, 1600, 2500, 5000, 1e12])
     mu = [[0, x] for x in np.linspace(-0.25, 0.25, 9)]
-    T, mu, occ, energy = replica_exchange(h, T, mu, 500, 4, 100, 0)
+    T, mu, occ, energy = replica_exchange(h, h.grid(T, mu), 500, 4, 100, 0)
     beta = np.where(T < 1e9, 1 / (h.kB * T), 0.0)
     counts = [h.counts(x) for x in occ]
     reference = {len(beta) - 1: 16 * np.log(2), len(beta) - 2: 16 * np.log(2)}
@@ -211,7 +211,7 @@ def test_phi_of_cuau_is_absolute_at_unsampled_conditions():
         beta = 1 / (e.hamiltonian.kB * T)
         phi = m.phi(beta, [0.0, beta * mu], 16)
         assert phi.stderr < 2e-4
-        z.append((phi.value - e.at(T, [0.0, mu]).phi) / phi.stderr)
+        z.append((phi.value - e.at(e.hamiltonian.condition(T, [0.0, mu])).phi) / phi.stderr)
     assert np.abs(z).max() < 4
 
 
@@ -221,7 +221,7 @@ def test_mean_of_a_histogram_bin():
     T, mu = 450.0, 0.05
     beta = 1 / (e.hamiltonian.kB * T)
     first = m.mean(occ[:, :, 0].astype(float), beta, [0.0, beta * mu], quantum=1.0)
-    p = e.at(T, [0.0, mu]).probabilities
+    p = e.at(e.hamiltonian.condition(T, [0.0, mu])).probabilities
     assert abs(first.value - p @ e.occ[:, 0]) < 4 * first.stderr < 0.3  # ordered variants last long
 
 

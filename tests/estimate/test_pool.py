@@ -173,7 +173,7 @@ def test_one_structure_at_a_composition_is_judged_by_its_exchanges():
         rng, drawn, occ = np.random.default_rng(seed), [], []
         mu = np.array([-0.1, 0.0, 0.06])
         for m in mu:
-            p = table.at(400.0, [0.0, m]).probabilities
+            p = table.at(table.hamiltonian.condition(400.0, [0.0, m])).probabilities
             rows = rng.choice(len(p), 100, p=p)
             drawn.append((table.energy[rows], table.counts[rows].astype(float), np.log(p[rows])))
             occ.append(table.occ[rows])

@@ -8,6 +8,7 @@ import torch
 from small_systems import cuau_16
 
 from alloygen import data
+from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.exact.enumeration import Enumeration, enumerate_states
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
@@ -40,7 +41,7 @@ REFERENCE = [
 
 @pytest.mark.parametrize("T, dmu, phi, x, energy, capacity", REFERENCE)
 def test_reference_numbers_of_cuau(cuau, T, dmu, phi, x, energy, capacity):
-    state = cuau.at(T, [0.0, dmu])
+    state = cuau.at(cuau.hamiltonian.condition(T, [0.0, dmu]))
     assert state.phi == pytest.approx(phi, abs=1e-11)
     assert state.composition[1] == pytest.approx(x, abs=1e-9)
     assert state.composition.sum() == pytest.approx(1.0)
@@ -50,13 +51,16 @@ def test_reference_numbers_of_cuau(cuau, T, dmu, phi, x, energy, capacity):
 
 
 def test_only_differences_of_mu_matter(cuau):
-    a, b = cuau.at(500.0, [0.0, 0.04]), cuau.at(500.0, [-0.03, 0.01])
+    a, b = (
+        cuau.at(cuau.hamiltonian.condition(500.0, [0.0, 0.04])),
+        cuau.at(cuau.hamiltonian.condition(500.0, [-0.03, 0.01])),
+    )
     assert b.phi == pytest.approx(a.phi + 0.03)
     assert np.allclose(a.probabilities, b.probabilities, atol=1e-14)
 
 
 def test_low_temperature_does_not_underflow(cuau):
-    state = cuau.at(1.0, [0.0, -0.1])
+    state = cuau.at(cuau.hamiltonian.condition(1.0, [0.0, -0.1]))
     assert np.isfinite(state.log_z)
     assert state.probabilities.sum() == pytest.approx(1.0)
     assert state.composition[1] == pytest.approx(0.25)  # Cu3Au between dmu = -0.1367 and -0.0081 eV
@@ -65,11 +69,14 @@ def test_low_temperature_does_not_underflow(cuau):
 def test_derivatives_of_phi(cuau):
     """x = -d Phi / d mu and <E> - mu x = d(beta Phi) / d beta, by central differences."""
     T, mu, kB = 800.0, 0.03, cuau.hamiltonian.kB
-    state, d = cuau.at(T, [0, mu]), 1e-5
-    slope = (cuau.at(T, [0, mu + d]).phi - cuau.at(T, [0, mu - d]).phi) / (2 * d)
+    state, d = cuau.at(cuau.hamiltonian.condition(T, [0, mu])), 1e-5
+    slope = (
+        cuau.at(cuau.hamiltonian.condition(T, [0, mu + d])).phi
+        - cuau.at(cuau.hamiltonian.condition(T, [0, mu - d])).phi
+    ) / (2 * d)
     assert state.composition[1] == pytest.approx(-slope, abs=1e-7)
     beta, e = 1 / (kB * T), 1e-3
-    reduced = lambda b: b * cuau.at(1 / (kB * b), [0, mu]).phi  # noqa: E731
+    reduced = lambda b: b * cuau.at(cuau.hamiltonian.condition(1 / (kB * b), [0, mu])).phi  # noqa: E731
     slope = (reduced(beta + e) - reduced(beta - e)) / (2 * e)
     assert state.energy - mu * state.composition[1] == pytest.approx(slope, abs=1e-8)
 
@@ -93,7 +100,7 @@ def test_brute_force_with_several_sublattices():
         n = np.array([names.count(e) for e in h.elements])
         w = np.exp(-(float(h.energy(torch.tensor([row]))[0]) - mu @ n) / T)
         z, numbers = z + w, numbers + w * n
-    state = Enumeration(h).at(T, mu)
+    state = Enumeration(h).at(h.condition(T, mu))
     assert state.log_z == pytest.approx(np.log(z))
     assert state.composition == pytest.approx(numbers / z / h.n_sites)
 
@@ -103,7 +110,7 @@ def test_errors_say_what_to_do(cuau):
         enumerate_states(data.cuau().on((4, 4, 4)))
     with pytest.raises(AlloygenError, match="at most 10 "):
         Enumeration(ising(2), limit=10)
-    with pytest.raises(BadCondition, match=r"\('Cu', 'Au'\)"):
-        cuau.at(600.0, 0.02)
-    with pytest.raises(BadCondition, match="above 0"):
-        cuau.at(0.0)
+    with pytest.raises(BadCondition, match=r"\('Cu', 'Au'\), got 3"):
+        cuau.at(cuau.hamiltonian.condition(Condition(600.0, [0.0, 0.02, 0.0], cuau.hamiltonian.kB)))
+    with pytest.raises(BadCondition, match=r"expected a Condition, such as hamiltonian\.condition"):
+        cuau.at(cuau.hamiltonian.condition(600.0))

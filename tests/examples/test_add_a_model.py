@@ -56,14 +56,17 @@ class MeanField(Model):
 @pytest.mark.parametrize("name", ["ising-3", "cuau-2x2x2", "two-sublattice"])
 def test_it_is_a_normalised_law(name):
     system = enumerable(name)
-    check_model(MeanField(system.hamiltonian, system.ranges()), system.T[1], system.mu)
+    check_model(
+        MeanField(system.hamiltonian, system.ranges()),
+        MeanField(system.hamiltonian, system.ranges()).hamiltonian.condition(system.T[1], system.mu),
+    )
 
 
 @pytest.mark.slow
 def test_samples_with_weights_give_the_exact_phi():
     system = enumerable("cuau-2x2x2")
     model = MeanField(system.hamiltonian, {"T": [1000, 3000], "mu": [[-0.1, 0.1]]})  # colder, sites are not independent
-    exact = system.enumeration.at(1500.0, [0.0, 0.07])
+    exact = system.enumeration.at(system.enumeration.hamiltonian.condition(1500.0, [0.0, 0.07]))
     ens = alloygen.sample(system.hamiltonian, 1500.0, {"Au": 0.07}, n=4000, sampler=model)
     phi, gold = ens.free_energy(), ens.composition("Au")
     assert ens.info["model"] == "mean field" and ens.ness > 0.2

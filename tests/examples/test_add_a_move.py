@@ -64,10 +64,17 @@ def test_the_move_follows_the_law(name):
     system = enumerable(name)
     T, mu = system.T[1], np.array(system.mu[1])
     made = metropolis(
-        system.hamiltonian, [T], mu[None], n=100_000, copies=100_000, sweeps=1, burn=100, move=PairFlip(), check=False
+        system.hamiltonian,
+        system.hamiltonian.condition([T], mu[None]),
+        n=100_000,
+        copies=100_000,
+        sweeps=1,
+        burn=100,
+        move=PairFlip(),
+        check=False,
     )
-    assert_boltzmann(made.occ[0], system.enumeration, T, mu)
-    assert_not_boltzmann(made.occ[0], system.enumeration, T, mu)
+    assert_boltzmann(made.occ[0], system.enumeration, system.enumeration.hamiltonian.condition(T, mu))
+    assert_not_boltzmann(made.occ[0], system.enumeration, system.enumeration.hamiltonian.condition(T, mu))
     assert made.info["move"] == "pair flip"
 
 
@@ -76,12 +83,12 @@ def test_it_exchanges_replicas_resumes_and_gives_free_energies(tmp_path):
     h, e = enumerable("cuau-2x2x2").hamiltonian, enumerable("cuau-2x2x2").enumeration
     job = Job(checkpoint=tmp_path / "run")
     run = dict(n=2000, ladder=[700.0, 1000.0, 1500.0, 3000.0, np.inf], move=PairFlip(), seed=1)
-    whole = replica_exchange(h, [500.0], [[0.0, 0.07]], **run)
-    replica_exchange(h, [500.0], [[0.0, 0.07]], **{**run, "n": 700}, burn=50, job=job)
-    again = replica_exchange(h, [500.0], [[0.0, 0.07]], **run, burn=50, job=job)
-    straight = replica_exchange(h, [500.0], [[0.0, 0.07]], **run, burn=50)
+    whole = replica_exchange(h, h.grid([500.0], [[0.0, 0.07]]), **run)
+    replica_exchange(h, h.grid([500.0], [[0.0, 0.07]]), **{**run, "n": 700}, burn=50, job=job)
+    again = replica_exchange(h, h.grid([500.0], [[0.0, 0.07]]), **run, burn=50, job=job)
+    straight = replica_exchange(h, h.grid([500.0], [[0.0, 0.07]]), **run, burn=50)
     assert np.array_equal(again.occ, straight.occ)
-    exact, found = e.at(500.0, [0.0, 0.07]).phi, whole.free_energy(0)
+    exact, found = e.at(e.hamiltonian.condition(500.0, [0.0, 0.07])).phi, whole.free_energy(0)
     assert abs(found.value - exact) < 4 * found.stderr < 0.01
     with pytest.raises(alloygen.errors.CheckpointError, match="flip"):
-        replica_exchange(h, [500.0], [[0.0, 0.07]], **{**run, "move": "flip"}, burn=50, job=job)
+        replica_exchange(h, h.grid([500.0], [[0.0, 0.07]]), **{**run, "move": "flip"}, burn=50, job=job)

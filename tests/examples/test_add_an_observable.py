@@ -35,13 +35,13 @@ def system():
 
 def exact(system, T, mu):
     e = system.enumeration
-    return float(e.at(T, mu).probabilities @ unlike_pairs(system.hamiltonian.lattice)(e.occ))
+    return float(e.at(e.hamiltonian.condition(T, mu)).probabilities @ unlike_pairs(system.hamiltonian.lattice)(e.occ))
 
 
 def test_monte_carlo_and_its_error_bar(system):
     T, mu = [500.0, 900.0], [[0.0, 0.07]]
     observers = {"unlike": unlike_pairs(system.hamiltonian.lattice)}
-    scan = replica_exchange(system.hamiltonian, T, mu, n=4000, observers=observers)
+    scan = replica_exchange(system.hamiltonian, system.hamiltonian.grid(T, mu), n=4000, observers=observers)
     for c, t in enumerate(T):
         found = scan[c].mean("unlike")
         assert abs(found.value - exact(system, t, mu[0])) < 4 * found.stderr < 0.05

@@ -112,7 +112,7 @@ def test_a_larger_supercell_is_out_painted_and_says_so():
 @pytest.mark.parametrize("how", [Anneal, Blocks, Flips])
 def test_refined_samples_obey_the_exact_law(table, how):
     ens = alloygen.sample(ATOMS, 700, {"Au": 0.06}, n=600, sampler=Neural(then=how(effort=0.3)), seed=3)
-    at = table.at(700, [0.0, 0.06])
+    at = table.at(table.hamiltonian.condition(700, [0.0, 0.06]))
     assert ens.method == f"neural, {how.label}"
     assert abs(ens.free_energy().value - at.phi) < 4 * ens.free_energy().stderr
     p = np.asarray(at.probabilities)

@@ -74,7 +74,7 @@ def test_weights_give_the_exact_partition_function(name):
     made = painter.draw(AT, n, torch.Generator().manual_seed(1))
     u = (h.energy(made.occ) - h.counts(made.occ) @ torch.as_tensor(MU)) / T
     w = torch.exp(-u - made.log_prob)
-    exact = np.exp(-Enumeration(h).at(T, MU).phi * h.n_sites / T)
+    exact = np.exp(-Enumeration(h).at(h.condition(T, MU)).phi * h.n_sites / T)
     assert abs(w.mean().item() - exact) < 4 * w.std().item() / np.sqrt(n)
     wrong = torch.exp(-u - 0.9 * made.log_prob)
     assert abs(wrong.mean().item() - exact) > 4 * wrong.std().item() / np.sqrt(n)  # a wrong likelihood fails
@@ -211,7 +211,7 @@ def test_resampling_along_the_windows_is_unbiased(name, known):
 def test_resampling_that_forgets_the_mean_weight_is_seen(monkeypatch):
     """Negative control: groups start again from weight 1."""
     painter = PAINTERS["physics of the target"]()
-    target = -Enumeration(painter.target).at(1.2, MU).phi * 8 / 1.2
+    target = -Enumeration(painter.target).at(painter.target.condition(1.2, MU)).phi * 8 / 1.2
     whole = sequential_module.resample
 
     def forget(log_w, islands, rng):
@@ -289,7 +289,7 @@ def test_a_cell_that_closes_on_itself_knows_too_few_clusters():
 # ---------------------------------------------------------------------- moves that keep the law
 def exact_draws(h, n, seed):
     e = Enumeration(h)
-    p = np.asarray(e.at(T, MU).probabilities)
+    p = np.asarray(e.at(e.hamiltonian.condition(T, MU)).probabilities)
     return e, p, as_tensor(e.occ[np.random.default_rng(seed).choice(len(p), n, p=p)])
 
 
@@ -359,7 +359,7 @@ def test_annealed_weights_are_unbiased_and_get_more_even(islands):
     """Z and <E> at T = 1.2 from uniform draws, an impossible start for plain importance sampling."""
     h, n = cell(2, 4), 4000
     exact = Enumeration(h)
-    target = -exact.at(1.2, MU).phi * 8 / 1.2
+    target = -exact.at(exact.hamiltonian.condition(1.2, MU)).phi * 8 / 1.2
     occ = h.random(n, torch.Generator().manual_seed(5))
     found = []
     for steps in (2, 30):
@@ -371,7 +371,7 @@ def test_annealed_weights_are_unbiased_and_get_more_even(islands):
         assert made.occ.dtype == np.int8 and np.array_equal(made.energy, h.energy(made.occ))
         found.append(made.ness[-1])
     assert found[1] > max(2 * found[0], 0.3)
-    p = np.asarray(exact.at(1.2, MU).probabilities)
+    p = np.asarray(exact.at(exact.hamiltonian.condition(1.2, MU)).probabilities)
     w = np.exp(made.log_w - made.log_w.max())
     energy = made.energy
     mean = w @ energy / w.sum()
@@ -383,7 +383,7 @@ def test_annealed_weights_are_unbiased_and_get_more_even(islands):
 def test_annealing_sees_lost_weights():
     """Negative control: samples moved without their weights do not give Z."""
     h, n = cell(2, 4), 4000
-    target = -Enumeration(h).at(1.2, MU).phi * 8 / 1.2
+    target = -Enumeration(h).at(h.condition(1.2, MU)).phi * 8 / 1.2
     made = anneal(
         h,
         h.random(n, torch.Generator().manual_seed(5)),

@@ -72,7 +72,7 @@ def enumeration(name):
 
 def chains(name, n, kind, seed=0, **kw):
     h, T, mu = system(name)
-    return ClusterChains(h, np.full(n, T), [mu], seed, kind, **kw)
+    return ClusterChains(h, h.condition(np.full(n, T), [mu]), seed, kind, **kw)
 
 
 # ---------------------------------------------------------------------- the Hamiltonian as couplings
@@ -183,7 +183,11 @@ def test_means_are_exact(name, kind):
     run = chains(name, 10_000 if name == "ising-4" else 60_000, kind, seed=2)
     run.step(60)
     n, e = h.n_sites, enumeration(name)
-    right, warm, turned = e.at(T, mu), e.at(1.1 * T, mu), e.at(T, -np.array(mu))
+    right, warm, turned = (
+        e.at(e.hamiltonian.condition(T, mu)),
+        e.at(e.hamiltonian.condition(1.1 * T, mu)),
+        e.at(e.hamiltonian.condition(T, -np.array(mu))),
+    )
     moving = np.flatnonzero(np.ptp(e.counts, axis=0))
     assert abs(deviation(run.energy, n * right.energy)) < 4.5 < 9 < abs(deviation(run.energy, n * warm.energy))
     assert max(abs(deviation(run.counts[:, k], n * right.composition[k])) for k in moving) < 4.5
@@ -196,7 +200,10 @@ def test_10x10_ising(kind, moves):
     """With field against the transfer matrix, without against Kaufman; the field as chemical potential."""
     each = 1000
     run = ClusterChains(
-        ising(10), np.repeat([2.3, 2.3, 2.53], each), np.repeat([[0, 0.1], [0, 0], [0, 0.1]], each, 0), 5, kind
+        ising(10),
+        ising(10).condition(np.repeat([2.3, 2.3, 2.53], each), np.repeat([[0, 0.1], [0, 0], [0, 0.1]], each, 0)),
+        5,
+        kind,
     )
     run.step(moves)
     e, m = run.energy.reshape(3, each), (run.counts @ [-1, 1]).reshape(3, each)
@@ -211,7 +218,7 @@ def test_10x10_ising(kind, moves):
 @pytest.mark.parametrize("kind", KINDS)
 def test_energies_counts_and_counters_are_kept(kind):
     h, T, mu = system("ferromagnet")
-    run = ClusterChains(h, [T, 2 * T], [mu], 3, kind)
+    run = ClusterChains(h, h.condition([T, 2 * T], [mu]), 3, kind)
     assert run.mu.shape == (2, 4) and run.acceptance.tolist() == [0, 0]
     run.step(7)
     occ, energy = run.configurations()
@@ -228,7 +235,7 @@ def test_energies_counts_and_counters_are_kept(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_seed_decides_and_a_run_continues(kind):
     h = ising(6, 0.1)
-    one, same, other = (ClusterChains(h, [2.0, 2.5], [0, 0.1], s, kind) for s in (4, 4, 5))
+    one, same, other = (ClusterChains(h, h.condition([2.0, 2.5], [0, 0.1]), s, kind) for s in (4, 4, 5))
     for run in (one, same, other):
         run.step(9)
     assert np.array_equal(one.occ, same.occ) and not np.array_equal(one.occ, other.occ)
@@ -243,7 +250,7 @@ def test_the_seed_decides_and_a_run_continues(kind):
 
 @pytest.mark.slow
 def test_chains_are_independent():
-    run = ClusterChains(ising(3, 0.1), np.full(200, 3.0), [0, 0], 8, "swendsen-wang")
+    run = ClusterChains(ising(3, 0.1), ising(3, 0.1).condition(np.full(200, 3.0), [0, 0]), 8, "swendsen-wang")
     series = np.empty((1500, 200))
     for k in range(len(series)):
         run.step(8)
@@ -254,7 +261,7 @@ def test_chains_are_independent():
 
 def test_the_start_is_as_given():
     occ = ising(3).random(2, generator(8))
-    run = ClusterChains(ising(3), [2.0, 3.0], [0, 0], 0, occ=occ)
+    run = ClusterChains(ising(3), ising(3).condition([2.0, 3.0], [0, 0]), 0, occ=occ)
     assert np.array_equal(run.configurations()[0], occ.numpy())
     run.step(5)
     assert torch.equal(occ, ising(3).random(2, generator(8)))  # the caller's array is left alone
@@ -269,11 +276,11 @@ def test_what_cannot_be_run_is_said():
         couplings(ising(4, J=-0.5))
     fixed = ClusterExpansion(Primitive(np.eye(3), [[0, 0, 0]], [("Cu",)]), [[1.0]], ()).on((2, 2, 1))
     with pytest.raises(AlloygenError, match="some of two, got 1"):
-        ClusterChains(fixed, [1.0], [[0.0]], 0)
+        ClusterChains(fixed, fixed.condition([1.0], [[0.0]]), 0)
     with pytest.raises(AlloygenError, match="kind as one of"):
-        ClusterChains(ising(3), [1.0], [[0, 0]], 0, "metropolis")
+        ClusterChains(ising(3), ising(3).condition([1.0], [[0, 0]]), 0, "metropolis")
     with pytest.raises(AlloygenError, match=r"one configuration per condition \(2\), got 1"):
-        ClusterChains(ising(3), [1.0, 2.0], [[0, 0]], 0, occ=np.zeros((1, 9), dtype=int))
+        ClusterChains(ising(3), ising(3).condition([1.0, 2.0], [[0, 0]]), 0, occ=np.zeros((1, 9), dtype=int))
     for T, mu in (([0.0], [[0, 0]]), ([1.0], [[0, 0, 0]]), ([1.0, 2.0], np.zeros((3, 2)))):
         with pytest.raises(BadCondition):
-            ClusterChains(ising(3), T, mu, 0)
+            ClusterChains(ising(3), ising(3).condition(T, mu), 0)

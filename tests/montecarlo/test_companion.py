@@ -16,7 +16,7 @@ from alloygen.results.provenance import Provenance
 def drawn(T: float, mu: float, seed: int, n: int = 1000, among=None) -> Ensemble:
     """n samples of the exact law of CuAu 2x2x4 with their likelihood; ``among`` (65536,) restricts it."""
     table = cuau_16()
-    p = table.at(T, [0.0, mu]).probabilities * (1.0 if among is None else among)
+    p = table.at(table.hamiltonian.condition(T, [0.0, mu])).probabilities * (1.0 if among is None else among)
     p /= p.sum()
     rows = np.random.default_rng(seed).choice(len(p), size=n, p=p)
     occ, h = table.occ[rows], table.hamiltonian
@@ -25,7 +25,7 @@ def drawn(T: float, mu: float, seed: int, n: int = 1000, among=None) -> Ensemble
 
 def truths(ens: Ensemble, among=None) -> dict[str, float]:
     table = cuau_16()
-    p = table.at(ens.T, ens.mu).probabilities * (1.0 if among is None else among)
+    p = table.at(table.hamiltonian.condition(ens.T, ens.mu)).probabilities * (1.0 if among is None else among)
     p /= p.sum()
     var = lambda f: p @ f**2 - (p @ f) ** 2  # noqa: E731
     e, n = table.energy, table.counts[:, 1]
@@ -79,7 +79,7 @@ def test_flips_of_four_kT_have_companions_too():
             assert ens.averages.beside is not None
             z.append(list(z_scores(ens).values()))
     assert (np.abs(z) < 4).all() and 0.5 < np.std(z) < 1.4
-    table, at, old = cuau_16(), cuau_16().at(500.0, [0.0, 0.15]), []
+    table, at, old = cuau_16(), cuau_16().at(cuau_16().hamiltonian.condition(500.0, [0.0, 0.15])), []
     kT, kB = table.hamiltonian.kB * 500.0, table.hamiltonian.kB
     for seed in range(100):
         e = np.random.default_rng(seed).choice(table.energy, size=200, p=at.probabilities)
@@ -139,9 +139,9 @@ def test_no_companion_for_samples_whose_law_is_not_known():
 def test_a_second_phase_needs_round_trips(monkeypatch):
     """Samples in two minima: chains that never leave theirs would repeat the shares that they were given."""
     ens = drawn(300.0, -0.13, 0)
-    args = (ens.hamiltonian, ens.occ, ens.weights, ens.T, ens.mu, 0)
+    args = (ens.hamiltonian, ens.occ, ens.weights, ens.condition, 0)
     assert module.companion(*args) is not None
     monkeypatch.setattr(module, "TRIPS", 10**9)
     assert module.companion(*args) is None
     alone = drawn(300.0, -0.24, 0)
-    assert module.companion(alone.hamiltonian, alone.occ, alone.weights, alone.T, alone.mu, 0) is not None
+    assert module.companion(alone.hamiltonian, alone.occ, alone.weights, alone.condition, 0) is not None

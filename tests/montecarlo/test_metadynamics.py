@@ -167,7 +167,7 @@ def test_semigrand_averages_are_those_of_enumeration(name, element):
             mu = np.array(SYSTEMS[name].mu[0])
             mu[h.elements.index(element)] += shift * (1 if name == "ising-3" else 0.1)
             mu += 0.2  # Phi belongs to the mu that is given, spectators included
-            truth = enumeration(name).at(t, mu)
+            truth = enumeration(name).at(enumeration(name).hamiltonian.condition(t, mu))
             given = dict(zip(h.elements, mu, strict=True))
             x = truth.composition[h.elements.index(element)] * h.n_sites / sum(h.lattice.n_species > 1)
             phi, composition = p.phi(t, given), p.composition(t, given)
@@ -182,7 +182,10 @@ def test_sublattices_of_other_elements_have_mu_of_their_own():
     p, e = metadynamics(h, 700.0, "Y", mu=mu, **SHORT), Enumeration(h)
     other = {"A": 0.1, "B": 0.05, "X": 0.2, "Y": 0.26}  # A and B moved together, Y - X by itself
     for given in (mu, other, {"A": 0.05, "Y": 0.02}):
-        x, truth = p.composition(700.0, given), e.at(700.0, [given.get(k, 0.0) for k in h.elements]).composition[3]
+        x, truth = (
+            p.composition(700.0, given),
+            e.at(e.hamiltonian.condition(700.0, [given.get(k, 0.0) for k in h.elements])).composition[3],
+        )
         assert abs(x.value - truth) < 5 * x.stderr < 0.1
     with pytest.raises(BadCondition, match=r"expected mu of .'A', 'B'. as in the run"):
         p.composition(700.0, {"A": 0.1, "Y": 0.02})
@@ -190,7 +193,10 @@ def test_sublattices_of_other_elements_have_mu_of_their_own():
 
 def test_a_wrong_sign_of_mu_is_seen():
     p = metadynamics(hamiltonian("cuau-2x2x2"), 500.0, **SHORT)
-    phi, wrong = p.phi(500.0, 0.05), enumeration("cuau-2x2x2").at(500.0, [0.0, -0.05]).phi
+    phi, wrong = (
+        p.phi(500.0, 0.05),
+        enumeration("cuau-2x2x2").at(enumeration("cuau-2x2x2").hamiltonian.condition(500.0, [0.0, -0.05])).phi,
+    )
     assert abs(phi.value - wrong) > 15 * phi.stderr
 
 

@@ -141,7 +141,7 @@ def test_the_cut_of_the_tables_does_not_change_the_chain(name):
     T = np.array([0.8, 1.5, 4.0]) * (500 if h.unit == "eV" else 2)
     mu = np.zeros((3, len(h.elements)))
     mu[:, 1] = np.array([0.03, -0.05, 0.07]) * (1 if h.unit == "eV" else 10)
-    a, b = Chains(h, T, mu, 4), Chains(h, T, mu, 4)
+    a, b = Chains(h, h.condition(T, mu), 4), Chains(h, h.condition(T, mu), 4)
     b.tables = build_flip_tables(h, 40)
     b.walkers = b.walkers._replace(states=np.zeros((3, h.n_sites * b.tables.n_words), dtype=np.int64))
     moves.fill(b.tables, b.walkers)
@@ -158,7 +158,7 @@ def test_the_cut_of_the_tables_does_not_change_the_chain(name):
 )
 def test_tabulated_acceptances_serve_short_tables(name, short):
     T, mu = SYSTEMS[name].conditions().numpy()
-    chains = Chains(hamiltonian(name), T, mu)
+    chains = Chains(hamiltonian(name), hamiltonian(name).condition(T, mu))
     assert (chains.move.kernel(chains.tables, chains.sites) is moves.threshold_flips) == short
 
 
@@ -187,7 +187,7 @@ def test_a_field_that_sees_the_sublattice():
 def test_energies_and_counts_are_kept_up_to_date(name):
     h = hamiltonian(name)
     T, mu = SYSTEMS[name].conditions().numpy()
-    run = Chains(h, T, mu, 0, grid_pairs(len(SYSTEMS[name].T), len(SYSTEMS[name].mu)))
+    run = Chains(h, h.condition(T, mu), 0, grid_pairs(len(SYSTEMS[name].T), len(SYSTEMS[name].mu)))
     for _ in range(50):
         run.step(3)
     occ = torch.as_tensor(run.walkers.occ).long()
@@ -200,7 +200,7 @@ def test_energies_and_counts_are_kept_up_to_date(name):
 def test_exchange_happens_in_temperature_and_in_mu():
     name = "cuau-2x2x2"
     T, mu = SYSTEMS[name].conditions().numpy()
-    run = Chains(hamiltonian(name), T, mu, 0, grid_pairs(2, 2))
+    run = Chains(hamiltonian(name), hamiltonian(name).condition(T, mu), 0, grid_pairs(2, 2))
     for _ in range(200):
         run.step(1)
     assert [p.tolist() for p in run.pairs] == [[[0, 2], [1, 3]], [[0, 1], [2, 3]]]
@@ -224,7 +224,7 @@ def test_pairs_join_all_neighbours_of_the_grid_once(shape):
 def test_chains_start_where_they_are_told():
     h = hamiltonian("cuau-2x2x2")
     occ = h.random(2, generator(8))
-    run = Chains(h, [500.0, 600.0], [[0, 0], [0, 0]], 0, occ=occ, copies=1)
+    run = Chains(h, h.condition([500.0, 600.0], [[0, 0], [0, 0]]), 0, occ=occ, copies=1)
     got, energy = run.configurations()
     assert np.array_equal(got, occ.numpy()) and np.array_equal(energy, h.energy(occ).numpy())
     run.step(5)
@@ -238,7 +238,7 @@ def test_chains_leave_what_is_known():
     own[:, [1, 6]] = np.arange(8).reshape(4, 2) % 3 % 2
     for known in (own[1], own):
         for occ in (None, h.random(4, generator(8))):
-            run = Chains(h, [5000.0] * 4, None, 0, occ=occ, known=known)
+            run = Chains(h, h.condition([5000.0] * 4), 0, occ=occ, known=known)
             for _ in range(5):
                 run.step(3)
                 got = run.configurations()[0]
@@ -251,13 +251,13 @@ def test_chains_leave_what_is_known():
         (np.zeros(8, dtype=int), "nothing can change"),
     ):  # fmt: skip
         with pytest.raises(AlloygenError, match=says):
-            Chains(h, [500.0] * 4, None, 0, known=bad)
+            Chains(h, h.condition([500.0] * 4), 0, known=bad)
 
 
 def test_state_and_restore_continue_bit_for_bit():
     name = "two-sublattice"
     T, mu = SYSTEMS[name].conditions().numpy()
-    make = lambda: Chains(hamiltonian(name), T, mu, 7, grid_pairs(2, 2), copies=2)  # noqa: E731
+    make = lambda: Chains(hamiltonian(name), hamiltonian(name).condition(T, mu), 7, grid_pairs(2, 2), copies=2)  # noqa: E731
     whole, first = make(), make()
     for _ in range(10):
         whole.step(3)
@@ -277,7 +277,7 @@ def test_state_and_restore_continue_bit_for_bit():
 def test_infinite_temperature_has_no_rhythm(name):
     """Every state alike, even and odd numbers of atoms in one chain after any number of attempts."""
     h = hamiltonian(name)
-    run, seen = Chains(h, [np.inf] * 50, None, 2), []
+    run, seen = Chains(h, h.condition([np.inf] * 50), 2), []
     for _ in range(400):
         run.step(2)
         seen.append(run.configurations()[0].copy())
@@ -291,7 +291,7 @@ def test_infinite_temperature_has_no_rhythm(name):
 
 def test_round_trips_are_counted():
     h = ising(4)
-    run = Chains(h, np.linspace(1.5, 4.0, 4), None, 1, grid_pairs(4, 1))
+    run = Chains(h, h.condition(np.linspace(1.5, 4.0, 4)), 1, grid_pairs(4, 1))
     history, trips = [], 0
     heading = np.zeros(4, dtype=int)
     for _ in range(300):
@@ -306,7 +306,7 @@ def test_round_trips_are_counted():
 
 def test_rates_are_those_of_each_pair():
     h = hamiltonian("cuau-2x2x2")
-    run = Chains(h, [300.0, 320.0, 5000.0], None, 0, grid_pairs(3, 1), copies=3)
+    run = Chains(h, h.condition([300.0, 320.0, 5000.0]), 0, grid_pairs(3, 1), copies=3)
     for _ in range(100):
         run.step(2)
     near, far = (float(r[0]) for r in run.exchange_rates)

@@ -110,7 +110,7 @@ def test_means_of_4x4_are_exact(J):
     _, bonds, m = equilibrium(4, CONDITIONS, J=J)
     exact = Enumeration(ising(4, J=J))
     for e, s, (T, h) in zip(bonds, m, CONDITIONS, strict=True):
-        at = lambda T, h: exact.at(T, [0.0, 2 * h])  # noqa: E731
+        at = lambda T, h: exact.at(exact.hamiltonian.condition(T, [0.0, 2 * h]))  # noqa: E731
         right, warm, turned = at(T, h), at(1.1 * T, h), at(T, -h)
         assert abs(deviation(e, 16 * right.energy)) < 4.5
         assert abs(deviation(s, 16 * (2 * right.composition[1] - 1))) < 4.5
@@ -140,7 +140,14 @@ def test_every_replica_has_its_own_condition():
     run.sweep(300)
     exact, m = Enumeration(ising(4)), run.magnetisation().reshape(-1, len(T))
     for k in range(len(T)):
-        assert abs(deviation(m[:, k], 16 * (2 * exact.at(T[k], [0.0, 2 * h[k]]).composition[1] - 1))) < 4.5
+        assert (
+            abs(
+                deviation(
+                    m[:, k], 16 * (2 * exact.at(exact.hamiltonian.condition(T[k], [0.0, 2 * h[k]])).composition[1] - 1)
+                )
+            )
+            < 4.5
+        )
 
 
 def test_infinite_temperature_is_a_coin():
@@ -153,7 +160,7 @@ def test_new_conditions_take_hold():
     run.sweep(50)
     run.set_conditions(3.0, -0.2)
     run.sweep(200)
-    right = Enumeration(ising(4)).at(3.0, [0.0, -0.4])
+    right = Enumeration(ising(4)).at(ising(4).condition(3.0, [0.0, -0.4]))
     assert abs(deviation(run.magnetisation(), 16 * (2 * right.composition[1] - 1))) < 4.5
     assert run.T[0] == 3.0 and run.h[0] == -0.2
 
@@ -236,10 +243,10 @@ def test_scans_of_packed_flips_are_exact_and_go_on(tmp_path):
     run = dict(copies=64, sweeps=4, burn=50, seed=3, check=False)
     scan, table = packed_flips(4, T, field, n=12_800, **run), Enumeration(ising(4))
     for c in range(2):
-        truth, ens = table.at(T[c], [-field[c], field[c]]), scan[c]
+        truth, ens = table.at(table.hamiltonian.condition(T[c], [-field[c], field[c]])), scan[c]
         for got, exactly in ((ens.mean_energy(), truth.energy), (ens.composition("+"), truth.composition[1])):
             assert abs(got.value - exactly) < 4.5 * got.stderr < 0.1
-        wrong = table.at(T[c], [field[c], -field[c]]).composition[1]
+        wrong = table.at(table.hamiltonian.condition(T[c], [field[c], -field[c]])).composition[1]
         assert abs(ens.composition("+").value - wrong) > 15 * ens.composition("+").stderr  # negative control
     job = Job(checkpoint=tmp_path / "run.safetensors")
     packed_flips(4, T, field, n=640, job=job, **run)
@@ -272,7 +279,7 @@ def test_the_acceptance_of_packed_flips_is_that_of_the_exact_law():
         2
     )  # of the other species, as its own costs none
     for c in range(2):
-        p = exact.at(T[c], [-field, field]).probabilities
+        p = exact.at(exact.hamiltonian.condition(T[c], [-field, field])).probabilities
         truth = _ATTEMPT * p @ np.exp(-np.maximum(cost, 0.0) / T[c]).mean(1)
         assert abs(chains.acceptance[c] - truth) < 5 * error[c] < 0.05 * truth
         wrong.append(abs(chains.acceptance[c] - truth / _ATTEMPT) / error[c])

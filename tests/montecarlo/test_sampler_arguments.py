@@ -7,7 +7,7 @@ from small_systems import grouped
 
 import alloygen.data
 from alloygen.edge.problem import Problem
-from alloygen.errors import AlloygenError
+from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.annealing import Cooling, anneal
 from alloygen.montecarlo.ground_states import ground_states
@@ -21,11 +21,13 @@ from alloygen.montecarlo.wang_landau import (
     wang_landau,
 )
 from alloygen.runtime.job import Job
+from alloygen.testing import random_expansion
+from alloygen.testing.systems import FCC
 
 TAKE = {
-    "metropolis": lambda h, **kw: metropolis(h, [2.0], **{"n": 8, "check": False, **kw}),
-    "replica exchange": lambda h, **kw: replica_exchange(h, [2.0, 3.0], **{"n": 8, "check": False, **kw}),
-    "cluster moves": lambda h, **kw: cluster_moves(h, [2.0], **{"n": 8, "check": False, **kw}),
+    "metropolis": lambda h, **kw: metropolis(h, h.condition([2.0]), **{"n": 8, "check": False, **kw}),
+    "replica exchange": lambda h, **kw: replica_exchange(h, h.grid([2.0, 3.0]), **{"n": 8, "check": False, **kw}),
+    "cluster moves": lambda h, **kw: cluster_moves(h, h.condition([2.0]), **{"n": 8, "check": False, **kw}),
     "Wang-Landau": lambda h, **kw: wang_landau(h, **grouped({"log_f_final": 0.5, **kw}, bins=Bins, schedule=Schedule)),
     "metadynamics": lambda h, **kw: metadynamics(
         h, [3.0], **grouped({"production": 20, "final_height": 0.5, "ladder": (), **kw}, stages=Stages)
@@ -54,8 +56,9 @@ NO_HAMILTONIANS = {
 @pytest.mark.parametrize("name", ["metropolis", "replica exchange", "cluster moves"])
 def test_what_is_no_hamiltonian_is_told(name, what):
     given, says = NO_HAMILTONIANS[what]
+    sampler = {"metropolis": metropolis, "replica exchange": replica_exchange, "cluster moves": cluster_moves}[name]
     with pytest.raises(AlloygenError, match=f"expected a Hamiltonian on a supercell, {says}"):
-        TAKE[name](given)
+        sampler(given, ising(3).condition(2.0), n=8)
 
 
 @pytest.mark.parametrize("name, option", [(name, option) for name, options in WHOLE.items() for option in options])
@@ -86,8 +89,8 @@ def test_samplers_name_the_option_that_was_meant(name):
         TAKE[name](ising(3), sweep=3)
 
 
-@pytest.mark.parametrize("sampler", [metropolis, replica_exchange])
-def test_conditions_that_are_no_numbers_are_told(sampler):
+@pytest.mark.parametrize("make", [ising(3).condition, ising(3).grid])
+def test_conditions_that_are_no_numbers_are_told(make):
     for T, mu in (
         ({"T": 3}, None),
         (["hot"], None),
@@ -96,18 +99,31 @@ def test_conditions_that_are_no_numbers_are_told(sampler):
         ([np.nan], None),
         ([0.0], None),
     ):
-        with pytest.raises(AlloygenError, match="expected temperatures"):
-            sampler(ising(3), T, mu, n=4)
+        with pytest.raises(BadCondition, match=r"expected (temperatures|every temperature)"):
+            make(T, mu)
+
+
+@pytest.mark.parametrize(
+    "sampler, what", [(metropolis, "Condition"), (replica_exchange, "Grid"), (cluster_moves, "Condition")]
+)
+def test_numbers_that_are_no_conditions_are_told(sampler, what):
+    for wrong in ([2.0, 3.0], 2.0, None, {"T": 2.0}):
+        with pytest.raises(BadCondition, match=f"expected a {what}, such as hamiltonian"):
+            sampler(ising(3), wrong, n=4)
+    three = random_expansion(FCC, [[0, 0, 0]], [("A", "B", "C")], 1).on((2, 2, 1))
+    with pytest.raises(BadCondition, match=r"one chemical potential per element \('-', '\+'\), got 3"):
+        sampler(ising(3), three.condition(2.0) if what == "Condition" else three.grid(2.0), n=4)
 
 
 @pytest.mark.parametrize("sampler", [metropolis, replica_exchange])
 def test_swaps_take_no_chemical_potentials(sampler):
     run, start = dict(move="swap", n=4, check=False), Problem.of(ising(3), occ=[0] * 4 + [1] * 5)
-    sampler(start, [2.0], [[0.0, 0.0]], **run)
+    make = ising(3).condition if sampler is metropolis else ising(3).grid
+    sampler(start, make([2.0], [0.0, 0.0]), **run)
     with pytest.raises(AlloygenError, match='no mu with move="swap"'):
-        sampler(start, [2.0], [[0.0, 0.1]], **run)
+        sampler(start, make([2.0], [0.0, 0.1]), **run)
     with pytest.raises(AlloygenError, match="expected move as one of 'flip', 'swap', got 'turn'"):
-        sampler(ising(3), [2.0], n=4, move="turn")
+        sampler(ising(3), make([2.0]), n=4, move="turn")
 
 
 @pytest.mark.parametrize("function, option, kind", [

@@ -63,12 +63,20 @@ def chi_squares(samples, name) -> list[float]:
 
 def grid(name, n=N, sweeps=SWEEPS, **kw):
     s = SYSTEMS[name]
-    return replica_exchange(hamiltonian(name), s.T, s.mu, n, **{"sweeps": sweeps, "burn": 100, "check": False, **kw})
+    return replica_exchange(
+        hamiltonian(name), hamiltonian(name).grid(s.T, s.mu), n, **{"sweeps": sweeps, "burn": 100, "check": False, **kw}
+    )
 
 
 def chains(name, n=N, sweeps=SWEEPS, **kw):
     T, mu = SYSTEMS[name].conditions().numpy()
-    return metropolis(hamiltonian(name), T, mu, n, copies=1, **{"sweeps": sweeps, "burn": 100, "check": False, **kw})
+    return metropolis(
+        hamiltonian(name),
+        hamiltonian(name).condition(T, mu),
+        n,
+        copies=1,
+        **{"sweeps": sweeps, "burn": 100, "check": False, **kw},
+    )
 
 
 # ---------------------------------------------------------------------- against enumeration
@@ -96,7 +104,15 @@ def test_every_state_is_seen_as_often_as_it_should(name):
 def hot(name, n):
     """A sampler that accepts everything: infinitely hot, whatever it is asked for."""
     T, mu = SYSTEMS[name].conditions().numpy()
-    s = metropolis(hamiltonian(name), np.full_like(T, 1e15), mu, n, sweeps=SWEEPS, burn=10, copies=1, check=False)
+    s = metropolis(
+        hamiltonian(name),
+        hamiltonian(name).condition(np.full_like(T, 1e15), mu),
+        n,
+        sweeps=SWEEPS,
+        burn=10,
+        copies=1,
+        check=False,
+    )
     assert (s.facts.acceptance == 1).all()
     return replace(s, T=T, mu=mu, drawn=None)
 
@@ -157,7 +173,9 @@ def at_composition(name, occ, T):
 def test_swaps_follow_the_canonical_law(name):
     """Also where two sublattices share an element, and beside a sublattice that cannot change."""
     h, occ, T = hamiltonian(name), composition_of(name), SYSTEMS[name].T[0]
-    s = metropolis(Problem.of(h, occ=occ), [T], n=4000, move="swap", sweeps=12, burn=50, copies=4, check=False)
+    s = metropolis(
+        Problem.of(h, occ=occ), h.condition([T]), n=4000, move="swap", sweeps=12, burn=50, copies=4, check=False
+    )
     index = enumeration(name).index(s.occ[0])
     counts = np.bincount(index, minlength=len(enumeration(name)))
     p = at_composition(name, occ, T)
@@ -173,8 +191,8 @@ def test_canonical_free_energy_is_absolute():
     name, T = "cuau-2x2x2", 500.0
     h, occ = hamiltonian(name), composition_of(name)
     e = enumeration(name)
-    rungs = ladder(Problem.of(h, occ=occ), T, move="swap")
-    s = replica_exchange(Problem.of(h, occ=occ), rungs, n=4000, move="swap", seed=1)
+    rungs = ladder(Problem.of(h, occ=occ), h.grid(T), move="swap")
+    s = replica_exchange(Problem.of(h, occ=occ), h.grid(rungs), n=4000, move="swap", seed=1)
     same = (np.abs(e.counts - h.counts(occ[None]).numpy()) < 1e-9).all(1)
     kT = h.kB * T
     truth = -kT * np.logaddexp.reduce(-e.energy[same] / kT) / h.n_sites
@@ -188,7 +206,9 @@ def test_fixed_sites_stay_fixed_and_the_rest_follows_the_conditional_law(move):
     name = "ternary"
     h, e, occ = hamiltonian(name), enumeration(name), composition_of(name)
     T, mu = 700.0, np.array([0.0, -0.09, -0.03]) * (move == "flip")
-    s = metropolis(Problem.of(h, fixed=[0, 3], occ=occ), [T], mu, n=4000, move=move, sweeps=12, burn=50, check=False)
+    s = metropolis(
+        Problem.of(h, fixed=[0, 3], occ=occ), h.condition([T], mu), n=4000, move=move, sweeps=12, burn=50, check=False
+    )
     assert (s.occ[0][:, [0, 3]] == occ.numpy()[[0, 3]]).all()
     kept = (e.occ[:, [0, 3]] == occ[[0, 3]].numpy()).all(1)
     if move == "swap":
@@ -204,7 +224,7 @@ def test_a_mask_says_the_same_as_indices():
     h, occ = hamiltonian("ternary"), composition_of("ternary")
     mask = np.zeros(h.n_sites, dtype=bool)
     mask[[0, 3]] = True
-    a, b = (metropolis(Problem.of(h, fixed=f, occ=occ), [700.0], n=8, check=False) for f in (mask, [0, 3]))
+    a, b = (metropolis(Problem.of(h, fixed=f, occ=occ), h.condition([700.0]), n=8, check=False) for f in (mask, [0, 3]))
     assert np.array_equal(a.occ, b.occ)
 
 
@@ -215,14 +235,14 @@ def test_cluster_moves_return_the_same_scans(kind, tmp_path):
     """Ising 4x4 in a field and a mu: means against enumeration, absolute free energy, resume."""
     h = ising(4, h=0.1)
     T, mu, path = [2.0, 3.0, np.inf], [0.0, -0.1], tmp_path / "run.safetensors"
-    run = lambda **kw: cluster_moves(h, T, mu, n=2000, sweeps=2, kind=kind, burn=20, check=False, **kw)  # noqa: E731
+    run = lambda **kw: cluster_moves(h, h.condition(T, mu), n=2000, sweeps=2, kind=kind, burn=20, check=False, **kw)  # noqa: E731
     s, table = run(), Enumeration(h)
     for c in range(2):
-        truth, ens = table.at(T[c], mu), s[c]
+        truth, ens = table.at(table.hamiltonian.condition(T[c], mu)), s[c]
         for got, exactly in ((ens.mean_energy(), truth.energy), (ens.composition("+"), truth.composition[1]),
                              (ens.free_energy(), truth.phi)):  # fmt: skip
             assert abs(got.value - exactly) < 4.5 * got.stderr
-        wrong = table.at(1.15 * T[c], mu)  # negative control
+        wrong = table.at(table.hamiltonian.condition(1.15 * T[c], mu))  # negative control
         assert abs(ens.mean_energy().value - wrong.energy) > 8 * ens.mean_energy().stderr
     with pytest.raises(KeyboardInterrupt):
         run(job=Job(checkpoint=path, save_every=0), observers=interrupted_at(9))
@@ -234,8 +254,10 @@ def test_cluster_moves_return_the_same_scans(kind, tmp_path):
 
 
 def test_cluster_moves_do_not_slow_down_at_the_critical_point():
-    h, T = ising(24), [2.269]
-    one, many = (f(h, T, n=400, sweeps=4, burn=50, check=False, copies=2) for f in (metropolis, cluster_moves))
+    h = ising(24)
+    one, many = (
+        f(h, h.condition(2.269), n=400, sweeps=4, burn=50, check=False, copies=2) for f in (metropolis, cluster_moves)
+    )
     assert many[0].effective_samples > 3 * one[0].effective_samples
 
 
@@ -247,7 +269,7 @@ def test_error_bars_are_honest():
     for name in ("ising-3", "cuau-2x2x2", "cuau-skew", "cuau-1x2x4"):
         h, (T, mu) = hamiltonian(name), SYSTEMS[name].conditions().numpy()
         for seed in range(10):
-            s = metropolis(h, T, mu, n=400, sweeps=1, burn=100, seed=seed, check=False)
+            s = metropolis(h, h.condition(T, mu), n=400, sweeps=1, burn=100, seed=seed, check=False)
             for c in range(len(s)):
                 p, ens = exact(name, float(T[c]), mu[c]).numpy(), s[c]
                 energy, x = ens.mean_energy(), ens.composition(h.elements[1])
@@ -266,7 +288,7 @@ def test_error_bars_that_forget_the_correlation_are_seen():
     name, z = "cuau-2x2x2", []
     h, (T, mu) = hamiltonian(name), SYSTEMS[name].conditions().numpy()
     for seed in range(25):
-        s = metropolis(h, T, mu, n=400, sweeps=1, burn=100, seed=seed, check=False)
+        s = metropolis(h, h.condition(T, mu), n=400, sweeps=1, burn=100, seed=seed, check=False)
         for c in range(len(s)):
             ens = replace(s[c], chains=0, facts=Provenance())
             energy = ens.mean_energy()
@@ -278,8 +300,8 @@ def test_error_bars_that_forget_the_correlation_are_seen():
 # ---------------------------------------------------------------------- precision, equilibration, observers
 def test_a_run_goes_on_until_it_is_precise():
     h = hamiltonian("cuau-2x2x2")
-    few = metropolis(h, [700.0], [0, 0.02], n=100, seed=2, check=False)
-    s = metropolis(h, [700.0], [0, 0.02], n=100, seed=2, precision={"Au": 0.004, "energy": 2e-4})
+    few = metropolis(h, h.condition([700.0], [0, 0.02]), n=100, seed=2, check=False)
+    s = metropolis(h, h.condition([700.0], [0, 0.02]), n=100, seed=2, precision={"Au": 0.004, "energy": 2e-4})
     assert few[0].composition("Au").stderr > 0.01
     assert s[0].composition("Au").stderr <= 0.004 and s[0].mean_energy().stderr <= 2e-4
     assert 1000 < s.n < 50_000 and s.info["reached"]
@@ -287,14 +309,20 @@ def test_a_run_goes_on_until_it_is_precise():
 
 def test_a_precision_that_is_not_reached_is_said():
     with pytest.warns(NotConverged, match="not reached with 400 samples"):
-        s = metropolis(hamiltonian("cuau-2x2x2"), [700.0], [0, 0.02], n=100, max_n=400, precision={"Au": 1e-5})
+        s = metropolis(
+            hamiltonian("cuau-2x2x2"),
+            hamiltonian("cuau-2x2x2").condition([700.0], [0, 0.02]),
+            n=100,
+            max_n=400,
+            precision={"Au": 1e-5},
+        )
     assert not s.info["reached"]
 
 
 def test_an_observer_that_never_changes_cannot_be_precise():
     """No spread, no error bar: the run ends at max_n and says so."""
     with pytest.warns(NotConverged, match="not reached"):
-        s = metropolis(hamiltonian("cuau-2x2x2"), [700.0], n=40, max_n=200, observers={"one": lambda occ: np.ones(len(occ))},
+        s = metropolis(hamiltonian("cuau-2x2x2"), hamiltonian("cuau-2x2x2").condition([700.0]), n=40, max_n=200, observers={"one": lambda occ: np.ones(len(occ))},
                        precision={"one": 0.1})  # fmt: skip
     assert s.n == 200 and not s.info["reached"]
 
@@ -306,9 +334,9 @@ def test_chains_in_different_phases_are_not_called_converged():
     start = torch.zeros(4, 144, dtype=torch.long)
     start[2:] = 1
     with pytest.warns(NotConverged, match="disagree"):
-        s = metropolis(Problem.of(h, occ=start), [1.6], [0, 0.005], n=400, copies=4, burn=20)
+        s = metropolis(Problem.of(h, occ=start), h.condition([1.6], [0, 0.005]), n=400, copies=4, burn=20)
     assert not s.converged[0]
-    fair = replica_exchange(h, np.linspace(1.6, 4.0, 9), [[0, 0.005]], n=8000, sweeps=10, burn=50)
+    fair = replica_exchange(h, h.grid(np.linspace(1.6, 4.0, 9), [[0, 0.005]]), n=8000, sweeps=10, burn=50)
     assert fair.converged.all()
 
 
@@ -316,8 +344,10 @@ def test_the_start_is_cut_by_itself():
     """From a start far away, the mean of a short run is biased unless its beginning is left out."""
     h = ising(16, h=0.0)
     start = torch.arange(256)[None] % 2  # stripes: energy far above equilibrium's
-    raw = metropolis(Problem.of(h, occ=start), [1.8], n=200, sweeps=1, burn=0, copies=2, check=False, seed=1)
-    auto = metropolis(Problem.of(h, occ=start), [1.8], n=200, sweeps=1, copies=2, check=False, seed=1)
+    raw = metropolis(
+        Problem.of(h, occ=start), h.condition([1.8]), n=200, sweeps=1, burn=0, copies=2, check=False, seed=1
+    )
+    auto = metropolis(Problem.of(h, occ=start), h.condition([1.8]), n=200, sweeps=1, copies=2, check=False, seed=1)
     assert raw.n == auto.n == 200
     early = lambda s: s.energy[0].reshape(2, -1)[:, :20].mean() / 256  # noqa: E731
     late = auto.energy[0].reshape(2, -1)[:, 50:].mean() / 256
@@ -328,8 +358,7 @@ def test_observers_see_every_sample():
     h = hamiltonian("ising-3")
     s = replica_exchange(
         h,
-        [2.0, 3.0],
-        [[0, 0.1]],
+        h.grid([2.0, 3.0], [[0, 0.1]]),
         n=300,
         burn=20,
         copies=2,
@@ -341,7 +370,7 @@ def test_observers_see_every_sample():
     np.testing.assert_allclose(s.observed["m"], (2.0 * s.occ - 1).mean(-1))
     assert s[1].mean(s[1].observed["m"]).stderr <= 0.05
     with pytest.raises(AlloygenError, match="one number per chain"):
-        metropolis(h, [2.0], n=8, observers={"m": lambda occ: 1.0})
+        metropolis(h, h.condition([2.0]), n=8, observers={"m": lambda occ: 1.0})
 
 
 # ---------------------------------------------------------------------- resume
@@ -361,11 +390,9 @@ def interrupted_at(n):
 @pytest.mark.parametrize("sampler", [metropolis, replica_exchange])
 @pytest.mark.parametrize("kw", [{"burn": 10}, {}, {"precision": {"Au": 0.02}}], ids=["burn", "auto", "precision"])
 def test_interrupted_and_resumed_equals_uninterrupted(sampler, kw, tmp_path):
-    path, arguments = (
-        tmp_path / "run.safetensors",
-        ([500.0, 900.0], [[0, 0.02]] * 2 if sampler is metropolis else [[0, 0.02]]),
-    )
-    run = lambda observers, **more: sampler(hamiltonian("cuau-2x2x2"), *arguments, n=60, seed=3, check=False,  # noqa: E731
+    path, h = tmp_path / "run.safetensors", hamiltonian("cuau-2x2x2")
+    where = (h.condition if sampler is metropolis else h.grid)([500.0, 900.0], [[0, 0.02]])
+    run = lambda observers, **more: sampler(h, where, n=60, seed=3, check=False,  # noqa: E731
                                             observers=observers, **kw, **more)  # fmt: skip
     whole = run(interrupted_at(-1))
     for _ in range(2):
@@ -387,7 +414,8 @@ import sys
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.runtime.job import Job
-replica_exchange(ising(6, 0.1), [2.0, 2.5, 3.0], n=int(sys.argv[1]), sweeps=30, burn=5, seed=4, check=False,
+h = ising(6, 0.1)
+replica_exchange(h, h.grid([2.0, 2.5, 3.0]), n=int(sys.argv[1]), sweeps=30, burn=5, seed=4, check=False,
                  job=Job(checkpoint={str(tmp_path / "run.safetensors")!r}, save_every=0.0))
 """
     process = subprocess.Popen([sys.executable, "-c", code, "10000000"])
@@ -400,9 +428,13 @@ replica_exchange(ising(6, 0.1), [2.0, 2.5, 3.0], n=int(sys.argv[1]), sweeps=30, 
     assert os.listdir(tmp_path) and (tmp_path / "run.safetensors").exists()
     arguments = dict(sweeps=30, burn=5, seed=4, check=False)
     resumed = replica_exchange(
-        ising(6, 0.1), [2.0, 2.5, 3.0], n=3000, job=Job(checkpoint=tmp_path / "run.safetensors"), **arguments
+        ising(6, 0.1),
+        ising(6, 0.1).grid([2.0, 2.5, 3.0]),
+        n=3000,
+        job=Job(checkpoint=tmp_path / "run.safetensors"),
+        **arguments,
     )
-    whole = replica_exchange(ising(6, 0.1), [2.0, 2.5, 3.0], n=resumed.n, **arguments)
+    whole = replica_exchange(ising(6, 0.1), ising(6, 0.1).grid([2.0, 2.5, 3.0]), n=resumed.n, **arguments)
     assert np.array_equal(whole.occ, resumed.occ)
 
 
@@ -411,7 +443,9 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
 
     def run(T, given=None, **kw):
         problem = Problem.of(hamiltonian("cuau-2x2x2"), **(given or {}))
-        return metropolis(problem, [T], n=8, burn=2, check=False, job=Job(checkpoint=path), **kw)
+        return metropolis(
+            problem, problem.hamiltonian.condition([T]), n=8, burn=2, check=False, job=Job(checkpoint=path), **kw
+        )
 
     first = run(500.0)
     with pytest.raises(CheckpointError, match=r"T: expected \[600.0\], got \[500.0\]"):
@@ -422,7 +456,14 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
         run(500.0, dict(occ=[0] * 8, fixed=[1]))
     with pytest.raises(CheckpointError, match="move: expected 'swap', got 'flip'"):
         run(500.0, dict(occ=[0] * 4 + [1] * 4), move="swap")
-    longer = metropolis(hamiltonian("cuau-2x2x2"), [500.0], n=40, burn=2, check=False, job=Job(checkpoint=path))
+    longer = metropolis(
+        hamiltonian("cuau-2x2x2"),
+        hamiltonian("cuau-2x2x2").condition([500.0]),
+        n=40,
+        burn=2,
+        check=False,
+        job=Job(checkpoint=path),
+    )
     assert longer.n == 40 and np.array_equal(longer.occ[0].reshape(4, 10, -1)[:, :2], first.occ[0].reshape(4, 2, -1))
 
 
@@ -438,9 +479,11 @@ def test_a_checkpoint_is_known_by_all_that_fixes_its_samples(says, change, tmp_p
     """Canonical: the conditions of two compositions are the same, and so are those of two starts."""
     one = dict(hamiltonian=lambda: hamiltonian("cuau-2x2x2"), T=[500.0, 700.0], occ=[1] * 3 + [0] * 5, move="swap")
 
-    def run(hamiltonian, occ, fixed=None, **kw):
+    def run(hamiltonian, occ, fixed=None, T=(500.0,), **kw):
         problem = Problem.of(hamiltonian(), fixed=fixed, occ=occ)
-        return metropolis(problem, n=8, check=False, job=Job(checkpoint=tmp_path / "a"), **kw)
+        return metropolis(
+            problem, problem.hamiltonian.condition(T), n=8, check=False, job=Job(checkpoint=tmp_path / "a"), **kw
+        )
 
     first = run(**{"burn": 2, **one})
     before = (tmp_path / "a").read_bytes()
@@ -452,7 +495,14 @@ def test_a_checkpoint_is_known_by_all_that_fixes_its_samples(says, change, tmp_p
 def test_a_checkpoint_is_known_by_the_species_that_it_holds(tmp_path):
     def run(occ):
         problem = Problem.of(hamiltonian("cuau-2x2x2"), fixed=[0], occ=occ)
-        return metropolis(problem, [900.0], n=8, burn=2, check=False, job=Job(checkpoint=tmp_path / "a"))
+        return metropolis(
+            problem,
+            problem.hamiltonian.condition([900.0]),
+            n=8,
+            burn=2,
+            check=False,
+            job=Job(checkpoint=tmp_path / "a"),
+        )
 
     run([1] + [0] * 7)
     with pytest.raises(CheckpointError, match=re.escape("held: expected {'Cu': 1}, got {'Au': 1}")):
@@ -462,9 +512,9 @@ def test_a_checkpoint_is_known_by_the_species_that_it_holds(tmp_path):
 def test_chains_that_exchange_are_another_run(tmp_path):
     h, T = hamiltonian("cuau-2x2x2"), [500.0, 600.0]
     kw = dict(n=8, burn=2, copies=1, check=False, job=Job(checkpoint=tmp_path / "a"))
-    replica_exchange(h, T, np.zeros((2, 2)), **kw)
+    replica_exchange(h, h.grid(T, np.zeros((2, 2))), **kw)
     with pytest.raises(CheckpointError, match="exchanged_pairs"):
-        metropolis(h, np.repeat(T, 2), np.zeros((4, 2)), **kw)
+        metropolis(h, h.condition(np.repeat(T, 2), np.zeros((4, 2))), **kw)
 
 
 # ---------------------------------------------------------------------- bookkeeping
@@ -487,8 +537,8 @@ def test_conditions_come_with_T_slow():
 def test_samples_are_chain_by_chain_in_time_order():
     """With three copies, the samples of each are those that it makes on its own beside the others."""
     h = hamiltonian("ising-3")
-    s = metropolis(h, [2.0, 3.0], n=12, copies=3, burn=1, sweeps=2, seed=5, check=False)
-    run = Chains(h, [2.0, 3.0], seed=5, copies=3)
+    s = metropolis(h, h.condition([2.0, 3.0]), n=12, copies=3, burn=1, sweeps=2, seed=5, check=False)
+    run = Chains(h, h.condition([2.0, 3.0]), seed=5, copies=3)
     run.step(2)
     for k in range(4):
         run.step(2)
@@ -500,18 +550,18 @@ def test_samples_are_chain_by_chain_in_time_order():
 
 @pytest.mark.parametrize("call, says", [
     (lambda h: grid("ising-3", n=0), "expected n, .* of at least 1, got 0"),
-    (lambda h: metropolis(h, [500.0], n=4, precision={"Au": -1}), "standard error of 'Au' in precision .* above 0, got -1"),
-    (lambda h: metropolis(h, [500.0], n=4, precision={"Zn": 0.1}), r"\['Au', 'Cu', 'energy'\], got \['Zn'\]"),
-    (lambda h: metropolis(h, [500.0], n=4, move="jump"), "move as one of"),
-    (lambda h: metropolis(h, [500.0], n=4, move="swap"), "composition the swaps keep"),
-    (lambda h: metropolis(Problem.of(h, occ=[0] * 8), [500.0], n=4, move="swap"), "two elements at least"),
-    (lambda h: metropolis(Problem.of(h, fixed=[0]), [500.0], n=4), "occ= where there is one"),
-    (lambda h: metropolis(h, [500.0], n=4, occ=[0] * 8), "expected options among .* got 'occ'"),
-    (lambda h: cluster_moves(Problem.of(h, fixed={0: "Au"}), [500.0], n=4), "expected no held sites"),
-    (lambda h: metropolis(Problem.of(h, fixed=[99], occ=[0] * 8), [500.0], n=4), "from 0 to 7"),
-    (lambda h: metropolis(Problem.of(h, fixed=list(range(8)), occ=[0] * 8), [500.0], n=4), "exchangeable site that is free"),
-    (lambda h: metropolis(Problem.of(h, occ=[[0] * 8] * 3), [500.0, 600.0], n=4), "one start, one per condition"),
-    (lambda h: ladder(h, 500.0, acceptance=0.99), "between 0.05 and 0.9"),
+    (lambda h: metropolis(h, h.condition([500.0]), n=4, precision={"Au": -1}), "standard error of 'Au' in precision .* above 0, got -1"),
+    (lambda h: metropolis(h, h.condition([500.0]), n=4, precision={"Zn": 0.1}), r"\['Au', 'Cu', 'energy'\], got \['Zn'\]"),
+    (lambda h: metropolis(h, h.condition([500.0]), n=4, move="jump"), "move as one of"),
+    (lambda h: metropolis(h, h.condition([500.0]), n=4, move="swap"), "composition the swaps keep"),
+    (lambda h: metropolis(Problem.of(h, occ=[0] * 8), h.condition([500.0]), n=4, move="swap"), "two elements at least"),
+    (lambda h: metropolis(Problem.of(h, fixed=[0]), h.condition([500.0]), n=4), "occ= where there is one"),
+    (lambda h: metropolis(h, h.condition([500.0]), n=4, occ=[0] * 8), "expected options among .* got 'occ'"),
+    (lambda h: cluster_moves(Problem.of(h, fixed={0: "Au"}), h.condition([500.0]), n=4), "expected no held sites"),
+    (lambda h: metropolis(Problem.of(h, fixed=[99], occ=[0] * 8), h.condition([500.0]), n=4), "from 0 to 7"),
+    (lambda h: metropolis(Problem.of(h, fixed=list(range(8)), occ=[0] * 8), h.condition([500.0]), n=4), "exchangeable site that is free"),
+    (lambda h: metropolis(Problem.of(h, occ=[[0] * 8] * 3), h.condition([500.0, 600.0]), n=4), "one start, one per condition"),
+    (lambda h: ladder(h, h.grid(500.0), acceptance=0.99), "between 0.05 and 0.9"),
 ])  # fmt: skip
 def test_bad_input_is_said(call, says):
     with pytest.raises(AlloygenError, match=says):
@@ -521,7 +571,7 @@ def test_bad_input_is_said(call, says):
 def test_what_cannot_be_run_is_said():
     fixed = ClusterExpansion(Primitive(np.eye(3), [[0, 0, 0]], [("Cu",)]), [[1.0]], ()).on((2, 2, 1))
     with pytest.raises(AlloygenError, match="nothing can change"):
-        metropolis(fixed, [1.0], [[0.0]], 1)
+        metropolis(fixed, fixed.condition([1.0], [[0.0]]), 1)
     for T in ([-1.0], [0.0], [np.nan]):
         with pytest.raises(BadCondition, match="above 0"):
-            metropolis(hamiltonian("cuau-2x2x2"), T, n=4)
+            metropolis(hamiltonian("cuau-2x2x2"), hamiltonian("cuau-2x2x2").condition(T), n=4)

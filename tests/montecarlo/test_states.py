@@ -87,7 +87,7 @@ def test_canonical_free_energies_are_those_of_the_sum(name, fixed):
     start = np.random.default_rng(1).integers(h.lattice.n_species)
     sites = np.setdiff1d(np.flatnonzero(h.lattice.n_species > 1), fixed or [])
     energy = h.energy(torch.from_numpy(reached(h.lattice, sites, start))).numpy()
-    scan = replica_exchange(Problem.of(h, fixed=fixed, occ=start), [400.0, 700.0], n=3000, move="swap", ladder=[1500.0, 4000.0, np.inf], burn=20, check=False)  # fmt: skip
+    scan = replica_exchange(Problem.of(h, fixed=fixed, occ=start), h.grid([400.0, 700.0]), n=3000, move="swap", ladder=[1500.0, 4000.0, np.inf], burn=20, check=False)  # fmt: skip
     assert scan.T.tolist() == [400.0, 700.0] and scan.absolute
     for c, T in enumerate(scan.T):
         kT = h.kB * T

@@ -26,22 +26,28 @@ SYSTEMS = {
 def test_neighbours_exchange_at_the_wanted_rate(name, acceptance):
     build, T, mu = SYSTEMS[name]
     h = build()
-    rungs = ladder(h, T, mu, acceptance=acceptance)
+    rungs = ladder(h, h.grid(T, mu), acceptance=acceptance)
     assert set(T) <= set(rungs.tolist()) and np.isinf(rungs[-1]) and (np.diff(rungs) > 0).all()
-    s = replica_exchange(h, rungs, mu, n=500, check=False)
+    s = replica_exchange(h, h.grid(rungs, mu), n=500, check=False)
     assert s.info["exchange_min"] > 0.4 * acceptance and s.info["round_trips"] > 0
 
 
 def test_a_higher_rate_takes_more_rungs():
     h = ising(10)
     assert (
-        len(ladder(h, 1.8, acceptance=0.15)) < len(ladder(h, 1.8, acceptance=0.4)) < len(ladder(h, 1.8, acceptance=0.7))
+        len(ladder(h, h.grid(1.8), acceptance=0.15))
+        < len(ladder(h, h.grid(1.8), acceptance=0.4))
+        < len(ladder(h, h.grid(1.8), acceptance=0.7))
     )
 
 
 def test_no_step_is_wide_up_to_the_hottest_temperature_asked_for():
     """16 sites exchange well over any step (the control: above 500 K steps are wider), and yet phases do not come down."""
-    rungs = ladder(alloygen.data.cuau().on((2, 2, 4)), [200.0, 500.0], [[0.0, 0.0]], seed=0)
+    rungs = ladder(
+        alloygen.data.cuau().on((2, 2, 4)),
+        alloygen.data.cuau().on((2, 2, 4)).grid([200.0, 500.0], [[0.0, 0.0]]),
+        seed=0,
+    )
     steps = rungs[1:-1] / rungs[:-2]
     below = rungs[1:-1] <= 500.0
     assert below.sum() >= 3 and {200.0, 500.0} <= set(rungs.tolist())
@@ -49,7 +55,7 @@ def test_no_step_is_wide_up_to_the_hottest_temperature_asked_for():
 
 
 def test_a_ladder_may_end_below_infinity():
-    rungs = ladder(ising(6), [2.0, 2.5], T_max=4.0)
+    rungs = ladder(ising(6), ising(6).grid([2.0, 2.5]), T_max=4.0)
     assert rungs[0] == 2.0 and rungs[-1] == 4.0 and 2.5 in rungs
 
 
@@ -58,15 +64,17 @@ def test_potentials_exchange_across_a_transition():
     """CuAu at 300 K from pure Cu over Cu3Au and CuAu to pure Au: the composition jumps, and the ladder still passes."""
     h = alloygen.data.cuau().on((2, 2, 4))
     ends = [[0.0, -0.2], [0.0, 0.0], [0.0, 0.1]]
-    mu = mu_ladder(h, 300.0, ends, acceptance=0.3)
+    mu = mu_ladder(h, h.condition(300.0, ends), acceptance=0.3)
     assert (
         all((np.abs(mu - e).max(1) < 1e-12).any() for e in ends)
         and (np.diff(mu[:, 1]) > 0).all()
         and (mu[:, 0] == 0).all()
     )
-    s = replica_exchange(h, [300.0], mu, n=2000, check=False)
+    s = replica_exchange(h, h.grid([300.0], mu), n=2000, check=False)
     assert s.info["exchange_min"] > 0.12
-    coarse = replica_exchange(h, [300.0], ends, n=2000, check=False)  # negative control: the ends alone do not exchange
+    coarse = replica_exchange(
+        h, h.grid([300.0], ends), n=2000, check=False
+    )  # negative control: the ends alone do not exchange
     assert coarse.info["exchange_min"] < 0.05
 
 
@@ -93,13 +101,17 @@ def test_potentials_are_placed_around_the_sites_that_are_held():
     how = MonteCarlo(method="metropolis", check=False)
     mu = np.unique(how.scan(problem, np.array([T]), ends, 8, 0, Job(), refine=True).mu, axis=0)
     assert exact_rates(exact, inside, T, mu).min() > 0.2 and len(mu) < 12
-    assert np.array_equal(mu, mu_ladder(problem, T, ends, seed=0, job=Job(threads=2)))
-    ignored = mu_ladder(h, T, ends, seed=0)  # negative control: as if no site were held
+    assert np.array_equal(mu, mu_ladder(problem, problem.hamiltonian.condition(T, ends), seed=0, job=Job(threads=2)))
+    ignored = mu_ladder(h, h.condition(T, ends), seed=0)  # negative control: as if no site were held
     assert exact_rates(exact, inside, T, ignored).min() < 0.01
 
 
 @pytest.mark.parametrize(
-    "call", [lambda h: mu_ladder(h, 2.0, [[0, 1.0]]), lambda h: mu_ladder(h, 2.0, [[0, 0], [0, 1]], acceptance=1)]
+    "call",
+    [
+        lambda h: mu_ladder(h, h.condition(2.0, [[0, 1.0]])),
+        lambda h: mu_ladder(h, h.condition(2.0, [[0, 0], [0, 1]]), acceptance=1),
+    ],
 )
 def test_bad_input_is_said(call):
     with pytest.raises(AlloygenError, match="expected"):

@@ -42,12 +42,12 @@ def table():
 
 @pytest.fixture(scope="module")
 def exact(table):
-    return table.at(T, MU)
+    return table.at(table.hamiltonian.condition(T, MU))
 
 
 @pytest.fixture(scope="module")
 def laws(table, exact):
-    return {"p": exact.probabilities, "q": table.at(T_Q, MU_Q).probabilities}
+    return {"p": exact.probabilities, "q": table.at(table.hamiltonian.condition(T_Q, MU_Q)).probabilities}
 
 
 def draw(table, law, n, seed, **fields):
@@ -130,7 +130,7 @@ def test_mistakes_do_not_pass_as_calibrated(table, laws, exact, mistake, name):
             return replace(ens, mu=-MU)
         if mistake == "no weights":
             return replace(ens, log_prob=None)
-        stale = table.at(T_Q + 100, MU_Q).probabilities[table.index(ens.occ)]
+        stale = table.at(table.hamiltonian.condition(T_Q + 100, MU_Q)).probabilities[table.index(ens.occ)]
         return replace(ens, log_prob=np.log(stale))
 
     assert not calibrated(z_scores(make, exact, repeats=40)[name])
@@ -236,7 +236,7 @@ def test_a_composition_of_what_is_not_there_is_refused():
 # ---------------------------------------------------------------------- what belongs to the samples
 def test_a_copy_with_other_data_keeps_no_weights():
     """Equal weights, Phi and error bars are those of the law that was sampled; facts beside them may change."""
-    scan = replica_exchange(ising(3), [2.5, 5.0, np.inf], n=400, seed=0, check=False)
+    scan = replica_exchange(ising(3), ising(3).grid([2.5, 5.0, np.inf]), n=400, seed=0, check=False)
     ens = scan[0]
     for changed in (
         {"energy": ens.energy + 0.1},
@@ -273,12 +273,12 @@ def test_a_copy_of_weighted_samples_takes_other_energies_but_no_other_samples(ta
 def test_reweighted_samples_follow_the_other_law(likelihood):
     """T, field and energies are changed at once; averages and Phi against enumeration, over seeds."""
     h, other = ising(3, h=0.1), ising(3, h=0.25)
-    table, truth = Enumeration(h), Enumeration(other).at(3.4, [0.0, 0.2])
-    p, z = table.at(3.0).probabilities, []
+    table, truth = Enumeration(h), Enumeration(other).at(other.condition(3.4, [0.0, 0.2]))
+    p, z = table.at(table.hamiltonian.condition(3.0)).probabilities, []
     for seed in range(30):
         rows = np.random.default_rng(seed).choice(len(p), 1000, p=p)
         occ = table.occ[rows]
-        facts = Provenance(free_energy=Estimate(table.at(3.0).phi, 0.0))
+        facts = Provenance(free_energy=Estimate(table.at(table.hamiltonian.condition(3.0)).phi, 0.0))
         ens = Ensemble(
             h,
             occ,
@@ -307,7 +307,7 @@ def test_reweighted_samples_follow_the_other_law(likelihood):
 
 
 def test_what_is_not_known_of_the_old_law_is_not_known_of_the_new():
-    ens = replica_exchange(ising(3), [2.5, 5.0], n=200, seed=0, check=False)[0]
+    ens = replica_exchange(ising(3), ising(3).grid([2.5, 5.0]), n=200, seed=0, check=False)[0]
     with pytest.raises(AlloygenError, match="known up to a factor"):
         ens.reweighted(T=2.6).free_energy()
 
@@ -434,7 +434,7 @@ def markov(table, p, n, seed, stay=0.9):
 
 
 def test_error_bars_of_chains_count_their_correlation(table, laws):
-    p, truth, z, naive = laws["p"], table.at(T, MU), [], []
+    p, truth, z, naive = laws["p"], table.at(table.hamiltonian.condition(T, MU)), [], []
     for seed in range(60):
         rows = np.concatenate([markov(table, p, 500, 10 * seed + k) for k in range(4)])
         ens = Ensemble(
@@ -450,8 +450,8 @@ def test_error_bars_of_chains_count_their_correlation(table, laws):
 
 def test_weights_up_to_a_constant_reweigh_a_biased_chain(table, laws):
     """Samples of a hotter law at another mu, weighted: averages are those of the condition, the free energy is not known."""
-    h, wrong, z = table.hamiltonian, table.at(1.5 * T, 0 * MU), []
-    truth = table.at(T, MU)
+    h, wrong, z = table.hamiltonian, table.at(table.hamiltonian.condition(1.5 * T, 0 * MU)), []
+    truth = table.at(table.hamiltonian.condition(T, MU))
     for seed in range(60):
         rows = markov(table, wrong.probabilities, 4000, seed, stay=0.7)
         occ = table.occ[rows]

@@ -58,7 +58,7 @@ class System:
 
     @cache  # noqa: B019
     def truth(self, T, d) -> dict[str, np.ndarray]:
-        at, n, kT = self.table.at(T, self.mu(d)), self.h.n_sites, self.h.kB * T
+        at, n, kT = self.table.at(self.table.hamiltonian.condition(T, self.mu(d))), self.h.n_sites, self.h.kB * T
         p, x = at.probabilities, self.x
         mean = p @ x
         some = p > 0
@@ -75,7 +75,7 @@ class System:
 
     def worth(self, family, T, d, q) -> np.ndarray:
         """Share of the draws of q that each bin is worth: (sum p)^2 / sum p^2/q over its states, or those outside if fewer."""
-        p, n = self.table.at(T, self.mu(d)).probabilities, self.h.n_sites
+        p, n = self.table.at(self.table.hamiltonian.condition(T, self.mu(d))).probabilities, self.h.n_sites
         value, edges = {
             "energies": (self.table.energy / n, self.edges),
             "compositions": (self.x, (np.arange(n + 2) - 0.5) / n),
@@ -87,7 +87,7 @@ class System:
 
     def wrong_law(self, T, d):
         """90 % the law of a hotter system at another mu, 10 % any state."""
-        hot = self.table.at(1.15 * T, self.mu(d + 0.1 * self.h.kB * T)).probabilities
+        hot = self.table.at(self.table.hamiltonian.condition(1.15 * T, self.mu(d + 0.1 * self.h.kB * T))).probabilities
         return 0.9 * hot + 0.1 / len(self.table)
 
     def draw(self, T, d, law, n, seed, **fields) -> Ensemble:
@@ -134,7 +134,7 @@ def scores(
     z = {}
     for k, (T, d) in enumerate(s.conditions[start:]):
         truth = s.truth(T, d)
-        q = s.table.at(T, s.mu(d)).probabilities if law is None else law(T, d)
+        q = s.table.at(s.table.hamiltonian.condition(T, s.mu(d))).probabilities if law is None else law(T, d)
         for seed in range(seeds):
             ens = make(T, d, 1000 * k + seed)
             for family, found in s.estimates(ens).items():
@@ -202,7 +202,7 @@ def test_entropy_errors_count_that_both_terms_share_their_weights(monkeypatch):
     )  # the samples alone, without hot chains beside them
     s = system("ising-4")
     T, d = 2.4, 0.2
-    hot = s.table.at(4.0, s.mu(d)).probabilities
+    hot = s.table.at(s.table.hamiltonian.condition(4.0, s.mu(d))).probabilities
     runs, apart = [], []
     for seed in range(100):
         ens = s.draw(T, d, hot, 2000, seed)
@@ -217,8 +217,10 @@ def test_entropy_errors_count_that_both_terms_share_their_weights(monkeypatch):
 
 def test_draws_of_the_law_itself_still_have_errors(monkeypatch):
     s = system("ising-3")
-    ens = s.draw(0.3, 0.5, s.table.at(0.3, s.mu(0.5)).probabilities, 500, 0)  # all of them the ground state
-    p = s.table.at(0.3, s.mu(0.5)).probabilities
+    ens = s.draw(
+        0.3, 0.5, s.table.at(s.table.hamiltonian.condition(0.3, s.mu(0.5))).probabilities, 500, 0
+    )  # all of them the ground state
+    p = s.table.at(s.table.hamiltonian.condition(0.3, s.mu(0.5))).probabilities
     known = ens.entropy()  # hot chains show how much weight is on what no sample shows: 3e-6
     assert abs(known.value + p[p > 0] @ np.log(p[p > 0]) / 9) < 4 * known.stderr and 1e-8 < known.stderr < 2e-7
     with monkeypatch.context() as m:  # the samples alone: one more may be another state
@@ -237,7 +239,9 @@ def test_susceptibility_is_the_slope_of_the_composition(name):
     s = system(name)
     for T, d in s.conditions:
         step = 1e-4 * s.h.kB * T
-        slope = np.diff([s.table.at(T, s.mu(d + e)).composition[1] for e in (-step, step)])[0] / (2 * step)
+        slope = np.diff(
+            [s.table.at(s.table.hamiltonian.condition(T, s.mu(d + e))).composition[1] for e in (-step, step)]
+        )[0] / (2 * step)
         assert s.truth(T, d)["susceptibility"][0] == pytest.approx(slope, rel=1e-5)
 
 
@@ -247,9 +251,9 @@ def test_entropy_of_chains_with_absolute_free_energies():
     for name, T in (("ising-4", [1.8, 2.4, 3.2, 5.0, np.inf]), ("cuau", [500.0, 700.0, 1200.0, np.inf])):
         s, z = system(name), []
         for seed in range(4):
-            scan = replica_exchange(s.h, T, np.array([[0.0, 0.02]]), n=4000, burn=100, seed=seed, check=False)
+            scan = replica_exchange(s.h, s.h.grid(T, np.array([[0.0, 0.02]])), n=4000, burn=100, seed=seed, check=False)
             for ens in list(scan)[:-1]:
-                e, p = ens.entropy(), s.table.at(ens.T, ens.mu).probabilities
+                e, p = ens.entropy(), s.table.at(s.table.hamiltonian.condition(ens.T, ens.mu)).probabilities
                 exact = -s.h.kB * (p[p > 0] * np.log(p[p > 0])).sum() / s.h.n_sites
                 assert e.stderr < 0.02 * s.h.kB
                 z.append((e.value - exact) / e.stderr)
@@ -270,7 +274,9 @@ def test_observables_of_chains_are_calibrated():
     s = system("ising-4")
 
     def make(T, d, seed, **fields):
-        return replace(metropolis(s.h, [T], s.mu(d)[None], n=4000, burn=200, seed=seed, check=False)[0], **fields)
+        return replace(
+            metropolis(s.h, s.h.condition([T], s.mu(d)[None]), n=4000, burn=200, seed=seed, check=False)[0], **fields
+        )
 
     z = scores(s, make, seeds=20, start=2)
     assert set(z) == (FAMILIES | {"rare"}) - {"phi", "entropy"}
@@ -284,7 +290,7 @@ def test_bins_are_the_means_of_their_indicators():
     """With weights, and with the autocorrelation of each bin for chains."""
     s = system("ising-4")
     drawn = s.draw(2.4, 0.2, s.wrong_law(2.4, 0.2), 1000, 0)
-    walked = metropolis(s.h, [2.0], s.mu(0.2)[None], n=2000, seed=0, check=False)[0]
+    walked = metropolis(s.h, s.h.condition([2.0], s.mu(0.2)[None]), n=2000, seed=0, check=False)[0]
     assert walked.averages.inefficiency_of(walked.fraction("+")) > 2
     for ens in (drawn, walked):
         edges, p, stderr = ens.histogram("+", [0.0, 0.3, 0.8, 1.0])

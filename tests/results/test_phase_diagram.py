@@ -412,7 +412,7 @@ def test_exports_know_all_atoms_and_count_the_rest_per_atom(name):
     """A gap from end to end: mu at coexistence is the difference of the pure cells per exchanged atom, 2 c1, on any lattice."""
     primitive, fixed, solution = CELLS[name]
     h = two_state(primitive, -0.02, 0.03, (2, 2, 3))
-    scan = replica_exchange(h, [300.0, 5000.0, np.inf], np.c_[np.zeros(9), np.linspace(0, 0.12, 9), np.zeros((9, len(h.elements) - 2))],
+    scan = replica_exchange(h, h.grid([300.0, 5000.0, np.inf], np.c_[np.zeros(9), np.linspace(0, 0.12, 9), np.zeros((9, len(h.elements) - 2))]),
                             n=400, seed=1, check=False)  # fmt: skip
     diagram = scan.phase_diagram([300.0])
     other, element = h.elements[:2]
@@ -464,7 +464,7 @@ def test_compositions_that_held_sites_forbid_are_nan(held, reach):
     h, T = alloygen.data.cuau().on((2, 2, 2)), [900.0]
     row = np.full(8, -1)
     row[list(held)] = list(held.values())
-    scan = replica_exchange(Problem.of(h, fixed=list(held), occ=np.maximum(row, 0)), [900.0, 2000.0, np.inf], np.c_[np.zeros(9), np.linspace(-0.3, 0.3, 9)], n=1000, seed=1, check=False)  # fmt: skip
+    scan = replica_exchange(Problem.of(h, fixed=list(held), occ=np.maximum(row, 0)), h.grid([900.0, 2000.0, np.inf], np.c_[np.zeros(9), np.linspace(-0.3, 0.3, 9)]), n=1000, seed=1, check=False)  # fmt: skip
     table, truth = scan.free_energies(T), exact_table(h, T, row)
     f, error = table["free_energy"].values, table["free_energy_stderr"].values
     assert (np.isfinite(f) == np.isfinite(truth)).all() and np.flatnonzero(np.isfinite(f[0]))[[0, -1]].tolist() == list(
@@ -552,7 +552,7 @@ def test_phases_of_bcc_have_names():
     expansion = ClusterExpansion(
         primitive, [[-1.0, 1.0]], (Orbit("nn", 0.02, pairs, np.zeros((4, 2), int), np.ones(4)),)
     )
-    scan = replica_exchange(expansion.on((2, 2, 2)), [300.0, 1000.0, 3000.0, np.inf], np.c_[np.zeros(11), np.linspace(-0.5, 0.5, 11)], n=400,
+    scan = replica_exchange(expansion.on((2, 2, 2)), expansion.on((2, 2, 2)).grid([300.0, 1000.0, 3000.0, np.inf], np.c_[np.zeros(11), np.linspace(-0.5, 0.5, 11)]), n=400,
                             seed=0, check=False)  # fmt: skip
     diagram = scan.phase_diagram([300.0, 3000.0], min_width=2)
     assert diagram.phases[0, 4] == "FeAl (B2)" and list(diagram.compounds["phase"]) == ["FeAl (B2)"]

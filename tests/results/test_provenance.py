@@ -15,7 +15,7 @@ from alloygen.results.provenance import Provenance, RunProvenance
 
 
 def run(T):
-    return replica_exchange(ising(3), T, n=400, ladder=[5.0, np.inf], seed=0, check=False)
+    return replica_exchange(ising(3), ising(3).grid(T), n=400, ladder=[5.0, np.inf], seed=0, check=False)
 
 
 def test_a_record_is_checked_when_it_is_made():

@@ -25,7 +25,7 @@ NAME = "cuau-2x2x2"
 @pytest.fixture(scope="module")
 def scan():
     h = hamiltonian(NAME)
-    return replica_exchange(h, [500.0, 900.0, np.inf], SYSTEMS[NAME].mu, n=4000, burn=50, seed=1, check=False)
+    return replica_exchange(h, h.grid([500.0, 900.0, np.inf], SYSTEMS[NAME].mu), n=4000, burn=50, seed=1, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_conditions_are_found_by_their_values(scan):
 def test_free_energies_are_absolute_and_their_errors_honest(scan, table):
     z = []
     for c in range(4):
-        got, truth = scan.free_energy(c), table.at(scan.T[c], scan.mu[c]).phi
+        got, truth = scan.free_energy(c), table.at(table.hamiltonian.condition(scan.T[c], scan.mu[c])).phi
         z.append((got.value - truth) / got.stderr)
         assert scan[c].free_energy() == got and got.stderr < 1e-3
     assert np.abs(z).max() < 4
@@ -76,7 +76,7 @@ def test_mbar_reaches_conditions_in_between(scan, table):
     h = scan.hamiltonian
     beta, mu = 1 / (h.kB * 650.0), np.array([0.0, 0.01])
     got = scan.mbar.phi(beta, beta * mu, h.n_sites)
-    assert abs(got.value - table.at(650.0, mu).phi) < 4 * got.stderr < 2e-3
+    assert abs(got.value - table.at(table.hamiltonian.condition(650.0, mu)).phi) < 4 * got.stderr < 2e-3
 
 
 def test_tables_hold_what_the_ensembles_say(scan):
@@ -108,7 +108,12 @@ def test_netcdf_round_trip(scan, tmp_path):
 
 def test_parts_keep_observers_and_facts():
     s = metropolis(
-        hamiltonian(NAME), [500.0, 900.0], n=40, burn=5, check=False, observers={"n": lambda occ: occ.sum(1)}
+        hamiltonian(NAME),
+        hamiltonian(NAME).condition([500.0, 900.0]),
+        n=40,
+        burn=5,
+        check=False,
+        observers={"n": lambda occ: occ.sum(1)},
     )
     part = s.select([1])
     assert np.array_equal(part.observed["n"], s.observed["n"][1:]) and part.facts.acceptance == s.facts.acceptance[1]
@@ -118,7 +123,7 @@ def test_parts_keep_observers_and_facts():
 def test_counts_by_element_are_the_hamiltonians():
     name = "two-sublattice"
     h = hamiltonian(name)
-    s = metropolis(h, [700.0], n=20, burn=5, check=False)
+    s = metropolis(h, h.condition([700.0]), n=20, burn=5, check=False)
     np.testing.assert_array_equal(s.counts[0], h.counts(s.occ[0]))
 
 
@@ -137,11 +142,18 @@ def test_the_law_is_that_of_the_condition(scan, table):
 def cold(seed: int, n: int = 1000, T=(300.0, 500.0, 700.0, 1000.0)) -> Scan:
     """CuAu 2x2x4 by replica exchange in T and mu, the ladder out of sight."""
     mu = [[0.0, x] for x in (-0.12, -0.06, 0.0, 0.06, 0.12)]
-    return replica_exchange(cuau_16().hamiltonian, T, mu, n, ladder=[1507.0, 2924.0, np.inf], seed=seed, check=False)
+    return replica_exchange(
+        cuau_16().hamiltonian,
+        cuau_16().hamiltonian.grid(T, mu),
+        n,
+        ladder=[1507.0, 2924.0, np.inf],
+        seed=seed,
+        check=False,
+    )
 
 
 def exact_averages(T: float, mu) -> dict[str, float]:
-    e, at = cuau_16(), cuau_16().at(T, mu)
+    e, at = cuau_16(), cuau_16().at(cuau_16().hamiltonian.condition(T, mu))
     variance = at.probabilities @ e.counts[:, 1] ** 2 - (at.probabilities @ e.counts[:, 1]) ** 2
     return {
         "energy": at.energy, "x": at.composition[1], "heat capacity": at.heat_capacity,
@@ -164,7 +176,7 @@ def test_the_ladder_knows_a_state_that_the_cold_chain_hardly_met():
     T, mu = [300, 500, 700, 1000], [[0.0, x] for x in (-0.12, -0.06, 0, 0.06, 0.12)]
     wide = [1507.29335667, 2923.98056916, np.inf]
     with pytest.warns(NotConverged, match="the ladder"):
-        scan = replica_exchange(cuau_16().hamiltonian, T, mu, 1000, ladder=wide, seed=4)
+        scan = replica_exchange(cuau_16().hamiltonian, cuau_16().hamiltonian.grid(T, mu), 1000, ladder=wide, seed=4)
     truth = exact_averages(300.0, [0.0, -0.12])
     for name, got in averages(scan[0]).items():
         assert abs(got.value - truth[name]) < 4 * got.stderr, name
@@ -200,7 +212,13 @@ def test_few_replicas_from_above_leave_a_frozen_condition_unconverged():
 
 
 def test_chains_without_exchange_that_hardly_move_are_not_converged():
-    scan = metropolis(cuau_16().hamiltonian, [300.0, 900.0], [[0.0, 0.0]] * 2, 1000, seed=0, check=False)
+    scan = metropolis(
+        cuau_16().hamiltonian,
+        cuau_16().hamiltonian.condition([300.0, 900.0], [[0.0, 0.0]] * 2),
+        1000,
+        seed=0,
+        check=False,
+    )
     assert not scan.converged[0] and "replica exchange" in scan.convergence[0].note and scan.converged[1]
 
 
@@ -232,7 +250,7 @@ def test_averages_of_a_ladder_are_calibrated():
 
 def test_observers_and_order_rest_on_the_ladder_too():
     h = hamiltonian(NAME)
-    scan = replica_exchange(h, [500.0, 900.0], SYSTEMS[NAME].mu, n=400, ladder=[np.inf], seed=1, check=False,
+    scan = replica_exchange(h, h.grid([500.0, 900.0], SYSTEMS[NAME].mu), n=400, ladder=[np.inf], seed=1, check=False,
                             observers={"gold": lambda occ: occ.mean(1)})  # fmt: skip
     ens, x = scan[0], scan[0].composition("Au")
     assert ens.mean("gold", 1 / 8) == x == ens.composition("Au", per=0) and float(scan.to_xarray().gold[0]) == x.value
@@ -261,10 +279,15 @@ def test_the_covariance_of_free_energies_is_that_of_many_runs():
     whitened, summed, by_bars = [], [], []
     for seed in range(64):
         scan = replica_exchange(
-            h, [2.0, 2.3, 2.8], n=500, sweeps=2, ladder=[3.5, 5.0, 10.0, np.inf], seed=seed, check=False
+            h, h.grid([2.0, 2.3, 2.8]), n=500, sweeps=2, ladder=[3.5, 5.0, 10.0, np.inf], seed=seed, check=False
         )
         cov = scan.free_energy_covariance()
-        off = np.array([scan.free_energy(c).value - truth.at(scan.T[c], scan.mu[c]).phi for c in range(3)])
+        off = np.array(
+            [
+                scan.free_energy(c).value - truth.at(truth.hamiltonian.condition(scan.T[c], scan.mu[c])).phi
+                for c in range(3)
+            ]
+        )
         assert np.sqrt(np.diag(cov)) == pytest.approx([scan.free_energy(c).stderr for c in range(3)])
         whitened.append(np.linalg.solve(np.linalg.cholesky(cov), off))
         summed.append(off.sum() / np.sqrt(cov.sum()))
@@ -278,7 +301,7 @@ def test_two_phases_that_a_cold_series_does_not_balance():
     of seed 1 hardly met Cu3Au and misses by its own bar; the ladder as a whole knows, and one made for these temperatures has
     a rung between."""
     h = alloygen.data.cuau().on((4, 4, 4))
-    wide = replica_exchange(h, [400, 600], [[0.0, 0.0], [0.0, 0.02]], 1000, ladder=[690, 751, 824, 1344, np.inf], seed=1, check=False)  # fmt: skip
+    wide = replica_exchange(h, h.grid([400, 600], [[0.0, 0.0], [0.0, 0.02]]), 1000, ladder=[690, 751, 824, 1344, np.inf], seed=1, check=False)  # fmt: skip
     alone = chains.mean(wide.occ[0].mean(1), 1 / 64)
     assert abs(alone.value - 0.49555) > 10 * alone.stderr
     scan = alloygen.mc(bulk("Cu", a=3.8).repeat(4), T=[400, 600], mu={"Au": [0.0, 0.02]}, n=1000, seed=0)

@@ -12,23 +12,24 @@ from alloygen.testing.boltzmann import POWER, _power
 
 
 def exact_counts(name, n=300_000, seed=0):
-    """(counts of exact draws, enumeration, T, mu), the law written out."""
+    """(counts of exact draws, enumeration, condition), the law written out."""
     s = enumerable(name)
     at = s.conditions()[0]
     e, T, mu = s.enumeration, at.T, at.mu
     u = (torch.as_tensor(e.energy) - torch.as_tensor(e.counts) @ mu) / (s.hamiltonian.kB * T)
     p = torch.softmax(-u, 0).numpy()
-    return np.random.default_rng(seed).multinomial(n, p / p.sum()), e, float(T), mu.numpy()
+    return np.random.default_rng(seed).multinomial(n, p / p.sum()), e, at
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_exact_draws_pass_and_are_told_from_laws_nearby(name):
-    counts, e, T, mu = exact_counts(name)
-    assert assert_boltzmann(counts, e, T, mu) > 1e-4
-    assert_not_boltzmann(counts, e, T, mu)
-    for other in ((1.05 * T, mu), (T, -mu), (T, 0 * mu)):
+    counts, e, at = exact_counts(name)
+    assert assert_boltzmann(counts, e, at) > 1e-4
+    assert_not_boltzmann(counts, e, at)
+    h = e.hamiltonian
+    for other in (at.at(1.05 * at.T), h.condition(at.T, -at.mu), h.condition(at.T)):
         with pytest.raises(AssertionError, match="p-value"):
-            assert_boltzmann(counts, e, *other)
+            assert_boltzmann(counts, e, e.hamiltonian.condition(other))
 
 
 def test_p_values_are_uniform():
@@ -47,21 +48,23 @@ def test_the_power_that_is_asked_for_is_had():
     failed = 0
     for seed in range(100):
         try:
-            assert_boltzmann(np.random.default_rng(seed).multinomial(n, p), s.enumeration, T, mu)
+            assert_boltzmann(
+                np.random.default_rng(seed).multinomial(n, p), s.enumeration, s.hamiltonian.condition(T, mu)
+            )
         except AssertionError:
             failed += 1
     assert failed >= 95
     with pytest.raises(AlloygenError, match=r"about .* independent ones"):
-        assert_boltzmann(np.random.default_rng(0).multinomial(n // 2, p), s.enumeration, T, mu)
+        assert_boltzmann(np.random.default_rng(0).multinomial(n // 2, p), s.enumeration, s.hamiltonian.condition(T, mu))
 
 
 def test_correlated_samples_are_counted_as_what_they_are_worth():
     """Every sample ten times over: not to be believed as it is, right with effective=."""
-    counts, e, T, mu = exact_counts("cuau-2x2x2", 60_000)
+    counts, e, at = exact_counts("cuau-2x2x2", 60_000)
     with pytest.raises(AssertionError):
-        assert_boltzmann(10 * counts, e, 1.001 * T, mu, least_p=0.5)
-    assert_boltzmann(10 * counts, e, T, mu, effective=60_000)
-    assert_not_boltzmann(10 * counts, e, T, mu, effective=60_000)
+        assert_boltzmann(10 * counts, e, at.at(1.001 * at.T), least_p=0.5)
+    assert_boltzmann(10 * counts, e, at, effective=60_000)
+    assert_not_boltzmann(10 * counts, e, at, effective=60_000)
 
 
 @pytest.mark.slow
@@ -70,17 +73,17 @@ def test_real_moves_pass_with_their_composition_kept_or_not():
     s = enumerable("cuau-2x2x2")
     T, mu = s.T[0], np.array(s.mu[1])
     run = dict(n=60_000, copies=60_000, sweeps=1, burn=60, check=False)
-    occ = metropolis(s.hamiltonian, [T], mu[None], **run).occ[0]
-    assert_boltzmann(occ, s.enumeration, T, mu)
-    assert_not_boltzmann(occ, s.enumeration, T, mu)
+    occ = metropolis(s.hamiltonian, s.hamiltonian.condition([T], mu[None]), **run).occ[0]
+    assert_boltzmann(occ, s.enumeration, s.enumeration.hamiltonian.condition(T, mu))
+    assert_not_boltzmann(occ, s.enumeration, s.enumeration.hamiltonian.condition(T, mu))
     start = s.enumeration.occ[100]
     same = (s.enumeration.counts == s.enumeration.counts[100]).all(1)
-    swapped = metropolis(Problem.of(s.hamiltonian, occ=start), [T], move="swap", **run).occ[0]
-    assert_boltzmann(swapped, s.enumeration, T, where=same, sees=0.3)
+    swapped = metropolis(Problem.of(s.hamiltonian, occ=start), s.hamiltonian.condition([T]), move="swap", **run).occ[0]
+    assert_boltzmann(swapped, s.enumeration, s.hamiltonian.condition(T), where=same, sees=0.3)
     with pytest.raises(AssertionError, match="p-value"):
-        assert_boltzmann(swapped, s.enumeration, T, where=same, tilted=0.3)
+        assert_boltzmann(swapped, s.enumeration, s.hamiltonian.condition(T), where=same, tilted=0.3)
     with pytest.raises(AssertionError, match="that may be reached"):
-        assert_boltzmann(occ, s.enumeration, T, mu, where=same)
+        assert_boltzmann(occ, s.enumeration, s.hamiltonian.condition(T, mu), where=same)
 
 
 @pytest.mark.slow
@@ -104,22 +107,22 @@ def test_a_broken_move_fails(fault):
         taken = torch.rand(len(occ), generator=g).double().log() < gain
         occ[taken, site[taken]] = new[taken]
     with pytest.raises(AssertionError, match="Look at the acceptance rule"):
-        assert_boltzmann(occ, s.enumeration, T, mu.numpy())
+        assert_boltzmann(occ, s.enumeration, s.hamiltonian.condition(T, mu.numpy()))
 
 
 def test_what_cannot_be_judged_is_refused():
-    counts, e, T, mu = exact_counts("ising-3")
+    counts, e, at = exact_counts("ising-3")
     for call, says in (
-        (lambda: assert_boltzmann(counts[:100], e, T, mu), "shape"),
-        (lambda: assert_boltzmann(-counts, e, T, mu), "counts of states"),
-        (lambda: assert_boltzmann(counts, e, -1.0, mu), "temperature above 0"),
-        (lambda: assert_boltzmann(counts, e, T, mu, where=[1, 2]), "mask"),
-        (lambda: assert_boltzmann(counts, e, 1e9, mu), "more than any run has"),
+        (lambda: assert_boltzmann(counts[:100], e, at), "shape"),
+        (lambda: assert_boltzmann(-counts, e, at), "counts of states"),
+        (lambda: assert_boltzmann(counts, e, at.at(-1.0)), "temperature above 0"),
+        (lambda: assert_boltzmann(counts, e, at, where=[1, 2]), "mask"),
+        (lambda: assert_boltzmann(counts, e, at.at(1e9)), "more than any run has"),
     ):
         with pytest.raises(AlloygenError, match=says):
             call()
     with pytest.raises(AssertionError, match="p-value"):  # samples of a law 5 % off pass for it
         e1 = enumerable("ising-3")
-        u = (e1.enumeration.energy - e1.enumeration.counts @ mu) / T
+        u = at.reduced(e1.enumeration.energy, e1.enumeration.counts).numpy()
         p = np.exp(-1.05 * (u - u.min()))
-        assert_not_boltzmann(np.random.default_rng(0).multinomial(300_000, p / p.sum()), e, T, mu)
+        assert_not_boltzmann(np.random.default_rng(0).multinomial(300_000, p / p.sum()), e, at)

@@ -117,7 +117,11 @@ def model(kind, name):
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("name", ["ising-3", "cuau-2x2x2", "spectator"])
 def test_models_that_ship_pass(kind, name):
-    check_model(model(kind, name), enumerable(name).T[0], enumerable(name).mu[1], n=5000)
+    check_model(
+        model(kind, name),
+        model(kind, name).hamiltonian.condition(enumerable(name).T[0], enumerable(name).mu[1]),
+        n=5000,
+    )
 
 
 class Faulty(Model):

@@ -41,7 +41,7 @@ def test_a_model_of_any_elements_is_judged(name):
     reference = reference_samples(h, at, 200)
     rows = evaluate.evaluate(net, at, 400, reference=reference)
     for i, row in enumerate(rows):
-        exact = enumeration(name).at(float(at.T[i]), at.mu[i])
+        exact = enumeration(name).at(enumeration(name).hamiltonian.condition(float(at.T[i]), at.mu[i]))
         assert row.phi_exact == pytest.approx(exact.phi, abs=1e-12)
         withheld = not np.isfinite(row.phi_stderr)  # weights of too heavy a tail
         assert row.ness < 0.2 or withheld or abs(row.phi - exact.phi) < 6 * row.phi_stderr + 1e-6

@@ -44,7 +44,10 @@ def entropy(ensemble: alloygen.Ensemble, at) -> Truth:
 
 def exact(conditions: tuple, n: int, seed: int) -> Iterator[Truth]:
     for k, (T, mu) in enumerate(conditions):
-        at, ensemble = table("CuAu 2x2x4").at(T, [0.0, mu]), drawn("CuAu 2x2x4", T, mu, n, 5000 + 1000 * seed + k)
+        at, ensemble = (
+            table("CuAu 2x2x4").at(table("CuAu 2x2x4").hamiltonian.condition(T, [0.0, mu])),
+            drawn("CuAu 2x2x4", T, mu, n, 5000 + 1000 * seed + k),
+        )
         yield from truths(ensemble, at)
         yield entropy(ensemble, at)
 
@@ -55,7 +58,7 @@ def neural(conditions: tuple, seed: int) -> Iterator[Truth]:
         ensemble = alloygen.sample(
             bulk("Cu", a=3.8).repeat((2, 2, 4)), T=T, mu={"Au": mu}, n=1000, seed=1000 * seed + k
         )
-        at = table("CuAu 2x2x4").at(T, [0.0, mu])
+        at = table("CuAu 2x2x4").at(table("CuAu 2x2x4").hamiltonian.condition(T, [0.0, mu]))
         yield from truths(ensemble, at)
         yield entropy(ensemble, at)
 

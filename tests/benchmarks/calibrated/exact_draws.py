@@ -42,7 +42,7 @@ def susceptibility(ensemble: Ensemble, at) -> float:
 def drawn(system: str, T: float, mu: float, n: int, seed: int) -> Ensemble:
     """n independent samples of the exact law with their exact likelihood."""
     exact = table(system)
-    law = exact.at(T, [0.0, mu]).probabilities
+    law = exact.at(exact.hamiltonian.condition(T, [0.0, mu])).probabilities
     # rows by torch's generator, as the figures that are kept were made
     rows = as_array(
         torch.multinomial(as_tensor(law), n, replacement=True, generator=torch.Generator().manual_seed(seed))
@@ -56,7 +56,10 @@ def drawn(system: str, T: float, mu: float, n: int, seed: int) -> Ensemble:
 
 def one(system: str, conditions: tuple, n: int, seed: int) -> Iterator[Truth]:
     for k, (T, mu) in enumerate(conditions):
-        yield from truths(drawn(system, T, mu, n, 1000 * seed + k), table(system).at(T, [0.0, mu]))
+        yield from truths(
+            drawn(system, T, mu, n, 1000 * seed + k),
+            table(system).at(table(system).hamiltonian.condition(T, [0.0, mu])),
+        )
 
 
 COLD = ((200.0, -0.18), (200.0, 0.12), (300.0, -0.12), (400.0, -0.24), (500.0, -0.24))

@@ -27,17 +27,30 @@ def enumerated(mu: float, n: int, seed: int) -> Iterator[Truth]:
     exact = cuau_16()
     scan = alloygen.mc(exact.hamiltonian, T=[200, 300, 500, 700, 1000], mu={"Au": mu}, n=n, seed=seed)
     for c in range(len(scan)):
-        yield f"Phi at {scan.T[c]:g}", scan[c].free_energy(), exact.at(scan.T[c], scan.mu[c]).phi
+        yield (
+            f"Phi at {scan.T[c]:g}",
+            scan[c].free_energy(),
+            exact.at(exact.hamiltonian.condition(scan.T[c], scan.mu[c])).phi,
+        )
 
 
 def torn(mu: float, seed: int) -> Iterator[Truth]:
     """Two temperatures that share nothing with infinity: the cold side counts from its lowest levels."""
     exact = cuau_16()
     scan = replica_exchange(
-        exact.hamiltonian, [150.0, 250.0], [[0.0, mu]], 1000, ladder=[np.inf], seed=seed, check=False
+        exact.hamiltonian,
+        exact.hamiltonian.grid([150.0, 250.0], [[0.0, mu]]),
+        1000,
+        ladder=[np.inf],
+        seed=seed,
+        check=False,
     )
     for c in range(len(scan)):
-        yield f"Phi at {scan.T[c]:g}", scan.free_energy(c), exact.at(scan.T[c], scan.mu[c]).phi
+        yield (
+            f"Phi at {scan.T[c]:g}",
+            scan.free_energy(c),
+            exact.at(exact.hamiltonian.condition(scan.T[c], scan.mu[c])).phi,
+        )
 
 
 def ising(seed: int) -> Iterator[Truth]:

@@ -22,7 +22,7 @@ HOT = (500.0, 700.0, 1000.0, 1500.0, 3000.0, np.inf)
 def truths(scan: Scan, exact: Enumeration) -> Iterator[Truth]:
     h, element = exact.hamiltonian, exact.hamiltonian.elements[1]
     for c, ens in enumerate(scan):
-        at, number = exact.at(scan.T[c], scan.mu[c]), exact.counts[:, 1]
+        at, number = exact.at(exact.hamiltonian.condition(scan.T[c], scan.mu[c])), exact.counts[:, 1]
         p, kT = at.probabilities, h.kB * scan.T[c]
         yield "energy", ens.mean_energy(), at.energy
         yield "composition", ens.composition(element), at.composition[1]
@@ -35,14 +35,19 @@ def truths(scan: Scan, exact: Enumeration) -> Iterator[Truth]:
 
 def cuau(T: tuple[float, ...], n: int, seed: int) -> Iterator[Truth]:
     e = cuau_16()
-    yield from truths(replica_exchange(e.hamiltonian, T, MU, n, ladder=HOT, seed=seed, check=False), e)
+    yield from truths(
+        replica_exchange(e.hamiltonian, e.hamiltonian.grid(T, MU), n, ladder=HOT, seed=seed, check=False), e
+    )
 
 
 def spins(seed: int) -> Iterator[Truth]:
     e, mu = Enumeration(ising(4)), [[-h, h] for h in (0.0, 0.05, 0.2)]
     ladder = (3.2, 5.0, 10.0, np.inf)
     yield from truths(
-        replica_exchange(e.hamiltonian, (1.6, 2.0, 2.27, 2.6), mu, 500, ladder=ladder, seed=seed, check=False), e
+        replica_exchange(
+            e.hamiltonian, e.hamiltonian.grid((1.6, 2.0, 2.27, 2.6), mu), 500, ladder=ladder, seed=seed, check=False
+        ),
+        e,
     )
 
 
@@ -50,7 +55,7 @@ def alone(seed: int) -> Iterator[Truth]:
     """Metropolis without exchange, started at random: what its series cannot show is withheld or covered."""
     e, mu = cuau_16(), [[0.0, x] for x in (-0.12, 0.0, 0.0724)]
     T = np.repeat([300.0, 500.0, 800.0], 3)
-    yield from truths(metropolis(e.hamiltonian, T, mu * 3, 1000, seed=seed, check=False), e)
+    yield from truths(metropolis(e.hamiltonian, e.hamiltonian.condition(T, mu * 3), 1000, seed=seed, check=False), e)
 
 
 ROWS = [

@@ -23,7 +23,11 @@ NAMES = ("ising-3", "cuau-2x2x2", "cuau-skew", "cuau-1x2x4", "ternary")
 def truths(scan: Scan, exact: Enumeration) -> Iterator[Truth]:
     """Averages, and free energies where they are absolute, at each finite temperature of a scan."""
     for c in np.flatnonzero(np.isfinite(scan.T)):
-        ens, at, element = scan[int(c)], exact.at(scan.T[c], scan.mu[c]), scan.hamiltonian.elements[1]
+        ens, at, element = (
+            scan[int(c)],
+            exact.at(exact.hamiltonian.condition(scan.T[c], scan.mu[c])),
+            scan.hamiltonian.elements[1],
+        )
         yield "energy", ens.mean_energy(), at.energy
         yield "composition", ens.composition(element), at.composition[1]
         yield "heat capacity", ens.heat_capacity(), at.heat_capacity
@@ -35,7 +39,8 @@ def flips(seed: int) -> Iterator[Truth]:
     for name in NAMES:
         T, mu = (x.numpy() for x in SYSTEMS[name].conditions())
         yield from truths(
-            metropolis(hamiltonian(name), T, mu, 800, sweeps=2, seed=seed, check=False), enumeration(name)
+            metropolis(hamiltonian(name), hamiltonian(name).condition(T, mu), 800, sweeps=2, seed=seed, check=False),
+            enumeration(name),
         )
 
 
@@ -44,7 +49,10 @@ def exchange(seed: int) -> Iterator[Truth]:
         s = SYSTEMS[name]
         hot = [*s.T, 2.5 * max(s.T), np.inf]
         yield from truths(
-            replica_exchange(hamiltonian(name), hot, s.mu, 800, sweeps=2, seed=seed, check=False), enumeration(name)
+            replica_exchange(
+                hamiltonian(name), hamiltonian(name).grid(hot, s.mu), 800, sweeps=2, seed=seed, check=False
+            ),
+            enumeration(name),
         )
 
 
@@ -55,9 +63,9 @@ def swaps(seed: int) -> Iterator[Truth]:
         occ = np.arange(h.n_sites) % 2
         same = (exact.counts == h.counts(occ)).all(1)
         for T in SYSTEMS[name].T:
-            got = metropolis(Problem.of(h, occ=occ), [T], n=600, move="swap", sweeps=2, seed=seed, check=False)[
-                0
-            ].mean_energy()
+            got = metropolis(
+                Problem.of(h, occ=occ), h.condition([T]), n=600, move="swap", sweeps=2, seed=seed, check=False
+            )[0].mean_energy()
             w = np.exp(-(exact.energy[same] - exact.energy[same].min()) / (h.kB * T))
             yield "energy", got, w @ exact.energy[same] / w.sum() / h.n_sites
 
@@ -69,7 +77,15 @@ def small_ising() -> Enumeration:
 
 def clusters(kind: str, seed: int) -> Iterator[Truth]:
     T, exact = np.linspace(1.6, 3.4, 10), small_ising()
-    scan = cluster_moves(exact.hamiltonian, T, [0.0, 0.05], 2000, sweeps=2, kind=kind, seed=seed, check=False)
+    scan = cluster_moves(
+        exact.hamiltonian,
+        exact.hamiltonian.condition(T, [0.0, 0.05]),
+        2000,
+        sweeps=2,
+        kind=kind,
+        seed=seed,
+        check=False,
+    )
     yield from truths(scan, exact)
 
 

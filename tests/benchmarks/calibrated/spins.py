@@ -40,12 +40,18 @@ def truths(scan: Scan) -> Iterator[Truth]:
 
 def exchange(seed: int) -> Iterator[Truth]:
     mu, ladder = [[-h, h] for h in FIELDS], (2.4, 2.9, 3.5, 4.5, 6.0, 10.0, np.inf)
-    yield from truths(replica_exchange(ising(L), T, mu, 500, ladder=ladder, sweeps=4, seed=seed, check=False))
+    yield from truths(
+        replica_exchange(ising(L), ising(L).grid(T, mu), 500, ladder=ladder, sweeps=4, seed=seed, check=False)
+    )
 
 
 def clusters(kind: str, seed: int) -> Iterator[Truth]:
     mu = [[-h, h] for h in FIELDS for _ in T]
-    yield from truths(cluster_moves(ising(L), T * len(FIELDS), mu, 1500, sweeps=3, kind=kind, seed=seed, check=False))
+    yield from truths(
+        cluster_moves(
+            ising(L), ising(L).condition(T * len(FIELDS), mu), 1500, sweeps=3, kind=kind, seed=seed, check=False
+        )
+    )
 
 
 ROWS = [

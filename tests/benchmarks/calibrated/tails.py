@@ -158,7 +158,7 @@ def annealed(conditions: tuple, n: int, steps: int, islands: int, seed: int) -> 
         path = 1.0 / np.linspace(1e-9, 1.0 / T, steps + 1)
         mus = np.tile([0.0, mu], (steps + 1, 1))
         made = anneal(h, occ, np.full(n, 16 * math.log(2)), h.condition(path, mus), sweeps=1, seed=own, islands=islands)
-        yield f"log Z {T:g} K, {mu:g}", made.log_z(), -16 * e.at(T, [0.0, mu]).phi / (h.kB * T)
+        yield f"log Z {T:g} K, {mu:g}", made.log_z(), -16 * e.at(e.hamiltonian.condition(T, [0.0, mu])).phi / (h.kB * T)
 
 
 def reweighted(n: int, seed: int) -> Iterator[Truth]:

@@ -27,9 +27,9 @@ def density(options: dict, seed: int) -> Iterator[Truth]:
     h, energy = exact.hamiltonian, np.asarray(exact.energy) - np.asarray(exact.counts) @ mu
     g = wang_landau(h, mu, seed=seed, **options)
     for t in T:
-        p = exact.at(t, mu).probabilities
+        p = exact.at(exact.hamiltonian.condition(t, mu)).probabilities
         mean = float(p @ energy)
-        yield "free energy", g.phi(t), exact.at(t, mu).phi
+        yield "free energy", g.phi(t), exact.at(exact.hamiltonian.condition(t, mu)).phi
         yield "energy", g.energy_mean(t), mean / h.n_sites
         variance = float(p @ (energy - mean) ** 2)
         yield "heat capacity", g.heat_capacity(t), variance / (h.kB * t**2) / h.n_sites
@@ -62,7 +62,7 @@ def profile(production: int, seed: int) -> Iterator[Truth]:
             truth = -h.kB * t * np.logaddexp.reduce(-energy / (h.kB * t)) / h.n_sites
             yield "F(x)", Estimate(f[n], error[n]), truth
         for mu in (-0.1, 0.0, 0.0724):
-            at = exact.at(t, [0.0, mu])
+            at = exact.at(exact.hamiltonian.condition(t, [0.0, mu]))
             yield "composition", p.composition(t, {"Au": mu}), at.composition[1]
             yield "free energy", p.phi(t, {"Au": mu}), at.phi
 
