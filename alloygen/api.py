@@ -139,11 +139,11 @@ def mc(
     ----------
     atoms, T, h, hamiltonian, fixed : as in :func:`sample`; several T or h
     mu : as in :func:`sample`, or a sequence, or {"Au": [..]}; every T is combined with every mu, both sorted and each value once
-        (:func:`alloygen.conditions.grid`). Canonical runs take none but 0
+        (:func:`alloygen.conditions.grid`). Moves that keep the composition take none but 0
     n : samples per condition
     seed : same seed, same samples, for any number of threads
     job : how it is run: threads, checkpoint, progress (:class:`alloygen.Job`)
-    options : ensemble, method, start, copies, sweeps, burn, precision, ... of :class:`alloygen.MonteCarlo`
+    options : move ("flip", "swap" or a Move), method, start, copies, sweeps, burn, precision, ... of :class:`alloygen.MonteCarlo`
 
     Returns a :class:`~alloygen.results.scan.Scan`: ``scan[c]`` is the Ensemble of a condition, ``scan.to_pandas()`` a table,
     ``scan.phase_diagram()`` follows from several mu. Only what was asked for is shown; the samples of the ladder serve free energies.
@@ -157,16 +157,15 @@ def mc(
     >>> abs(scan.at(500).free_energy().value - -0.048) < 0.005
     True
     """
-    for name, instead in (("move", 'ensemble="canonical" for swaps, "semigrand" for flips'), ("occ", 'start="atoms"')):
-        if name in options:
-            raise AlloygenError(f"expected {instead}, got {name}={options[name]!r}")
+    if "occ" in options:
+        raise AlloygenError(f'expected start="atoms", got occ={options["occ"]!r}')
     sampler = record(MonteCarlo, options, [k for k in signature(mc).parameters if k != "options"])
     given = mu_list(_potentials(atoms, mu, h))
     n, seed, job = whole_number(n, "n, the samples per condition,"), seed_from(seed), job or Job()
     problem = Problem.of(atoms, given, hamiltonian, fixed)
     target = problem.hamiltonian
     sampler.require_no_field(given, [chemical_potentials(m, target) for m in given if m is not None])
-    return sampler.scan(problem, grid(T, {} if sampler.swaps else given, target), n, seed, job)
+    return sampler.scan(problem, grid(T, {} if sampler.keeps_composition else given, target), n, seed, job)
 
 
 def scan(

@@ -111,8 +111,8 @@ def monte_carlo(args) -> int:
     from alloygen.results.tables import require_table
 
     T, mu, fixed = shell.temperatures(args.T), shell.potentials(args.mu), shell.indices(args.fix)
-    if mu and args.ensemble == "canonical":
-        raise BadCondition("expected no --mu with --ensemble canonical: swaps keep the composition, mu has no effect")
+    if mu and args.move == "swap":
+        raise BadCondition("expected no --mu with --move swap: swaps keep the composition, mu has no effect")
     goal = shell.named_values(args.precision, "--precision NAME=ERROR", "--precision Au=0.002")
     precision = shell.single(goal, "--precision")
     atoms = shell.structure(args.structure)
@@ -121,7 +121,7 @@ def monte_carlo(args) -> int:
         require_table(args.table)
     _require_file(args.checkpoint)
     scan = mc(
-        _problem(args, atoms, mu, fixed), T, mu, args.n, ensemble=args.ensemble, method=args.method.replace("-", " "),
+        _problem(args, atoms, mu, fixed), T, mu, args.n, move=args.move, method=args.method.replace("-", " "),
         start=args.start, seed=args.seed, job=_job(args), sweeps=args.sweeps,
         precision=precision, h=shell.field(args.field),
     )  # fmt: skip

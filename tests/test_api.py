@@ -34,6 +34,7 @@ from alloygen.errors import (
 )
 from alloygen.estimate.result import Estimate
 from alloygen.exact.ising import kaufman_free_energy, transfer_matrix
+from alloygen.montecarlo.single_moves import Swap
 from alloygen.runtime.job import Job
 
 SMALL = bulk("Cu", a=3.8).repeat((2, 2, 4))
@@ -349,7 +350,7 @@ ISING = alloygen.ising(4)
     (lambda: alloygen.sample(ISING, 2.3, sampler="ising_10x10"), "expected a supercell"),
     (lambda: alloygen.sample(ISING, 2.3, sampler="neural"), "a model was trained for"),
     (lambda: alloygen.sample(alloygen.data.cuau(), 600, {"Au": 0}), r"expansion\.on"),
-    (lambda: alloygen.mc(ISING, 2.3, ensemble="canonical"), "a Hamiltonian alone"), (lambda: alloygen.mc(ISING, 2.3, start="atoms"), "alone"),
+    (lambda: alloygen.mc(ISING, 2.3, move="swap"), "a Hamiltonian alone"), (lambda: alloygen.mc(ISING, 2.3, start="atoms"), "alone"),
     (lambda: alloygen.sample(ISING, 2.3, fixed=[0]), "fixed={site: species}"), (lambda: alloygen.ising(0), "L, the side length, as a whole number of at least 1"),
 ])  # fmt: skip
 def test_a_hamiltonian_in_place_of_atoms_says_what_it_cannot_do(call, says):
@@ -505,11 +506,11 @@ def test_mc_starts_from_the_atoms_and_keeps_those_that_are_fixed():
     atoms = SMALL[np.random.default_rng(0).permutation(len(SMALL))]
     atoms.symbols[[2, 5, 11]] = "Au"
     before = atoms.copy()
-    for ensemble in ("semigrand", "canonical"):
-        scan = alloygen.mc(atoms, T=900, mu={"Au": 0.0}, ensemble=ensemble, fixed=[2, 3], n=200, seed=1, check=False)
+    for move in ("flip", "swap"):
+        scan = alloygen.mc(atoms, T=900, mu={"Au": 0.0}, move=move, fixed=[2, 3], n=200, seed=1, check=False)
         for frame in scan[0].atoms[:50]:
             assert frame.symbols[2] == "Au" and frame.symbols[3] == "Cu"
-            assert ensemble == "semigrand" or frame.symbols.count("Au") == 3
+            assert move == "flip" or frame.symbols.count("Au") == 3
         assert len({str(f.symbols) for f in scan[0].atoms}) > 10
         np.testing.assert_allclose(scan[0].atoms[0].positions, atoms.positions)
     assert atoms == before
@@ -559,7 +560,7 @@ def test_mc_goes_on_with_its_own_checkpoint_alone(one, other, says, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, says", [
-    ({"ensemble": "grand"}, "ensemble"), ({"method": "wolff"}, "method"), ({"start": "here"}, "start"), ({"T": -1}, "above 0"),
+    ({"move": "grand"}, "expected move as one of 'flip', 'swap', got 'grand'"), ({"ensemble": "canonical"}, "got 'ensemble'"), ({"method": "wolff"}, "method"), ({"start": "here"}, "start"), ({"T": -1}, "above 0"),
     *(({"n": n}, "expected n, .* whole number of at least 1") for n in (0, -3, 1.5, None, np.nan, np.inf, "ten", True)),
     *(({k: bad}, f"expected {k} as a whole number") for k in ("sweeps", "copies") for bad in (0, 1.5, "x")),
     *(({"seed": seed}, "expected seed as a whole number from 0") for seed in (-1, 1.5, 2**64, "now")),
@@ -569,7 +570,7 @@ def test_mc_goes_on_with_its_own_checkpoint_alone(one, other, says, tmp_path):
     ({"precision": {"Au": 0}}, "above 0"), ({"observers": len}, "expected observers as a dict"),
     ({"observers": {"au": 3}}, "observers as functions"),
     ({"observer": {}}, "did you mean observers"), ({"speed": 9}, "got 'speed'"),
-    ({"move": "swap"}, 'ensemble="canonical"'), ({"occ": [0]}, 'start="atoms"'), ({"ensemble": "canonical"}, "no mu"),
+    ({"occ": [0]}, 'start="atoms"'), ({"move": "swap"}, 'no mu with move="swap"'), ({"move": Swap()}, 'no mu with move="swap"'),
     ({"fixed": [16]}, "from 0 to 15"), ({"fixed": {0: "Zn"}}, "Zn"),
 ])  # fmt: skip
 def test_mc_says_what_is_wrong_before_any_work(arguments, says, monkeypatch):
@@ -724,7 +725,7 @@ def test_warnings_speak_of_conditions_that_were_asked_for():
 def test_canonical_runs_have_no_diagram():
     atoms = SMALL.copy()
     atoms.symbols[:4] = "Au"
-    scan = alloygen.mc(atoms, [700], ensemble="canonical", n=200, check=False)
+    scan = alloygen.mc(atoms, [700], move="swap", n=200, check=False)
     assert np.isfinite(scan[0].free_energy().value)
     with pytest.raises(AlloygenError, match=r"one composition|a single one"):
         scan.phase_diagram()

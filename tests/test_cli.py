@@ -96,27 +96,27 @@ def test_figures_of_the_fallback_are_exact_within_their_errors(capsys):
     assert 0 < shown(text, "acceptance")[0] < 1
 
 
-ENSEMBLES = {"semigrand": ["--mu", "Au=0.02"], "canonical": ["--ensemble", "canonical"]}
+MOVES = {"flip": ["--mu", "Au=0.02"], "swap": ["--move", "swap"]}
 CHAINS = ["replica-exchange", "metropolis"]
 
 
 @pytest.mark.parametrize("more", [[], ["--fix", "0,5"], ["--start", "atoms"], ["--precision", "energy=0.01", "--threads", "2"]],
                          ids=["plain", "fix", "start", "precision"])  # fmt: skip
 @pytest.mark.parametrize("method", CHAINS)
-@pytest.mark.parametrize("ensemble", ENSEMBLES)
-def test_mc_in_every_way(ensemble, method, more, tmp_path, capsys):
+@pytest.mark.parametrize("move", MOVES)
+def test_mc_in_every_way(move, method, more, tmp_path, capsys):
     atoms = bulk("Cu", a=3.8).repeat((2, 2, 2))
     atoms.symbols[:3] = "Au"
     ase.io.write(tmp_path / "start.extxyz", atoms)
     table, out = tmp_path / "t.csv", tmp_path / "c.extxyz"
-    assert main(["mc", str(tmp_path / "start.extxyz"), "-T", "900:1100:2", *ENSEMBLES[ensemble], "--method", method, "-n", "40",
+    assert main(["mc", str(tmp_path / "start.extxyz"), "-T", "900:1100:2", *MOVES[move], "--method", method, "-n", "40",
                  "--sweeps", "2", "--table", str(table), "-o", str(out), "-q", *more]) == 0  # fmt: skip
     text = capsys.readouterr().out
     assert shown(text, "T") == [900, 1100] and len(shown(text, "acceptance")) == 2
     assert all(-0.05 < e < 0 for e in shown(text, "E/site"))
-    phi = shown(text, "Phi/site" if ensemble == "semigrand" else "F/site")
+    phi = shown(text, "Phi/site" if move == "flip" else "F/site")
     assert len(phi) == (2 if method == "replica-exchange" else 0) and all(-0.1 < p < 0 for p in phi)
-    assert ensemble == "semigrand" or shown(text, "x_Au") == [0.375, 0.375]
+    assert move == "flip" or shown(text, "x_Au") == [0.375, 0.375]
     header, *rows = table.read_text().splitlines()
     assert len(rows) == 2 and "x_Au" in header
     frames = ase.io.read(out, ":")
@@ -172,7 +172,7 @@ REFUSED = {
     "mu of nothing": (["sample", "Cu:2x2x4", "-T", "600", "--mu", "=0.1"], "--mu ELEMENT=eV"),
     "mu twice": ([*SAMPLE, "--mu", "Au=0.1"], "once for Au"),
     "two ranges of mu": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0:1:2", "--mu", "Cu=0:1:2"], "one element at most"),
-    "mu with swaps": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--ensemble", "canonical"], "no --mu"),
+    "mu with swaps": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--move", "swap"], "no --mu"),
     **{f"n of {n}": ([*SAMPLE, "-n", n], "-n: expected -n as a whole number of at least 1") for n in ("0", "-1", "1.5", "nan", "inf", "x", "")},
     **{f"seed of {n}": ([*SAMPLE, "--seed", n], "expected seed as a whole number") for n in ("-1", "1.5", "None", str(2**64))},
     **{f"effort of {n}": ([*SAMPLE, "--refine", "smc", "--effort", n], "--effort as a finite number") for n in ("0", "nan", "x")},
@@ -345,7 +345,7 @@ def test_canonical_mc_with_fixed_atoms(tmp_path, capsys):
     atoms.symbols[:3] = "Au"
     ase.io.write(tmp_path / "start.extxyz", atoms)
     out = tmp_path / "c.extxyz"
-    assert main(["mc", str(tmp_path / "start.extxyz"), "-T", "900", "--ensemble", "canonical", "--fix", "0,5", "-n", "50", "-o",
+    assert main(["mc", str(tmp_path / "start.extxyz"), "-T", "900", "--move", "swap", "--fix", "0,5", "-n", "50", "-o",
                  str(out), "-q"]) == 0  # fmt: skip
     assert "F/site" in capsys.readouterr().out
     for frame in ase.io.read(out, ":"):
@@ -360,7 +360,7 @@ def test_canonical_mc_with_fixed_atoms(tmp_path, capsys):
         (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0:1"], "ELEMENT=eV"),
         (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--fix", "a"], "indices of atoms"),
         (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--precision", "Zn=0.1"], "precision"),
-        (["mc", "Cu:2x2x4", "-T", "600", "--hamiltonian", "cuau", "--ensemble", "canonical"], "two elements"),
+        (["mc", "Cu:2x2x4", "-T", "600", "--hamiltonian", "cuau", "--move", "swap"], "two elements"),
         (["sample", "no_such_file.cif", "-T", "600", "--mu", "Au=0"], "ASE reads"),
         (["sample", "Cu:2x2x4", "-T", "600"], "mu="),
         (["train", "no_such.toml"], "no file"),
@@ -532,7 +532,7 @@ def options(command: str) -> dict:
 
 
 @pytest.mark.parametrize("command, record, names", [
-    ("mc", alloygen.MonteCarlo, ("ensemble", "method", "start", "sweeps", "precision")), ("mc", alloygen.Job, ("threads", "checkpoint")),
+    ("mc", alloygen.MonteCarlo, ("move", "method", "start", "sweeps", "precision")), ("mc", alloygen.Job, ("threads", "checkpoint")),
     ("phase-diagram", alloygen.Job, ("checkpoint",)), ("sample", alloygen.Neural, ("model", "average")),
 ])  # fmt: skip
 def test_options_of_the_shell_are_those_of_the_records(command, record, names):

@@ -182,7 +182,7 @@ def _warn_of_ranges(concentration) -> None:
         warnings.warn(
             f"{sum(binds)} of the conditions that CLEASE's settings put on the compositions of {concentration.basis_elements} (A_lb, A_eq, "
             "set_conc_ranges, set_conc_formula_unit) are not honoured: mu alone sets the compositions of a semigrand law. Choose mu so "
-            'that they lie in the range, or hold a composition with alloygen.mc(..., ensemble="canonical")',
+            'that they lie in the range, or hold a composition with alloygen.mc(..., move="swap")',
             stacklevel=3,
         )
 

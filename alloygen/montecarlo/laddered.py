@@ -18,25 +18,26 @@ from alloygen.estimate.weights import user_level
 from alloygen.models.blocks import derived_seed
 from alloygen.montecarlo.run import Run
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
-from alloygen.montecarlo.single_moves import Flip, Move, Swap
+from alloygen.montecarlo.single_moves import Move, move_from
 from alloygen.montecarlo.tempering import ladder, mu_ladder
 from alloygen.results.ensemble import Ensemble
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 
-ENSEMBLES, METHODS, STARTS = ("semigrand", "canonical"), ("replica exchange", "metropolis"), ("random", "atoms")
+METHODS, STARTS = ("replica exchange", "metropolis"), ("random", "atoms")
 COLDER = 3  # times that the coldest temperature is halved in search of the ground level
 
 
 @dataclass(frozen=True, kw_only=True)
 class MonteCarlo:
-    """Monte Carlo sampling: Metropolis flips or swaps, alone or in replica exchange.
+    """Monte Carlo sampling: Metropolis flips, swaps or moves of your own, alone or in replica exchange.
 
-    ensemble : "semigrand" (flips at T and mu) or "canonical" (swaps at the composition of the atoms; free energies are those of
-        what swaps reach, see :mod:`alloygen.montecarlo.states`)
+    move : "flip" (semigrand, at T and mu) or "swap" (canonical, at the composition of the atoms; free energies are those of what swaps
+        reach, see :mod:`alloygen.montecarlo.states`), or a :class:`~alloygen.montecarlo.single_moves.Move`. One that keeps the
+        composition takes no mu
     method : "replica exchange" (over T and mu, on a ladder of temperatures up to infinity that is chosen automatically,
         so that free energies are absolute) or "metropolis" (independent chains at each condition)
-    start : "random", or "atoms" to start from their species; canonical runs start from the atoms
+    start : "random", or "atoms" to start from their species; moves that keep the composition start from the atoms
     copies : independent sets of chains; by default 1 with exchange, 4 without
     sweeps, burn, precision, max_n, observers, check : see :class:`alloygen.montecarlo.run.Run`
 
@@ -52,7 +53,7 @@ class MonteCarlo:
     ('mc', True)
     """
 
-    ensemble: str = "semigrand"
+    move: str | Move = "flip"
     method: str = "replica exchange"
     start: str = "random"
     copies: int | None = None
@@ -64,7 +65,8 @@ class MonteCarlo:
     check: bool = True
 
     def __post_init__(self) -> None:
-        for name, allowed in (("ensemble", ENSEMBLES), ("method", METHODS), ("start", STARTS)):
+        object.__setattr__(self, "move", move_from(self.move))
+        for name, allowed in (("method", METHODS), ("start", STARTS)):
             one_of(getattr(self, name), name, allowed)
         if self.copies is not None:
             whole_number(self.copies, "copies")
@@ -80,14 +82,20 @@ class MonteCarlo:
         return {f.name: getattr(self, f.name) for f in fields(Run) if f.name != "n"}
 
     @property
-    def swaps(self) -> bool:
-        return self.ensemble == "canonical"
+    def what_moves(self) -> Move:
+        """``move`` as an object, also where it was given by name."""
+        return move_from(self.move)
+
+    @property
+    def keeps_composition(self) -> bool:
+        """Whether the numbers of atoms stay as they start."""
+        return self.what_moves.keeps_composition
 
     def require_no_field(self, given: object, mu: Sequence[np.ndarray] | np.ndarray) -> None:
-        """Refuse chemical potentials other than 0 for swaps, in the words in which they were ``given``."""
-        if self.swaps and np.any(mu):
+        """Refuse chemical potentials other than 0 where the composition stays, in the words in which they were ``given``."""
+        if self.keeps_composition and np.any(mu):
             raise BadCondition(
-                f'expected no mu with ensemble="canonical", which keeps the composition of the atoms, got {given}; leave it out, or use "semigrand"'
+                f'expected no mu with move="{self.move}", which keeps the composition of the atoms, got {given}; leave it out, or flip'
             )
 
     def sample(self, problem: Problem, at: Condition, n: int, seed: int, job: Job) -> Ensemble:
@@ -105,7 +113,7 @@ class MonteCarlo:
         h = problem.hamiltonian
         self.run(n).require_known(h)
         self.require_no_field(grid.mu.tolist(), grid.mu)
-        placed, move = self._placed(problem, seed), Swap() if self.swaps else Flip()
+        placed, move = self._placed(problem, seed), self.what_moves
         if refine:
             coldest = replace(grid, T=grid.T[:1]).condition(h.kB)
             grid = replace(grid, mu=mu_ladder(placed, coldest, seed=seed, job=job))
@@ -124,7 +132,7 @@ class MonteCarlo:
 
     def _placed(self, problem: Problem, seed: int) -> Problem:
         """The problem with the one start of all chains, or none where each has a random one of its own."""
-        asked = self.swaps or self.start == "atoms"
+        asked = self.keeps_composition or self.start == "atoms"
         start = problem.start(problem.occ if asked and problem.given is None else None, seed=seed)
         return problem if start is None else replace(problem, given=start[:1])
 

@@ -297,7 +297,7 @@ class Scan(Runs, Sequence):
         if self.facts.move is not None and self.facts.move.keeps_composition:
             raise AlloygenError(
                 "expected samples of many compositions, got canonical ones of a single one; its free energy is "
-                'scan[c].free_energy(). For a diagram use ensemble="semigrand" with several mu'
+                'scan[c].free_energy(). For a diagram use move="flip" with several mu'
             )
         if T is None:
             sampled = np.unique(self.T[np.isfinite(self.T)])

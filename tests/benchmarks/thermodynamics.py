@@ -181,9 +181,7 @@ def canonical_peak(n: int, samples: int, seed: int) -> tuple[float, float]:
     atoms = bulk("Cu", a=3.8).repeat((4, 4, 4))
     atoms.symbols[np.random.default_rng(seed).permutation(64)[:n]] = "Au"
     rungs = np.arange(260.0, 1300.0, 20.0)
-    scan = alloygen.mc(
-        atoms, T=rungs, n=samples, ensemble="canonical", seed=seed, job=Job(threads=2), sweeps=5, burn=500
-    )
+    scan = alloygen.mc(atoms, T=rungs, n=samples, move="swap", seed=seed, job=Job(threads=2), sweeps=5, burn=500)
     pool, h = scan.pool, scan.hamiltonian
     T, energy = np.arange(rungs[0], rungs[-1], 5.0), None
     c, replicas = [], []

@@ -62,10 +62,10 @@ class PairFlip(Move):
 def test_the_move_follows_the_law(name):
     """The last configurations of many short chains are independent."""
     system = enumerable(name)
-    T, mu = system.T[1], np.array(system.mu[1])
+    at = system.hamiltonian.condition(system.T[1], system.mu[1])
     made = metropolis(
         system.hamiltonian,
-        system.hamiltonian.condition([T], mu[None]),
+        at,
         n=100_000,
         copies=100_000,
         sweeps=1,
@@ -73,8 +73,8 @@ def test_the_move_follows_the_law(name):
         move=PairFlip(),
         check=False,
     )
-    assert_boltzmann(made.occ[0], system.enumeration, system.enumeration.hamiltonian.condition(T, mu))
-    assert_not_boltzmann(made.occ[0], system.enumeration, system.enumeration.hamiltonian.condition(T, mu))
+    assert_boltzmann(made.occ[0], system.enumeration, at)
+    assert_not_boltzmann(made.occ[0], system.enumeration, at)
     assert made.info["move"] == "pair flip"
 
 
@@ -83,12 +83,25 @@ def test_it_exchanges_replicas_resumes_and_gives_free_energies(tmp_path):
     h, e = enumerable("cuau-2x2x2").hamiltonian, enumerable("cuau-2x2x2").enumeration
     job = Job(checkpoint=tmp_path / "run")
     run = dict(n=2000, ladder=[700.0, 1000.0, 1500.0, 3000.0, np.inf], move=PairFlip(), seed=1)
-    whole = replica_exchange(h, h.grid([500.0], [[0.0, 0.07]]), **run)
-    replica_exchange(h, h.grid([500.0], [[0.0, 0.07]]), **{**run, "n": 700}, burn=50, job=job)
-    again = replica_exchange(h, h.grid([500.0], [[0.0, 0.07]]), **run, burn=50, job=job)
-    straight = replica_exchange(h, h.grid([500.0], [[0.0, 0.07]]), **run, burn=50)
+    at, grid = h.condition(500.0, [0.0, 0.07]), h.grid(500.0, [0.0, 0.07])
+    whole = replica_exchange(h, grid, **run)
+    replica_exchange(h, grid, **{**run, "n": 700}, burn=50, job=job)
+    again = replica_exchange(h, grid, **run, burn=50, job=job)
+    straight = replica_exchange(h, grid, **run, burn=50)
     assert np.array_equal(again.occ, straight.occ)
-    exact, found = e.at(e.hamiltonian.condition(500.0, [0.0, 0.07])).phi, whole.free_energy(0)
+    exact, found = e.at(at).phi, whole.free_energy(0)
     assert abs(found.value - exact) < 4 * found.stderr < 0.01
     with pytest.raises(alloygen.errors.CheckpointError, match="flip"):
-        replica_exchange(h, h.grid([500.0], [[0.0, 0.07]]), **{**run, "move": "flip"}, burn=50, job=job)
+        replica_exchange(h, grid, **{**run, "move": "flip"}, burn=50, job=job)
+
+
+def test_the_short_way_takes_it():
+    """``alloygen.mc`` takes the object where it takes "flip" and "swap", and so does the sampler."""
+    h, kw = enumerable("cuau-2x2x2").hamiltonian, dict(burn=5, check=False, method="metropolis", move=PairFlip())
+    scan = alloygen.mc(h, 700.0, {"Au": 0.05}, 40, **kw)
+    assert scan.facts.move == PairFlip() and scan.info["move"] == "pair flip"
+    again = metropolis(h, h.condition(700.0, [0.0, 0.05]), 40, burn=5, check=False, move=PairFlip())
+    assert np.array_equal(scan.occ, again.occ)
+    one = alloygen.sample(h, 700.0, {"Au": 0.05}, 40, sampler=alloygen.MonteCarlo(**kw))
+    assert np.array_equal(one.occ, scan.occ[0])
+    assert not np.array_equal(scan.occ, alloygen.mc(h, 700.0, {"Au": 0.05}, 40, **{**kw, "move": "flip"}).occ)
