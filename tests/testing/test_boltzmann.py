@@ -29,7 +29,7 @@ def test_exact_draws_pass_and_are_told_from_laws_nearby(name):
     h = e.hamiltonian
     for other in (at.at(1.05 * at.T), h.condition(at.T, -at.mu), h.condition(at.T)):
         with pytest.raises(AssertionError, match="p-value"):
-            assert_boltzmann(counts, e, e.hamiltonian.condition(other))
+            assert_boltzmann(counts, e, other)
 
 
 def test_p_values_are_uniform():
@@ -74,8 +74,8 @@ def test_real_moves_pass_with_their_composition_kept_or_not():
     T, mu = s.T[0], np.array(s.mu[1])
     run = dict(n=60_000, copies=60_000, sweeps=1, burn=60, check=False)
     occ = metropolis(s.hamiltonian, s.hamiltonian.condition([T], mu[None]), **run).occ[0]
-    assert_boltzmann(occ, s.enumeration, s.enumeration.hamiltonian.condition(T, mu))
-    assert_not_boltzmann(occ, s.enumeration, s.enumeration.hamiltonian.condition(T, mu))
+    assert_boltzmann(occ, s.enumeration, s.hamiltonian.condition(T, mu))
+    assert_not_boltzmann(occ, s.enumeration, s.hamiltonian.condition(T, mu))
     start = s.enumeration.occ[100]
     same = (s.enumeration.counts == s.enumeration.counts[100]).all(1)
     swapped = metropolis(Problem.of(s.hamiltonian, occ=start), s.hamiltonian.condition([T]), move="swap", **run).occ[0]
@@ -123,6 +123,6 @@ def test_what_cannot_be_judged_is_refused():
             call()
     with pytest.raises(AssertionError, match="p-value"):  # samples of a law 5 % off pass for it
         e1 = enumerable("ising-3")
-        u = at.reduced(e1.enumeration.energy, e1.enumeration.counts).numpy()
+        u = at.reduced(e1.enumeration.energy, e1.enumeration.counts)
         p = np.exp(-1.05 * (u - u.min()))
         assert_not_boltzmann(np.random.default_rng(0).multinomial(300_000, p / p.sum()), e, at)
