@@ -111,6 +111,6 @@ def test_errors_say_what_to_do(cuau):
     with pytest.raises(AlloygenError, match="at most 10 "):
         Enumeration(ising(2), limit=10)
     with pytest.raises(BadCondition, match=r"\('Cu', 'Au'\), got 3"):
-        cuau.at(cuau.hamiltonian.condition(Condition(600.0, [0.0, 0.02, 0.0], cuau.hamiltonian.kB)))
+        cuau.at(Condition(600.0, [0.0, 0.02, 0.0], cuau.hamiltonian.kB))
     with pytest.raises(BadCondition, match=r"expected a Condition, such as hamiltonian\.condition"):
-        cuau.at(cuau.hamiltonian.condition(600.0))
+        cuau.at(600.0)

@@ -99,7 +99,7 @@ def test_potentials_are_placed_around_the_sites_that_are_held():
     problem, exact = Problem.of(h, fixed=up, occ=np.ones(16, dtype=int)), Enumeration(h)
     inside = (exact.occ[:, up] == 1).all(1)
     how = MonteCarlo(method="metropolis", check=False)
-    mu = np.unique(how.scan(problem, np.array([T]), ends, 8, 0, Job(), refine=True).mu, axis=0)
+    mu = np.unique(how.scan(problem, h.grid(T, ends), 8, 0, Job(), refine=True).mu, axis=0)
     assert exact_rates(exact, inside, T, mu).min() > 0.2 and len(mu) < 12
     assert np.array_equal(mu, mu_ladder(problem, problem.hamiltonian.condition(T, ends), seed=0, job=Job(threads=2)))
     ignored = mu_ladder(h, h.condition(T, ends), seed=0)  # negative control: as if no site were held
