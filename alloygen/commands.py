@@ -92,7 +92,7 @@ def _print_averages(ens, phi: str = "Phi/site") -> None:
     for element in exchangeable(ens.hamiltonian.lattice)[1:]:
         print(f"{'x_' + element:>20} {ens.composition(element)}")
     print(f"{'E/site':>20} {ens.mean_energy()} {unit}")
-    if ens.has_likelihood or ens.facts.free_energy is not None:
+    if ens.absolute:
         try:
             print(f"{phi:>20} {ens.free_energy()} {unit}")
         except AlloygenError as error:  # the configurations are there; what is missing says why

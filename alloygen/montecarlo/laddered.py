@@ -125,7 +125,7 @@ class MonteCarlo:
         rungs = ladder(placed, grid, move=move, seed=seed, job=job)
         made = replica_exchange(placed, grid, n, ladder=rungs, **run)
         made = _with_cold_end(made, placed, move, grid, seed, Job(threads=job.threads))
-        made = made.relabelled(atoms_map=problem.atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
+        made = replace(made, atoms_map=problem.atoms_map, method="mc", info={**made.info, "ladder": rungs.tolist()})
         if made.gap:
             warnings.warn(f"Phi is missing (nan): {made.gap}", LowSampleSize, stacklevel=user_level())
         return made

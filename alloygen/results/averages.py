@@ -72,7 +72,7 @@ class Averages:
     @cached_property
     def ladder(self) -> Ladder | None:
         """The samples of all conditions; None where there are none, or where they cannot be joined."""
-        return None if self.draws.ladder is None else self.draws.ladder.ladder
+        return None if self.draws.place is None else self.draws.place.ladder
 
     @cached_property
     def beside(self) -> Joined | None:
@@ -280,9 +280,11 @@ class Averages:
 
     def free_energy(self) -> Estimate:
         """Phi = -kB T log Z / N per site, by importance weights; without a likelihood what is known by other means."""
-        d, known = self.draws, self.draws.facts.free_energy
-        if not d.has_likelihood and known is not None:
-            return known() if callable(known) else known
+        d = self.draws
+        if not d.has_likelihood and d.facts.free_energy is not None:
+            return d.facts.free_energy
+        if not d.has_likelihood and d.place is not None and d.place.absolute:
+            return d.place.free_energy()
         if not d.has_likelihood and d.log_w is not None:
             raise AlloygenError(
                 f"expected weights with their constant, got those of {d.method!r}, known up to a factor"

@@ -40,7 +40,7 @@ class Draws:
     observed: dict = field(default_factory=dict)
     log_w: np.ndarray | None = None
     facts: Provenance = field(default_factory=Provenance)
-    ladder: Place | None = None
+    place: Place | None = None
     drawn: dict | None = None
 
     def __post_init__(self):
@@ -97,6 +97,12 @@ class Draws:
     def has_likelihood(self) -> bool:
         """True when every sample carries its exact log q(x)."""
         return self.log_prob is not None
+
+    @property
+    def absolute(self) -> bool:
+        """Whether Phi is known: from the likelihood, or by other means."""
+        found = self.facts.free_energy is not None or (self.place is not None and self.place.absolute)
+        return self.has_likelihood or found
 
     @cached_property
     def counts(self) -> np.ndarray:

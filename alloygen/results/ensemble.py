@@ -40,8 +40,8 @@ class Ensemble(Draws):
     log_w : (n,) log-weights known up to a constant, for samples of a biased law (a multicanonical walk); None else
     facts : :class:`alloygen.results.provenance.Provenance`, what averages depend on beside the samples: the inefficiency of correlated
         samples (scales their error bars by its square root), and a free energy found by other means, such as MBAR
-    ladder : :class:`alloygen.results.joined.Place` of this condition among those of a replica exchange: averages then rest on the samples of
-        all of them, where these can be joined
+    place : :class:`alloygen.results.joined.Place` of this condition among those of a scan without likelihoods: what all know together is its
+        free energy where that is absolute, and with replica exchange the ladder that averages rest on, where the samples can be joined
     drawn : what the samples and what is known of them (their equal weights, ``facts``) belong to; filled in by itself
 
     Weights, free energies and error bars belong to the samples, energies and condition that they were found for:
@@ -90,7 +90,7 @@ class Ensemble(Draws):
 
     # ------------------------------------------------------------------ estimates
     def free_energy(self) -> Estimate:
-        """Phi = -kB T log Z / N per site, by importance weights; without a likelihood, ``facts.free_energy``.
+        """Phi = -kB T log Z / N per site, by importance weights; without a likelihood, ``facts.free_energy`` or that of ``place``.
 
         Raises :class:`AlloygenError` when there is neither.
         """
@@ -146,7 +146,7 @@ class Ensemble(Draws):
         """S = (<E> - mu.<N> - Phi N) / (T N) per site, in energy per temperature.
 
         With a likelihood both terms come from the same weights, and the error counts that (see
-        :func:`alloygen.estimate.thermo.entropy`). Without one Phi is ``facts.free_energy`` and the errors of the two terms
+        :func:`alloygen.estimate.thermo.entropy`). Without one Phi is that of :meth:`free_energy` and the errors of the two terms
         are added in quadrature: that they may rest on the same samples is neglected. At T = infinity such samples have
         kB ``facts.log_states`` / N where that is known. Raises :class:`AlloygenError` as :meth:`free_energy` does.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -12,6 +12,7 @@ import numpy as np
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.estimate.branches import Branches, Level, States, lowest
+from alloygen.estimate.chains import Convergence
 from alloygen.estimate.degeneracy import log_degeneracy
 from alloygen.estimate.ladder import Ladder, Samples
 from alloygen.estimate.mbar import MBAR
@@ -24,17 +25,30 @@ from alloygen.results.runs import Runs
 FROZEN = 0.02  # share of accepted flips below which they are rare
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Place:
-    """A condition among those of a scan that know it together."""
+    """A condition among those of a scan that know its free energy together.
+
+    shared : whether the averages there rest on the samples of all of them (replica exchange)
+    """
 
     joint: Joint
     condition: int
+    shared: bool = False
 
     @property
     def ladder(self) -> Ladder | None:
-        """The samples of all conditions, weighted for this one; None where they have too little in common."""
-        return self.joint.ladder(self.condition)
+        """The samples of all conditions, weighted for this one; None where averages are its own, or they have too little in common."""
+        return self.joint.ladder(self.condition) if self.shared else None
+
+    @property
+    def absolute(self) -> bool:
+        """Whether its free energy is known."""
+        return self.joint.absolute
+
+    def free_energy(self) -> Estimate:
+        """Phi per site there."""
+        return self.joint.free_energy(self.condition)
 
 
 class Joint:
@@ -46,6 +60,12 @@ class Joint:
     def __init__(self, parts: Sequence[Runs]):
         self.parts, self.shown = list(parts), parts[0]
         self._ladders: dict[int, Ladder] = {}
+        self._convergence: list[Convergence] | None = None
+
+    def of(self, runs: Runs) -> bool:
+        """Whether these samples are those of ``runs``: the same arrays, whatever else is said of them."""
+        names = ("hamiltonian", "T", "mu", "occ", "energy", "chains", "log_prob", "observed", "facts", "hidden")
+        return all(getattr(runs, name) is getattr(self.shown, name) for name in names)
 
     @property
     def log_states(self) -> float:
@@ -68,6 +88,12 @@ class Joint:
             observed = {k: np.concatenate([p.observed[k].ravel() for p in self.parts]) for k in self.shown.observed}
             self._ladders[c] = Ladder(self.mbar, self.samples, beta, beta * self.shown.mu[c], observed, c)
         return self._ladders[c]
+
+    def convergence(self, at: Callable[[int], Convergence]) -> list[Convergence]:
+        """That of each condition, found ``at`` it once."""
+        if self._convergence is None:
+            self._convergence = [at(c) for c in range(len(self.shown))]
+        return self._convergence
 
     @property
     def apart(self) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
@@ -12,8 +10,6 @@ from alloygen.arguments import positive
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.montecarlo.single_moves import Move
-
-Phi: TypeAlias = "Estimate | Callable[[], Estimate]"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,7 +19,7 @@ class Provenance:
     seed : of the run; hot chains beside the samples have theirs from it
     known : (N,) species index of the sites that were held, -1 where free; None where none was
     inefficiency : g of samples without a likelihood that are no chains in time order: n / g of them are independent
-    free_energy : Phi per site that was found by other means, such as MBAR, or a function that finds it
+    free_energy : Phi per site that was found by other means, such as MBAR
     log_states : log of the number of configurations, from which S at T = infinity follows
     stuck : why the chains know no error bar; empty where they do
 
@@ -36,7 +32,7 @@ class Provenance:
     seed: int | None = None
     known: np.ndarray | None = None
     inefficiency: float = 1.0
-    free_energy: Phi | None = None
+    free_energy: Estimate | None = None
     log_states: float | None = None
     stuck: str = ""
 

@@ -14,6 +14,7 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.results.averages import Averages
 from alloygen.results.draws import Draws
+from alloygen.results.joined import Place
 from alloygen.types import ArrayLike
 
 D = TypeVar("D", bound=Draws)
@@ -28,12 +29,12 @@ def reweighted(draws: D, averages: Averages, energy: ArrayLike | None, at: Condi
         )
     T, mu = float(at.T), as_array(at.mu)
     facts = replace(draws.facts, free_energy=None, log_states=None, inefficiency=averages.inefficiency)
-    new = replace(draws, energy=energy, T=T, mu=mu, facts=facts, chains=0, log_w=None, ladder=None, drawn=None)
+    new = replace(draws, energy=energy, T=T, mu=mu, facts=facts, chains=0, log_w=None, place=None, drawn=None)
     if draws.has_likelihood:
         return new
     change = (draws.field_energy / draws.kT if np.isfinite(draws.T) else 0.0) - new.field_energy / new.kT
     log_w = change if draws.log_w is None else draws.log_w + change
-    if np.isfinite(draws.T) and draws.facts.free_energy is not None:
+    if np.isfinite(draws.T) and draws.absolute:
         facts = replace(facts, free_energy=_moved_free_energy(averages, change, new.kT))
     return replace(new, log_w=log_w, facts=facts, drawn=None)
 
@@ -55,7 +56,7 @@ def subset(draws: D, averages: Averages, index: int | slice | list[int] | np.nda
     log_w = None if draws.log_w is None else draws.log_w[rows]
     return replace(
         draws, occ=draws.occ[rows], energy=draws.energy[rows], log_prob=log_prob, chains=0, facts=facts, observed=_observed(draws, rows),
-        log_w=log_w, ladder=None, drawn=None,
+        log_w=log_w, place=_apart(draws), drawn=None,
     )  # fmt: skip
 
 
@@ -68,10 +69,15 @@ def resample(draws: D, averages: Averages, n: int | None, seed: int) -> D:
     if draws.has_likelihood:
         facts = replace(facts, free_energy=averages.free_energy())
     return replace(
-        draws, occ=draws.occ[rows], energy=draws.energy[rows], log_prob=None, facts=facts, chains=0, log_w=None, ladder=None, drawn=None,
+        draws, occ=draws.occ[rows], energy=draws.energy[rows], log_prob=None, facts=facts, chains=0, log_w=None, place=_apart(draws), drawn=None,
         info={**draws.info, "resampled_from": len(draws)}, observed=_observed(draws, rows), method=f"{draws.method}, resampled",
     )  # fmt: skip
 
 
 def _observed(draws: Draws, rows: np.ndarray) -> dict:
     return {k: np.asarray(v)[rows] for k, v in draws.observed.items()}
+
+
+def _apart(draws: Draws) -> Place | None:
+    """The place of some of the samples: Phi stays known, averages are their own."""
+    return None if draws.place is None else replace(draws.place, shared=False)

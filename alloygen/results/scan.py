@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -54,6 +53,8 @@ class Scan(Runs, Sequence):
     hidden : a Scan of further conditions that were run with these, such as the ladder of a replica exchange up to infinite
         temperature: free energies rest on their samples too, and nothing else shows them
     drawn : what weights and free energies belong to, filled in by itself: ``dataclasses.replace`` refuses other samples or conditions
+    joint : what all conditions know together (MBAR, free energies, convergence), filled in by itself: ``dataclasses.replace`` keeps it
+        where only ``method``, ``atoms_map`` or ``info`` are other ones
 
     Examples
     --------
@@ -68,6 +69,13 @@ class Scan(Runs, Sequence):
     """
 
     hidden: Scan | None = None
+    joint: Joint = None  # type: ignore[assignment]  # made of the samples where it is not theirs
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.joint is None or not self.joint.of(self):
+            behind = [] if self.hidden is None else [self.hidden.joint.shown]
+            object.__setattr__(self, "joint", Joint([self.alone(), *behind]))
 
     # ------------------------------------------------------------------ a sequence of ensembles
     def __getitem__(self, c):
@@ -78,7 +86,6 @@ class Scan(Runs, Sequence):
         c = int(c) % len(self)
         facts = Provenance(
             seed=self.facts.seed,
-            free_energy=partial(self._joint.free_energy, c) if self.absolute else None,
             log_states=self.facts.log_states,
             stuck="; ".join(convergence.frozen(self, c)) if self.chains and not self.exchanged else "",
         )
@@ -86,7 +93,7 @@ class Scan(Runs, Sequence):
             self.hamiltonian, self.occ[c], self.energy[c], None if self.log_prob is None else self.log_prob[c],
             float(self.T[c]), self.mu[c], self.method, self.atoms_map, {**self.info, **{k: v[c].item() for k, v in self.facts.columns.items()}},
             chains=self.chains, observed={k: v[c] for k, v in self.observed.items()}, facts=facts,
-            ladder=Place(self._joint, c) if self.exchanged else None,
+            place=Place(joint=self.joint, condition=c, shared=self.exchanged) if self.exchanged or self.absolute else None,
         )  # fmt: skip
 
     @property
@@ -94,10 +101,10 @@ class Scan(Runs, Sequence):
         """These conditions and the hidden ones."""
         return [self] if self.hidden is None else [self, self.hidden]
 
-    @cached_property
-    def _joint(self) -> Joint:
-        """What all conditions know together."""
-        return Joint([part.alone() for part in self._parts])
+    @property
+    def counts(self) -> np.ndarray:
+        """(C, n, n_elements) atoms of each element."""
+        return self.joint.shown.counts
 
     def select(self, conditions: ArrayLike) -> Scan:
         """The scan of some conditions, by index. Where there are hidden ones the others join them: what is known of free energies stays."""
@@ -125,14 +132,6 @@ class Scan(Runs, Sequence):
                 "Give mu as in the scan, 0 for elements that are not named: Phi belongs to it"
             )
         return self[int(np.flatnonzero(here)[0])]
-
-    def relabelled(self, **changes: Any) -> Scan:
-        """A copy with another ``atoms_map``, ``method`` or ``info``; what was found from the samples stays found."""
-        new = replace(self, **changes)
-        for name in ("counts", "_joint", "convergence"):
-            if name in self.__dict__:
-                new.__dict__[name] = self.__dict__[name]
-        return new
 
     @classmethod
     def concatenate(cls, scans: Sequence[Scan]) -> Scan:
@@ -167,7 +166,7 @@ class Scan(Runs, Sequence):
         )  # fmt: skip
 
     # ------------------------------------------------------------------ convergence
-    @cached_property
+    @property
     def convergence(self) -> list[Convergence]:
         """Autocorrelation, effective samples and split R-hat at each condition: the worst of E - mu.N and the compositions.
 
@@ -176,7 +175,7 @@ class Scan(Runs, Sequence):
         accepted and fewer than 3 replicas came down from the hottest condition (``facts.renewals``); and where the samples of the
         conditions cannot be joined. Without exchange it has not where fewer than 0.5 % of the flips are accepted. The note says what to do.
         """
-        return [convergence.at(self._joint.shown, c, self[c].averages) for c in range(len(self))]
+        return self.joint.convergence(lambda c: convergence.at(self.joint.shown, c, self[c].averages))
 
     @property
     def converged(self) -> np.ndarray:
@@ -191,7 +190,7 @@ class Scan(Runs, Sequence):
         Absolute when the run holds T = infinity; see :class:`alloygen.estimate.mbar.MBAR`. Raises AlloygenError for samples with a
         likelihood, and where the samples of some conditions have too little in common with those of the others.
         """
-        return self._joint.mbar
+        return self.joint.mbar
 
     @property
     def branches(self) -> Branches:
@@ -199,22 +198,22 @@ class Scan(Runs, Sequence):
 
         See :mod:`alloygen.estimate.branches`. Raises AlloygenError for a run without T = infinity.
         """
-        return self._joint.branches
+        return self.joint.branches
 
     @property
     def pool(self) -> Pool:
         """All samples of all conditions as one weighted set, for averages at any (T, mu) or composition in reach."""
-        return self._joint.pool
+        return self.joint.pool
 
     @property
     def absolute(self) -> bool:
         """Whether free energies are absolute: chains at T = infinity too, with a known number of configurations."""
-        return self._joint.absolute
+        return self.joint.absolute
 
     @property
     def gap(self) -> str:
         """Why free energies of a Monte Carlo scan are missing at some conditions; empty where all are known."""
-        return self._joint.gap
+        return self.joint.gap
 
     def free_energy(self, c: int) -> Estimate:
         """Phi = -kB T log Z / N at a condition, an Estimate: absolute if the run held T = infinity, else an error.
@@ -222,7 +221,7 @@ class Scan(Runs, Sequence):
         Counted from T = infinity and from the ground level (:attr:`branches`); nan, with a note that says why, where nothing joins the
         samples to either.
         """
-        return self[c].free_energy() if self.log_prob is not None else self._joint.free_energy(c)
+        return self[c].free_energy() if self.log_prob is not None else self.joint.free_energy(c)
 
     def free_energy_covariance(self) -> np.ndarray:
         """Covariance of the errors of :meth:`free_energy` over the conditions, (C, C) in squared energy per site.
@@ -249,7 +248,7 @@ class Scan(Runs, Sequence):
         """
         if self.log_prob is not None:
             return np.diag([self.free_energy(c).stderr ** 2 for c in range(len(self))])
-        return self._joint.covariance()
+        return self.joint.covariance()
 
     def free_energies(self, T: Temperatures | None = None, element: str | None = None) -> xr.Dataset:
         """F(T, x) of a binary at fixed composition, with energy, entropy, heat capacity and order: an ``xarray.Dataset``.
@@ -306,7 +305,7 @@ class Scan(Runs, Sequence):
         table = self.free_energies(T, element)
         table["lowest_T"] = (
             "n",
-            paper.lowest_drawn(self._joint.shown, table.attrs["element"]),
+            paper.lowest_drawn(self.joint.shown, table.attrs["element"]),
             {"units": table["T"].attrs["units"]},
         )
         return PhaseDiagram(table, min_width)

@@ -112,7 +112,7 @@ class System:
             "warren-cowley": ens.warren_cowley(SHELLS)[a, b][1], "order": [ens.order_parameter(w) for w in self.orders],
             "energies": bins(ens.histogram("energy", self.edges)), "compositions": bins(ens.histogram(b)),
         }  # fmt: skip
-        if ens.has_likelihood or ens.facts.free_energy is not None:
+        if ens.absolute:
             found |= {"phi": [ens.free_energy()], "entropy": [ens.entropy()]}
         return found
 

@@ -56,4 +56,8 @@ def test_nothing_depends_on_what_is_only_shown():
     assert other[0].mean_energy() == scan[0].mean_energy() and other.free_energy(0) == scan.free_energy(0)
     assert [c.effective_samples for c in other.convergence] == [c.effective_samples for c in scan.convergence]
     ens = scan[1]
+    assert replace(ens, place=None).facts.free_energy is None and not replace(ens, place=None).absolute and ens.absolute
+    assert (
+        ens[:50].free_energy() == ens.free_energy() and ens[:50].averages.ladder is None
+    )  # Phi stays, averages are their own
     assert replace(ens, info={"inefficiency": 9.0, "free_energy": 1.0, "stuck": "no"}).entropy() == ens.entropy()

@@ -225,7 +225,7 @@ def test_chains_without_exchange_that_hardly_move_are_not_converged():
 def test_conditions_that_cannot_be_joined_keep_their_own_averages_and_say_so():
     scan = cold(0, 200, T=(700.0,))
     torn = scan.select([0, 2])
-    torn._joint.__dict__["joined"] = NoOverlap("apart")
+    torn.joint.__dict__["joined"] = NoOverlap("apart")
     assert not torn.converged.any() and "too little in common" in torn.convergence[0].note
     assert torn[0].mean_energy().value == pytest.approx(torn.energy[0].mean() / 16) and torn[0].averages.ladder is None
 
@@ -241,7 +241,7 @@ def test_averages_of_a_ladder_are_calibrated():
             for name, got in averages(scan[c]).items():
                 z.setdefault(name, []).append((got.value - truth[name]) / got.stderr)
             if scan.T[c] == 300:
-                own = replace(scan[c], ladder=None).heat_capacity()
+                own = replace(scan[c], place=None).heat_capacity()
                 alone.append((own.value - truth["heat capacity"]) / own.stderr)
     for name, found in z.items():
         assert 0.8 < np.std(found) < 1.25 and np.mean(np.abs(found) > 3) < 0.02, name
@@ -266,8 +266,14 @@ def test_observers_and_order_rest_on_the_ladder_too():
 
 def test_a_name_changes_nothing_that_was_found():
     scan = cold(0, 40, T=(700.0,))
-    mbar = scan.mbar
-    assert scan.relabelled(method="mc").mbar is mbar and scan.relabelled(method="mc").method == "mc"
+    mbar, convergence, counts = scan.mbar, scan.convergence, scan.counts
+    other = replace(scan, method="mc", info={"note": 1}, atoms_map=None)
+    assert other.mbar is mbar and other.convergence is convergence and other.counts is counts
+    assert (other.method, other.info) == ("mc", {"note": 1})
+    # negative controls: what the numbers rest on is another thing
+    assert replace(scan, hidden=None).joint is not scan.joint and replace(scan, hidden=None).counts is not counts
+    assert replace(scan, facts=replace(scan.facts, exchanged=False)).joint is not scan.joint
+    assert scan.select([0]).joint is not scan.joint
 
 
 # ---------------------------------------------------------------------- free energies of one run go together

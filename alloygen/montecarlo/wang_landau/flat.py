@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
 from alloygen.arguments import seed_from, whole_number
@@ -85,6 +83,6 @@ def multicanonical_ensembles(
     bare = h.energy(occ)
     return [
         Ensemble(h, occ, bare, None, float(t), density.mu, "multicanonical", density.problem.atoms_map, chains=1, log_w=log_g - energy / (h.kB * t),
-                 info={"seed": seed}, facts=Provenance(seed=seed, free_energy=partial(density.phi, float(t))))
+                 info={"seed": seed}, facts=Provenance(seed=seed, free_energy=density.phi(float(t)) if np.isfinite(density.log_states) else None))
         for t in np.atleast_1d(np.asarray(T, dtype=float))
     ]  # fmt: skip
