@@ -191,7 +191,7 @@ def placed(
 def warn_outside(model: Model, condition: Condition) -> None:
     """Warn where conditions, or one, lie outside what the model was trained on."""
     lattice, (low, high) = model.hamiltonian.lattice, model.ranges["T"]
-    T, mu = condition.rows.numpy()
+    T, mu = condition.rows.arrays()
     outside = [
         f"T = {t:g} is outside {low:g} to {high:g}" for t in np.unique([np.min(T), np.max(T)]) if not low <= t <= high
     ]

@@ -84,7 +84,7 @@ class Condition:
         """u = beta (E - mu.N), (B,), of known energies (B,) and numbers of atoms (B, n_elements), as arrays or as tensors."""
         if isinstance(energy, torch.Tensor):
             return semigrand(energy, counts, self.mu) / self.kT
-        T, mu = self.numpy()
+        T, mu = self.arrays()
         return semigrand(energy, counts, mu) / (self.kB * T)
 
     # ------------------------------------------------------------------ rows
@@ -123,7 +123,7 @@ class Condition:
     def to(self, device: torch.device | str) -> Condition:
         return Condition(self.T.to(device), self.mu.to(device), self.kB)
 
-    def numpy(self) -> tuple[np.ndarray, np.ndarray]:
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """(T, mu) as arrays, for the compiled side."""
         return as_array(self.T), as_array(self.mu)
 

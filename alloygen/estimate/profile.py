@@ -273,7 +273,7 @@ class CompositionProfile:
         c = int(np.argmin(np.abs(self.T - T)))
         if abs(self.T[c] - T) > 1e-6 * T:
             raise BadCondition(f"expected one of {self.T.tolist()}, got T={T:g}. Run metadynamics at this temperature.")
-        tilt, shift = self._moved(at.numpy()[1])
+        tilt, shift = self._moved(at.arrays()[1])
         known = np.isfinite(self.free_energy[c])
         F = self.free_energy[c][known] * self.hamiltonian.n_sites
         a = -(F - tilt * (self.N[known] + self.n_fixed)) / (self.hamiltonian.kB * self.T[c])

@@ -83,7 +83,7 @@ def anneal(hamiltonian: Hamiltonian, occ: np.ndarray, log_w: ArrayLike, path: Co
         )
     if islands:
         require_islands(islands, n)
-    path_T, path_mu = path.numpy()
+    path_T, path_mu = path.arrays()
     beta = 1.0 / (path.kB * path_T)
     chains = Chains(hamiltonian, path[0].expand(n), seed, occ=occ, known=known, threads=threads)
     rng, times, found = np.random.default_rng(seed), 0, [ness(log_w)]

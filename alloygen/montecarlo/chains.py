@@ -71,7 +71,7 @@ class Chains:
         self.hamiltonian, self.move = hamiltonian, move_from(move)
         self.copies, self.threads = whole_number(copies, "copies"), whole_number(threads, "threads")
         seed = seed_from(seed)
-        self.T, self.mu = (np.array(x, order="C") for x in hamiltonian.require(condition).rows.numpy())
+        self.T, self.mu = (np.array(x, order="C") for x in hamiltonian.require(condition).rows.arrays())
         self.beta = 1.0 / (hamiltonian.kB * self.T)
         known = known_rows(hamiltonian, known, len(self.T) * self.copies)
         self.sites = free_sites(hamiltonian, known)

@@ -100,7 +100,7 @@ class MonteCarlo:
 
     def sample(self, problem: Problem, at: Condition, n: int, seed: int, job: Job) -> Ensemble:
         """Replica exchange up a ladder of temperatures from one condition; the samples of the lowest are kept."""
-        T, mu = at.numpy()
+        T, mu = at.arrays()
         scan = self.scan(problem, Grid(T=T, mu=mu), n, seed, job)
         ens = scan[0]
         if not scan.absolute:

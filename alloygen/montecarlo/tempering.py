@@ -120,7 +120,7 @@ def mu_ladder(
     ([0.0, -2.0], [0.0, 2.0], True)
     """
     problem = _first(problem)
-    T, mu = problem.hamiltonian.require(path).rows.numpy()
+    T, mu = problem.hamiltonian.require(path).rows.arrays()
     if len(mu) < 2 or np.ptp(T) > 0:
         raise AlloygenError(
             f"expected at least two chemical potentials at one temperature, got {len(mu)} at T = {np.unique(T).tolist()}"

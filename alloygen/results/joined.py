@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 
+from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.estimate.branches import Branches, Level, States, lowest
@@ -133,7 +134,7 @@ class Joint:
             raise AlloygenError(
                 "expected Monte Carlo samples, got samples with a likelihood: their free energy needs no MBAR"
             )
-        (_, mu), beta = self.conditions.numpy(), self.conditions.beta.numpy()
+        (_, mu), beta = self.conditions.arrays(), as_array(self.conditions.beta)
         reference = {int(c): self.log_states for c in np.flatnonzero(beta == 0)} if self.absolute else None
         energy, counts = ([row for part in self.parts for row in rows(part)]
                           for rows in (lambda part: part.energy, lambda part: part.counts))  # fmt: skip
@@ -169,7 +170,7 @@ class Joint:
 
         See :mod:`alloygen.estimate.branches`. Raises AlloygenError for a run without T = infinity.
         """
-        (_, mu), beta = self.conditions.numpy(), self.conditions.beta.numpy()
+        (_, mu), beta = self.conditions.arrays(), as_array(self.conditions.beta)
         energy, counts = (np.concatenate([getattr(part, k) for part in self.parts]) for k in ("energy", "counts"))
         known: dict[tuple, Level | None] = {}
 
@@ -217,7 +218,7 @@ class Joint:
 
     def _between(self, sides: Condition) -> str:
         """What to say where the samples on the two sides of a gap, two conditions, have little in common."""
-        T, mu = sides.numpy()
+        T, mu = sides.arrays()
         shown, names = np.unique(self.shown.T[np.isfinite(self.shown.T)]), self.shown.hamiltonian.elements
         if T[0] == T[1]:
             apart = np.flatnonzero(mu[0] != mu[1])

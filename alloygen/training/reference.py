@@ -119,7 +119,7 @@ def reference_samples(
     h, start = problem.hamiltonian, problem.start(seed=seed)
     placed = problem if start is None else replace(problem, given=start[:1])
     job, at = job or Job(), h.condition(at.T, at.mu)
-    T, mu = at.numpy()
+    T, mu = at.arrays()
     if dT is None or dmu is None:
         asked = h.grid(T, np.unique(mu, axis=0))
         every = replace(asked, T=ladder(placed, asked, seed=seed, job=job))

@@ -155,7 +155,7 @@ def test_temperatures_refuse(T):
 )
 def test_grid_is_an_outer_product_with_T_slow(mu):
     found = grid(range(300, 601, 300), mu, CUAU)
-    T, m = found.condition(kB=1.0).numpy()
+    T, m = found.condition(kB=1.0).arrays()
     np.testing.assert_array_equal(T, [300, 300, 600, 600])
     np.testing.assert_allclose(m, [[0, -0.1], [0, 0.1]] * 2)
     assert len(found) == 4 and found.condition(kB=0.5).kB == 0.5

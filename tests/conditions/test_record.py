@@ -34,7 +34,7 @@ def test_one_stands_for_all_rows():
         assert len(rows) == 3 and rows.T.dtype == rows.mu.dtype == torch.float64
         assert rows.T.tolist() == [2.0] * 3 and rows.mu.tolist() == [[0.0, 0.5]] * 3
         assert rows.beta.tolist() == [0.5] * 3 and rows[1].mu.tolist() == [0.0, 0.5]
-        assert [x.tolist() for x in rows.numpy()] == [rows.T.tolist(), rows.mu.tolist()]
+        assert [x.tolist() for x in rows.arrays()] == [rows.T.tolist(), rows.mu.tolist()]
     assert one.at([1.0, 4.0]).T.tolist() == [1.0, 4.0] and one.at(3.0).mu.tolist() == [0.0, 0.5]
 
 

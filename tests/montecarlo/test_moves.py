@@ -157,7 +157,7 @@ def test_the_cut_of_the_tables_does_not_change_the_chain(name):
     "name, short", [("ising-3", True), ("spectator", True), ("cuau-2x2x2", False), ("ternary", False)]
 )
 def test_tabulated_acceptances_serve_short_tables(name, short):
-    T, mu = SYSTEMS[name].conditions().numpy()
+    T, mu = SYSTEMS[name].conditions().arrays()
     chains = Chains(hamiltonian(name), hamiltonian(name).condition(T, mu))
     assert (chains.move.kernel(chains.tables, chains.sites) is moves.threshold_flips) == short
 
@@ -186,7 +186,7 @@ def test_a_field_that_sees_the_sublattice():
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_energies_and_counts_are_kept_up_to_date(name):
     h = hamiltonian(name)
-    T, mu = SYSTEMS[name].conditions().numpy()
+    T, mu = SYSTEMS[name].conditions().arrays()
     run = Chains(h, h.condition(T, mu), 0, grid_pairs(len(SYSTEMS[name].T), len(SYSTEMS[name].mu)))
     for _ in range(50):
         run.step(3)
@@ -199,7 +199,7 @@ def test_energies_and_counts_are_kept_up_to_date(name):
 
 def test_exchange_happens_in_temperature_and_in_mu():
     name = "cuau-2x2x2"
-    T, mu = SYSTEMS[name].conditions().numpy()
+    T, mu = SYSTEMS[name].conditions().arrays()
     run = Chains(hamiltonian(name), hamiltonian(name).condition(T, mu), 0, grid_pairs(2, 2))
     for _ in range(200):
         run.step(1)
@@ -256,7 +256,7 @@ def test_chains_leave_what_is_known():
 
 def test_state_and_restore_continue_bit_for_bit():
     name = "two-sublattice"
-    T, mu = SYSTEMS[name].conditions().numpy()
+    T, mu = SYSTEMS[name].conditions().arrays()
     make = lambda: Chains(hamiltonian(name), hamiltonian(name).condition(T, mu), 7, grid_pairs(2, 2), copies=2)  # noqa: E731
     whole, first = make(), make()
     for _ in range(10):

@@ -69,7 +69,7 @@ def grid(name, n=N, sweeps=SWEEPS, **kw):
 
 
 def chains(name, n=N, sweeps=SWEEPS, **kw):
-    T, mu = SYSTEMS[name].conditions().numpy()
+    T, mu = SYSTEMS[name].conditions().arrays()
     return metropolis(
         hamiltonian(name),
         hamiltonian(name).condition(T, mu),
@@ -103,7 +103,7 @@ def test_every_state_is_seen_as_often_as_it_should(name):
 # ---------------------------------------------------------------------- samplers that must fail
 def hot(name, n):
     """A sampler that accepts everything: infinitely hot, whatever it is asked for."""
-    T, mu = SYSTEMS[name].conditions().numpy()
+    T, mu = SYSTEMS[name].conditions().arrays()
     s = metropolis(
         hamiltonian(name),
         hamiltonian(name).condition(np.full_like(T, 1e15), mu),
@@ -267,7 +267,7 @@ def test_error_bars_are_honest():
     """z-scores of energies and compositions over 160 conditions and seeds have a standard deviation near 1."""
     z = {"energy": [], "composition": []}
     for name in ("ising-3", "cuau-2x2x2", "cuau-skew", "cuau-1x2x4"):
-        h, (T, mu) = hamiltonian(name), SYSTEMS[name].conditions().numpy()
+        h, (T, mu) = hamiltonian(name), SYSTEMS[name].conditions().arrays()
         for seed in range(10):
             s = metropolis(h, h.condition(T, mu), n=400, sweeps=1, burn=100, seed=seed, check=False)
             for c in range(len(s)):
@@ -286,7 +286,7 @@ def test_error_bars_are_honest():
 def test_error_bars_that_forget_the_correlation_are_seen():
     """Negative control: the same samples taken as independent have z-scores that are too wide."""
     name, z = "cuau-2x2x2", []
-    h, (T, mu) = hamiltonian(name), SYSTEMS[name].conditions().numpy()
+    h, (T, mu) = hamiltonian(name), SYSTEMS[name].conditions().arrays()
     for seed in range(25):
         s = metropolis(h, h.condition(T, mu), n=400, sweeps=1, burn=100, seed=seed, check=False)
         for c in range(len(s)):
@@ -529,7 +529,7 @@ def test_the_seed_decides_and_threads_do_not(run):
 
 def test_conditions_come_with_T_slow():
     s = grid("cuau-2x2x2", n=2)
-    T, mu = SYSTEMS["cuau-2x2x2"].conditions().numpy()
+    T, mu = SYSTEMS["cuau-2x2x2"].conditions().arrays()
     assert s.T.tolist() == T.tolist() and s.mu.tolist() == mu.tolist() and len(s) == 4
     assert s.occ.shape == (4, 2, 8) and s.occ.dtype == np.int8
 

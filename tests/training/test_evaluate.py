@@ -26,7 +26,7 @@ def model(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_the_grid_of_a_model_is_its_own_range(name):
     net = model(name)
-    T, mu = model_grid(net).numpy()
+    T, mu = model_grid(net).arrays()
     assert [T.min(), T.max()] == list(net.ranges["T"]) and len(set(T)) == 11 and len(T) <= 11 * 9
     ends = np.stack([mu.min(0), mu.max(0)], 1)
     assert ends[0].tolist() == [0, 0] and np.allclose(ends[1:], net.ranges["mu"])
@@ -84,5 +84,5 @@ def test_a_published_grid_is_of_its_elements_in_any_order():
 
 
 def test_given_potentials_are_combined():
-    T, mu = model_grid(model("ternary"), [500, 700], {"A": 0.3, "C": [0.0, 0.1]}).numpy()
+    T, mu = model_grid(model("ternary"), [500, 700], {"A": 0.3, "C": [0.0, 0.1]}).arrays()
     assert T.tolist() == [500, 500, 700, 700] and mu.tolist() == [[0.3, 0, 0.0], [0.3, 0, 0.1]] * 2

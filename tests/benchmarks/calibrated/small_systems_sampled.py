@@ -37,9 +37,8 @@ def truths(scan: Scan, exact: Enumeration) -> Iterator[Truth]:
 
 def flips(seed: int) -> Iterator[Truth]:
     for name in NAMES:
-        T, mu = (x.numpy() for x in SYSTEMS[name].conditions())
         yield from truths(
-            metropolis(hamiltonian(name), hamiltonian(name).condition(T, mu), 800, sweeps=2, seed=seed, check=False),
+            metropolis(hamiltonian(name), SYSTEMS[name].conditions(), 800, sweeps=2, seed=seed, check=False),
             enumeration(name),
         )
 
