@@ -693,7 +693,7 @@ def test_configurations_outlive_a_ladder_that_mbar_cannot_join(monkeypatch):
     """Too few samples of a cold, large cell: they are returned, Phi is missing and it is said why."""
     from alloygen.montecarlo import laddered
 
-    monkeypatch.setattr(laddered, "ladder", lambda h, T, *a, **kw: np.array([*T, 3e4, np.inf]))  # far too wide
+    monkeypatch.setattr(laddered, "ladder", lambda h, grid, **kw: np.array([*grid.T, 3e4, np.inf]))  # far too wide
     with pytest.warns(LowSampleSize, match=r"Phi is missing.*above T = 400.*Draw more \(n = 160") as caught:
         scan = alloygen.mc(
             bulk("Cu", a=3.8).repeat((4, 4, 4)), [300, 400], {"Au": 0.0}, 40, sweeps=2, burn=0, check=False

@@ -65,7 +65,7 @@ class MonteCarlo:
     check: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "move", move_from(self.move))
+        move_from(self.move)  # refuses what is none
         for name, allowed in (("method", METHODS), ("start", STARTS)):
             one_of(getattr(self, name), name, allowed)
         if self.copies is not None:
