@@ -27,7 +27,7 @@ from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.single_moves import Move, move_from
-from alloygen.montecarlo.walkers import make_walkers
+from alloygen.montecarlo.walkers import make_walkers, share
 from alloygen.types import ArrayLike
 
 ACCEPTED_COST = 2.0  # of an accepted flip above a rejected one, in units of the latter (measured on CuAu)
@@ -197,14 +197,12 @@ class Chains:
     @property
     def acceptance(self) -> np.ndarray:
         """Accepted share of the attempts at each condition, over all copies (C,)."""
-        total = lambda x: x.reshape(self.copies, -1).sum(0)  # noqa: E731
-        return total(self.accepted) / np.maximum(total(self.attempts), 1)
+        return share(self.accepted, self.attempts, self.copies)
 
     @property
     def exchange_rates(self) -> list[np.ndarray]:
         """Accepted share of the exchanges of each pair, by set of pairs, averaged over copies."""
-        total = lambda x: x.reshape(self.copies, -1).sum(0)  # noqa: E731
-        return [total(s) / np.maximum(total(t), 1) for s, t in zip(self.swapped, self.tried, strict=True)]
+        return [share(s, t, self.copies) for s, t in zip(self.swapped, self.tried, strict=True)]
 
     @property
     def renewals(self) -> np.ndarray:

@@ -26,6 +26,7 @@ from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.rng import below, mix, seeds, step, uniform
 from alloygen.montecarlo.single_moves import Flip
+from alloygen.montecarlo.walkers import share
 from alloygen.types import ArrayLike
 
 KINDS = ("wolff", "swendsen-wang")
@@ -290,8 +291,7 @@ class ClusterChains:
     @property
     def acceptance(self) -> np.ndarray:
         """Sites flipped per site and move, (C,)."""
-        total = lambda x: x.reshape(self.copies, -1).sum(0)  # noqa: E731
-        return total(self.accepted) / np.maximum(total(self.attempts), 1)
+        return share(self.accepted, self.attempts, self.copies)
 
     def reset_counters(self) -> None:
         """Start the statistics of acceptance anew (after equilibration)."""

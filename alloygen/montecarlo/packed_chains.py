@@ -9,6 +9,7 @@ from alloygen.errors import BadCondition
 from alloygen.hamiltonian.ising import ising
 from alloygen.montecarlo.multispin import BLOCK, PackedIsing
 from alloygen.montecarlo.single_moves import Flip
+from alloygen.montecarlo.walkers import share
 from alloygen.types import ArrayLike
 
 
@@ -77,8 +78,7 @@ class PackedChains:
     @property
     def acceptance(self) -> np.ndarray:
         """Accepted share of the attempts at each condition, over all copies (C,)."""
-        total = lambda x: x.reshape(self.copies, -1).sum(0)  # noqa: E731
-        return total(self.accepted) / np.maximum(total(self.attempts), 1)
+        return share(self.accepted, self.attempts, self.copies)
 
     def reset_counters(self) -> None:
         """Start the statistics of acceptance anew (after equilibration)."""

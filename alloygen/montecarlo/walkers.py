@@ -31,3 +31,13 @@ def make_walkers(h: Hamiltonian, occ: np.ndarray, rng: np.ndarray) -> moves.Walk
     )
     moves.fill(h.flip_tables, walkers)
     return walkers
+
+
+def share(accepted: np.ndarray, tried: np.ndarray, copies: int) -> np.ndarray:
+    """Accepted share (C,) of what was tried, both (copies * C,) copy by copy; 0 where nothing was.
+
+    >>> share(np.array([1, 0, 2, 0]), np.array([2, 2, 2, 2]), copies=2)
+    array([0.75, 0.  ])
+    """
+    total = [x.reshape(copies, -1).sum(0) for x in (accepted, tried)]
+    return total[0] / np.maximum(total[1], 1)
