@@ -10,5 +10,6 @@ depend on it.
 
 Over compositions: ``canonical`` (tables of F(T, x)), ``curves`` (such a table and its bootstrap), ``diagram_tables`` (of other sources),
 ``phases``, ``boundaries``, ``transitions``, ``invariants``, ``export_diagram``; ``phase_diagram`` is ``PhaseDiagram``. ``paper`` has
-the constructions of Du et al., for comparison. ``hull`` has the ground states, ``plot`` the pictures of all of these, ``sites`` which site holds what.
+the constructions of Du et al., for comparison. ``hull`` has the ground states, ``density`` the states by their
+energy (Wang-Landau), ``plot`` the pictures of all of these, ``sites`` which site holds what.
 """
