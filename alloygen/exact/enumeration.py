@@ -135,7 +135,7 @@ class Enumeration:
     def at(self, condition: Condition) -> ExactState:
         """Exact averages at one condition, ``hamiltonian.condition(T, mu)``. Raises :class:`BadCondition` for one of other elements."""
         h, n = self.hamiltonian, self.hamiltonian.n_sites
-        T, mu = h.require(condition).arrays()
+        T, mu = h.require(condition, Condition).arrays()
         kT = float(condition.kT)
         exponent = -condition.reduced(self.energy, self.counts)
         top = exponent.max()

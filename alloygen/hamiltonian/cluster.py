@@ -12,7 +12,7 @@ a sum that telescopes to E(x) for every order s.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from alloygen.hamiltonian.flips import FlipTables, build_flip_tables
 from alloygen.hamiltonian.tables import build_tables
 from alloygen.lattice import Lattice
 from alloygen.types import ArrayLike
+
+Given = TypeVar("Given", Condition, Grid)
 
 
 class Hamiltonian:
@@ -209,35 +211,24 @@ class Hamiltonian:
 
         Raises BadCondition for numbers of chemical potentials other than of elements, and what :class:`Condition` raises.
         """
-        return self.require(Condition(T, np.zeros(len(self.elements)) if mu is None else mu, self.kB))
+        return self.require(Condition(T, np.zeros(len(self.elements)) if mu is None else mu, self.kB), Condition)
 
     def grid(self, T: float | ArrayLike, mu: ArrayLike | None = None) -> Grid:
         """Every T (nT,) with every row of mu (nM, n_elements), zero if not given; the errors are those of :meth:`condition`."""
-        return self.require_grid(Grid(T=T, mu=np.zeros(len(self.elements)) if mu is None else mu))  # type: ignore[arg-type]
+        return self.require(Grid(T=T, mu=np.zeros(len(self.elements)) if mu is None else mu), Grid)  # type: ignore[arg-type]
 
-    def require(self, condition: Condition) -> Condition:
-        """The condition itself, where it is one for the elements of this Hamiltonian; BadCondition otherwise."""
-        if not isinstance(condition, Condition):
+    def require(self, given: Given, kind: type[Given]) -> Given:
+        """A Condition or a Grid, as ``kind`` says, where it is one for the elements of this Hamiltonian; BadCondition otherwise."""
+        if not isinstance(given, kind):
+            name = kind.__name__
             raise BadCondition(
-                f"expected a Condition, such as hamiltonian.condition(600.0, mu), got {condition!r}; alloygen.sample takes T and mu by element"
+                f"expected a {name}, such as hamiltonian.{name.lower()}(600.0, mu), got {given!r}; alloygen.sample and mc take T and mu by element"
             )
-        self._require_elements(condition.mu.shape[-1])
-        return condition
-
-    def require_grid(self, grid: Grid) -> Grid:
-        """The grid itself, where it is one for the elements of this Hamiltonian; BadCondition otherwise."""
-        if not isinstance(grid, Grid):
-            raise BadCondition(
-                f"expected a Grid, such as hamiltonian.grid([600, 900], mu), got {grid!r}; alloygen.mc takes T and mu by element"
-            )
-        self._require_elements(grid.mu.shape[-1])
-        return grid
-
-    def _require_elements(self, n: int) -> None:
-        if n != len(self.elements):
+        if (n := given.mu.shape[-1]) != len(self.elements):
             raise BadCondition(
                 f"expected one chemical potential per element {self.elements}, got {n}; pass them in this order"
             )
+        return given
 
     def reduced_energy(self, occ: Numbers, condition: Condition) -> Numbers:
         """u = (E - mu.N) / kT (B,), float64, at one condition or one for each row: p(x) = exp(-u) / Z."""

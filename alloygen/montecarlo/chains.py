@@ -71,7 +71,7 @@ class Chains:
         self.hamiltonian, self.move = hamiltonian, move_from(move)
         self.copies, self.threads = whole_number(copies, "copies"), whole_number(threads, "threads")
         seed = seed_from(seed)
-        self.T, self.mu = (np.array(x, order="C") for x in hamiltonian.require(condition).rows.arrays())
+        self.T, self.mu = (np.array(x, order="C") for x in hamiltonian.require(condition, Condition).rows.arrays())
         self.beta = 1.0 / (hamiltonian.kB * self.T)
         known = known_rows(hamiltonian, known, len(self.T) * self.copies)
         self.sites = free_sites(hamiltonian, known)
@@ -110,7 +110,7 @@ class Chains:
         """Chains of a problem, which says what they hold and where they start: where it is given, or else from the composition of the
         atoms for moves that keep it, or at random."""
         move = move_from(move)
-        n = len(problem.hamiltonian.require(condition).rows) * whole_number(copies, "copies")
+        n = len(problem.hamiltonian.require(condition, Condition).rows) * whole_number(copies, "copies")
         start = problem.start(composition=move.keeps_composition, seed=seed_from(seed), n=n)
         known = problem.known if problem.held.any() else None
         return cls(

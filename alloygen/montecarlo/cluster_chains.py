@@ -248,7 +248,7 @@ class ClusterChains:
     ):
         one_of(kind, "kind", KINDS)
         self.hamiltonian, self.kind, self.copies = hamiltonian, kind, whole_number(copies, "copies")
-        self.T, self.mu = (np.array(x, order="C") for x in hamiltonian.require(condition).rows.arrays())
+        self.T, self.mu = (np.array(x, order="C") for x in hamiltonian.require(condition, Condition).rows.arrays())
         self.beta = 1.0 / (hamiltonian.kB * self.T)
         c = couplings(hamiltonian, self.mu)
         values, which = np.unique(c.strength.round(14), return_inverse=True)

@@ -63,7 +63,7 @@ def metropolis(
     """
     problem, job = problem_of(problem), job or Job()
     how, seed = Run.of({"n": n, **run}, problem.hamiltonian, KEYWORDS), seed_from(seed)
-    _require_no_mu(move, problem.hamiltonian.require(condition).mu)
+    _require_no_mu(move, problem.hamiltonian.require(condition, Condition).mu)
     chains = Chains.of(problem, condition, seed, move=move, copies=copies, threads=job.threads)
     return collect(chains, how, job, "Metropolis", seed)
 
@@ -100,7 +100,7 @@ def replica_exchange(
     problem, job = problem_of(problem), job or Job()
     how, seed = Run.of({"n": n, **run}, problem.hamiltonian, (*KEYWORDS, "ladder")), seed_from(seed)
     h = problem.hamiltonian
-    h.require_grid(grid)
+    h.require(grid, Grid)
     _require_no_mu(move, grid.mu)
     every = replace(grid, T=np.union1d(grid.T, ladder)) if np.size(ladder) else grid
     pairs = grid_pairs(len(every.T), len(every.mu))

@@ -79,7 +79,7 @@ def ladder(
     """
     problem = _first(problem)
     hamiltonian = problem.hamiltonian
-    wanted = np.unique(np.append(hamiltonian.require_grid(grid).T, T_max))
+    wanted = np.unique(np.append(hamiltonian.require(grid, Grid).T, T_max))
     wanted = wanted[wanted <= T_max]
     chains = partial(Chains.of, problem, seed=seed, threads=(job or Job()).threads, move=move)
 
@@ -120,7 +120,7 @@ def mu_ladder(
     ([0.0, -2.0], [0.0, 2.0], True)
     """
     problem = _first(problem)
-    T, mu = problem.hamiltonian.require(path).rows.arrays()
+    T, mu = problem.hamiltonian.require(path, Condition).rows.arrays()
     if len(mu) < 2 or np.ptp(T) > 0:
         raise AlloygenError(
             f"expected at least two chemical potentials at one temperature, got {len(mu)} at T = {np.unique(T).tolist()}"

@@ -164,7 +164,7 @@ def _counts(samples, exact: Enumeration) -> np.ndarray:
 
 def _reduced(exact: Enumeration, condition: Condition) -> np.ndarray:
     """u = (E - mu.N) / kT of every state (M,)."""
-    return exact.hamiltonian.require(condition).reduced(exact.energy, exact.counts)
+    return exact.hamiltonian.require(condition, Condition).reduced(exact.energy, exact.counts)
 
 
 def _power(n: float, u: np.ndarray, off: float, least_p: float) -> float:

@@ -88,7 +88,7 @@ def check_model(
     n, generator = whole_number(n, "n, the number of draws,", 1000), torch.Generator().manual_seed(seed)
     h, cases = model.hamiltonian, []
     exact, was = Enumeration(h, LIMIT), model.training
-    for at in _corners(model) if conditions is None else h.require(conditions).rows:
+    for at in _corners(model) if conditions is None else h.require(conditions, Condition).rows:
         for family in ("sublattice", "random"):
             order = orders.draw(family, h.lattice, 1, generator)[0]
             cases.append(_Case(model=model, exact=exact, condition=at, order=order))

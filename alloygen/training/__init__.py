@@ -1,6 +1,7 @@
 """Training of models, and how good they are.
 
     sections    the sections of a TOML file, each a frozen record that is checked when it is made
+    numbers     lists, tables and ranges of numbers as such a file writes them
     config      all of them together, read from a file or a dict before any work is done
     dataset     Monte Carlo samples over a grid of conditions, as batches
     tasks       what one step draws and minimises: likelihood, reinforce, marginal

@@ -23,7 +23,8 @@ from alloygen.objectives.likelihood import heat_bath, symmetrised
 from alloygen.runtime.job import Job
 from alloygen.runtime.tensors import read_tensors, version_of, write_tensors
 from alloygen.training.config import Config
-from alloygen.training.sections import DataConfig, LikelihoodConfig, expand
+from alloygen.training.numbers import expand
+from alloygen.training.sections import DataConfig, LikelihoodConfig
 
 COOLING = ((4.0, 20), (2.0, 20), (1.4, 30), (1.0, 60))  # (T above that of the sample, sweeps) round foreign known sites
 

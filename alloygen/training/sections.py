@@ -18,6 +18,7 @@ from alloygen.arguments import LARGEST_SEED
 from alloygen.errors import ConfigError
 from alloygen.nn.masked import NETWORKS
 from alloygen.orders import IMAGES
+from alloygen.training.numbers import expand, is_range
 
 PRECISIONS = ("float32", "bf16")
 Rule = tuple[Any, str, str, Any]  # (holds, key, what was expected, what came)
@@ -142,9 +143,9 @@ class ConditionsConfig(Section):
     step_mu: float = 0.0625
 
     def rules(self) -> Iterator[Rule]:
-        yield _is_range(self.T) and self.T[0] > 0, "conditions.T", "[low, high] with 0 < low <= high", self.T
+        yield is_range(self.T) and self.T[0] > 0, "conditions.T", "[low, high] with 0 < low <= high", self.T
         pairs = "[low, high] with low <= high, or one pair per element after the first"
-        yield all(map(_is_range, self._pairs())), "conditions.mu", pairs, self.mu
+        yield all(map(is_range, self._pairs())), "conditions.mu", pairs, self.mu
         yield self.n_T >= 1 and self.n_mu >= 1, "conditions", "n_T >= 1 and n_mu >= 1", (self.n_T, self.n_mu)
         steps = (self.step_T, self.step_mu)
         yield all(0 <= s <= 1 for s in steps), "conditions", "step_T and step_mu in [0, 1]", steps
@@ -374,36 +375,3 @@ class MachineConfig(Section):
     def rules(self) -> Iterator[Rule]:
         yield self.threads >= 0, "machine.threads", "at least 0", self.threads
         yield self.checkpoint_minutes > 0, "machine.checkpoint_minutes", "a number above 0", self.checkpoint_minutes
-
-
-# ---------------------------------------------------------------------- numbers
-def _is_range(pair: Any) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) and pair[0] <= pair[1]
-
-
-def expand(values: list) -> np.ndarray:
-    """Numbers from a list of numbers and {from, to, step} tables (ends included), sorted, without repeats.
-
-    Examples
-    --------
-    >>> expand([100, {"from": 200, "to": 300, "step": 50}]).tolist()
-    [100.0, 200.0, 250.0, 300.0]
-    """
-    out = []
-    for v in values:
-        if isinstance(v, dict):
-            if set(v) != {"from", "to", "step"} or not all(map(_is_number, v.values())) or v["step"] <= 0:
-                raise ConfigError(f"expected numbers or tables with from, to and step > 0, got {v!r}")
-            n = round((v["to"] - v["from"]) / v["step"])
-            if n > 100_000:
-                raise ConfigError(f"expected a table of at most 100000 numbers, got {n} in {v!r}; take a larger step")
-            out += [v["from"] + k * v["step"] for k in range(n + 1)]
-        elif _is_number(v):
-            out.append(float(v))
-        else:
-            raise ConfigError(f"expected finite numbers or tables with from, to and step > 0, got {v!r}")
-    return np.unique(np.round(np.array(out, dtype=float), 12))
-
-
-def _is_number(v: Any) -> bool:
-    return isinstance(v, (int, float)) and not isinstance(v, bool) and bool(np.isfinite(v))

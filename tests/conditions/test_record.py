@@ -5,6 +5,7 @@ import pytest
 import torch
 from small_systems import generator, hamiltonian
 
+from alloygen.conditions import Grid
 from alloygen.conditions.record import Condition
 from alloygen.errors import BadCondition
 
@@ -77,9 +78,9 @@ def test_a_single_one_and_rows():
     assert rows[[1, 0]].T.tolist() == [2.0, 1.0] and one.words == "T = 2, mu = [0.0, 0.5]"
     for wrong in (600.0, None, (600.0, [0.0, 0.1])):
         with pytest.raises(BadCondition, match="expected a Condition, such as"):
-            hamiltonian("cuau-2x2x2").require(wrong)
+            hamiltonian("cuau-2x2x2").require(wrong, Condition)
         with pytest.raises(BadCondition, match="expected a Grid, such as"):
-            hamiltonian("cuau-2x2x2").require_grid(wrong)
+            hamiltonian("cuau-2x2x2").require(wrong, Grid)
 
 
 def test_elements_are_counted_and_a_single_one_has_no_rows():

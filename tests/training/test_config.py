@@ -9,7 +9,8 @@ import alloygen
 import alloygen.data
 from alloygen.errors import AlloygenError, ConfigError
 from alloygen.training.config import Config, load_config
-from alloygen.training.sections import CausalConfig, DataConfig, LikelihoodConfig, TrainingConfig, expand
+from alloygen.training.numbers import expand
+from alloygen.training.sections import CausalConfig, DataConfig, LikelihoodConfig, TrainingConfig
 
 GOOD = {"data": {"T": [300, 600], "mu": [0.0]}, "model": {"width": 16, "heads": 2}}
 WALK = {
