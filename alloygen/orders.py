@@ -17,8 +17,9 @@ from alloygen.arguments import one_of
 from alloygen.arrays import as_tensor
 from alloygen.errors import AlloygenError
 from alloygen.lattice import Lattice
+from alloygen.levels import Levels
 
-FAMILIES = ("sublattice", "raster", "random")
+FAMILIES = ("levels", "sublattice", "raster", "random")
 IMAGES = ("none", "translations", "all")
 
 
@@ -74,7 +75,7 @@ def draw(
 ) -> torch.Tensor:
     """n orders (n, N) of a family, each moved by a random symmetry of the lattice.
 
-    family : "sublattice" (one coarse sublattice after another, far ones first), "raster", or "random"
+    family : "levels" (coarse to fine, :mod:`alloygen.levels`), "sublattice" (one coarse sublattice after another, far ones first), "raster", or "random"
     images : "none", "translations", or "all" (translations and point operations)
 
     Examples
@@ -89,7 +90,12 @@ def draw(
     device = generator.device
     if family == "random":
         return torch.argsort(torch.rand(n, lattice.n_sites, generator=generator, device=device), dim=1)
-    base = as_tensor(sublattice_order(lattice) if family == "sublattice" else np.arange(lattice.n_sites), device=device)
+    rules = {
+        "levels": lambda x: Levels(x, 1, 0).order,
+        "sublattice": sublattice_order,
+        "raster": lambda x: np.arange(x.n_sites),
+    }
+    base = as_tensor(rules[family](lattice), device=device)
     order = base.expand(n, -1)
     for group in symmetry_moves(lattice, images):
         moves = as_tensor(group, device=device)

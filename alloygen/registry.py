@@ -18,7 +18,7 @@ from alloygen.estimate.weights import user_level
 from alloygen.generate.outpaint import windows
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
-from alloygen.models.base import Model
+from alloygen.models.base import AnyCell, Model
 from alloygen.models.store import Header, load_model, read_header
 from alloygen.types import PathLike
 
@@ -77,6 +77,8 @@ def given(
     if hamiltonian is not None:
         _require_hamiltonian(model, expansion_of(None, mu, hamiltonian))
     problem = Problem.of(atoms, mu, model.hamiltonian, fixed)
+    if isinstance(model, AnyCell):
+        return model.on(problem.hamiltonian), problem
     if larger and _site_row(model, problem) is None and _outpaints(model, problem.atoms_map):
         return model, problem
     return model, _fit(problem, model)
@@ -92,6 +94,8 @@ def fitting(problem: Problem, larger: bool = True, needed: bool = False) -> tupl
     models = _candidates(cast(ClusterExpansion, problem.hamiltonian.expansion))
     if (fits := _first_whole(m for m in models if _site_row(m, problem) is not None)) is not None:
         return fits, _fit(problem, fits)
+    if (law := _first_whole(m for m in models if m.any_cell)) is not None:
+        return cast(AnyCell, law).on(problem.hamiltonian), problem
     by_size = sorted(models, key=lambda m: -m.lattice.n_sites)
     if larger and (smaller := _first_whole(m for m in by_size if _outpaints(m, found))) is not None:
         return smaller, problem

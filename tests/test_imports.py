@@ -17,6 +17,7 @@ ROOMS = [
     "arguments",
     "units",
     "lattice",
+    "levels",
     "arrays",
     "conditions",
     "runtime",

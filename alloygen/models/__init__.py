@@ -1,6 +1,7 @@
 """Generative models. ``MODELS`` names the kinds that a checkpoint or a configuration may ask for."""
 
 from alloygen.models.causal import CausalModel
+from alloygen.models.local import LocalModel
 from alloygen.models.masked import AutoregressiveModel, MarginalizationModel
 
-MODELS = {m.kind: m for m in (CausalModel, AutoregressiveModel, MarginalizationModel)}
+MODELS = {m.kind: m for m in (LocalModel, CausalModel, AutoregressiveModel, MarginalizationModel)}

@@ -4,6 +4,7 @@
                 sample(condition, order, generator, known=None) -> (occ, log_prob), the two agreeing to rounding
     AnyOrder    log_conditionals(occ, condition, order) -> (B, N, S): the law is their product along any order
     Network     an any-order law with weights: what a configuration may ask for, training improves and a checkpoint keeps
+    AnyCell     a Network of which one checkpoint serves every supercell of its alloy
 
 A Model draws and weighs (``alloygen.sample(model=...)``, scans, fixed sites, out-painting). Likelihoods of a part of the sites need an
 AnyOrder; training and checkpoints a Network. Both functions work in blocks of rows (:mod:`alloygen.models.blocks`), so that their bits do
@@ -125,6 +126,14 @@ class Network(AnyOrder):
     @abstractmethod
     def config(self) -> dict:
         """Keyword arguments that rebuild the network (besides the Hamiltonian and the ranges)."""
+
+
+class AnyCell(Network):
+    """The law of an alloy on any supercell: no weight knows the cell."""
+
+    @abstractmethod
+    def on(self, hamiltonian: Hamiltonian) -> AnyCell:
+        """The same law, with the same weights, on another supercell; LatticeMismatch for another expansion."""
 
 
 def draw_species(log_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

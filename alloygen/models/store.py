@@ -40,6 +40,14 @@ class Header:
     def hamiltonian(self) -> Hamiltonian:
         return self.expansion.on(self.lattice)
 
+    @property
+    def any_cell(self) -> bool:
+        """Does the model serve every supercell, not this one alone?"""
+        from alloygen.models import MODELS
+        from alloygen.models.base import AnyCell
+
+        return issubclass(MODELS[self.metadata["kind"]], AnyCell)
+
 
 def model_metadata(model: Network, extra: dict | None = None) -> dict:
     """What a model's checkpoint says about it."""

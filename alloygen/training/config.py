@@ -16,19 +16,23 @@ import numpy as np
 
 from alloygen.errors import AlloygenError, ConfigError
 from alloygen.orders import Orders
-from alloygen.training.sections import (
+from alloygen.training.kinds import (
     ArmConfig,
     CausalConfig,
-    ConditionsConfig,
-    DataConfig,
-    KindSection,
     LikelihoodConfig,
-    MachineConfig,
+    LocalConfig,
     MamConfig,
     MarginalConfig,
     ModelConfig,
     ObjectiveConfig,
+    PatchesConfig,
     ReinforceConfig,
+)
+from alloygen.training.sections import (
+    ConditionsConfig,
+    DataConfig,
+    KindSection,
+    MachineConfig,
     Rule,
     Section,
     SystemConfig,
@@ -38,8 +42,8 @@ from alloygen.training.sections import (
 )
 from alloygen.types import PathLike
 
-MODELS = (CausalConfig, ArmConfig, MamConfig)
-OBJECTIVES = (LikelihoodConfig, ReinforceConfig, MarginalConfig)
+MODELS = (CausalConfig, LocalConfig, ArmConfig, MamConfig)
+OBJECTIVES = (LikelihoodConfig, PatchesConfig, ReinforceConfig, MarginalConfig)
 SECTIONS = ("system", "data", "conditions", "model", "objective", "orders", "training", "validation", "machine")
 
 
@@ -87,6 +91,10 @@ class Config:
             yield from self._shares(self.conditions)
         if isinstance(objective, LikelihoodConfig):
             yield from self._windows(objective)
+        any_cell = isinstance(self.model, LocalConfig)
+        yield any_cell or not self.system.more, "system.more", 'none but for a "local" model', self.system.more
+        expected = f"{self.model.orders}, those of a local model"
+        yield not any_cell or self.orders == self.model.orders, "orders", expected, self.orders
 
     def _shares(self, walk: ConditionsConfig) -> Iterator[Rule]:
         """Each of the conditions that walk has as large a share of the batch."""
@@ -146,16 +154,16 @@ def load_config(source: Config | dict | PathLike) -> Config:
     for key in SECTIONS:
         if not isinstance(source.get(key, {}), dict):
             raise ConfigError(f"expected a section [{key}], got {key} = {source[key]!r}")
-    objective = _of_kind(OBJECTIVES, source.get("objective", {}))
+    objective, model = _of_kind(OBJECTIVES, source.get("objective", {})), _of_kind(MODELS, source.get("model", {}))
     asked = {*source, objective.source.title}
     return Config(
         name=source.get("name", "model"),
         system=_section(SystemConfig, source),
         data=_section(DataConfig, source) if "data" in asked else None,
         conditions=_section(ConditionsConfig, source) if "conditions" in asked else None,
-        model=_of_kind(MODELS, source.get("model", {})),
+        model=model,
         objective=objective,
-        orders=_orders(source.get("orders", {})),
+        orders=_orders(source["orders"]) if "orders" in source else model.orders,
         training=_section(TrainingConfig, source),
         validation=_section(ValidationConfig, source),
         machine=_section(MachineConfig, source),

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,13 +18,16 @@ from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import repeats, windows
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
+from alloygen.models.local import LocalModel
 from alloygen.objectives.batch import Batch
 from alloygen.objectives.likelihood import heat_bath, symmetrised
 from alloygen.runtime.job import Job
 from alloygen.runtime.tensors import read_tensors, version_of, write_tensors
 from alloygen.training.config import Config
+from alloygen.training.kinds import LikelihoodConfig, PatchesConfig
 from alloygen.training.numbers import expand
-from alloygen.training.sections import DataConfig, LikelihoodConfig
+from alloygen.training.patches import Cell
+from alloygen.training.sections import DataConfig
 
 COOLING = ((4.0, 20), (2.0, 20), (1.4, 30), (1.0, 60))  # (T above that of the sample, sweeps) round foreign known sites
 
@@ -181,6 +184,16 @@ def make_grown_data(hamiltonian: Hamiltonian, config: Config, path: Path, progre
     return GrownDataset(source, large, condition, occ, how.floor)
 
 
+def make_cell_data(model: LocalModel, config: Config, path: Path, progress: bool) -> Cell:
+    """The same of the supercell of a local model: about as many sites in all as on ``system.repeats``."""
+    d, how = cast(DataConfig, config.data), cast(PatchesConfig, config.objective)
+    repeats = np.array(config.system.repeats)
+    cells = repeats.prod() if repeats.ndim == 1 else abs(round(np.linalg.det(repeats)))
+    samples = max(4, d.samples * int(cells) * model.lattice.n_sublattices // model.lattice.n_sites)
+    condition, occ = _samples(model.hamiltonian, config, samples, path, progress)
+    return Cell(model, condition, occ, how)
+
+
 def _asked(config: Config) -> tuple[DataConfig, LikelihoodConfig]:
     """The data and the objective of a configuration that learns from data."""
     return cast(DataConfig, config.data), cast(LikelihoodConfig, config.objective)
@@ -190,9 +203,9 @@ def _samples(
     hamiltonian: Hamiltonian, config: Config, samples: int, path: Path, progress: bool
 ) -> tuple[Condition, torch.Tensor]:
     """(the C conditions, occ (C, samples, N)) of the grid, from ``path`` where it holds them."""
-    from alloygen.montecarlo.sampling import replica_exchange
+    from alloygen.montecarlo.sampling import cluster_moves, replica_exchange
 
-    d, _ = _asked(config)
+    d = cast(DataConfig, config.data)
     T, values = expand(d.T), expand(d.mu)
     if len(hamiltonian.elements) != 2:
         raise AlloygenError(f"expected a binary alloy for the grid data.mu, got the elements {hamiltonian.elements}")
@@ -203,16 +216,14 @@ def _samples(
         tensors, meta = read_tensors(path)
         if meta.get("key") == key:
             return hamiltonian.condition(tensors["T"], tensors["mu"]), tensors["occ"]
-    s = replica_exchange(
-        hamiltonian,
-        hamiltonian.grid(T, mu),
-        samples,
-        sweeps=d.sweeps,
-        burn=d.burn,
-        seed=d.seed,
-        job=Job(threads=config.machine.threads or torch.get_num_threads(), progress=progress),
-        check=False,
-    )
+    job = Job(threads=config.machine.threads or torch.get_num_threads(), progress=progress)
+    how: dict[str, Any] = dict(sweeps=d.sweeps, burn=d.burn, seed=d.seed, job=job, check=False)
+    if d.moves == "clusters":
+        s = cluster_moves(
+            hamiltonian, hamiltonian.condition(np.repeat(T, len(mu)), np.tile(mu, (len(T), 1))), samples, **how
+        )
+    else:
+        s = replica_exchange(hamiltonian, hamiltonian.grid(T, mu), samples, **how)
     tensors = {"T": as_tensor(s.T), "mu": as_tensor(s.mu), "occ": as_tensor(s.occ, torch.int8)}
     write_tensors(path, tensors, {"format": "alloygen samples", "version": version_of("alloygen samples"), "key": key})
     return hamiltonian.condition(tensors["T"], tensors["mu"]), tensors["occ"]

@@ -25,13 +25,13 @@ import torch
 
 from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
-from alloygen.errors import AlloygenError
+from alloygen.errors import AlloygenError, ConfigError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.models import MODELS
 from alloygen.models.base import Model, Network, Trained
 from alloygen.models.draw import trained_orders
-from alloygen.models.store import save_model
+from alloygen.models.store import load_model, save_model
 from alloygen.objectives.batch import Batch
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import identity
@@ -49,7 +49,20 @@ def new_model(config: Config, hamiltonian: Hamiltonian) -> Network:
     torch.manual_seed(config.training.seed)
     model = MODELS[config.model.kind](hamiltonian, config.source.ranges(), **asdict(config.model))
     model.trained = Trained(name=config.name, orders=config.orders)
+    if config.training.start:
+        _begin(model, config.training.start)
     return model.to(config.machine.device)
+
+
+def _begin(model: Network, path: str) -> None:
+    """Take over the weights of a checkpoint of the same kind, size and Hamiltonian."""
+    found = load_model(path, model.hamiltonian)
+    if found.kind != model.kind or found.config() != model.config():
+        raise ConfigError(
+            f"training.start: expected a checkpoint of a {model.kind!r} model with {model.config()}, got {found.kind!r} with {found.config()} "
+            f"in {path}"
+        )
+    model.load_state_dict(found.state_dict())
 
 
 class Trainer:
@@ -62,7 +75,7 @@ class Trainer:
         decay = [p for p in self.model.parameters() if p.ndim > 1]
         plain = [p for p in self.model.parameters() if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": t.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=t.lr, betas=(0.9, 0.98))
+        self.optimizer = torch.optim.AdamW(groups, lr=t.lr, betas=(0.9, 0.98), fused=True)
         self.generator = torch.Generator().manual_seed(t.seed)
         self.step = 0
         self.seconds = 0.0  # spent on steps, over all sessions of the run
@@ -249,7 +262,7 @@ def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: 
     hamiltonian = expansion_from(config.system.hamiltonian).on(config.system.repeats)
     model = new_model(config, hamiltonian)  # before the data: a network that does not fit the lattice says so at once
     try:
-        task = make_task(config, hamiltonian, folder / "data.safetensors", progress)
+        task = make_task(config, model, folder / "data.safetensors", progress)
     except KeyboardInterrupt:
         raise TrainingInterrupted(
             "stopped while making the data, nothing to keep yet; the same command starts anew"

@@ -14,6 +14,13 @@ def is_range(pair: Any) -> bool:
     return isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) and pair[0] <= pair[1]
 
 
+def is_supercell(repeats: Any) -> bool:
+    """Are they three whole numbers of at least 1, or a 3x3 matrix of whole numbers?"""
+    ints = lambda row: isinstance(row, list) and len(row) == 3 and all(type(n) is int for n in row)  # noqa: E731
+    matrix = isinstance(repeats, list) and len(repeats) == 3 and all(map(ints, repeats))
+    return matrix or (ints(repeats) and min(repeats) >= 1)
+
+
 def expand(values: list) -> np.ndarray:
     """Numbers from a list of numbers and {from, to, step} tables (ends included), sorted, without repeats.
 

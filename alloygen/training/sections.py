@@ -1,7 +1,6 @@
 """The sections of a training configuration, each a record that is checked when it is made.
 
-``[model]`` and ``[objective]`` are of a ``kind`` each, which names a record here with settings of its own: a setting that a kind does not
-have cannot be given. How the sections go together is checked by :class:`alloygen.training.config.Config`.
+``[model]`` and ``[objective]``, which exist in several kinds, are in :mod:`alloygen.training.kinds`. How the sections go together is checked by :class:`alloygen.training.config.Config`.
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ import numpy as np
 
 from alloygen.arguments import LARGEST_SEED
 from alloygen.errors import ConfigError
-from alloygen.nn.masked import NETWORKS
-from alloygen.orders import IMAGES
-from alloygen.training.numbers import expand, is_range
+from alloygen.training.numbers import expand, is_range, is_supercell
 
 PRECISIONS = ("float32", "bf16")
+MOVES = ("flips", "clusters")
 Rule = tuple[Any, str, str, Any]  # (holds, key, what was expected, what came)
 
 
@@ -76,30 +74,32 @@ def _check_type(key: str, default: Any, value: Any) -> None:
 # ---------------------------------------------------------------------- what is modelled, and where
 @dataclass(frozen=True, kw_only=True)
 class SystemConfig(Section):
-    """What is modelled. ``hamiltonian``: "cuau", "ising", or the path of an expansion file; ``repeats`` of its cell."""
+    """What is modelled. ``hamiltonian``: "cuau", "ising", or the path of an expansion file; ``repeats`` of its cell, by three numbers or a
+    matrix. ``more`` lists further supercells that a model of any cell ("local") learns on as well."""
 
     title = "system"
     hamiltonian: str = "cuau"
     repeats: list = field(default_factory=lambda: [2, 2, 4])
+    more: list = field(default_factory=list)
 
     def rules(self) -> Iterator[Rule]:
-        ints = lambda row: isinstance(row, list) and len(row) == 3 and all(type(n) is int for n in row)  # noqa: E731
-        matrix = len(self.repeats) == 3 and all(map(ints, self.repeats))
-        fits = matrix or (ints(self.repeats) and min(self.repeats) >= 1)
         expected = "three whole numbers of at least 1, or a 3x3 matrix of whole numbers"
-        yield fits, "system.repeats", expected, self.repeats
+        yield is_supercell(self.repeats), "system.repeats", expected, self.repeats
+        yield all(map(is_supercell, self.more)), "system.more", "supercells like repeats", self.more
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Section):
-    """The replica-exchange grid that the training data come from (objective "likelihood").
+    """The grid of Monte Carlo samples that the objectives "likelihood" and "patches" learn from.
 
+    ``moves``: "flips" with replica exchange, or "clusters" (Swendsen-Wang, for ferromagnetic pairs, which does not slow down at T_c).
     T and mu are lists of numbers or of {from, to, step} tables; mu is per element after the first, counted from the first, for a
     binary simply the list of mu(last) - mu(first). ``samples`` per condition, ``sweeps`` apart, after ``burn`` rounds of ``sweeps``.
     ``grown`` = [3, 3, 1]: samples of a cell so many times as large as well, whose windows teach out-painting (``objective.grown``).
     """
 
     title = "data"
+    moves: str = "flips"
     T: list = field(default_factory=list)
     mu: list = field(default_factory=list)
     samples: int = 128
@@ -110,6 +110,7 @@ class DataConfig(Section):
 
     def rules(self) -> Iterator[Rule]:
         T, grown = expand(self.T), self.grown
+        yield self.moves in MOVES, "data.moves", f"one of {MOVES}", self.moves
         yield len(T) > 0 and (T > 0).all(), "data.T", "temperatures above 0", self.T
         yield len(expand(self.mu)) > 0, "data.mu", "a list of chemical potentials", self.mu
         yield 0 <= self.seed <= LARGEST_SEED, "data.seed", f"a whole number from 0 to {LARGEST_SEED}", self.seed
@@ -158,173 +159,18 @@ class ConditionsConfig(Section):
         return {"T": [float(x) for x in self.T], "mu": [[float(x) for x in pair] for pair in self._pairs()]}
 
 
-# ---------------------------------------------------------------------- the model
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig(KindSection):
-    """A kind of model (:data:`alloygen.models.MODELS`) and its size: the keywords that make it."""
-
-    title = "model"
-
-
-def _sizes(m: Any, attends: bool) -> Iterator[Rule]:
-    """What holds of the sizes of every network, and of the heads of one that attends."""
-    yield not attends or (m.heads >= 2 and m.heads % 2 == 0), "model.heads", "an even number", m.heads
-    fits = not attends or m.width % max(2, 2 * m.heads) == 0
-    yield fits, "model.width", f"a multiple of 2 * heads = {2 * m.heads}", m.width
-    yield m.width >= 1 and m.depth >= 1 and m.expand >= 1, "model", "width >= 1, depth >= 1 and expand >= 1", m
-
-
-@dataclass(frozen=True, kw_only=True)
-class CausalConfig(ModelConfig):
-    """Order-causal Transformer on physical logits; it sees so many ``neighbours`` of the site asked for (None: as many as fit)."""
-
-    kind = "causal"
-    width: int = 128
-    depth: int = 4
-    heads: int = 4
-    expand: int = 3
-    neighbours: int | None = None
-
-    def rules(self) -> Iterator[Rule]:
-        yield from _sizes(self, True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskedConfig(ModelConfig):
-    """A law over a masked ``network``: "mlp", "painn" or "transformer".
-
-    heads, expand : of the Transformer; radial, cutoff, offset : of PaiNN
-    physics : the energy of what is decided enters the logits; the paper's networks know none
-    """
-
-    network: str = "transformer"
-    width: int = 128
-    depth: int = 4
-    heads: int = 4
-    expand: int = 3
-    radial: int = 20
-    cutoff: float = 2.5
-    offset: float = 0.5
-    physics: bool = False
-
-    def rules(self) -> Iterator[Rule]:
-        yield self.network in NETWORKS, "model.network", f"one of {tuple(NETWORKS)}", self.network
-        yield from _sizes(self, self.network == "transformer")
-        radii = self.radial >= 1 and 0 <= self.offset < self.cutoff
-        yield radii, "model", "radial >= 1 and 0 <= offset < cutoff", (self.radial, self.offset, self.cutoff)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmConfig(MaskedConfig):
-    """Autoregressive over a masked network."""
-
-    kind = "arm"
-
-
-@dataclass(frozen=True, kw_only=True)
-class MamConfig(MaskedConfig):
-    """Marginalization model, on one trunk or two."""
-
-    kind = "mam"
-    trunks: int = 1
-
-    def rules(self) -> Iterator[Rule]:
-        yield from super().rules()
-        yield self.trunks in (1, 2), "model.trunks", "1 or 2", self.trunks
-
-
-# ---------------------------------------------------------------------- the objective
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig(KindSection):
-    """What is minimised. ``models`` are the kinds of models that it is for, ``source`` the section that says where it learns."""
-
-    title = "objective"
-    models: ClassVar[tuple[type[ModelConfig], ...]]
-    source: ClassVar[type[DataConfig] | type[ConditionsConfig]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LikelihoodConfig(ObjectiveConfig):
-    """Maximum likelihood on Monte Carlo data.
-
-    known : fraction of samples with a random known set in front
-    foreign : share of these whose known sites hold species of another condition, or random ones; the rest is equilibrated around them
-    marginals : count the steps of known sites (of the sample itself) as well, so that log p(x_fixed) of one pass is learned
-    grown : share of the steps that learn windows of the larger cell ``data.grown`` ("causal" only)
-    soft_labels : train on heat-bath conditionals; label_images : average them over these symmetry images
-    floor : the share of frozen conditions in the batches, see ``dataset.Dataset``
-    """
-
-    kind = "likelihood"
-    models = (CausalConfig, ArmConfig)
-    source = DataConfig
-    known: float = 0.0
-    foreign: float = 0.0
-    marginals: bool = False
-    grown: float = 0.0
-    soft_labels: bool = True
-    label_images: str = "translations"
-    floor: float = 0.2
-
-    def rules(self) -> Iterator[Rule]:
-        yield 0 <= self.known <= 1, "objective.known", "a fraction in [0, 1]", self.known
-        expected = "a fraction in [0, 1], and objective.known above 0 where it is not 0"
-        yield 0 <= self.foreign <= (self.known > 0), "objective.foreign", expected, self.foreign
-        yield 0 <= self.grown <= 1, "objective.grown", "a fraction in [0, 1]", self.grown
-        yield self.label_images in IMAGES, "objective.label_images", f"one of {IMAGES}", self.label_images
-        yield self.floor > 0, "objective.floor", "a number above 0", self.floor
-
-
-@dataclass(frozen=True, kw_only=True)
-class WalkingConfig(ObjectiveConfig):
-    """Learning without data, from energies at conditions that walk.
-
-    advantage_floor : smallest standard deviation (nats) that advantages are divided by; 0 is the published rule
-    """
-
-    source = ConditionsConfig
-    advantage_floor: float = 0.0
-
-    def rules(self) -> Iterator[Rule]:
-        yield self.advantage_floor >= 0, "objective.advantage_floor", "at least 0 nats", self.advantage_floor
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReinforceConfig(WalkingConfig):
-    """Reverse KL through the whole chain."""
-
-    kind = "reinforce"
-    models = (CausalConfig, ArmConfig)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MarginalConfig(WalkingConfig):
-    """REINFORCE on the marginal of a "mam", and consistency.
-
-    consistency : lambda / N of the consistency term; gibbs : sites erased and redrawn an iteration
-    """
-
-    kind = "marginal"
-    models = (MamConfig,)
-    consistency: float = 4.0
-    gibbs: int = 4
-
-    def rules(self) -> Iterator[Rule]:
-        yield from super().rules()
-        yield self.consistency >= 0, "objective.consistency", "lambda / N of at least 0", self.consistency
-        yield self.gibbs >= 1, "objective.gibbs", "at least 1 site", self.gibbs
-
-
 # ---------------------------------------------------------------------- how it is trained
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Section):
     """The optimiser and its schedule.
 
     minutes : wall-clock budget, 0 for none; the learning rate falls to zero at ``steps`` or here, whichever comes first
+    start : path of a checkpoint of the same kind and size whose weights it begins with; empty for new ones
     accumulate : parts that a batch is cut into to save memory; precision : "float32", or "bf16" autocast
     """
 
     title = "training"
+    start: str = ""
     steps: int = 1000
     minutes: float = 0.0
     batch: int = 128

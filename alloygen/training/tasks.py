@@ -18,14 +18,25 @@ from alloygen.errors import ConfigError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Network
 from alloygen.models.causal import CausalModel, Stage
+from alloygen.models.local import LocalModel
 from alloygen.models.masked import MarginalizationModel, MaskedLaw
 from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.batch import Batch
 from alloygen.objectives.likelihood import likelihood, masked_likelihood, random_depth
 from alloygen.objectives.walk import ConditionWalk
 from alloygen.training.config import Config
-from alloygen.training.dataset import Dataset, GrownDataset, Samples, Windows, make_data, make_grown_data
-from alloygen.training.sections import ConditionsConfig, LikelihoodConfig, MarginalConfig, ReinforceConfig
+from alloygen.training.dataset import (
+    Dataset,
+    GrownDataset,
+    Samples,
+    Windows,
+    make_cell_data,
+    make_data,
+    make_grown_data,
+)
+from alloygen.training.kinds import LikelihoodConfig, MarginalConfig, PatchesConfig, ReinforceConfig
+from alloygen.training.patches import Cell, Patches
+from alloygen.training.sections import ConditionsConfig
 
 Drawn = TypeVar("Drawn", bound=Batch)
 
@@ -114,6 +125,37 @@ class Likelihood(Task[Samples]):
         pass  # the generator of the loop says which batch comes next
 
 
+class PatchLikelihood(Task[Patches]):
+    """Maximum likelihood of a local model from some sites of every kind; each batch is of one of the supercells, in turn at random."""
+
+    def __init__(self, config: Config, cells: list[Cell]):
+        super().__init__()
+        self.config, self.cells, self.cell = config, cells, cells[0]
+
+    def draw(self, model: Network, generator: torch.Generator) -> Patches:
+        self.cell = self.cells[int(torch.randint(len(self.cells), (), generator=generator))]
+        batch = self.cell.batch(self.config.training.batch, generator)
+        return batch.to(self.config.machine.device)
+
+    def rows(self, model: Network, part: Patches) -> torch.Tensor:
+        """Losses of the configurations, as if all had as many sites as the first supercell."""
+        return self.cell.loss(part) * (self.cells[0].hamiltonian.n_sites / self.cell.hamiltonian.n_sites)
+
+    def validation(self) -> Condition:
+        return self.cells[0].condition
+
+    def facts(self) -> dict:
+        return {f"data {k}": [c.condition.T, c.condition.mu, c.occ] for k, c in enumerate(self.cells)}
+
+    def state(self) -> dict:
+        return {f"{k}.{name}": x for k, cell in enumerate(self.cells) for name, x in cell.state().items()}
+
+    def load(self, state: dict) -> None:
+        for k, cell in enumerate(self.cells):
+            own = f"{k}."
+            cell.load({name.removeprefix(own): x for name, x in state.items() if name.startswith(own)})
+
+
 class _Walking(Task[Drawn]):
     """Training without data: conditions that walk, orders drawn for each batch."""
 
@@ -165,14 +207,27 @@ class Reinforce(_Walking[reinforce.Draws]):
     def __init__(self, config: Config, hamiltonian: Hamiltonian):
         super().__init__(config, hamiltonian)
         self.how = cast(ReinforceConfig, config.objective)
+        self.cells: list[LocalModel] = []
+        self.model: Network | None = None
 
     def draw(self, model: Network, generator: torch.Generator) -> reinforce.Draws:
-        drawn = reinforce.draw(model, *self._next(generator), generator, self.how.advantage_floor)
+        self.model = self._of_cell(model, generator)
+        drawn = reinforce.draw(self.model, *self._next(generator), generator, self.how.advantage_floor)
         self._note(drawn.value)
         return drawn
 
     def rows(self, model: Network, part: reinforce.Draws) -> torch.Tensor:
-        return reinforce.reinforce(model, part.occ, part.condition, part.order, part.advantage)
+        return reinforce.reinforce(cast(Network, self.model), part.occ, part.condition, part.order, part.advantage)
+
+    def _of_cell(self, model: Network, generator: torch.Generator) -> Network:
+        """The model on one of the supercells, at random."""
+        if not isinstance(model, LocalModel) or not self.config.system.more:
+            return model
+        if not self.cells:
+            self.cells = on_cells(model, self.config)
+        found = self.cells[int(torch.randint(len(self.cells), (), generator=generator))]
+        self.hamiltonian = found.hamiltonian
+        return found
 
 
 class Marginal(_Walking[marginal.Erased]):
@@ -212,12 +267,25 @@ class Marginal(_Walking[marginal.Erased]):
         self.occ = state["occ"].to(self.config.machine.device)
 
 
-def make_task(config: Config, hamiltonian: Hamiltonian, path: Path, progress: bool) -> Task:
+def on_cells(model: LocalModel, config: Config) -> list[LocalModel]:
+    """A local model on each supercell of a configuration, ``system.repeats`` first."""
+    expansion = model.hamiltonian.expansion
+    return [model, *(model.on(expansion.on(repeats)) for repeats in config.system.more)]
+
+
+def make_task(config: Config, model: Network, path: Path, progress: bool) -> Task:
     """The task of a configuration; Monte Carlo data, where it needs them, are kept in ``path``."""
+    hamiltonian = model.hamiltonian
     if isinstance(config.objective, MarginalConfig):
         return Marginal(config, hamiltonian)
     if isinstance(config.objective, ReinforceConfig):
         return Reinforce(config, hamiltonian)
+    if isinstance(config.objective, PatchesConfig):
+        models = on_cells(cast(LocalModel, model), config)
+        paths = [path if k == 0 else path.with_name(f"data_{k}.safetensors") for k in range(len(models))]
+        return PatchLikelihood(
+            config, [make_cell_data(m, config, p, progress) for m, p in zip(models, paths, strict=True)]
+        )
     grown = None
     if cast(LikelihoodConfig, config.objective).grown:
         grown = make_grown_data(hamiltonian, config, path.with_name("grown.safetensors"), progress)

@@ -50,7 +50,8 @@ def trainer(name: str, L: int) -> Trainer:
         "training": {"batch": BATCH, "steps": 10},
     })  # fmt: skip
     h = expansion_from(c.system.hamiltonian).on(c.system.repeats)
-    return Trainer(c, new_model(c, h), make_task(c, h, Path("unused"), progress=False))
+    model = new_model(c, h)
+    return Trainer(c, model, make_task(c, model, Path("unused"), progress=False))
 
 
 def resident(key: str) -> int:

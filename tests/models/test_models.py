@@ -12,6 +12,7 @@ from alloygen.arrays import as_tensor
 from alloygen.edge.fits import nearest_neighbour
 from alloygen.models import MODELS as KINDS
 from alloygen.models.causal import CausalModel
+from alloygen.models.local import LocalModel
 from alloygen.models.masked import AutoregressiveModel, MarginalizationModel
 from alloygen.models.store import load_model, save_model
 from alloygen.objectives.likelihood import heat_bath
@@ -29,6 +30,7 @@ MODELS = {
     "causal": lambda h, ranges: CausalModel(h, ranges, **SIZE),
     "causal, deeper": lambda h, ranges: CausalModel(h, ranges, width=32, depth=2, heads=4, expand=2),
     "causal, near-sighted": lambda h, ranges: CausalModel(h, ranges, neighbours=3, **SIZE),
+    "local": lambda h, ranges: LocalModel(h, ranges, width=8, depth=2, window=9, levels=2),
     "arm, mlp": lambda h, ranges: AutoregressiveModel(h, ranges, network="mlp", width=16, depth=2),
     "arm, transformer": lambda h, ranges: AutoregressiveModel(h, ranges, **SIZE),
     "arm, painn": painn,
@@ -38,7 +40,7 @@ MODELS = {
     "mam, mlp": lambda h, ranges: MarginalizationModel(h, ranges, network="mlp", width=16, depth=2),
 }
 CAUSAL = [k for k in MODELS if k.startswith("causal")]
-PHYSICAL = [*CAUSAL, "arm, physics"]
+PHYSICAL = [*CAUSAL, "local", "arm, physics"]
 FEW = ("ising-3", "cuau-skew", "two-sublattice")  # for what is slow, or shares its law with another kind
 SOME = {"arm, painn": ("ising-3", "ternary"), **{k: FEW for k in MODELS if k.startswith("mam")}}
 
@@ -60,7 +62,7 @@ def build(kind, name):
     torch.manual_seed(0)
     h, ranges = hamiltonian(name), SYSTEMS[name].ranges()
     net = MODELS[kind](h, ranges).eval()
-    if kind in CAUSAL:
+    if kind in CAUSAL or kind == "local":
         return randomise(net)
     for trunk in net.trunks:
         awaken(trunk, h.lattice, ranges)

@@ -9,8 +9,9 @@ import alloygen
 import alloygen.data
 from alloygen.errors import AlloygenError, ConfigError
 from alloygen.training.config import Config, load_config
+from alloygen.training.kinds import CausalConfig, LikelihoodConfig
 from alloygen.training.numbers import expand
-from alloygen.training.sections import CausalConfig, DataConfig, LikelihoodConfig, TrainingConfig
+from alloygen.training.sections import DataConfig, TrainingConfig
 
 GOOD = {"data": {"T": [300, 600], "mu": [0.0]}, "model": {"width": 16, "heads": 2}}
 WALK = {
@@ -68,7 +69,7 @@ def test_sections_are_frozen_and_checked_when_they_are_made():
     for section in (c, c.data, c.model, c.objective, c.orders, c.training, c.validation, c.machine):
         with pytest.raises(dataclasses.FrozenInstanceError):
             section.seed = 1
-        assert len(dataclasses.fields(section)) <= 11
+        assert len(dataclasses.fields(section)) <= 12
     with pytest.raises(TypeError):
         TrainingConfig(1000)
 
@@ -183,7 +184,7 @@ WRONG = {
     "a table with a negative step": (changed("data", T=[{"from": 1, "to": 2, "step": -1}]), "step > 0"),
     "an unknown model": (
         changed("model", kind="diffusion"),
-        r"model.kind: expected one of \('causal', 'arm', 'mam'\), got 'diffusion'",
+        r"model.kind: expected one of \('causal', 'local', 'arm', 'mam'\), got 'diffusion'",
     ),
     "width and heads that do not fit": (changed("model", width=18, heads=4), "multiple of 2 \\* heads = 8, got 18"),
     "odd heads": (changed("model", width=18, heads=3), "model.heads: expected an even number, got 3"),

@@ -9,8 +9,8 @@ import alloygen.data
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.models.draw import trained_orders
 from alloygen.training.config import Config, load_config
+from alloygen.training.kinds import MamConfig, MarginalConfig, ReinforceConfig
 from alloygen.training.loop import Trainer, new_model
-from alloygen.training.sections import MamConfig, MarginalConfig, ReinforceConfig
 from alloygen.training.tasks import make_task
 
 PAPER = {n.removeprefix("paper/"): p for n, p in alloygen.data.configurations().items() if n.startswith("paper/")}
@@ -118,7 +118,7 @@ def test_a_step_on_the_cpu(name, tmp_path):
     h = hamiltonian(c)
     model = new_model(c, h)
     before = {k: v.clone() for k, v in model.named_parameters()}
-    trainer = Trainer(c, model, make_task(c, h, tmp_path / "data.safetensors", progress=False))
+    trainer = Trainer(c, model, make_task(c, model, tmp_path / "data.safetensors", progress=False))
     assert math.isfinite(trainer.advance())
     assert trainer.task.report["spread"] > 0
     moved = {k for k, v in model.named_parameters() if not torch.equal(v, before[k])}

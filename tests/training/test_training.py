@@ -457,7 +457,8 @@ def test_training_without_data_learns(run, floor):
             steps=250, lr=1e-2, warmup=10, validation={"samples": 256}, batch=48, advantage_floor=0.3, seed=seed
         )
         c = load_config(c)
-        trainer = Trainer(c, new_model(c, h), make_task(c, h, None, False))
+        model = new_model(c, h)
+        trainer = Trainer(c, model, make_task(c, model, None, False))
         before, spreads = trainer.validate()["ness"], []
         for _ in range(250):
             trainer.advance()
@@ -476,7 +477,8 @@ def test_parts_of_a_batch_give_the_same_step(run, parts, tmp_path):
     for n in (1, parts):
         c = load_config(RUNS[run](accumulate=n))
         h = expansion_from(c.system.hamiltonian).on(c.system.repeats)
-        trainer = Trainer(c, new_model(c, h), make_task(c, h, tmp_path / "data.safetensors", False))
+        model = new_model(c, h)
+        trainer = Trainer(c, model, make_task(c, model, tmp_path / "data.safetensors", False))
         for trunk in getattr(trainer.model, "trunks", ()):  # away from the start, where most slopes are nought
             awaken(trunk, h.lattice, trainer.model.ranges)
         randomise(trainer.model)

@@ -1,0 +1,309 @@
+"""The law of an alloy on any supercell: coarse to fine, physics as base logits, a local network as correction.
+
+Sites are decided in the order of :mod:`alloygen.levels`. The conditional of a site is that of the order-causal model,
+
+    p(x_i = a | decided) = softmax_a [ -beta (sum_k (1 + c_k) g_k phi_k(a) - mu_a) + r_a ]
+
+with g_k the telescoped energy of what is decided, by channel k (see ``hamiltonian.cluster``), and gains c_k and residuals r_a of a network
+that reads the species of the decided sites in a window, at the spacing of the site's level, and the condition. No weight knows the
+supercell, so that one set of them serves all (:meth:`LocalModel.on`), and the cost is proportional to the number of sites. Where every cluster
+of a site is decided the bare physics is exact, and the correction is switched off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from alloygen.arrays import as_tensor
+from alloygen.conditions import relative
+from alloygen.conditions.record import Condition
+from alloygen.errors import LatticeMismatch
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.figures import Expansion
+from alloygen.levels import Levels, kinds
+from alloygen.models.base import AnyCell, draw_species
+from alloygen.models.blocks import by_blocks
+from alloygen.nn.embeddings import ConditionEmbedding
+from alloygen.nn.local import LocalNetwork
+
+ROWS = 1 << 14  # sites times configurations in one pass
+_NEVER = 1 << 40  # the rank of a site that is not decided
+
+
+@dataclass(frozen=True, eq=False)
+class Entering:
+    """A condition as the law takes it: beta (B,), mu (B, N, S) of each species on each site, embedded (B, E)."""
+
+    beta: torch.Tensor
+    mu: torch.Tensor
+    embedded: torch.Tensor
+    made: dict[tuple[int, ...], torch.Tensor] = field(default_factory=dict)
+
+    def modulation(self, network: LocalNetwork, kinds: torch.Tensor) -> torch.Tensor:
+        """``network.modulation`` of kinds (C,), worked out once for each set of them."""
+        key = tuple(kinds.tolist())
+        if key not in self.made:
+            self.made[key] = network.modulation(self.embedded, kinds)
+        return self.made[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What sites see when they are decided: sites (C, B, q) or (C, 1, q); fields (C, B, q, K) of the channels of the supercell; window
+    (C, B, q, M) uint8 species, S where nothing is decided; open_ (C, B, q) or (C, 1, q), whether a cluster is not decided yet."""
+
+    sites: torch.Tensor
+    fields: torch.Tensor
+    window: torch.Tensor
+    open_: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """What a local model knows of one supercell.
+
+    order (N,) coarse to fine; kind (N,); slots (N, M) what each displacement of the window falls on, N for none; flags (P, M) patterns of
+    what is odd about them, pattern (N,); interacting (N, m); allowed (N, S);
+    sublattice (N,); values (n_sublattices, K, S) phi of each channel
+    channels (K,) number of each channel among those of the expansion, one past their end for one that only this cell has
+    """
+
+    order: torch.Tensor
+    kind: torch.Tensor
+    slots: torch.Tensor
+    flags: torch.Tensor
+    pattern: torch.Tensor
+    interacting: torch.Tensor
+    allowed: torch.Tensor
+    sublattice: torch.Tensor
+    channels: torch.Tensor
+    values: torch.Tensor
+
+    @classmethod
+    def of(cls, h: Hamiltonian, levels: Levels, channels: np.ndarray) -> Placed:
+        slots, odd = levels.slots
+        patterns, pattern = np.unique(odd, axis=0, return_inverse=True)
+        t = as_tensor
+        return cls(t(levels.order.copy()), t(levels.kind), t(slots), t(patterns).float(), t(pattern.ravel()), t(h.interacting),
+                   t(h.lattice.allowed), t(h.lattice.sublattice), t(channels), t(h.channel_values))  # fmt: skip
+
+
+def reference(expansion: Expansion) -> Hamiltonian:
+    """A supercell of the expansion in which no cluster meets itself: it has every channel, and no other."""
+    spans = [np.ptp(o.members[..., :3], axis=1).max(0) for o in expansion.orbits if o.order]
+    repeats = np.max([np.zeros(3, dtype=int), *spans], axis=0) + 1
+    return expansion.on(np.where(expansion.primitive.pbc, repeats, 1).tolist())
+
+
+class LocalModel(AnyCell):
+    """Autoregressive model of p(x | T, mu), coarse to fine, on the supercell of ``hamiltonian`` and, by :meth:`on`, on any other.
+
+    Parameters
+    ----------
+    hamiltonian : Hamiltonian on the supercell to begin with
+    ranges : {"T": (low, high), "mu": [(low, high), ...]}, one mu interval per element after the first
+    width, depth : hidden layers of the networks of each kind of site
+    window : how many displacements a site looks at, the nearest ones
+    levels : how many levels have weights of their own; coarser ones share those of the last
+    """
+
+    kind = "local"
+    options = ("width", "depth", "window", "levels")
+    scale: torch.Tensor
+
+    def __init__(
+        self,
+        hamiltonian: Hamiltonian,
+        ranges: dict,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        window: int = 80,
+        levels: int = 3,
+    ):
+        super().__init__()
+        self.hamiltonian, self.ranges = hamiltonian, ranges
+        self._config = dict(width=width, depth=depth, window=window, levels=levels)
+        whole = reference(hamiltonian.expansion)
+        self._channels = {key: k for k, key in enumerate(zip(whole.channel_orbit, whole.channel_function, strict=True))}
+        self.register_buffer("scale", as_tensor(np.maximum(whole.channel_scale.max(0), 1e-12)), persistent=False)
+        k, s = whole.n_channels, hamiltonian.n_species
+        self.embedding = ConditionEmbedding(width // 2, ranges)
+        self.network = LocalNetwork(
+            kinds(hamiltonian.lattice.primitive, levels),
+            2 * k + window * s,
+            window,
+            k + s,
+            width // 2,
+            width=width,
+            depth=depth,
+        )
+        self._placed: Placed | None = None
+        self._schedules: dict = {}
+
+    def config(self) -> dict:
+        return dict(self._config)
+
+    def on(self, hamiltonian: Hamiltonian) -> LocalModel:
+        """The same law, with the same weights, on another supercell.
+
+        Examples
+        --------
+        >>> from alloygen.hamiltonian.ising import ising
+        >>> model = LocalModel(ising(4), {"T": (1, 4), "mu": [(-1, 1)]}, width=8)
+        >>> model.on(ising(6)).lattice
+        Lattice(6x6x1 cells, 36 sites, -/+)
+        """
+        if hamiltonian is self.hamiltonian:
+            return self
+        if hamiltonian.fingerprint != self.hamiltonian.fingerprint:
+            raise LatticeMismatch(
+                f"expected a supercell of the Hamiltonian {self.hamiltonian.fingerprint} ({self.hamiltonian.expansion.name}), got one of "
+                f"{hamiltonian.fingerprint} ({hamiltonian.expansion.name})"
+            )
+        other = LocalModel.__new__(LocalModel)
+        other.__dict__ = {**self.__dict__, "hamiltonian": hamiltonian, "_placed": None, "_schedules": {}}
+        return other
+
+    @property
+    def placed(self) -> Placed:
+        """What it knows of its supercell, worked out when first asked for."""
+        if self._placed is None:
+            h = self.hamiltonian
+            keys = zip(h.channel_orbit, h.channel_function, strict=True)
+            channels = np.array([self._channels.get(key, len(self._channels)) for key in keys], dtype=np.int64)
+            levels = Levels(h.lattice, self._config["levels"], self._config["window"])
+            self._placed = Placed.of(h, levels, channels)
+        return self._placed
+
+    # ------------------------------------------------------------------ the law
+    def entering(self, condition: Condition) -> Entering:
+        """What a condition (B,) is to the law."""
+        embedded = self.embedding(condition.T, relative(condition.mu, self.hamiltonian.lattice)[:, 1:])
+        return Entering(condition.beta, self.hamiltonian.site_mu(condition.mu), embedded)
+
+    def seen(self, occ: torch.Tensor, rank: torch.Tensor, sites: torch.Tensor) -> Seen:
+        """What q sites of each of C kinds see when they are decided: occ (B, N); rank (B, N) or (1, N); sites (C, B, q) or (C, 1, q)."""
+        place, h = self.placed, self.hamiltonian
+        c, b, q = sites.shape[0], len(occ), sites.shape[2]
+        flat, full = sites.transpose(0, 1).reshape(-1, c * q).expand(b, -1), rank.expand(b, -1)
+        fields = h.fields(occ, full, flat, torch.gather(full, 1, flat)).view(b, c, q, -1).transpose(0, 1)
+        step, around = rank[_rows(rank, 3), sites], place.slots[sites]
+        near = rank[_rows(rank, 4), place.interacting[sites]] >= step[..., None]
+        decided = F.pad(rank, (0, 1), value=_NEVER)[_rows(rank, 4), around] < step[..., None]
+        species = F.pad(occ.to(torch.uint8), (0, 1))[_rows(occ, 4), around]
+        return Seen(sites, fields, torch.where(decided, species, h.n_species), near.any(-1))
+
+    def law(self, seen: Seen, kinds: torch.Tensor, entering: Entering) -> torch.Tensor:
+        """log p(x_i = a | decided) of what sites see, (C, B, q, S) float64; kinds (C,)."""
+        place, h, sites = self.placed, self.hamiltonian, seen.sites
+        out = self._network(seen, kinds, entering).double() * seen.open_[..., None]
+        gain, residual = out.split([len(self._channels), h.n_species], dim=3)
+        energy = self._energies(seen.fields * (1 + F.pad(gain, (0, 1))[..., place.channels]), sites)
+        mu = entering.mu[_rows(entering.beta[:, None], 3), sites]
+        logits = -entering.beta[:, None, None] * (energy - mu) + residual
+        return torch.log_softmax(logits.masked_fill(~place.allowed[sites], -torch.inf), dim=3)
+
+    def _network(self, seen: Seen, kinds: torch.Tensor, entering: Entering) -> torch.Tensor:
+        """Gains of the channels of the expansion and residuals of the species, (C, B, q, K + S)."""
+        place, fields = self.placed, seen.fields
+        whole = fields.new_zeros(*fields.shape[:-1], len(self._channels) + 1)
+        whole = whole.index_add_(3, place.channels, fields)[..., :-1]
+        energetic = torch.tanh(whole * (entering.beta[:, None, None] / 4))
+        numbers = torch.arange(self.hamiltonian.n_species, dtype=torch.uint8, device=fields.device)
+        window = (seen.window[..., None] == numbers).flatten(3)
+        x = torch.cat([(whole / self.scale).float(), energetic.float(), window.float()], dim=3)
+        marks = self.network.marks(place.flags.expand(len(kinds), -1, -1), kinds)
+        marks = marks[torch.arange(len(kinds), device=kinds.device)[:, None, None], place.pattern[seen.sites]]
+        return self.network(x, kinds, entering.modulation(self.network, kinds), marks)
+
+    def _energies(self, fields: torch.Tensor, sites: torch.Tensor) -> torch.Tensor:
+        """Energy (C, B, q, S) of each candidate species."""
+        values = self.placed.values
+        if len(values) == 1:
+            return fields @ values[0]
+        of_site = values[self.placed.sublattice[sites]]
+        return (fields[..., None, :] @ of_site)[..., 0, :]
+
+    def log_conditionals(self, occ: torch.Tensor, condition: Condition, order: torch.Tensor) -> torch.Tensor:
+        """log p(x_s(t) = a | x_s(<t)) of every candidate species at every step, (B, M, S); sites outside ``order`` (B, M) are undecided.
+
+        Along any order it is a normalised law; the one that it is trained for is ``placed.order``, with known sites moved to the front.
+        """
+        b, n = occ.shape
+        alike = bool((order == order[:1]).all())
+        order = order[:1] if alike else order
+        rank = order.new_full((len(order), n), _NEVER)
+        rank = rank.scatter(1, order, torch.arange(order.shape[1], device=order.device).expand(len(order), -1))
+        sites, entering = torch.unique(order), self.entering(condition)
+        out = torch.zeros(b, n, self.hamiltonian.n_species, dtype=torch.float64, device=occ.device)
+        for kind in torch.unique(self.placed.kind[sites]):
+            for part in sites[self.placed.kind[sites] == kind].split(max(1, ROWS // b)):
+                found = self.law(self.seen(occ, rank, part[None, None]), kind[None], entering)
+                out = out.index_copy(1, part, found[0])
+        return torch.gather(out, 1, order.expand(b, -1)[..., None].expand(-1, -1, out.shape[2]))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        condition: Condition,
+        order: torch.Tensor,
+        generator: torch.Generator,
+        known: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw (occ (B, N), log_prob (B,)) along ``order``: rows of one order together, and in them sites that do not see each other."""
+        uniform = torch.rand(*order.shape, generator=generator, dtype=torch.float64, device=generator.device)
+        return by_blocks(self._sample, condition, order, uniform.to(order.device), known)
+
+    def _sample(self, condition: Condition, order, uniform, known):
+        occ = torch.zeros_like(order) if known is None else known.clamp_min(0)
+        log_prob = torch.zeros(len(order), dtype=torch.float64, device=order.device)
+        held = torch.zeros_like(occ, dtype=torch.bool) if known is None else known >= 0
+        _, which = torch.unique(torch.cat([order, held.long()], dim=1), dim=0, return_inverse=True)
+        for k in range(int(which.max()) + 1):
+            rows = (which == k).nonzero()[:, 0]
+            one = order[rows[0]], held[rows[0]]
+            occ[rows], log_prob[rows] = self._alike(condition[rows], *one, uniform[rows], occ[rows])
+        return occ, log_prob
+
+    def _alike(self, condition: Condition, order, held, uniform, occ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The draws of rows of one order (N,) with the same sites held (N,)."""
+        entering, log_prob = self.entering(condition), torch.zeros(len(occ), dtype=torch.float64, device=occ.device)
+        rank = torch.argsort(order)[None]
+        for sites in self.schedule(order, held):
+            kind = self.placed.kind[sites[:1]]
+            log_p = self.law(self.seen(occ, rank, sites[None, None]), kind, entering)[0]
+            choice = draw_species(log_p, uniform[:, rank[0, sites], None])
+            occ[:, sites] = choice[..., 0]
+            log_prob += torch.gather(log_p, 2, choice)[..., 0].sum(1)
+        return occ, log_prob
+
+    def schedule(self, order: torch.Tensor, held: torch.Tensor) -> list[torch.Tensor]:
+        """Sites in sequence, those together that are of one kind and of which none depends on another: same draws, fewer passes."""
+        key = order.cpu().numpy().tobytes() + held.cpu().numpy().tobytes()
+        if self._schedules.get("key") != key:
+            place, rank = self.placed, torch.argsort(order).cpu().numpy()
+            slots, near, kind = (x.cpu().numpy() for x in (place.slots, place.interacting, place.kind))
+            wave = np.zeros(len(rank) + 1, dtype=np.int64)
+            for i in order[~held[order]].tolist():
+                before = near[i][rank[near[i]] < rank[i]]
+                last = wave[before].max(initial=0)
+                if (rank[near[i]] > rank[i]).any():  # else the bare physics is exact
+                    seen = slots[i][slots[i] < len(rank)]
+                    last = max(last, wave[seen[rank[seen] < rank[i]]].max(initial=0))
+                wave[i] = last + 1
+            free = np.flatnonzero(wave[:-1])
+            free = free[np.lexsort((rank[free], kind[free], wave[free]))]
+            cuts = np.flatnonzero((np.diff(wave[free]) != 0) | (np.diff(kind[free]) != 0)) + 1
+            groups = [as_tensor(part, device=order.device) for part in np.split(free, cuts)] if len(free) else []
+            self._schedules.update(key=key, groups=groups)
+        return self._schedules["groups"]
+
+
+def _rows(table: torch.Tensor, axes: int) -> torch.Tensor:
+    """Row numbers of a table (B, N) or (1, N), to index it with sites (C, B, ...) of ``axes`` axes."""
+    return torch.arange(len(table), device=table.device).view(1, -1, *[1] * (axes - 2))

@@ -1,0 +1,215 @@
+"""The sections ``[model]`` and ``[objective]``: a ``kind`` names a record here with settings of its own, and others cannot be given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from alloygen.nn.masked import NETWORKS
+from alloygen.orders import IMAGES, Orders
+from alloygen.training.sections import ConditionsConfig, DataConfig, KindSection, Rule
+
+
+# ---------------------------------------------------------------------- the model
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(KindSection):
+    """A kind of model (:data:`alloygen.models.MODELS`) and its size: the keywords that make it. ``orders`` are its own, where none are given."""
+
+    title = "model"
+    orders: ClassVar[Orders] = Orders()
+
+
+def _sizes(m: Any, attends: bool) -> Iterator[Rule]:
+    """What holds of the sizes of every network, and of the heads of one that attends."""
+    yield not attends or (m.heads >= 2 and m.heads % 2 == 0), "model.heads", "an even number", m.heads
+    fits = not attends or m.width % max(2, 2 * m.heads) == 0
+    yield fits, "model.width", f"a multiple of 2 * heads = {2 * m.heads}", m.width
+    yield m.width >= 1 and m.depth >= 1 and m.expand >= 1, "model", "width >= 1, depth >= 1 and expand >= 1", m
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalConfig(ModelConfig):
+    """Order-causal Transformer on physical logits; it sees so many ``neighbours`` of the site asked for (None: as many as fit)."""
+
+    kind = "causal"
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    expand: int = 3
+    neighbours: int | None = None
+
+    def rules(self) -> Iterator[Rule]:
+        yield from _sizes(self, True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalConfig(ModelConfig):
+    """The law of an alloy on any supercell: networks of ``depth`` layers of ``width`` for each kind of site, which read ``window``
+    displacements; ``levels`` of them have weights of their own."""
+
+    kind = "local"
+    orders = Orders(weights={"levels": 1.0}, images="none")
+    width: int = 128
+    depth: int = 3
+    window: int = 80
+    levels: int = 3
+
+    def rules(self) -> Iterator[Rule]:
+        yield self.width >= 2 and self.width % 2 == 0, "model.width", "an even number of at least 2", self.width
+        sizes = (self.depth, self.window, self.levels)
+        yield min(sizes) >= 1, "model", "depth >= 1, window >= 1 and levels >= 1", sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedConfig(ModelConfig):
+    """A law over a masked ``network``: "mlp", "painn" or "transformer".
+
+    heads, expand : of the Transformer; radial, cutoff, offset : of PaiNN
+    physics : the energy of what is decided enters the logits; the paper's networks know none
+    """
+
+    network: str = "transformer"
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    expand: int = 3
+    radial: int = 20
+    cutoff: float = 2.5
+    offset: float = 0.5
+    physics: bool = False
+
+    def rules(self) -> Iterator[Rule]:
+        yield self.network in NETWORKS, "model.network", f"one of {tuple(NETWORKS)}", self.network
+        yield from _sizes(self, self.network == "transformer")
+        radii = self.radial >= 1 and 0 <= self.offset < self.cutoff
+        yield radii, "model", "radial >= 1 and 0 <= offset < cutoff", (self.radial, self.offset, self.cutoff)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmConfig(MaskedConfig):
+    """Autoregressive over a masked network."""
+
+    kind = "arm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MamConfig(MaskedConfig):
+    """Marginalization model, on one trunk or two."""
+
+    kind = "mam"
+    trunks: int = 1
+
+    def rules(self) -> Iterator[Rule]:
+        yield from super().rules()
+        yield self.trunks in (1, 2), "model.trunks", "1 or 2", self.trunks
+
+
+# ---------------------------------------------------------------------- the objective
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig(KindSection):
+    """What is minimised. ``models`` are the kinds of models that it is for, ``source`` the section that says where it learns."""
+
+    title = "objective"
+    models: ClassVar[tuple[type[ModelConfig], ...]]
+    source: ClassVar[type[DataConfig] | type[ConditionsConfig]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodConfig(ObjectiveConfig):
+    """Maximum likelihood on Monte Carlo data.
+
+    known : fraction of samples with a random known set in front
+    foreign : share of these whose known sites hold species of another condition, or random ones; the rest is equilibrated around them
+    marginals : count the steps of known sites (of the sample itself) as well, so that log p(x_fixed) of one pass is learned
+    grown : share of the steps that learn windows of the larger cell ``data.grown`` ("causal" only)
+    soft_labels : train on heat-bath conditionals; label_images : average them over these symmetry images
+    floor : the share of frozen conditions in the batches, see ``dataset.Dataset``
+    """
+
+    kind = "likelihood"
+    models = (CausalConfig, ArmConfig)
+    source = DataConfig
+    known: float = 0.0
+    foreign: float = 0.0
+    marginals: bool = False
+    grown: float = 0.0
+    soft_labels: bool = True
+    label_images: str = "translations"
+    floor: float = 0.2
+
+    def rules(self) -> Iterator[Rule]:
+        yield 0 <= self.known <= 1, "objective.known", "a fraction in [0, 1]", self.known
+        expected = "a fraction in [0, 1], and objective.known above 0 where it is not 0"
+        yield 0 <= self.foreign <= (self.known > 0), "objective.foreign", expected, self.foreign
+        yield 0 <= self.grown <= 1, "objective.grown", "a fraction in [0, 1]", self.grown
+        yield self.label_images in IMAGES, "objective.label_images", f"one of {IMAGES}", self.label_images
+        yield self.floor > 0, "objective.floor", "a number above 0", self.floor
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchesConfig(ObjectiveConfig):
+    """Maximum likelihood of a local model on Monte Carlo data, from some sites of every kind (:mod:`alloygen.training.patches`).
+
+    per_kind : sites of each kind that are taken of a configuration
+    sweeps : of the chain over undecided sites near by that the label of a site is averaged along; 0 takes the heat bath of the sample
+    exact : so many sites of the order, from its start, whose labels are averaged over translates of the configuration instead
+    pool : configurations with labels at a time; fresh : of them made anew before each batch
+    floor : the share of frozen conditions in the batches
+    """
+
+    kind = "patches"
+    models = (LocalConfig,)
+    source = DataConfig
+    per_kind: int = 2
+    sweeps: int = 16
+    exact: int = 8
+    pool: int = 8192
+    fresh: int = 16
+    floor: float = 0.1
+
+    def rules(self) -> Iterator[Rule]:
+        counts = (self.per_kind, self.pool, self.sweeps, self.exact, self.fresh)
+        few = min(counts[:2]) >= 1 and min(counts[2:]) >= 0 and self.fresh <= self.pool
+        yield few, "objective", "per_kind and pool >= 1, sweeps and exact >= 0, and fresh from 0 to pool", counts
+        yield self.floor > 0, "objective.floor", "a number above 0", self.floor
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkingConfig(ObjectiveConfig):
+    """Learning without data, from energies at conditions that walk.
+
+    advantage_floor : smallest standard deviation (nats) that advantages are divided by; 0 is the published rule
+    """
+
+    source = ConditionsConfig
+    advantage_floor: float = 0.0
+
+    def rules(self) -> Iterator[Rule]:
+        yield self.advantage_floor >= 0, "objective.advantage_floor", "at least 0 nats", self.advantage_floor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceConfig(WalkingConfig):
+    """Reverse KL through the whole chain."""
+
+    kind = "reinforce"
+    models = (CausalConfig, ArmConfig, LocalConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginalConfig(WalkingConfig):
+    """REINFORCE on the marginal of a "mam", and consistency.
+
+    consistency : lambda / N of the consistency term; gibbs : sites erased and redrawn an iteration
+    """
+
+    kind = "marginal"
+    models = (MamConfig,)
+    consistency: float = 4.0
+    gibbs: int = 4
+
+    def rules(self) -> Iterator[Rule]:
+        yield from super().rules()
+        yield self.consistency >= 0, "objective.consistency", "lambda / N of at least 0", self.consistency
+        yield self.gibbs >= 1, "objective.gibbs", "at least 1 site", self.gibbs
