@@ -159,7 +159,7 @@ def test_averaged_likelihoods_keep_the_weights_exact_and_even_them(name, known):
         u = ((h.energy(made.occ) - h.counts(made.occ) @ torch.as_tensor(MU)) / cold).numpy()
         w = np.exp(-u - made.log_prob.numpy())
         assert abs(w.mean() - z) < 4 * w.std() / np.sqrt(n)
-        f = made.occ[:, 0]
+        f = made.occ[:, 0].numpy()
         exact = (np.exp(-u_all[rows]) @ e.occ[rows, 0]) / z
         assert abs((w * (f - exact)).mean()) < 4.5 * (w * (f - exact)).std() / np.sqrt(n) + 1e-12
         spread[average] = np.var(np.log(w))
