@@ -70,6 +70,9 @@ class Orders:
         return order
 
 
+LEVELS = Orders(weights={"levels": 1.0}, images="none")  # of a law that knows no others
+
+
 def draw(
     family: str, lattice: Lattice, n: int, generator: torch.Generator, images: str = "translations"
 ) -> torch.Tensor:

@@ -25,10 +25,11 @@ from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.figures import Expansion
 from alloygen.levels import Levels, kinds
-from alloygen.models.base import AnyCell, draw_species
+from alloygen.models.base import AnyCell, Trained, draw_species
 from alloygen.models.blocks import by_blocks
 from alloygen.nn.embeddings import ConditionEmbedding
 from alloygen.nn.local import LocalNetwork
+from alloygen.orders import LEVELS
 
 ROWS = 1 << 14  # sites times configurations in one pass
 _NEVER = 1 << 40  # the rank of a site that is not decided
@@ -112,6 +113,7 @@ class LocalModel(AnyCell):
     """
 
     kind = "local"
+    trained = Trained(orders=LEVELS)
     options = ("width", "depth", "window", "levels")
     scale: torch.Tensor
 

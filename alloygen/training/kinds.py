@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from alloygen.nn.masked import NETWORKS
-from alloygen.orders import IMAGES, Orders
+from alloygen.orders import IMAGES, LEVELS, Orders
 from alloygen.training.sections import ConditionsConfig, DataConfig, KindSection, Rule
 
 
@@ -49,7 +49,7 @@ class LocalConfig(ModelConfig):
     displacements; ``levels`` of them have weights of their own."""
 
     kind = "local"
-    orders = Orders(weights={"levels": 1.0}, images="none")
+    orders = LEVELS
     width: int = 128
     depth: int = 3
     window: int = 80

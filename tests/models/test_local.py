@@ -1,0 +1,219 @@
+"""One law for every supercell: the same weights on cells of any shape, exact weights against enumeration, training on several cells."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from small_systems import generator, hamiltonian, randomise, recipe
+
+import alloygen
+from alloygen.errors import ConfigError, LatticeMismatch
+from alloygen.exact.enumeration import Enumeration
+from alloygen.models.draw import draw
+from alloygen.models.local import LocalModel, reference
+from alloygen.models.store import load_model, read_header, save_model
+from alloygen.runtime.tensors import read_tensors
+from alloygen.training.config import load_config
+from alloygen.training.loop import TrainingInterrupted, train
+
+RANGES = {"T": (300.0, 1200.0), "mu": [(-0.1, 0.1)]}
+CUBIC = [[-1, 1, 1], [1, -1, 1], [1, 1, -1]]
+BASE = {
+    "name": "tiny",
+    "system": {"hamiltonian": "cuau", "repeats": [2, 2, 2], "more": [[2, 2, 4], CUBIC]},
+    "data": {"T": [500, 900], "mu": [-0.04, 0.03, 0.07], "samples": 32, "sweeps": 5, "burn": 20},
+    "model": {"kind": "local", "width": 8, "depth": 2, "window": 18, "levels": 2},
+    "objective": {"kind": "patches", "pool": 64, "fresh": 4, "sweeps": 2, "exact": 3},
+    "training": {"steps": 30, "batch": 32, "lr": 3e-3, "warmup": 3, "ema": 0.9},
+    "validation": {"every": 15, "samples": 8},
+    "machine": {"threads": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def law():
+    """A law of CuAu with random weights everywhere."""
+    torch.manual_seed(0)
+    model = LocalModel(alloygen.data.cuau().on((2, 2, 4)), RANGES, width=8, depth=2, window=18, levels=2)
+    return randomise(model).eval()
+
+
+@pytest.mark.parametrize(
+    "cell", [(2, 2, 2), (2, 2, 4), (3, 2, 1), CUBIC, [[2, 1, 0], [0, 2, 1], [0, 0, 3]], (1, 1, 1)], ids=str
+)
+def test_one_set_of_weights_is_a_law_on_every_cell(law, cell):
+    """Normalised, and its importance weights give the partition function, on cells that have seams, skew, or one site."""
+    model = law.on(law.hamiltonian.expansion.on(cell))
+    exact, order = Enumeration(model.hamiltonian), model.placed.order
+    at = model.hamiltonian.condition(900.0, [0.0, 0.02])
+    rows = torch.as_tensor(exact.occ).long()
+    with torch.no_grad():
+        log_q = torch.cat([model.log_prob(x, at.expand(len(x)), order.expand(len(x), -1)) for x in rows.split(512)])
+    assert abs(float(log_q.exp().sum()) - 1) < 1e-5
+    occ, log_prob = draw(model, at, 256, generator())
+    again = model.log_prob(occ, at.expand(256), order.expand(256, -1)).detach()
+    assert (again - log_prob).abs().max() < 1e-4
+
+
+def test_cells_share_their_weights(law):
+    larger = law.on(law.hamiltonian.expansion.on((4, 4, 4)))
+    assert {id(p) for p in larger.parameters()} == {id(p) for p in law.parameters()}
+    assert larger.lattice.n_sites == 64 and law.lattice.n_sites == 16 and law.on(law.hamiltonian) is law
+    with pytest.raises(LatticeMismatch, match="expected a supercell of the Hamiltonian"):
+        law.on(hamiltonian("ising-3"))
+
+
+def test_a_fine_site_of_a_large_cell_is_decided_as_that_of_a_small_one(law):
+    """Where the surroundings are alike the conditionals are: a periodic pattern on 4x4x4 and the same on 8x8x8."""
+    narrow = LocalModel(law.hamiltonian, RANGES, width=8, depth=2, window=18, levels=1)
+    randomise(narrow)
+    small, large = (narrow.on(law.hamiltonian.expansion.on((n, n, n))) for n in (4, 8))
+    occ = small.hamiltonian.random(1, generator())
+    lattice = large.lattice
+    pattern = occ[:, torch.as_tensor(small.lattice.index(lattice.offsets, lattice.sublattice))]
+    found = []
+    for model, x in ((small, occ), (large, pattern)):
+        at, order = model.hamiltonian.condition(700.0, [0.0, 0.0]).expand(1), model.placed.order
+        last = order[-1:]
+        with torch.no_grad():
+            found.append(model.log_conditionals(x, at, order[None])[0, -1])
+        assert (model.lattice.offsets[last] % 2).any()
+    assert torch.allclose(found[0], found[1], atol=1e-6)
+
+
+def test_every_channel_of_the_expansion_is_known_to_the_law(law):
+    whole = reference(law.hamiltonian.expansion)
+    assert whole.n_channels == 10 and len(law.scale) == 10
+    assert set(law.placed.channels.tolist()) <= set(range(11))
+
+
+def test_sites_that_do_not_see_each_other_are_drawn_together(law):
+    model = LocalModel(law.hamiltonian, RANGES, width=8, depth=2, window=12, levels=1)
+    big = model.on(law.hamiltonian.expansion.on((8, 8, 8)))
+    groups = big.schedule(big.placed.order, torch.zeros(512, dtype=torch.bool))
+    assert len(groups) < 256 and sorted(torch.cat(groups).tolist()) == list(range(512))
+    rank = torch.argsort(big.placed.order)
+    for sites in groups:
+        near = torch.isin(big.placed.interacting[sites], sites)
+        assert not near.any() and len(torch.unique(big.placed.kind[sites])) == 1
+    assert (rank[groups[0]] == 0).all()
+
+
+def test_sample_takes_the_law_to_any_supercell(law):
+    """``alloygen.sample`` on a cubic cell and a long one, in the caller's order, with held sites; weights are exact."""
+    cubic = bulk("Cu", a=3.8, cubic=True).repeat((2, 1, 1))
+    law = LocalModel(law.hamiltonian, RANGES, width=8, depth=2, window=18, levels=2)  # bare physics
+    ens = alloygen.sample(cubic, 900, {"Au": 0.02}, n=4000, seed=0, sampler=law)
+    h = ens.hamiltonian
+    truth = Enumeration(h).at(h.condition(900.0, [0.0, 0.02]))
+    assert ens.n_sites == 8 and abs(ens.free_energy().value - truth.phi) < 4 * ens.free_energy().stderr
+    held = alloygen.sample(cubic, 900, {"Au": 0.02}, n=200, seed=0, fixed={0: "Au", 5: "Cu"}, sampler=law)
+    assert all(a[0].symbol == "Au" and a[5].symbol == "Cu" for a in held.atoms[:20])
+
+
+def test_a_checkpoint_says_that_it_serves_any_cell(law, tmp_path):
+    save_model(tmp_path / "law.safetensors", law)
+    header = read_header(tmp_path / "law.safetensors")
+    assert header.any_cell and not read_header(alloygen.registry.named("cuau_2x2x4")).any_cell
+    again = load_model(tmp_path / "law.safetensors")
+    order = law.placed.order[None]
+    occ, at = law.hamiltonian.random(1, generator()), law.hamiltonian.condition(600.0, [0.0, 0.0]).expand(1)
+    assert torch.equal(again.log_prob(occ, at, order), law.log_prob(occ, at, order))
+
+
+# ---------------------------------------------------------------------- training
+def same_weights(a, b) -> bool:
+    one, two = read_tensors(a)[0], read_tensors(b)[0]
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+@pytest.mark.slow
+def test_training_on_several_cells_resumes_bit_for_bit(tmp_path):
+    whole = train(recipe(BASE), tmp_path / "whole", progress=False)
+    with pytest.raises(TrainingInterrupted):
+        train(recipe(BASE), tmp_path / "cut", progress=False, stop_at=17)
+    assert same_weights(train(recipe(BASE), tmp_path / "cut", progress=False), whole)
+
+
+@pytest.mark.slow
+def test_a_law_learns_and_serves_a_cell_that_it_never_saw(tmp_path):
+    """The loss falls, the weights get more even than those of bare physics, and so they do on a cell that no training saw."""
+    model = {"kind": "local", "width": 32, "depth": 2, "window": 42, "levels": 2}
+    changed = recipe(BASE, steps=600, batch=64, model=model, objective={"pool": 512}, validation={"every": 600})
+    trained = load_model(train(changed, tmp_path, progress=False))
+    torch.manual_seed(0)
+    bare = LocalModel(trained.hamiltonian, trained.ranges, width=8, depth=2, window=18, levels=2)
+    for cell in ((2, 2, 4), (4, 2, 4)):
+        spread = []
+        for law in (trained, bare):
+            law = law.on(law.hamiltonian.expansion.on(cell))
+            at = law.hamiltonian.condition(900.0, [0.0, 0.03])
+            occ, log_q = draw(law, at, 1000, generator())
+            spread.append(float((-law.hamiltonian.reduced_energy(occ, at) - log_q).var()))
+        assert spread[0] < 0.75 * spread[1]
+    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["ness"] > 0.7
+
+
+@pytest.mark.slow
+def test_polish_begins_with_a_checkpoint(tmp_path):
+    path = train(recipe(BASE), tmp_path / "first", progress=False)
+    polish = {k: v for k, v in recipe(BASE).items() if k != "data"}
+    polish["objective"] = {"kind": "reinforce", "advantage_floor": 1.0}
+    polish["conditions"] = {"T": [500, 900], "mu": [-0.04, 0.07], "n_T": 2, "n_mu": 2}
+    polish["training"] = {**polish["training"], "start": str(path), "lr": 1e-9, "steps": 2}
+    after = load_model(train(polish, tmp_path / "second", progress=False))
+    before = load_model(path)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(after.parameters(), before.parameters(), strict=True))
+    polish["model"] = {**polish["model"], "width": 16}
+    with pytest.raises(ConfigError, match=r"training.start: expected a checkpoint of a 'local' model"):
+        train(polish, tmp_path / "third", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"system": {"more": [[2, 0, 2]]}}, "system.more: expected supercells"),
+        ({"model": {"kind": "causal", "width": 16, "heads": 2}}, "model.kind: expected 'local'"),
+        ({"objective": {"fresh": 65}}, "fresh from 0 to pool"),
+        ({"model": {"kind": "local", "width": 7}}, "model.width: expected an even number"),
+        ({"orders": {"weights": {"raster": 1.0}}}, "orders: expected"),
+        ({"data": {"moves": "wolff"}}, "data.moves: expected one of"),
+    ],
+)
+def test_mistakes_are_named(change, says):
+    changed = {k: dict(v) if isinstance(v, dict) else v for k, v in BASE.items()}
+    for key, values in change.items():
+        changed[key] = values if "kind" in values else {**changed.get(key, {}), **values}
+    with pytest.raises(ConfigError, match=says):
+        load_config(changed)
+
+
+def test_more_cells_are_for_a_local_model_alone():
+    with pytest.raises(ConfigError, match=r'system.more: expected none but for a "local" model'):
+        load_config({"system": {"more": [[2, 2, 2]]}, "data": {"T": [500], "mu": [0.0]}})
+
+
+def test_the_pool_holds_what_the_law_says_of_its_sites(law):
+    """The loss of a whole configuration is that of its sites, kind by kind."""
+    from alloygen.training.kinds import PatchesConfig
+    from alloygen.training.patches import Cell
+
+    h = law.hamiltonian
+    occ = h.random(8, generator()).to(torch.int8)[None]
+    how = PatchesConfig(per_kind=16, sweeps=0, exact=0, pool=8, fresh=0)
+    cell = Cell(law, h.condition([900.0], [[0.0, 0.0]]), occ, how)
+    part = cell.batch(8, generator())
+    with torch.no_grad():
+        loss = cell.loss(part)
+        log_p = law.log_conditionals(part.occ, part.condition, part.order)
+    from alloygen.objectives.likelihood import heat_bath
+
+    labels = torch.gather(heat_bath(h, part.occ, part.condition), 1, part.order[..., None].expand(-1, -1, 2))
+    rank = torch.argsort(law.placed.order)
+    open_ = (rank[law.placed.interacting] > rank[:, None]).any(1)[law.placed.order]
+    whole = torch.isin(law.placed.kind[law.placed.order], cell.kinds)
+    assert bool((whole | ~open_).all())
+    steps = -(labels * log_p.masked_fill(labels == 0, 0)).sum(2)
+    assert np.allclose(loss, steps[:, whole].sum(1), atol=1e-4)
