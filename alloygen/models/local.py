@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from alloygen.arrays import as_tensor
+from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions import relative
 from alloygen.conditions.record import Condition
 from alloygen.errors import LatticeMismatch
@@ -286,10 +286,10 @@ class LocalModel(AnyCell):
 
     def schedule(self, order: torch.Tensor, held: torch.Tensor) -> list[torch.Tensor]:
         """Sites in sequence, those together that are of one kind and of which none depends on another: same draws, fewer passes."""
-        key = order.cpu().numpy().tobytes() + held.cpu().numpy().tobytes()
+        key = as_array(order).tobytes() + as_array(held).tobytes()
         if self._schedules.get("key") != key:
-            place, rank = self.placed, torch.argsort(order).cpu().numpy()
-            slots, near, kind = (x.cpu().numpy() for x in (place.slots, place.interacting, place.kind))
+            place, rank = self.placed, as_array(torch.argsort(order))
+            slots, near, kind = (as_array(x) for x in (place.slots, place.interacting, place.kind))
             wave = np.zeros(len(rank) + 1, dtype=np.int64)
             for i in order[~held[order]].tolist():
                 before = near[i][rank[near[i]] < rank[i]]

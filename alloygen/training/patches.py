@@ -122,11 +122,11 @@ class Cell:
 
         seed, (T, mu) = int(torch.randint(2**31, (), generator=generator)), condition.arrays()
         arguments = (
-            occ.numpy(),
+            as_array(occ),
             1 / (condition.kB * T),
             mu,
-            sites.numpy(),
-            self.rank.numpy(),
+            as_array(sites),
+            as_array(self.rank),
             self.near,
             self.how.sweeps,
             seed,
@@ -183,7 +183,7 @@ class Cell:
         lattice = self.hamiltonian.lattice
         cells = lattice.offsets[:: lattice.n_sublattices]
         if len(cells) > TRANSLATES:
-            pick = torch.randperm(len(cells), generator=generator)[: TRANSLATES - 1].numpy()
+            pick = as_array(torch.randperm(len(cells), generator=generator)[: TRANSLATES - 1])
             cells = np.concatenate([cells[:1] * 0, cells[pick]])
         return as_tensor(lattice.index(lattice.offsets[first] + cells[:, None], lattice.sublattice[first]))
 
