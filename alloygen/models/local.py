@@ -134,6 +134,7 @@ class LocalModel(AnyCell):
         self._channels = {key: k for k, key in enumerate(zip(whole.channel_orbit, whole.channel_function, strict=True))}
         self.register_buffer("scale", as_tensor(np.maximum(whole.channel_scale.max(0), 1e-12)), persistent=False)
         k, s = whole.n_channels, hamiltonian.n_species
+        self.mirrored = _mirrored(whole)
         self.embedding = ConditionEmbedding(width // 2, ranges)
         self.network = LocalNetwork(
             kinds(hamiltonian.lattice.primitive, levels),
@@ -185,7 +186,10 @@ class LocalModel(AnyCell):
     # ------------------------------------------------------------------ the law
     def entering(self, condition: Condition) -> Entering:
         """What a condition (B,) is to the law."""
-        embedded = self.embedding(condition.T, relative(condition.mu, self.hamiltonian.lattice)[:, 1:])
+        mu = relative(condition.mu, self.hamiltonian.lattice)[:, 1:]
+        embedded = self.embedding(condition.T, mu)
+        if self.mirrored:
+            embedded = torch.cat([embedded, self.embedding(condition.T, -mu)])
         return Entering(condition.beta, self.hamiltonian.site_mu(condition.mu), embedded)
 
     def seen(self, occ: torch.Tensor, rank: torch.Tensor, sites: torch.Tensor) -> Seen:
@@ -221,7 +225,16 @@ class LocalModel(AnyCell):
         x = torch.cat([(whole / self.scale).float(), energetic.float(), window.float()], dim=3)
         marks = self.network.marks(place.flags.expand(len(kinds), -1, -1), kinds)
         marks = marks[torch.arange(len(kinds), device=kinds.device)[:, None, None], place.pattern[seen.sites]]
-        return self.network(x, kinds, entering.modulation(self.network, kinds), marks)
+        modulation = entering.modulation(self.network, kinds)
+        if not self.mirrored:
+            return self.network(x, kinds, modulation, marks)
+        n, known = 2 * len(self._channels), len(self._channels)
+        mirror = torch.cat([-x[..., :n], x[..., n:].unflatten(3, (-1, 2)).flip(4).flatten(3)], dim=3)
+        marks = marks if marks.shape[1] == 1 else marks.repeat(1, 2, 1, 1)
+        one, other = self.network(torch.cat([x, mirror], dim=1), kinds, modulation, marks).chunk(2, dim=1)
+        return 0.5 * torch.cat(
+            [one[..., :known] + other[..., :known], one[..., known:] + other[..., known:].flip(3)], dim=3
+        )
 
     def _energies(self, fields: torch.Tensor, sites: torch.Tensor) -> torch.Tensor:
         """Energy (C, B, q, S) of each candidate species."""
@@ -304,6 +317,19 @@ class LocalModel(AnyCell):
             groups = [as_tensor(part, device=order.device) for part in np.split(free, cuts)] if len(free) else []
             self._schedules.update(key=key, groups=groups)
         return self._schedules["groups"]
+
+
+def _mirrored(h: Hamiltonian) -> bool:
+    """Does the exchange of the two species, with that of their chemical potentials, leave the law as it is?
+
+    Then the network need not learn it: outputs are averaged over both. It is so for site functions that change sign and energies that do not.
+    """
+    if not (h.lattice.n_species == 2).all() or len(h.elements) != 2:
+        return False
+    odd = np.allclose(h.functions[h.channel_function].sum(-1), 0)
+    occ = h.random(8, torch.Generator().manual_seed(0))
+    energy = h.energy(occ)
+    return bool(odd and torch.allclose(energy, h.energy(1 - occ), atol=1e-9 * (1 + float(energy.abs().max()))))
 
 
 def _rows(table: torch.Tensor, axes: int) -> torch.Tensor:

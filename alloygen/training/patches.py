@@ -18,6 +18,8 @@ import torch
 
 from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions.record import Condition
+from alloygen.lattice import Lattice
+from alloygen.levels import Window
 from alloygen.models.local import LocalModel, Seen
 from alloygen.objectives.batch import Batch
 from alloygen.objectives.likelihood import heat_bath
@@ -25,7 +27,7 @@ from alloygen.training.kinds import PatchesConfig
 
 IMAGES = 8  # symmetry images that one batch is moved by
 TRANSLATES = 512  # at most, in the average of a label
-NEAR = 128  # sites at most that move in the chain of a label
+NEAR = 60  # sites at most that move in the chain of a label
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,8 +74,7 @@ class Cell:
         ]  # kinds of which q sites are taken
         self.kinds = torch.tensor(found)
         self.share = how.floor + self._entropy()
-        near = h.lattice.displacements[0] if h.n_sites <= NEAR else as_array(place.slots)
-        self.near = np.ascontiguousarray(near[:, :NEAR])
+        self.near = _near(h.lattice)
         self.pool: Patches | None = None
         self.oldest = 0
 
@@ -214,3 +215,12 @@ class Cell:
             self.oldest = int(rows.pop("oldest"))
             condition = self.hamiltonian.condition(rows.pop("T"), rows.pop("mu"))
             self.pool = self._patches(rows.pop("occ"), condition, **rows)
+
+
+def _near(lattice: Lattice) -> np.ndarray:
+    """(N, up to NEAR) sites around each site."""
+    if lattice.n_sites <= NEAR:
+        return lattice.displacements[0]
+    window = Window.of(lattice.primitive, NEAR)
+    steps, sublattice = window.cells[lattice.sublattice], window.sublattice[lattice.sublattice]
+    return lattice.index(lattice.offsets[:, None] + steps, sublattice)
