@@ -30,7 +30,7 @@ from torch import nn
 from alloygen.conditions.record import Condition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
-from alloygen.models.blocks import by_blocks
+from alloygen.models.blocks import LARGEST, by_blocks
 from alloygen.orders import Orders
 
 
@@ -56,6 +56,7 @@ class Model(nn.Module, ABC):
     ranges : {"T": (low, high), "mu": [(low, high), ...]} where it is meant to be used, one mu interval per element after the first
     kind : a word for what it is
     trained : what is known of its training: its name and the orders
+    rows : of the largest block that it works on at a time
     metadata : what else its checkpoint says, to be read by people: configuration, steps, measured figures, ...
     """
 
@@ -63,6 +64,7 @@ class Model(nn.Module, ABC):
     ranges: dict
     kind: str
     trained: Trained = UNTRAINED
+    rows: int = LARGEST
     metadata: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
@@ -117,7 +119,7 @@ class AnyOrder(Model):
     ) -> torch.Tensor:
         """Exact log-likelihood (B,) of occupations along ``order``; the steps of known sites do not count."""
         one = lambda x, c, s, k: path_log_prob(self.log_conditionals(x, c, s), x, s, k)  # noqa: E731
-        return by_blocks(one, occ, condition, order, known)
+        return by_blocks(one, occ, condition, order, known, largest=self.rows)
 
 
 class Network(AnyOrder):

@@ -43,8 +43,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_lock)  # another thread may have held it
 
 
-def blocks(n: int) -> Iterator[tuple[int, int]]:
-    """(start, size) of the blocks that hold rows 0 to n - 1.
+def blocks(n: int, largest: int = LARGEST) -> Iterator[tuple[int, int]]:
+    """(start, size) of the blocks that hold rows 0 to n - 1, none of more than ``largest`` rows.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def blocks(n: int) -> Iterator[tuple[int, int]]:
     """
     start = 0
     while start < n:
-        size = min(max(start, SMALLEST), LARGEST)
+        size = min(max(start, SMALLEST), largest)
         yield start, size
         start += size
 
@@ -63,11 +63,13 @@ def by_blocks(
     *rows: torch.Tensor | Condition | None,
     limit: int | None = None,
     done: Callable[[int], object] | None = None,
+    largest: int = LARGEST,
 ):
     """function(*rows) block by block: ``rows`` are tensors (B, ...), Conditions or None; it returns one tensor or several.
 
     limit : rows in work at once, in whole blocks, called ``batch`` by those who draw; None for as many as there are threads
     done : called with the number of rows of each finished block
+    largest : rows of the largest block, 16 times a power of two
 
     Within a block, and for tensors on another device, ``function`` is called at once.
 
@@ -87,7 +89,7 @@ def by_blocks(
         return tuple(x[: n - start] for x in out) if isinstance(out, tuple) else out[: n - start]
 
     parts = []
-    for part in _side_by_side(one, n, limit):
+    for part in _side_by_side(one, n, limit, largest):
         parts.append(part)
         if done is not None:
             done(len(part[0] if isinstance(part, tuple) else part))
@@ -113,11 +115,11 @@ def _filled(rows: torch.Tensor | Condition, size: int) -> torch.Tensor | Conditi
     return rows if len(rows) == size else rows[torch.where(index < len(rows), index, 0)]
 
 
-def _side_by_side(function: Callable, n: int, limit: int | None) -> Iterator:
+def _side_by_side(function: Callable, n: int, limit: int | None, largest: int) -> Iterator:
     """function(block) of each block of n rows, in their order, on as many threads as torch may use here, each of them on one."""
-    workers = torch.get_num_threads() if limit is None else min(torch.get_num_threads(), -(-limit // LARGEST))
+    workers = torch.get_num_threads() if limit is None else min(torch.get_num_threads(), -(-limit // largest))
     if workers == 1 or n <= SMALLEST:
-        for block in blocks(n):
+        for block in blocks(n, largest):
             with _alone():
                 result = function(block)
             yield result
@@ -131,7 +133,7 @@ def _side_by_side(function: Callable, n: int, limit: int | None) -> Iterator:
 
     pool = ThreadPoolExecutor(workers, "alloygen", _set_threads_here, (1,))
     try:
-        for block in blocks(n):
+        for block in blocks(n, largest):
             waiting.append(pool.submit(work, block))
             if len(waiting) > workers:
                 yield waiting.popleft().result()

@@ -42,4 +42,4 @@ def draw(
         return model.sample(condition.expand(b), order, own)
 
     with torch.no_grad(), tqdm(total=n, desc="sampling", disable=not progress) as bar:
-        return by_blocks(block, torch.arange(n), limit=batch, done=bar.update)
+        return by_blocks(block, torch.arange(n), limit=batch, done=bar.update, largest=model.rows)

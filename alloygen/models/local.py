@@ -114,6 +114,7 @@ class LocalModel(AnyCell):
 
     kind = "local"
     trained = Trained(orders=LEVELS)
+    rows = 512
     options = ("width", "depth", "window", "levels")
     scale: torch.Tensor
 
@@ -199,19 +200,23 @@ class LocalModel(AnyCell):
         flat, full = sites.transpose(0, 1).reshape(-1, c * q).expand(b, -1), rank.expand(b, -1)
         fields = h.fields(occ, full, flat, torch.gather(full, 1, flat)).view(b, c, q, -1).transpose(0, 1)
         step, around = rank[_rows(rank, 3), sites], place.slots[sites]
-        near = rank[_rows(rank, 4), place.interacting[sites]] >= step[..., None]
+        open_ = (rank[_rows(rank, 4), place.interacting[sites]] >= step[..., None]).any(-1)
+        if not bool(open_.any()):  # the bare physics is exact, whatever the window shows
+            return Seen(sites, fields, fields.new_zeros(c, b, q, 0, dtype=torch.uint8), open_)
         decided = F.pad(rank, (0, 1), value=_NEVER)[_rows(rank, 4), around] < step[..., None]
         species = F.pad(occ.to(torch.uint8), (0, 1))[_rows(occ, 4), around]
-        return Seen(sites, fields, torch.where(decided, species, h.n_species), near.any(-1))
+        return Seen(sites, fields, torch.where(decided, species, h.n_species), open_)
 
     def law(self, seen: Seen, kinds: torch.Tensor, entering: Entering) -> torch.Tensor:
         """log p(x_i = a | decided) of what sites see, (C, B, q, S) float64; kinds (C,)."""
         place, h, sites = self.placed, self.hamiltonian, seen.sites
-        out = self._network(seen, kinds, entering).double() * seen.open_[..., None]
-        gain, residual = out.split([len(self._channels), h.n_species], dim=3)
-        energy = self._energies(seen.fields * (1 + F.pad(gain, (0, 1))[..., place.channels]), sites)
+        fields, residual = seen.fields, torch.zeros((), dtype=torch.float64, device=sites.device)
+        if seen.window.shape[-1]:
+            out = self._network(seen, kinds, entering).double() * seen.open_[..., None]
+            gain, residual = out.split([len(self._channels), h.n_species], dim=3)
+            fields = fields * (1 + F.pad(gain, (0, 1))[..., place.channels])
         mu = entering.mu[_rows(entering.beta[:, None], 3), sites]
-        logits = -entering.beta[:, None, None] * (energy - mu) + residual
+        logits = -entering.beta[:, None, None] * (self._energies(fields, sites) - mu) + residual
         return torch.log_softmax(logits.masked_fill(~place.allowed[sites], -torch.inf), dim=3)
 
     def _network(self, seen: Seen, kinds: torch.Tensor, entering: Entering) -> torch.Tensor:
@@ -272,7 +277,7 @@ class LocalModel(AnyCell):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw (occ (B, N), log_prob (B,)) along ``order``: rows of one order together, and in them sites that do not see each other."""
         uniform = torch.rand(*order.shape, generator=generator, dtype=torch.float64, device=generator.device)
-        return by_blocks(self._sample, condition, order, uniform.to(order.device), known)
+        return by_blocks(self._sample, condition, order, uniform.to(order.device), known, largest=self.rows)
 
     def _sample(self, condition: Condition, order, uniform, known):
         occ = torch.zeros_like(order) if known is None else known.clamp_min(0)
@@ -289,7 +294,7 @@ class LocalModel(AnyCell):
         """The draws of rows of one order (N,) with the same sites held (N,)."""
         entering, log_prob = self.entering(condition), torch.zeros(len(occ), dtype=torch.float64, device=occ.device)
         rank = torch.argsort(order)[None]
-        for sites in self.schedule(order, held):
+        for sites in (part for group in self.schedule(order, held) for part in group.split(max(1, ROWS // len(occ)))):
             kind = self.placed.kind[sites[:1]]
             log_p = self.law(self.seen(occ, rank, sites[None, None]), kind, entering)[0]
             choice = draw_species(log_p, uniform[:, rank[0, sites], None])
