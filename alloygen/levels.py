@@ -12,7 +12,7 @@ nearest site of the level. So every supercell has levels, skewed and odd ones to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import permutations, product
 
 import numpy as np
@@ -73,7 +73,8 @@ def kinds(primitive: Primitive, depth: int) -> int:
     return len(primitive.basis) * (1 + depth * (2 ** sum(primitive.pbc) - 1))
 
 
-def coset_order(primitive: Primitive) -> list[tuple[int, ...]]:
+@lru_cache(maxsize=32)
+def coset_order(primitive: Primitive) -> tuple[tuple[int, ...], ...]:
     """(coset, sublattice) pairs of one level in the sequence in which they are decided; those of coset 0 belong to coarser levels.
 
     The next is the one that lies farthest from all that is decided: smallest sum of distance^-6 over it.
@@ -93,7 +94,7 @@ def coset_order(primitive: Primitive) -> list[tuple[int, ...]]:
         sums = [round(sum(near[pair][other] for other in decided), 9) for pair in rest]
         out.append(rest.pop(int(np.argmin(sums))))
         decided.append(out[-1])
-    return out
+    return tuple(out)
 
 
 def _potential(primitive: Primitive, pair: tuple, reach: int = 4) -> dict[tuple, float]:

@@ -6,8 +6,9 @@ under the symmetries of the lattice are drawn at random, so that every translate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from numbers import Real
 
 import numpy as np
@@ -93,8 +94,8 @@ def draw(
     device = generator.device
     if family == "random":
         return torch.argsort(torch.rand(n, lattice.n_sites, generator=generator, device=device), dim=1)
-    rules = {
-        "levels": lambda x: Levels(x, 1, 0).order,
+    rules: dict[str, Callable[[Lattice], np.ndarray]] = {
+        "levels": levels_order,
         "sublattice": sublattice_order,
         "raster": lambda x: np.arange(x.n_sites),
     }
@@ -111,6 +112,12 @@ def symmetry_moves(lattice: Lattice, images: str) -> list[np.ndarray]:
     """The site permutations that ``images`` stands for, as groups to draw from one after another."""
     groups = {"none": [], "translations": ["translations"], "all": ["point_operations", "translations"]}[images]
     return [getattr(lattice, g) for g in groups]
+
+
+@lru_cache(maxsize=8)
+def levels_order(lattice: Lattice) -> np.ndarray:
+    """Coarse to fine, see :mod:`alloygen.levels`."""
+    return Levels(lattice, 1, 0).order
 
 
 def sublattice_order(lattice: Lattice) -> np.ndarray:

@@ -83,7 +83,7 @@ def test_kinds_are_the_same_in_every_cell():
 
 
 def test_next_comes_the_coset_that_lies_farthest():
-    assert coset_order(ising(4).lattice.primitive) == [(1, 1, 0, 0), (0, 1, 0, 0), (1, 0, 0, 0)]
+    assert coset_order(ising(4).lattice.primitive) == ((1, 1, 0, 0), (0, 1, 0, 0), (1, 0, 0, 0))
     assert [p[:3] for p in coset_order(FCC)][:3] == [(1, 1, 1), (0, 0, 1), (1, 1, 0)]
 
 

@@ -29,7 +29,7 @@ from alloygen.errors import AlloygenError, ConfigError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.models import MODELS
-from alloygen.models.base import Model, Network, Trained
+from alloygen.models.base import AnyCell, Model, Network, Trained
 from alloygen.models.draw import trained_orders
 from alloygen.models.store import load_model, save_model
 from alloygen.objectives.batch import Batch
@@ -75,7 +75,10 @@ class Trainer:
         decay = [p for p in self.model.parameters() if p.ndim > 1]
         plain = [p for p in self.model.parameters() if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": t.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=t.lr, betas=(0.9, 0.98), fused=True)
+        fused = (
+            True if isinstance(model, AnyCell) else None
+        )  # ten times as fast; it rounds otherwise, and older recipes keep their bits
+        self.optimizer = torch.optim.AdamW(groups, lr=t.lr, betas=(0.9, 0.98), fused=fused)
         self.generator = torch.Generator().manual_seed(t.seed)
         self.step = 0
         self.seconds = 0.0  # spent on steps, over all sessions of the run
