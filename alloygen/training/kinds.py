@@ -154,7 +154,8 @@ class PatchesConfig(ObjectiveConfig):
     per_kind : sites of each kind that are taken of a configuration
     sweeps : of the chain over undecided sites near by that the label of a site is averaged along; 0 takes the heat bath of the sample
     exact : so many sites of the order, from its start, whose labels are averaged over translates of the configuration instead
-    pool : configurations with labels at a time; fresh : of them made anew before each batch
+    pool : configurations with labels at a time; fresh : of them made anew before each batch. With fewer than a batch each is seen more often
+        than once, and the noise of its labels is learned by heart
     floor : the share of frozen conditions in the batches
     """
 
@@ -162,10 +163,10 @@ class PatchesConfig(ObjectiveConfig):
     models = (LocalConfig,)
     source = DataConfig
     per_kind: int = 2
-    sweeps: int = 16
+    sweeps: int = 4
     exact: int = 8
-    pool: int = 8192
-    fresh: int = 16
+    pool: int = 512
+    fresh: int = 128
     floor: float = 0.1
 
     def rules(self) -> Iterator[Rule]:
