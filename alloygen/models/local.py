@@ -115,7 +115,6 @@ class LocalModel(AnyCell):
     kind = "local"
     trained = Trained(orders=LEVELS)
     rows = 512
-    options = ("width", "depth", "window", "levels")
     scale: torch.Tensor
 
     def __init__(
