@@ -104,9 +104,10 @@ SIZE = dict(width=16, depth=2, heads=2)
 def model(kind, name):
     torch.manual_seed(0)
     s = enumerable(name)
-    size = SIZE if kind == "causal" else dict(network="mlp", width=16, depth=2)
+    sizes = {"causal": SIZE, "local": dict(width=8, depth=2, window=9, levels=2)}
+    size = sizes.get(kind, dict(network="mlp", width=16, depth=2))
     net = MODELS[kind](s.hamiltonian, s.ranges(), **size)
-    if kind == "causal":
+    if kind in sizes:
         return randomise(net)
     for trunk in net.trunks:
         awaken(trunk, s.hamiltonian.lattice, s.ranges())
