@@ -55,18 +55,18 @@ def condition_seed(seed: int, at: Condition) -> int:
     return derived_seed(seed, *words.tolist())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Spacing:
     """How near neighbours in mu must be: J = beta dmu dN of at most ``nats``, with ``max_conditions`` in all, the widest gaps first.
 
     Examples
     --------
-    >>> Spacing(nats=3.0)
+    >>> Spacing(3.0)
     Spacing(nats=3.0, max_conditions=2000)
     """
 
     nats: float = 6.0
-    max_conditions: int = 2000
+    max_conditions: int = field(default=2000, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nats", positive(self.nats, "the largest J between neighbours", "nats"))
