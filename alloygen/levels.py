@@ -18,6 +18,7 @@ from itertools import permutations, product
 import numpy as np
 
 from alloygen.lattice import Lattice, Primitive
+from alloygen.types import ArrayLike
 
 POWER = 6  # of 1 / distance, in the rule that says which coset comes next
 
@@ -52,6 +53,12 @@ class Window:
             cells.append(grid[near, :3])
             sublattices.append(grid[near, 3])
         return cls(cells=np.stack(cells), sublattice=np.stack(sublattices))
+
+    def on(self, lattice: Lattice, spacing: ArrayLike = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(sites (N, M) that each displacement of each site falls on, steps (N, M, 3) in cells, sublattices (N, M)), at a ``spacing`` (N,)."""
+        steps = self.cells[lattice.sublattice] * np.reshape(spacing, (-1, 1, 1))
+        sub = self.sublattice[lattice.sublattice]
+        return lattice.index(lattice.offsets[:, None] + steps, sub), steps, sub
 
 
 def _around(primitive: Primitive, b: int, active: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +149,10 @@ class Levels:
     @cached_property
     def spacing(self) -> np.ndarray:
         """(N,) s of each site; that of offset 0 is the smallest power of two that no other site has."""
-        return self._spacing_of(self.offsets)
+        s = np.ones(self.lattice.n_sites, dtype=np.int64)
+        for k in range(1, self._top.bit_length()):
+            s[(self.offsets % 2**k == 0).all(1)] = 2**k
+        return s
 
     @cached_property
     def _top(self) -> int:
@@ -150,12 +160,6 @@ class Levels:
         while (self.offsets % top == 0).all(1).sum() > self.lattice.n_sublattices:
             top *= 2
         return top
-
-    def _spacing_of(self, offsets: np.ndarray) -> np.ndarray:
-        s = np.ones(offsets.shape[:-1], dtype=np.int64)
-        for k in range(1, self._top.bit_length()):
-            s[(offsets % 2**k == 0).all(-1)] = 2**k
-        return s
 
     @cached_property
     def kind(self) -> np.ndarray:
@@ -177,10 +181,8 @@ class Levels:
     def slots(self) -> tuple[np.ndarray, np.ndarray]:
         """(sites (N, M), odd (N, M)): what each displacement of each site's window falls on, N where it is the site itself, and whether
         it is not what it would be in an endless lattice: the site itself, one met before, or one beside a seam."""
-        window, lattice = Window.of(self.lattice.primitive, self.window), self.lattice
-        steps = window.cells[lattice.sublattice] * self.spacing[:, None, None]
-        sub = window.sublattice[lattice.sublattice]
-        sites = lattice.index(lattice.offsets[:, None] + steps, sub)
+        lattice = self.lattice
+        sites, steps, sub = Window.of(lattice.primitive, self.window).on(lattice, self.spacing)
         odd = self._snap(sites, steps, sub)
         own = np.arange(lattice.n_sites)[:, None]
         odd |= sites == own
@@ -193,11 +195,8 @@ class Levels:
 
     def _snap(self, sites: np.ndarray, steps: np.ndarray, sub: np.ndarray) -> np.ndarray:
         """Beside a seam, put in ``sites`` the nearest site of the level, rather nearer than farther; which were put so (N, M)."""
-        off, spacing, periodic = (
-            self.spacing[sites] < self.spacing[:, None],
-            self.spacing,
-            np.array(self.lattice.primitive.pbc),
-        )
+        spacing, periodic = self.spacing, self.lattice.primitive.pbc
+        off = spacing[sites] < spacing[:, None]
         for s in np.unique(spacing[off.any(1)]):
             spans = [range(-int(s) // 2, int(s) // 2 + 1) if p else range(1) for p in periodic]
             shifts = np.array(list(product(*spans)))

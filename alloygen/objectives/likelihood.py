@@ -33,6 +33,17 @@ def heat_bath(
     return torch.softmax((-condition.beta[:, None, None] * cost).masked_fill(~allowed, -torch.inf), dim=2)
 
 
+def relative_entropy(hamiltonian: Hamiltonian, condition: Condition, occ: torch.Tensor, most: int = 16) -> torch.Tensor:
+    """Mean heat-bath entropy of samples (C, n, N), of ``most`` of them at each of C conditions, over the largest of the conditions (C,)."""
+    out = []
+    for c, one in enumerate(condition):
+        x = occ[c, :most].long()
+        p = heat_bath(hamiltonian, x, one.expand(len(x)))
+        out.append(-torch.xlogy(p, p).sum((1, 2)).mean())
+    entropy = torch.stack(out)
+    return entropy / entropy.max().clamp_min(1e-12)
+
+
 def symmetrised(labels: torch.Tensor, occ: torch.Tensor, order: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
     """Labels by step (B, N, S), each averaged over the symmetry images that agree with occ on the steps before it.
 

@@ -20,7 +20,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
 from alloygen.models.local import LocalModel
 from alloygen.objectives.batch import Batch
-from alloygen.objectives.likelihood import heat_bath, symmetrised
+from alloygen.objectives.likelihood import heat_bath, relative_entropy, symmetrised
 from alloygen.runtime.job import Job
 from alloygen.runtime.tensors import read_tensors, version_of, write_tensors
 from alloygen.training.config import Config
@@ -64,17 +64,8 @@ class Dataset:
         self.hamiltonian = hamiltonian
         self.condition = condition  # (C,)
         self.occ = as_tensor(occ, torch.int8)  # (C, n, N) int8
-        self.weights = floor + self._entropy()
+        self.weights = floor + relative_entropy(hamiltonian, condition, self.occ)
         self.moves = [as_tensor(m) for m in hamiltonian.symmetries]
-
-    def _entropy(self, most: int = 16) -> torch.Tensor:
-        out = []
-        for c, condition in enumerate(self.condition):
-            occ = self.occ[c, :most].long()
-            p = heat_bath(self.hamiltonian, occ, condition.expand(len(occ)))
-            out.append(-torch.xlogy(p, p).sum((1, 2)).mean())
-        entropy = torch.stack(out)
-        return entropy / entropy.max().clamp_min(1e-12)
 
     def _images(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, Condition]:
         """(occ (n, N), their conditions): samples of random conditions, moved by random symmetries."""

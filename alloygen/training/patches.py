@@ -22,7 +22,7 @@ from alloygen.lattice import Lattice
 from alloygen.levels import Window
 from alloygen.models.local import LocalModel, Seen
 from alloygen.objectives.batch import Batch
-from alloygen.objectives.likelihood import heat_bath
+from alloygen.objectives.likelihood import heat_bath, relative_entropy
 from alloygen.training.kinds import PatchesConfig
 
 IMAGES = 8  # symmetry images that one batch is moved by
@@ -73,19 +73,10 @@ class Cell:
             (np.flatnonzero(sizes == q), int(q)) for q in np.unique(sizes)
         ]  # kinds of which q sites are taken
         self.kinds = torch.tensor(found)
-        self.share = how.floor + self._entropy()
+        self.share = how.floor + relative_entropy(h, condition, occ)
         self.near = _near(h.lattice)
         self.pool: Patches | None = None
         self.oldest = 0
-
-    def _entropy(self, most: int = 16) -> torch.Tensor:
-        """Mean heat-bath entropy of the samples at each condition, over the largest."""
-        out = []
-        for c, condition in enumerate(self.condition):
-            p = heat_bath(self.hamiltonian, (occ := self.occ[c, :most].long()), condition.expand(len(occ)))
-            out.append(-torch.xlogy(p, p).sum((1, 2)).mean())
-        entropy = torch.stack(out)
-        return entropy / entropy.max().clamp_min(1e-12)
 
     def batch(self, n: int, generator: torch.Generator) -> Patches:
         """n configurations with sites to learn."""
@@ -221,6 +212,4 @@ def _near(lattice: Lattice) -> np.ndarray:
     """(N, up to NEAR) sites around each site."""
     if lattice.n_sites <= NEAR:
         return lattice.displacements[0]
-    window = Window.of(lattice.primitive, NEAR)
-    steps, sublattice = window.cells[lattice.sublattice], window.sublattice[lattice.sublattice]
-    return lattice.index(lattice.offsets[:, None] + steps, sublattice)
+    return Window.of(lattice.primitive, NEAR).on(lattice)[0]
