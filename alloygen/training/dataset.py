@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from alloygen import orders
-from alloygen.arrays import as_array, as_tensor
+from alloygen.arrays import as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import repeats, windows
@@ -24,12 +24,11 @@ from alloygen.objectives.likelihood import heat_bath, relative_entropy, symmetri
 from alloygen.runtime.job import Job
 from alloygen.runtime.tensors import read_tensors, version_of, write_tensors
 from alloygen.training.config import Config
+from alloygen.training.held import around_foreign
 from alloygen.training.kinds import LikelihoodConfig, PatchesConfig
 from alloygen.training.numbers import expand
 from alloygen.training.patches import Cell
 from alloygen.training.sections import DataConfig
-
-COOLING = ((4.0, 20), (2.0, 20), (1.4, 30), (1.0, 60))  # (T above that of the sample, sweeps) round foreign known sites
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,28 +89,10 @@ class Dataset:
             rows = round(n * how.known * how.foreign)
             if rows:
                 given[:rows] = orders.known_sets(self.hamiltonian.lattice, 1, generator)
-                occ[:rows] = self._foreign(occ, condition[:rows], given[0], generator)
+                occ[:rows] = around_foreign(self.hamiltonian, occ, condition[:rows], given[0], generator)
                 order = orders.known_first(order, given)
         labels = self._labels(occ, condition, order, how.label_images) if how.soft_labels else None
         return Samples(occ=occ, condition=condition, order=order, labels=labels, given=given)
-
-    def _foreign(self, occ, condition: Condition, known, generator) -> torch.Tensor:
-        """The first of the configurations with the species of the last ones (every second one: random ones) on the ``known`` sites (N,),
-        and the other sites equilibrated around them by flips."""
-        from alloygen.montecarlo.chains import Chains
-
-        h, n = self.hamiltonian, len(condition)
-        species = occ[-n:].clone()
-        species[::2] = h.random(len(species[::2]), generator)
-        start = torch.where(known, species, occ[:n])
-        seed = int(torch.randint(2**31, (1,), generator=generator))
-        if not (~as_array(known) & h.lattice.changeable).any():
-            return start
-        chains = Chains(h, condition, seed, occ=start, known=as_array(torch.where(known, species, -1)))
-        for factor, sweeps in COOLING:
-            chains.beta[:] = 1.0 / (h.kB * chains.T * factor)
-            chains.step(sweeps)
-        return as_tensor(chains.walkers.occ)
 
     def _labels(self, occ, condition: Condition, order, images: str) -> torch.Tensor:
         labels = heat_bath(self.hamiltonian, occ, condition)

@@ -153,7 +153,9 @@ class PatchesConfig(ObjectiveConfig):
 
     per_kind : sites of each kind that are taken of a configuration
     sweeps : of the chain over undecided sites near by that the label of a site is averaged along; 0 takes the heat bath of the sample
-    exact : so many sites of the order, from its start, whose labels are averaged over translates of the configuration instead
+    images : by symmetries, over which it is averaged as well where they agree with the sample on what is decided before
+    known : share of the configurations with a random known set in front, which is the same for those made together
+    foreign : share of these whose known sites hold species of another condition, or random ones; the rest is equilibrated around them
     pool : configurations with labels at a time; fresh : of them made anew before each batch. With fewer than a batch each is seen more often
         than once, and the noise of its labels is learned by heart
     floor : the share of frozen conditions in the batches
@@ -164,15 +166,20 @@ class PatchesConfig(ObjectiveConfig):
     source = DataConfig
     per_kind: int = 2
     sweeps: int = 4
-    exact: int = 8
+    images: int = 256
+    known: float = 0.0
+    foreign: float = 0.0
     pool: int = 512
     fresh: int = 128
     floor: float = 0.1
 
     def rules(self) -> Iterator[Rule]:
-        counts = (self.per_kind, self.pool, self.sweeps, self.exact, self.fresh)
+        counts = (self.per_kind, self.pool, self.sweeps, self.images, self.fresh)
         few = min(counts[:2]) >= 1 and min(counts[2:]) >= 0 and self.fresh <= self.pool
-        yield few, "objective", "per_kind and pool >= 1, sweeps and exact >= 0, and fresh from 0 to pool", counts
+        yield few, "objective", "per_kind and pool >= 1, sweeps and images >= 0, and fresh from 0 to pool", counts
+        yield 0 <= self.known <= 1, "objective.known", "a fraction in [0, 1]", self.known
+        expected = "a fraction in [0, 1], and objective.known above 0 where it is not 0"
+        yield 0 <= self.foreign <= (self.known > 0), "objective.foreign", expected, self.foreign
         yield self.floor > 0, "objective.floor", "a number above 0", self.floor
 
 

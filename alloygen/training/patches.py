@@ -1,39 +1,45 @@
 """Maximum likelihood of a local model: a few sites of every kind of each configuration, on several supercells.
 
-The conditional of a site depends on what is decided before it and on nothing else, so a step need not visit all sites: of the n_k sites of
-kind k it takes q_k at random, and the loss
+The conditional of a site depends on what is decided before it and on nothing else, so a step need not visit all sites: of kind k it takes
+q_k at random, each with probability p_i, and the loss
 
-    - E_{x ~ p} sum_k (n_k / q_k) sum_{i of kind k} sum_a h_i(a) log q(x_i = a | x_<i)
+    - E_{x ~ p} sum_k sum_{i of kind k} (1 / q_k p_i) sum_a h_i(a) log q(x_i = a | x_<i)
 
-has the mean of the whole. h are the labels of :mod:`alloygen.objectives.likelihood`: heat-bath conditionals, averaged for the first
-steps over translates of x that agree with x before.
+has the mean of the whole. The first sites of a kind see none or few of their own and may choose between the variants of an ordered phase:
+half of the probability falls as 1 / position, the other half is uniform. h are heat-bath conditionals, averaged along chains and over images of x by symmetries
+(:mod:`alloygen.montecarlo.clamped`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from alloygen import orders
 from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.lattice import Lattice
 from alloygen.levels import Window
 from alloygen.models.local import LocalModel, Seen
+from alloygen.montecarlo.clamped import Clamping, clamped_conditionals
 from alloygen.objectives.batch import Batch
-from alloygen.objectives.likelihood import heat_bath, relative_entropy
+from alloygen.objectives.likelihood import relative_entropy
+from alloygen.training.held import around_foreign
 from alloygen.training.kinds import PatchesConfig
 
 IMAGES = 8  # symmetry images that one batch is moved by
-TRANSLATES = 512  # at most, in the average of a label
+BANK = 8  # so many times ``images`` are kept at hand
+EARLY = 8  # sites of the order whose labels are averaged over images, beside the first of each kind, which may choose a variant
+SHARE = 0.75  # of the images in such a label, the rest is the chain's
 NEAR = 60  # sites at most that move in the chain of a label
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Patches(Batch):
-    """Some sites (B, Q) of each configuration, kind by kind, what they see, and soft labels (B, Q, S); ``condition``, ``sites``, ``labels``
-    are those of the batch, ``fields`` (B, Q, K), ``window`` (B, Q, M) and ``open_`` (B, Q) those of :class:`alloygen.models.local.Seen`."""
+    """Some sites (B, Q) of each configuration, kind by kind, what they see, and soft labels (B, Q, S) times what the site counts;
+    ``fields`` (B, Q, K), ``window`` (B, Q, M) and ``open_`` (B, Q) are those of :class:`alloygen.models.local.Seen`."""
 
     sites: torch.Tensor
     fields: torch.Tensor
@@ -63,18 +69,25 @@ class Cell:
     def __init__(self, model: LocalModel, condition: Condition, occ: torch.Tensor, how: PatchesConfig):
         self.model, self.condition, self.occ, self.how = model, condition, occ, how
         h, place = model.hamiltonian, model.placed
-        self.hamiltonian, self.exact = h, min(how.exact, h.n_sites)
+        self.hamiltonian = h
         self.rank = torch.argsort(place.order)
         open_ = (self.rank[place.interacting] > self.rank[:, None]).any(1)
         found = [k for k in torch.unique(place.kind).tolist() if bool(open_[place.kind == k].any())]
-        self.members = [(place.kind == k).nonzero()[:, 0] for k in found]
+        self.members = [place.order[place.kind[place.order] == k] for k in found]
+        self.chances = [_chances(len(m)) for m in self.members]
         sizes = np.array([min(how.per_kind, len(m)) for m in self.members])
         self.groups = [
             (np.flatnonzero(sizes == q), int(q)) for q in np.unique(sizes)
         ]  # kinds of which q sites are taken
         self.kinds = torch.tensor(found)
         self.share = how.floor + relative_entropy(h, condition, occ)
-        self.near = _near(h.lattice)
+        fixed = torch.Generator().manual_seed(0)
+        bank = [self._image(fixed) for _ in range(BANK * how.images)]
+        self.images = np.array(bank, dtype=np.int64).reshape(-1, h.n_sites)
+        share = np.where(self.rank < EARLY, SHARE, 0.0) if how.images else np.zeros(h.n_sites)
+        for members in self.members if how.images else ():
+            share[int(members[0])] = SHARE
+        self.clamping = Clamping(as_array(place.order), as_array(self.rank), _near(h.lattice), self.images, share)
         self.pool: Patches | None = None
         self.oldest = 0
 
@@ -92,11 +105,23 @@ class Cell:
         c = torch.multinomial(self.share, n, replacement=True, generator=generator)
         k = torch.randint(self.occ.shape[1], (n,), generator=generator)
         occ, condition = self._moved(self.occ[c, k].long(), generator), self.condition[c]
-        sites = self._sites(n, generator)
-        labels = self._labels(occ, condition, sites, generator)
-        if self.exact:
-            self._average(labels, occ, condition, sites, generator)
-        seen = self.model.seen(occ, self.rank[None], sites[None])
+        order, held = self.model.placed.order, None
+        sites, weight = self._sites(n, generator)
+        if float(torch.rand((), generator=generator)) < self.how.known:
+            held = orders.known_sets(self.hamiltonian.lattice, 1, generator)
+            order = orders.known_first(order[None], held)[0]
+            if float(torch.rand((), generator=generator)) < self.how.foreign:
+                occ = around_foreign(self.hamiltonian, occ, condition, held[0], generator)
+        rank = torch.argsort(order)
+        labels = self._labels(occ, condition, sites, order, generator) * weight[..., None]
+        if held is not None:
+            labels[held[0, sites]] = 0.0  # no loss
+        seen = self.model.seen(occ, rank[None], sites[None])
+        if not seen.window.shape[-1]:  # all is decided around every site
+            window = seen.window.new_full(
+                (*seen.fields.shape[:3], self.model.placed.slots.shape[1]), self.hamiltonian.n_species
+            )
+            seen = replace(seen, window=window)
         rows = {
             name: getattr(seen, name)[0].expand(n, *getattr(seen, name).shape[2:]).clone()
             for name in ("fields", "window", "open_")
@@ -106,78 +131,49 @@ class Cell:
     def _patches(self, occ: torch.Tensor, condition: Condition, **rows: torch.Tensor) -> Patches:
         return Patches(occ=occ, condition=condition, order=self.model.placed.order.expand(len(occ), -1), **rows)
 
-    def _labels(self, occ, condition: Condition, sites, generator) -> torch.Tensor:
-        """Conditionals (n, Q, S) of the sites given what is decided before them: by chains, or heat-bath of the sample where sweeps are 0."""
-        if not self.how.sweeps:
-            return heat_bath(self.hamiltonian, occ, condition, sites)
-        from alloygen.montecarlo.clamped import clamped_conditionals
-
+    def _labels(self, occ, condition: Condition, sites, order, generator) -> torch.Tensor:
+        """Conditionals (n, Q, S) of the sites given what is decided before them, along chains, early ones over images too."""
         seed, (T, mu) = int(torch.randint(2**31, (), generator=generator)), condition.arrays()
-        arguments = (
-            as_array(occ),
-            1 / (condition.kB * T),
-            mu,
-            as_array(sites),
-            as_array(self.rank),
-            self.near,
-            self.how.sweeps,
-            seed,
+        some = torch.randint(len(self.images) + 1 - self.how.images, (), generator=generator)
+        clamping = self.clamping._replace(
+            order=as_array(order),
+            rank=np.argsort(as_array(order)),
+            images=self.images[some : some + self.how.images],
         )
-        return as_tensor(clamped_conditionals(self.hamiltonian, *arguments))
+        beta = 1 / (condition.kB * T)
+        found = clamped_conditionals(
+            self.hamiltonian, as_array(occ), beta, mu, as_array(sites), clamping, self.how.sweeps, seed
+        )
+        return as_tensor(found)
 
     def _moved(self, occ: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The configurations moved by IMAGES random symmetries, some of the rows by each."""
-        h, out = self.hamiltonian, torch.empty_like(occ)
-        points = h.symmetries[0]
+        out = torch.empty_like(occ)
         for rows in torch.arange(len(occ)).chunk(IMAGES):
-            image = points[int(torch.randint(len(points), (), generator=generator))]
-            image = self._translation(generator)[image]
-            out[rows] = occ[rows][:, as_tensor(np.argsort(image))]
+            out[rows] = occ[rows][:, as_tensor(np.argsort(self._image(generator)))]
         return out
 
-    def _translation(self, generator: torch.Generator) -> np.ndarray:
-        lattice = self.hamiltonian.lattice
+    def _image(self, generator: torch.Generator) -> np.ndarray:
+        """A random symmetry of the law as a site permutation (N,): a point operation, then a translation."""
+        lattice, points = self.hamiltonian.lattice, self.hamiltonian.symmetries[0]
         cell = lattice.offsets[int(torch.randint(lattice.n_sites, (), generator=generator))]
-        return lattice.index(lattice.offsets + cell, lattice.sublattice)
+        image = points[int(torch.randint(len(points), (), generator=generator))]
+        return lattice.index(lattice.offsets + cell, lattice.sublattice)[image]
 
-    def _sites(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        """Sites (n, Q), kind by kind in the sequence of ``groups``."""
-        sites = []
+    def _sites(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sites (n, Q), kind by kind in the sequence of ``groups``, and what each counts (n, Q)."""
+        sites, weights = [], []
         for which, q in self.groups:
             for k in which:
-                members = self.members[k]
-                whole = len(members) <= q
-                pick = (
-                    torch.arange(q).expand(n, -1) if whole else torch.randint(len(members), (n, q), generator=generator)
-                )
+                members, chance = self.members[k], self.chances[k]
+                if len(members) <= q:
+                    pick, weight = torch.arange(q).expand(n, -1), torch.ones(n, q, dtype=torch.float64)
+                else:
+                    pick = torch.multinomial(chance, n * q, replacement=True, generator=generator).view(n, q)
+                    weight = 1 / (q * chance[pick])
                 sites.append(members[pick])
-        return torch.cat(sites, 1)
-
-    def _average(self, labels, occ, condition: Condition, sites, generator) -> None:
-        """Put in ``labels`` of the first ``exact`` sites of the order the mean over translates of occ that agree with it before."""
-        first = self.model.placed.order[: self.exact]
-        step = torch.full((self.hamiltonian.n_sites,), -1)
-        step[first] = torch.arange(len(first))
-        at = step[sites[0]]  # the sites of a small kind are the same in all rows
-        columns = ((at >= 0) & (sites == sites[:1]).all(0)).nonzero()[:, 0]
-        if not len(columns):
-            return
-        where = self._translates(as_array(first), generator)  # (G, T): the site whose species translate g has at step t
-        sequence = occ[:, where]  # (B, G, T)
-        agrees = (sequence == occ[:, None, first]).double()
-        before = torch.cat([torch.ones_like(agrees[..., :1]), agrees[..., :-1]], dim=2).cumprod(2)
-        before = (before / before.sum(1, keepdim=True))[..., at[columns]]
-        needed, back = torch.unique(where[:, at[columns]], return_inverse=True)
-        rows = heat_bath(self.hamiltonian, occ, condition, needed.expand(len(occ), -1))
-        labels[:, columns] = torch.einsum("bgt,bgts->bts", before, rows[:, back])
-
-    def _translates(self, first: np.ndarray, generator: torch.Generator) -> torch.Tensor:
-        lattice = self.hamiltonian.lattice
-        cells = lattice.offsets[:: lattice.n_sublattices]
-        if len(cells) > TRANSLATES:
-            pick = as_array(torch.randperm(len(cells), generator=generator)[: TRANSLATES - 1])
-            cells = np.concatenate([cells[:1] * 0, cells[pick]])
-        return as_tensor(lattice.index(lattice.offsets[first] + cells[:, None], lattice.sublattice[first]))
+                weights.append(weight)
+        return torch.cat(sites, 1), torch.cat(weights, 1)
 
     def loss(self, part: Patches) -> torch.Tensor:
         """Losses (B,) in nats of the whole configuration."""
@@ -188,8 +184,7 @@ class Cell:
             by_kind = lambda x: x[:, columns].unflatten(1, (c, q)).transpose(0, 1)  # noqa: E731, B023
             seen = Seen(*(by_kind(x) for x in (part.sites, part.fields, part.window, part.open_)))
             log_p, labels = self.model.law(seen, self.kinds[which], entering), by_kind(part.labels)
-            weight = torch.tensor([len(self.members[k]) / q for k in which])[:, None, None]
-            total = total + (-(labels * log_p.masked_fill(labels == 0, 0.0)).sum(3) * weight).sum((0, 2))
+            total = total - (labels * log_p.masked_fill(labels == 0, 0.0)).sum((0, 2, 3))
         return total
 
     # ------------------------------------------------------------------ to resume
@@ -206,6 +201,12 @@ class Cell:
             self.oldest = int(rows.pop("oldest"))
             condition = self.hamiltonian.condition(rows.pop("T"), rows.pop("mu"))
             self.pool = self._patches(rows.pop("occ"), condition, **rows)
+
+
+def _chances(n: int) -> torch.Tensor:
+    """How likely each of the n sites of a kind is taken, in the order in which they are decided."""
+    early = 1 / torch.arange(1, n + 1, dtype=torch.float64)
+    return 0.5 / n + 0.5 * early / early.sum()
 
 
 def _near(lattice: Lattice) -> np.ndarray:

@@ -25,7 +25,7 @@ BASE = {
     "system": {"hamiltonian": "cuau", "repeats": [2, 2, 2], "more": [[2, 2, 4], CUBIC]},
     "data": {"T": [500, 900], "mu": [-0.04, 0.03, 0.07], "samples": 32, "sweeps": 5, "burn": 20},
     "model": {"kind": "local", "width": 8, "depth": 2, "window": 18, "levels": 2},
-    "objective": {"kind": "patches", "pool": 64, "fresh": 4, "sweeps": 2, "exact": 3},
+    "objective": {"kind": "patches", "pool": 64, "fresh": 4, "sweeps": 2, "images": 16, "known": 0.3, "foreign": 0.5},
     "training": {"steps": 30, "batch": 32, "lr": 3e-3, "warmup": 3, "ema": 0.9},
     "validation": {"every": 15, "samples": 8},
     "machine": {"threads": 1},
@@ -207,7 +207,7 @@ def test_the_pool_holds_what_the_law_says_of_its_sites(law):
 
     h = law.hamiltonian
     occ = h.random(8, generator()).to(torch.int8)[None]
-    how = PatchesConfig(per_kind=16, sweeps=0, exact=0, pool=8, fresh=0)
+    how = PatchesConfig(per_kind=16, sweeps=0, images=0, pool=8, fresh=0)
     cell = Cell(law, h.condition([900.0], [[0.0, 0.0]]), occ, how)
     part = cell.batch(8, generator())
     with torch.no_grad():
