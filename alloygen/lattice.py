@@ -6,6 +6,7 @@ Sites are pure labels here (integer cell offset and sublattice); no ASE object a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -219,25 +220,12 @@ class Lattice:
 
         Found by spglib on the primitive cell with the species lists as site types; each row is a site permutation.
         """
-        import spglib
-
-        kinds = {names: k for k, names in enumerate(dict.fromkeys(self.species))}
-        numbers = [kinds[s] + 1 for s in self.species]
-        symmetry = spglib.get_symmetry(
-            (self.primitive.cell.tolist(), self.primitive.basis.tolist(), numbers), symprec=1e-5
-        )
-        if symmetry is None:
-            return np.arange(self.n_sites)[None]
-        found = []
-        for rotation, shift in zip(symmetry["rotations"], symmetry["translations"], strict=True):
-            row = self._apply(np.asarray(rotation), np.asarray(shift))
+        found = [np.arange(self.n_sites)]
+        for rotation, shift in _operations(self.primitive):
+            row = self._image_of(self, rotation, shift)
             if row is not None:
                 found.append(row)
         return np.unique(np.stack(found), axis=0)
-
-    def _apply(self, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
-        """Site permutation of one operation (fractional primitive coordinates), or None if the cell is not kept."""
-        return self._image_of(self, rotation, shift)
 
     def _image_of(self, other: Lattice, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
         """Sites of ``self`` that the sites of ``other`` fall on after an operation, or None where the cells differ."""
@@ -329,25 +317,34 @@ class Lattice:
         Other supercell vectors of the same superlattice, and cells turned by a symmetry of the primitive cell (such as
         2x2x4 and 4x2x2), are recognised. Energies agree for every Hamiltonian with the symmetry of the lattice.
         """
-        import spglib
-
         if other.n_sites != self.n_sites or other.species != self.species:
             return None
         if np.array_equal(self.matrix, other.matrix):
             return np.arange(self.n_sites)
-        cell = (
-            self.primitive.cell.tolist(),
-            self.primitive.basis.tolist(),
-            [1 + self.species.index(s) for s in self.species],
-        )
-        symmetry = spglib.get_symmetry(cell, symprec=1e-5)
-        trivial = [(np.eye(3, dtype=int), np.zeros(3))]
-        operations = zip(symmetry["rotations"], symmetry["translations"], strict=True) if symmetry else []
-        for rotation, shift in [*trivial, *operations]:
-            row = self._image_of(other, np.asarray(rotation), np.asarray(shift))
+        for rotation, shift in [(np.eye(3, dtype=int), np.zeros(3)), *_operations(self.primitive)]:
+            row = self._image_of(other, rotation, shift)
             if row is not None:
                 return row
         return None
+
+    def turned(self) -> Iterator[tuple[Lattice, np.ndarray]]:
+        """The other supercells that this one becomes by a symmetry of the primitive cell, each with its site for each site of ``self``.
+
+        Examples
+        --------
+        >>> square = Primitive(np.eye(3), [[0, 0, 0]], [("-", "+")], pbc=(True, True, False))
+        >>> [np.abs(other.matrix).max(0).tolist() for other, _ in Lattice(square, (2, 4, 1)).turned()]
+        [[4, 2, 1]]
+        """
+        aperiodic, seen = ~np.array(self.primitive.pbc), [self.matrix]
+        for rotation, shift in _operations(self.primitive):
+            matrix = self.matrix @ rotation.T
+            if (rotation[aperiodic] != np.eye(3, dtype=int)[aperiodic]).any() or any(_alike(matrix, m) for m in seen):
+                continue
+            seen.append(matrix)
+            other = Lattice(self.primitive, matrix)
+            if (row := other._image_of(self, rotation, shift)) is not None:
+                yield other, row
 
     def same_as(self, other: Lattice) -> bool:
         """True when both number the same sites of the same lattice (any uniform scale)."""
@@ -372,3 +369,22 @@ class Lattice:
         shape = "x".join(map(str, self.matrix.diagonal())) if diagonal else str(self.matrix.tolist())
         alloy = ", ".join("/".join(s) for s in self.species)
         return f"Lattice({shape} cells, {self.n_sites} sites, {alloy})"
+
+
+def _operations(primitive: Primitive) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rotations and shifts of the space group of a primitive cell, in fractional coordinates, with the species lists as site types."""
+    import spglib
+
+    numbers = [1 + primitive.species.index(s) for s in primitive.species]
+    symmetry = spglib.get_symmetry((primitive.cell.tolist(), primitive.basis.tolist(), numbers), symprec=1e-5)
+    if symmetry is None:
+        return []
+    return [
+        (np.asarray(r), np.asarray(t)) for r, t in zip(symmetry["rotations"], symmetry["translations"], strict=True)
+    ]
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> bool:
+    """Are two supercell matrices of one superlattice?"""
+    ratio = a @ np.linalg.inv(b)
+    return bool(np.abs(ratio - np.rint(ratio)).max() < 1e-6)

@@ -139,8 +139,7 @@ class Levels:
     @cached_property
     def offsets(self) -> np.ndarray:
         """(N, 3) cell offsets in the box that repeats, of the axis sequences the one whose box is least elongated."""
-        boxes = [_box(self.lattice.matrix, axes) for axes in permutations(range(3))]
-        box, axes = min(boxes, key=lambda found: int(found[0].diagonal().max()))
+        box, axes = _least_elongated(self.lattice.matrix)
         offsets = self.lattice.offsets[:, axes].copy()
         for k in range(3):
             offsets -= np.floor_divide(offsets[:, k], box[k, k])[:, None] * box[k]
@@ -216,6 +215,37 @@ class Levels:
         return off
 
 
+@lru_cache(maxsize=32)
+def upright(lattice: Lattice) -> tuple[Lattice, np.ndarray]:
+    """(the one that all turns of a supercell by symmetries of its primitive cell are taken as, its site for each site of ``lattice``).
+
+    Of the boxes that repeat it has the least elongated, then the one that is longest along the last axis, then the least sheared.
+
+    Examples
+    --------
+    >>> fcc = Primitive(0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]), [[0, 0, 0]], [("Cu", "Au")])
+    >>> found = [upright(Lattice(fcc, cell))[0] for cell in ([2, 2, 4], [4, 2, 2])]
+    >>> [_least_elongated(one.matrix)[0].tolist() for one in found]
+    [[[2, 0, 0], [0, 2, 0], [0, 0, 4]], [[2, 0, 0], [0, 2, 0], [0, 0, 4]]]
+    """
+    turns = [(lattice, np.arange(lattice.n_sites)), *lattice.turned()]
+    return min(turns, key=lambda turn: _elongation(turn[0].matrix))
+
+
+def _elongation(matrix: np.ndarray) -> tuple[int, ...]:
+    """The longest edge of the box of a supercell, its edges, how far it is sheared."""
+    box, axes = _least_elongated(matrix)
+    edges = box.diagonal()
+    return (int(edges.max()), *edges[np.argsort(axes)].tolist(), *np.abs(box[np.triu_indices(3, 1)]).tolist())
+
+
+def _least_elongated(matrix: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Of the boxes of a supercell the one with the shortest longest edge, and the sequence of its axes."""
+    return min(
+        (_box(matrix, axes) for axes in permutations(range(3))), key=lambda found: int(found[0].diagonal().max())
+    )
+
+
 def _box(matrix: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
     """The upper triangular (Hermite) form of a supercell matrix with its columns in the sequence ``axes``."""
     h = matrix[:, axes].copy()
@@ -227,4 +257,5 @@ def _box(matrix: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, tuple[i
             h[k + 1 :] -= np.floor_divide(h[k + 1 :, k], h[k, k])[:, None] * h[k]
         if h[k, k] < 0:
             h[k] *= -1
+        h[:k] -= np.floor_divide(h[:k, k], h[k, k])[:, None] * h[k]
     return h, axes

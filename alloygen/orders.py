@@ -18,7 +18,7 @@ from alloygen.arguments import one_of
 from alloygen.arrays import as_tensor
 from alloygen.errors import AlloygenError
 from alloygen.lattice import Lattice
-from alloygen.levels import Levels
+from alloygen.levels import Levels, upright
 
 FAMILIES = ("levels", "sublattice", "raster", "random")
 IMAGES = ("none", "translations", "all")
@@ -117,7 +117,8 @@ def symmetry_moves(lattice: Lattice, images: str) -> list[np.ndarray]:
 @lru_cache(maxsize=8)
 def levels_order(lattice: Lattice) -> np.ndarray:
     """Coarse to fine, see :mod:`alloygen.levels`."""
-    return Levels(lattice, 1, 0).order
+    own, row = upright(lattice)
+    return np.argsort(row)[Levels(own, 1, 0).order]
 
 
 def sublattice_order(lattice: Lattice) -> np.ndarray:

@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -125,6 +125,8 @@ class AnyOrder(Model):
 class Network(AnyOrder):
     """An any-order law with weights to train, rebuilt from a checkpoint by ``type(model)(hamiltonian, ranges, **config())``."""
 
+    stored: ClassVar[torch.dtype] = torch.float32  # of the weights in a checkpoint
+
     @abstractmethod
     def config(self) -> dict:
         """Keyword arguments that rebuild the network (besides the Hamiltonian and the ranges)."""
@@ -132,6 +134,8 @@ class Network(AnyOrder):
 
 class AnyCell(Network):
     """The law of an alloy on any supercell: no weight knows the cell."""
+
+    stored = torch.float16  # a weight for every kind of site: many, and none of them needs seven digits
 
     @abstractmethod
     def on(self, hamiltonian: Hamiltonian) -> AnyCell:

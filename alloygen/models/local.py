@@ -24,9 +24,10 @@ from alloygen.conditions.record import Condition
 from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.figures import Expansion
-from alloygen.levels import Levels, kinds
+from alloygen.levels import kinds
 from alloygen.models.base import AnyCell, Trained, draw_species
 from alloygen.models.blocks import by_blocks
+from alloygen.models.placed import Placed
 from alloygen.nn.embeddings import ConditionEmbedding
 from alloygen.nn.local import LocalNetwork
 from alloygen.orders import LEVELS
@@ -61,36 +62,6 @@ class Seen:
     fields: torch.Tensor
     window: torch.Tensor
     open_: torch.Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Placed:
-    """What a local model knows of one supercell.
-
-    order (N,) coarse to fine; kind (N,); slots (N, M) what each displacement of the window falls on, N for none; flags (P, M) patterns of
-    what is odd about them, pattern (N,); interacting (N, m); allowed (N, S);
-    sublattice (N,); values (n_sublattices, K, S) phi of each channel
-    channels (K,) number of each channel among those of the expansion, one past their end for one that only this cell has
-    """
-
-    order: torch.Tensor
-    kind: torch.Tensor
-    slots: torch.Tensor
-    flags: torch.Tensor
-    pattern: torch.Tensor
-    interacting: torch.Tensor
-    allowed: torch.Tensor
-    sublattice: torch.Tensor
-    channels: torch.Tensor
-    values: torch.Tensor
-
-    @classmethod
-    def of(cls, h: Hamiltonian, levels: Levels, channels: np.ndarray) -> Placed:
-        slots, odd = levels.slots
-        patterns, pattern = np.unique(odd, axis=0, return_inverse=True)
-        t = as_tensor
-        return cls(t(levels.order.copy()), t(levels.kind), t(slots), t(patterns).float(), t(pattern.ravel()), t(h.interacting),
-                   t(h.lattice.allowed), t(h.lattice.sublattice), t(channels), t(h.channel_values))  # fmt: skip
 
 
 def reference(expansion: Expansion) -> Hamiltonian:
@@ -179,8 +150,7 @@ class LocalModel(AnyCell):
             h = self.hamiltonian
             keys = zip(h.channel_orbit, h.channel_function, strict=True)
             channels = np.array([self._channels.get(key, len(self._channels)) for key in keys], dtype=np.int64)
-            levels = Levels(h.lattice, self._config["levels"], self._config["window"])
-            self._placed = Placed.of(h, levels, channels)
+            self._placed = Placed.of(h, self._config["levels"], self._config["window"], channels)
         return self._placed
 
     # ------------------------------------------------------------------ the law

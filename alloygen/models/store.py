@@ -69,8 +69,10 @@ def model_metadata(model: Network, extra: dict | None = None) -> dict:
 
 
 def save_model(path: PathLike, model: Network, **extra: Any) -> None:
-    """Write a model and what is known of its training; ``extra`` (configuration, measured figures, ...) goes into the metadata."""
-    write_tensors(path, model.state_dict(), model_metadata(model, extra))
+    """Write a model, its weights as ``model.stored``, and what is known of its training; ``extra`` (configuration, measured figures, ...)
+    goes into the metadata."""
+    tensors = {k: v.to(model.stored) for k, v in model.state_dict().items()}
+    write_tensors(path, tensors, model_metadata(model, extra))
 
 
 def load_model(

@@ -71,8 +71,7 @@ class Cell:
         h, place = model.hamiltonian, model.placed
         self.hamiltonian = h
         self.rank = torch.argsort(place.order)
-        open_ = (self.rank[place.interacting] > self.rank[:, None]).any(1)
-        found = [k for k in torch.unique(place.kind).tolist() if bool(open_[place.kind == k].any())]
+        found = torch.unique(place.kind[place.open_]).tolist()
         self.members = [place.order[place.kind[place.order] == k] for k in found]
         self.chances = [_chances(len(m)) for m in self.members]
         sizes = np.array([min(how.per_kind, len(m)) for m in self.members])

@@ -14,6 +14,7 @@ from alloygen.exact.enumeration import Enumeration
 from alloygen.models.draw import draw
 from alloygen.models.local import LocalModel, reference
 from alloygen.models.store import load_model, read_header, save_model
+from alloygen.orders import LEVELS
 from alloygen.runtime.tensors import read_tensors
 from alloygen.training.config import load_config
 from alloygen.training.loop import TrainingInterrupted, train
@@ -120,7 +121,27 @@ def test_a_checkpoint_says_that_it_serves_any_cell(law, tmp_path):
     again = load_model(tmp_path / "law.safetensors")
     order = law.placed.order[None]
     occ, at = law.hamiltonian.random(1, generator()), law.hamiltonian.condition(600.0, [0.0, 0.0]).expand(1)
-    assert torch.equal(again.log_prob(occ, at, order), law.log_prob(occ, at, order))
+    exactly = {k: torch.equal(v, law.state_dict()[k].half().float()) for k, v in again.state_dict().items()}
+    assert all(exactly.values()) and {v.dtype for v in read_tensors(tmp_path / "law.safetensors")[0].values()} == {
+        torch.float16
+    }
+    assert torch.allclose(again.log_prob(occ, at, order), law.log_prob(occ, at, order), atol=0.02)
+    save_model(tmp_path / "again.safetensors", again)
+    assert same_weights(tmp_path / "law.safetensors", tmp_path / "again.safetensors")
+
+
+def test_turned_supercells_are_one(law):
+    """2x2x4, 4x2x2 and 2x4x2 are the same cell in another position: the same law, site by site."""
+    expansion = law.hamiltonian.expansion
+    one, occ = law.on(expansion.on((2, 2, 4))), law.on(expansion.on((2, 2, 4))).hamiltonian.random(6, generator())
+    at = one.hamiltonian.condition(600.0, [0.0, 0.03]).expand(6)
+    expected = one.log_prob(occ, at, one.placed.order.expand(6, -1))
+    for cell in ((4, 2, 2), (2, 4, 2)):
+        other = law.on(expansion.on(cell))
+        row = one.lattice.site_map(other.lattice)
+        found = other.log_prob(occ[:, row], at, other.placed.order.expand(6, -1))
+        assert torch.allclose(found, expected, atol=1e-5)
+        assert np.array_equal(LEVELS.draw(other.lattice, 1, generator())[0], other.placed.order)
 
 
 # ---------------------------------------------------------------------- training
