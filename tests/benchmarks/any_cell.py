@@ -1,10 +1,12 @@
 """One law on many supercells: the tables of docs/any_cell.md. Run: python tests/benchmarks/any_cell.py CHECKPOINT [--n 512] [--only 4x4x4]
 
-For each cell: NESS and forward NESS, the divergence KL(q || p) per site,
+For each cell: NESS and forward NESS, the divergence per site,
 
-    KL = E_q[log q + u] + log Z,     log Z from exact values where there are any, else from the weights,
+    KL(q || p) = E_q[log q + beta (E - mu.N)] + log Z,     log Z from exact values where there are any, else from the weights,
 
-and Phi against exact values or Monte Carlo. Tables go to standard output, figures to tests/benchmarks/results/any_cell_NAME.json.
+Phi against exact values (enumeration; Kaufman and transfer matrices) or Monte Carlo (replica exchange up to T = infinity and MBAR; for
+4x4x8 the reference that ships), Jensen-Shannon divergences of composition and energy between weighted draws and Monte Carlo, and the
+variants of ordered phases that are drawn. Tables go to standard output, figures to tests/benchmarks/results/any_cell_NAME.json.
 """
 
 from __future__ import annotations
@@ -12,21 +14,28 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from cubic_order import variants
 
-from alloygen.data import grids
-from alloygen.estimate.weights import forward_ness, log_mean, ness
+import alloygen
+from alloygen.data import cuau_reference
+from alloygen.errors import LowSampleSize
+from alloygen.estimate.weights import log_mean
 from alloygen.exact.enumeration import Enumeration
 from alloygen.exact.ising import kaufman_free_energy, transfer_matrix
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import AnyCell
-from alloygen.models.draw import draw, trained_orders
+from alloygen.models.draw import draw
 from alloygen.models.store import load_model
 from alloygen.montecarlo.sampling import cluster_moves
-from alloygen.training.reference import named_grid, reference_samples
+from alloygen.runtime.job import Job
+from alloygen.training.evaluate import evaluate
+from alloygen.training.reference import Reference, named_grid
 
 RESULTS = Path(__file__).parent / "results"
 HARD = [
@@ -54,7 +63,7 @@ CUAU = {
     "6x6x6": (6, 6, 6),
     "8x8x8": (8, 8, 8),
 }
-ISING = {f"{n}x{n}": (n, n, 1) for n in (10, 15, 16, 20, 32, 64)}
+ISING = {f"{n}x{n}": (n, n, 1) for n in (10, 15, 16, 20, 32, 64, 128)}
 
 
 def conditions(system: str, name: str, h: Hamiltonian):
@@ -69,7 +78,7 @@ def conditions(system: str, name: str, h: Hamiltonian):
 
 
 def exact_phi(system: str, name: str, h: Hamiltonian, at) -> np.ndarray | None:
-    """Phi per site, where it is known exactly."""
+    """Phi per site, where it is known exactly; nan where it is not."""
     T, mu = at.arrays()
     if h.n_sites <= 20:
         table = Enumeration(h)
@@ -85,90 +94,116 @@ def exact_phi(system: str, name: str, h: Hamiltonian, at) -> np.ndarray | None:
     return np.array(found)
 
 
-def samples_of(system: str, h: Hamiltonian, at, n: int) -> np.ndarray:
-    """Monte Carlo samples (C, n, N), for the forward figures."""
+def monte_carlo(system: str, name: str, h: Hamiltonian, at, n: int) -> tuple[Reference, np.ndarray | None]:
+    """(samples at the conditions, Phi per site of Monte Carlo or None)."""
     if system == "ising":
-        return cluster_moves(h, at, n, sweeps=5, burn=100, seed=1, check=False).occ
-    fine = grids()["cuau"]
-    return reference_samples(h, at, n, seed=1, dT=fine.dT, dmu=fine.dmu).occ
-
-
-def log_weights(law: AnyCell, occ: np.ndarray, one) -> np.ndarray:
-    """log w of samples (n, N) at one condition."""
-    rows, x = one.expand(len(occ)), torch.as_tensor(occ).long()
-    order = trained_orders(law, len(occ), torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        return (-law.hamiltonian.reduced_energy(x, rows) - law.log_prob(x, rows, order)).numpy()
+        found = cluster_moves(h, at, n, sweeps=5, burn=100, seed=1, check=False)
+        return Reference(found.occ, found.energy), None
+    T, mu = at.arrays()
+    grid = [{"Au": float(m)} for m in np.unique(mu[:, 1])]
+    scan = alloygen.mc(h, np.unique(T), grid, n, seed=1, job=Job(progress=False))
+    pick = [int(np.flatnonzero((scan.T == t) & (scan.mu[:, 1] == m[1]))[0]) for t, m in zip(T, mu, strict=True)]
+    phi = np.array([scan.free_energy(k).value for k in pick])
+    if name == "4x4x8":  # long runs, made once
+        reference, counts = cuau_reference(), np.arange(129)
+        for i, (t, m) in enumerate(zip(T, mu[:, 1], strict=True)):
+            f = reference.free_energy.sel(T=t).to_numpy()
+            kT = h.kB * t
+            phi[i] = -kT / 128 * np.logaddexp.reduce(-(128 * f - m * counts) / kT)
+    return Reference(scan.occ[pick], scan.energy[pick]), phi
 
 
 def measure(law: AnyCell, system: str, name: str, n: int, forward: int) -> list[dict]:
-    h, rows = law.hamiltonian, []
+    """Figures of every condition."""
+    h, kl, seen = law.hamiltonian, [], []
     at = conditions(system, name, h)
     known = exact_phi(system, name, h, at)
-    samples = samples_of(system, h, at, forward) if forward else None
-    started = time.perf_counter()
-    for i, one in enumerate(at):
-        occ, log_q = draw(law, one, n, torch.Generator().manual_seed(i))
-        log_w = (-h.reduced_energy(occ, one.expand(n)) - log_q).numpy()
-        log_z, kT = log_mean(log_w), float(one.kT)
-        row = {"T": float(one.T), "mu": float(one.mu[-1]), "ness": float(ness(log_w)), "phi": -kT * log_z.value / h.n_sites,
-               "phi_stderr": kT * log_z.stderr / h.n_sites, "kl": float(log_z.value - log_w.mean()) / h.n_sites}  # fmt: skip
-        if known is not None and np.isfinite(known[i]):
-            row["phi_exact"] = float(known[i])
-            row["kl"] = float(-known[i] * h.n_sites / kT - log_w.mean()) / h.n_sites
-        rows.append(row)
-    seconds = time.perf_counter() - started
+    reference, sampled = monte_carlo(system, name, h, at, forward) if forward else (None, None)
+    exactly = known is not None and bool(np.isfinite(known).all())
+
+    def visit(i: int, ens) -> None:
+        log_w, kT = ens.log_weight, float(at[i].kT)
+        log_z = -known[i] * h.n_sites / kT if known is not None and np.isfinite(known[i]) else log_mean(log_w).value
+        kl.append(float(log_z - log_w.mean()) / h.n_sites)
+        if system == "cuau" and ens.T == 300:
+            found = variants(h.lattice, ens.occ)
+            seen.append({phase: len(of) for phase, of in found.items() if sum(of.values()) > n / 2})
+        else:
+            seen.append({})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LowSampleSize)
+        rows = evaluate(law, at, n, reference=reference, exact=False, phi=known if exactly else None, visit=visit)
+    out = []
     for i, row in enumerate(rows):
-        row["seconds"] = seconds / len(rows)
-        if samples is not None:
-            log_z = -row.get("phi_exact", row["phi"]) * h.n_sites / float(at[i].kT)
-            row["forward_ness"] = float(forward_ness(log_weights(law, samples[i], at[i]), log_z))
-    return rows
+        found = asdict(row) | {"kl": kl[i], "variants": seen[i]}
+        if known is not None and np.isfinite(known[i]):
+            found["phi_exact"] = float(known[i])
+        if sampled is not None:
+            found["phi_monte_carlo"] = float(sampled[i])
+        out.append(found)
+    return out
 
 
-def told(name: str, rows: list[dict], n: int, sites: int) -> str:
+def a_second(law: AnyCell, at, n: int) -> float:
+    """Configurations a second, as many threads as torch has."""
+    draw(law, at, n, torch.Generator().manual_seed(0))
+    started = time.perf_counter()
+    draw(law, at, n, torch.Generator().manual_seed(1))
+    return n / (time.perf_counter() - started)
+
+
+def told(name: str, cell: dict) -> str:
     """One row of the table."""
-    ness_, kl = (np.array([r[k] for r in rows]) for k in ("ness", "kl"))
-    worst = rows[int(ness_.argmin())]
-    cells = [
-        name,
-        f"{sites}",
-        f"{len(rows)}",
-        f"{ness_.mean():.3f}",
-        f"{ness_.min():.3f} at ({worst['T']:g}, {worst['mu']:g})",
-    ]
-    back = [r["forward_ness"] for r in rows if "forward_ness" in r]
-    cells.append(f"{np.mean(back):.3f} / {min(back):.3f}" if back else "")
-    off = [abs(r["phi"] - r["phi_exact"]) for r in rows if "phi_exact" in r]
-    cells += [f"{kl.mean():.1e} / {kl.max():.1e}", f"{max(off):.1e}" if off else "", f"{n / rows[0]['seconds']:,.0f}"]
-    return f"| {' | '.join(cells)} |"
+    rows, n = cell["rows"], cell["sites"]
+    ness, kl = (np.array([r[k] for r in rows]) for k in ("ness", "kl"))
+    worst = rows[int(ness.argmin())]
+    columns = [name, f"{n}", f"{len(rows)}", f"{ness.mean():.3f}"]
+    columns.append(f"{ness.min():.3f} at ({worst['T']:g}, {worst['mu']:g})")
+    back = [r["forward_ness"] for r in rows if r["forward_ness"] is not None]
+    columns.append(f"{np.mean(back):.3f} / {min(back):.3f}" if back else "")
+    columns.append(f"{kl.mean():.1e} / {kl.max():.1e}")
+    off = [abs(r["phi"] - (r["phi_exact"] or r.get("phi_monte_carlo", np.nan))) for r in rows]
+    off = [x for x in off if np.isfinite(x)]
+    columns.append(f"{max(off):.1e}" if off else "")
+    apart = [max(r["js_composition_weighted"], r["js_energy_weighted"]) for r in rows if r["js_energy"] is not None]
+    columns += [f"{np.mean(apart):.3f} / {max(apart):.3f}" if apart else "", f"{cell['a_second']:,.0f}"]
+    return f"| {' | '.join(columns)} |"
+
+
+HEAD = "| cell | sites | conditions | NESS mean | smallest | forward mean / smallest | KL per site mean / largest | largest error of Phi | JS mean / largest | a second |"
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoint")
     p.add_argument("--n", type=int, default=512, help="configurations a condition")
-    p.add_argument("--forward", type=int, default=0, help="Monte Carlo samples a condition for the forward NESS")
-    p.add_argument("--only", nargs="*", help="these cells alone")
+    p.add_argument(
+        "--forward", type=int, default=0, help="Monte Carlo samples a condition, for what is compared with them"
+    )
+    p.add_argument("--only", nargs="*", help="these cells alone; figures of others that are in the file stay")
+    p.add_argument("--threads", type=int, default=2)
     args = p.parse_args()
+    torch.set_num_threads(args.threads)
     law = load_model(args.checkpoint)
     system = "ising" if law.hamiltonian.elements == ("-", "+") else "cuau"
-    print(
-        f"{args.checkpoint}: {sum(x.numel() for x in law.parameters()):,} weights, {args.n} configurations a condition"
-    )
-    print(
-        "| cell | sites | conditions | NESS mean | smallest | forward | KL per site, mean / largest | largest error of Phi | a second |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
-    found = {}
+    weights = sum(x.numel() for x in law.parameters())
+    print(f"{args.checkpoint}: {weights:,} weights, {args.n} configurations a condition")
+    print(HEAD, "|---" * HEAD.count(" | ") + "|---|", sep="\n")
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"any_cell_{system}.json"
+    found = json.loads(path.read_text())["cells"] if args.only and path.exists() else {}
     for name, cell in (CUAU if system == "cuau" else ISING).items():
         if args.only and name not in args.only:
             continue
         on = law.on(law.hamiltonian.expansion.on(cell))
-        found[name] = measure(on, system, name, args.n, args.forward)
-        print(told(name, found[name], args.n, on.hamiltonian.n_sites), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"any_cell_{system}.json").write_text(json.dumps({"n": args.n, "cells": found}, indent=1))
+        n = args.n if on.hamiltonian.n_sites <= 1024 else max(64, args.n // 4)
+        rows = measure(on, system, name, n, args.forward)
+        speed = a_second(on, conditions(system, name, on.hamiltonian)[0], n)
+        found[name] = {"sites": on.hamiltonian.n_sites, "n": n, "a_second": speed, "rows": rows}
+        print(told(name, found[name]), flush=True)
+        facts = {"weights": weights, "steps": law.metadata.get("steps"), "config": law.metadata.get("config")}
+        path.write_text(json.dumps({"facts": facts, "cells": found}, indent=1))
 
 
 if __name__ == "__main__":
