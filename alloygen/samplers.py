@@ -25,7 +25,7 @@ from alloygen.estimate.weights import user_level
 from alloygen.generate.conditional import log_p_fixed
 from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.refine import Draws, Refinement
-from alloygen.models.base import AnyOrder, Model
+from alloygen.models.base import AnyCell, AnyOrder, Model
 from alloygen.models.draw import draw
 from alloygen.montecarlo.laddered import MonteCarlo
 from alloygen.orders import FAMILIES
@@ -120,7 +120,14 @@ class Neural:
             self.order or model.trained.orders.family,
         )
         if self.stride is not None and not grown:
-            raise AlloygenError(f"expected no stride for a supercell of the model's own size, got {self.stride!r}")
+            what = (
+                "a law of every supercell, which out-paints none"
+                if isinstance(model, AnyCell)
+                else "a supercell of the model's own size"
+            )
+            raise AlloygenError(
+                f"expected no stride with {what}, got {self.stride!r}; name a model of a smaller cell, or leave it out"
+            )
         painter = Outpainter(model, problem.hamiltonian, self.stride, family=family)
 
         def plain(at: Condition, count: int) -> tuple[np.ndarray, np.ndarray]:

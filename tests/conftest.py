@@ -18,10 +18,20 @@ if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(1)
 
 
+LAWS = ("cuau", "ising")  # models of every supercell
+
+
 @pytest.fixture(params=list(SYSTEMS))
 def system(request) -> str:
     """The name of every small system in turn."""
     return request.param
+
+
+@pytest.fixture
+def models_of_one_cell(monkeypatch) -> None:
+    """Of the models that ship those of one supercell alone, as for an alloy without a law of every supercell."""
+    every = alloygen.data.checkpoints()
+    monkeypatch.setattr("alloygen.data.checkpoints", lambda: {k: v for k, v in every.items() if k not in LAWS})
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,15 @@ def test_a_turned_cell_is_the_same_system_only_if_the_expansion_says_so():
         assert (row is not None) == same
 
 
-def test_a_supercell_without_a_model_is_sampled_by_monte_carlo():
+@pytest.mark.filterwarnings("error::alloygen.errors.NoModel")
+@pytest.mark.parametrize("atoms", [bulk("Cu", cubic=True), bulk("Cu").repeat((1, 1, 16)), bulk("Cu").repeat((3, 3, 3))])
+def test_the_law_of_the_alloy_draws_where_no_model_has_the_cell(atoms):
+    ens = alloygen.sample(atoms, T=1100, mu={"Au": 0.0}, n=50, seed=0)
+    assert ens.method == "neural" and ens.ness > 0.3 and len(ens.atoms[0]) == len(atoms)
+    assert not alloygen.sample(atoms, T=1100, mu={"Au": 0.0}, n=4, sampler="mc").method == "neural"
+
+
+def test_a_supercell_without_a_model_is_sampled_by_monte_carlo(models_of_one_cell):
     conventional = bulk("Cu", cubic=True).repeat((2, 1, 1))
     with pytest.warns(
         NoModel, match=r"no model fits this supercell. There are models of .*2x2x4.*4x4x4.*pass sampler=\"mc\""
@@ -118,7 +126,7 @@ def test_monte_carlo_that_was_asked_for_needs_no_word():
     alloygen.sample(bulk("Cu", cubic=True), T=3000, mu={"Au": 0.0}, n=50, sampler="mc")
 
 
-def test_a_model_of_as_many_sites_in_another_shape_is_named():
+def test_a_model_of_as_many_sites_in_another_shape_is_named(models_of_one_cell):
     long = bulk("Cu").repeat((1, 1, 16))
     with pytest.raises(
         LatticeMismatch, match=r"got Lattice\(1x1x16 .*; 2x2x4 primitive cells \(16 sites\) has as many sites"
@@ -348,7 +356,6 @@ ISING = alloygen.ising(4)
     (lambda: alloygen.sample(ISING, 2.3, sampler="cuau_2x2x4"), "expected one Hamiltonian"),
     (lambda: alloygen.sample(ISING, 2.3, hamiltonian="cuau"), "expected one Hamiltonian"),
     (lambda: alloygen.sample(ISING, 2.3, sampler="ising_10x10"), "expected a supercell"),
-    (lambda: alloygen.sample(ISING, 2.3, sampler="neural"), "a model was trained for"),
     (lambda: alloygen.sample(alloygen.data.cuau(), 600, {"Au": 0}), r"expansion\.on"),
     (lambda: alloygen.mc(ISING, 2.3, move="swap"), "a Hamiltonian alone"), (lambda: alloygen.mc(ISING, 2.3, start="atoms"), "alone"),
     (lambda: alloygen.sample(ISING, 2.3, fixed=[0]), "fixed={site: species}"), (lambda: alloygen.ising(0), "L, the side length, as a whole number of at least 1"),

@@ -46,8 +46,8 @@ WAYS = {
     "moved by single flips": ([*NEURAL, "--refine", "mcmc"], 16, "flips"),
     "moved by blocks": ([*NEURAL, "--refine", "blocks", "--effort", "0.5"], 16, "block moves"),
     "annealed": ([*NEURAL, "--refine", "smc", "--effort", "0.5"], 16, "annealed"),
-    "out-painted": (["Cu:2x2x8"], 32, "out-painted"),
-    "Monte Carlo for want of a model": (["Cu:2x2x3"], 12, "'mc'"),
+    "out-painted": (["Cu:2x2x8", "--model", "cuau_2x2x4"], 32, "out-painted"),
+    "the law of any supercell": (["Cu:2x2x3"], 12, "'neural'"),
     "Monte Carlo": (MC, 8, "'mc'"),
     "Monte Carlo of a named Hamiltonian": ([*MC, "--hamiltonian", "cuau"], 8, "'mc'"),
 }
@@ -82,7 +82,7 @@ def test_sample_writes_every_format(name, arguments, tmp_path):
     assert len(frames) == 5 and set("".join(str(f.symbols) for f in frames)) <= set("AuC0123456789")
 
 
-def test_figures_of_the_fallback_are_exact_within_their_errors(capsys):
+def test_figures_of_the_fallback_are_exact_within_their_errors(models_of_one_cell, capsys):
     """A cell that no model fits is sampled by Monte Carlo, with its free energy and its error bars."""
     exact = Enumeration(alloygen.data.cuau().on((2, 2, 3))).at(
         alloygen.data.cuau().on((2, 2, 3)).condition(900, np.array([0.0, 0.02]))

@@ -95,7 +95,7 @@ def test_monte_carlo_holds_fixed_sites_too():
 @pytest.mark.slow
 def test_a_larger_supercell_is_out_painted_and_says_so():
     large = bulk("Cu", a=3.8).repeat((2, 2, 6))
-    ens = alloygen.sample(large, 900, {"Au": 0.02}, n=200, seed=0)
+    ens = alloygen.sample(large, 900, {"Au": 0.02}, n=200, seed=0, sampler="cuau_2x2x4")
     assert ens.method == "neural, out-painted from 2x2x4 cells" and len(ens.atoms[0]) == 24 and ens.info["windows"] >= 2
     mc = alloygen.sample(large, 900, {"Au": 0.02}, n=3000, seed=1, sampler="mc")
     assert abs(ens.free_energy().value - mc.free_energy().value) < 4 * np.hypot(
@@ -104,7 +104,7 @@ def test_a_larger_supercell_is_out_painted_and_says_so():
     assert abs(ens.mean_energy().value - mc.mean_energy().value) < 4.5 * np.hypot(
         ens.mean_energy().stderr, mc.mean_energy().stderr
     )
-    held = alloygen.sample(large, 900, {"Au": 0.02}, n=20, seed=0, fixed=dict.fromkeys(range(0, 24, 6), "Au"))
+    held = alloygen.sample(large, 900, {"Au": 0.02}, n=20, seed=0, fixed=dict.fromkeys(range(0, 24, 6), "Au"), sampler="cuau_2x2x4")
     assert (held.occ[:, ::6] == 1).all()
 
 
@@ -135,4 +135,6 @@ def test_bad_refinement_is_told(made, says):
 
 def test_a_stride_beyond_the_window_is_told():
     with pytest.raises(AlloygenError, match="leave sites out"):
-        alloygen.sample(bulk("Cu", a=3.8).repeat((2, 2, 8)), 700, {"Au": 0.06}, n=10, sampler=Neural(stride=5))
+        alloygen.sample(
+            bulk("Cu", a=3.8).repeat((2, 2, 8)), 700, {"Au": 0.06}, n=10, sampler=Neural(model="cuau_2x2x4", stride=5)
+        )
