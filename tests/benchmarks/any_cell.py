@@ -6,7 +6,7 @@ For each cell: NESS and forward NESS, the divergence per site,
 
 Phi against exact values (enumeration; Kaufman and transfer matrices) or Monte Carlo (replica exchange up to T = infinity and MBAR; for
 4x4x8 the reference that ships), Jensen-Shannon divergences of composition and energy between weighted draws and Monte Carlo, and the
-variants of ordered phases that are drawn. Tables go to standard output, figures to tests/benchmarks/results/any_cell_NAME.json.
+variants of ordered phases that are drawn. Tables go to standard output, figures to docs/results/any_cell_NAME.json.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from alloygen.runtime.job import Job
 from alloygen.training.evaluate import evaluate
 from alloygen.training.reference import Reference, named_grid
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 HARD = [
     (300, -0.18),
     (300, 0),
