@@ -159,6 +159,8 @@ class PatchesConfig(ObjectiveConfig):
     pool : configurations with labels at a time; fresh : of them made anew before each batch. With fewer than a batch each is seen more often
         than once, and the noise of its labels is learned by heart
     floor : the share of frozen conditions in the batches
+    own : share of the batches that are the law's own draws, learned from by REINFORCE, for supercells of at most own_sites sites;
+        own_group : draws of one condition together, whose mean is the baseline. Of use in a second run, with ``training.start``
     """
 
     kind = "patches"
@@ -172,6 +174,9 @@ class PatchesConfig(ObjectiveConfig):
     pool: int = 512
     fresh: int = 128
     floor: float = 0.1
+    own: float = 0.0
+    own_sites: int = 128
+    own_group: int = 32
 
     def rules(self) -> Iterator[Rule]:
         counts = (self.per_kind, self.pool, self.sweeps, self.images, self.fresh)
@@ -181,6 +186,8 @@ class PatchesConfig(ObjectiveConfig):
         expected = "a fraction in [0, 1], and objective.known above 0 where it is not 0"
         yield 0 <= self.foreign <= (self.known > 0), "objective.foreign", expected, self.foreign
         yield self.floor > 0, "objective.floor", "a number above 0", self.floor
+        yield 0 <= self.own <= 1, "objective.own", "a fraction in [0, 1]", self.own
+        yield self.own_sites >= 1 and self.own_group >= 2, "objective", "own_sites >= 1 and own_group >= 2", self
 
 
 @dataclass(frozen=True, kw_only=True)

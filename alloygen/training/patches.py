@@ -100,6 +100,12 @@ class Cell:
             self.oldest = int(rows[-1]) + 1
         return self.pool[torch.randint(self.how.pool, (n,), generator=generator)]
 
+    def conditions(self, n: int, alike: int, generator: torch.Generator) -> tuple[Condition, torch.Tensor]:
+        """n conditions, drawn as those of the batches are, ``alike`` rows of one together, and the number of each row's (n,)."""
+        c = torch.multinomial(self.share, -(-n // alike), replacement=True, generator=generator)
+        group = torch.arange(len(c)).repeat_interleave(alike)[:n]
+        return self.condition[c[group]], group
+
     def _made(self, n: int, generator: torch.Generator) -> Patches:
         c = torch.multinomial(self.share, n, replacement=True, generator=generator)
         k = torch.randint(self.occ.shape[1], (n,), generator=generator)

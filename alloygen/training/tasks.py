@@ -125,21 +125,35 @@ class Likelihood(Task[Samples]):
         pass  # the generator of the loop says which batch comes next
 
 
-class PatchLikelihood(Task[Patches]):
-    """Maximum likelihood of a local model from some sites of every kind; each batch is of one of the supercells, in turn at random."""
+class PatchLikelihood(Task[Batch]):
+    """Maximum likelihood of a local model from some sites of every kind; each batch is of one of the supercells, in turn at random.
+
+    A share of the batches of supercells that are small enough are the law's own draws, from which it learns by REINFORCE: the noise of
+    that falls with the spread of its weights, while that of labels stays, so it is of use where the law is nearly right."""
 
     def __init__(self, config: Config, cells: list[Cell]):
         super().__init__()
         self.config, self.cells, self.cell = config, cells, cells[0]
+        self.how = cast(PatchesConfig, config.objective)
 
-    def draw(self, model: Network, generator: torch.Generator) -> Patches:
+    def draw(self, model: Network, generator: torch.Generator) -> Batch:
         self.cell = self.cells[int(torch.randint(len(self.cells), (), generator=generator))]
-        batch = self.cell.batch(self.config.training.batch, generator)
-        return batch.to(self.config.machine.device)
+        n, device = self.config.training.batch, self.config.machine.device
+        own = float(torch.rand((), generator=generator)) < self.how.own
+        if own and self.cell.hamiltonian.n_sites <= self.how.own_sites:
+            condition, group = self.cell.conditions(n, self.how.own_group, generator)
+            order = self.cell.model.placed.order.expand(n, -1)
+            return reinforce.draw(self.cell.model, condition, order, group, generator, floor=1.0)
+        return self.cell.batch(n, generator).to(device)
 
-    def rows(self, model: Network, part: Patches) -> torch.Tensor:
+    def rows(self, model: Network, part: Batch) -> torch.Tensor:
         """Losses of the configurations, as if all had as many sites as the first supercell."""
-        return self.cell.loss(part) * (self.cells[0].hamiltonian.n_sites / self.cell.hamiltonian.n_sites)
+        share = self.cells[0].hamiltonian.n_sites / self.cell.hamiltonian.n_sites
+        if isinstance(part, Patches):
+            return self.cell.loss(part) * share
+        part = cast(reinforce.Draws, part)
+        of = part.occ, part.condition, part.order, part.advantage
+        return reinforce.reinforce(self.cell.model, *of) * share
 
     def validation(self) -> Condition:
         return self.cells[0].condition

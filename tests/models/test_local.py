@@ -26,7 +26,7 @@ BASE = {
     "system": {"hamiltonian": "cuau", "repeats": [2, 2, 2], "more": [[2, 2, 4], CUBIC]},
     "data": {"T": [500, 900], "mu": [-0.04, 0.03, 0.07], "samples": 32, "sweeps": 5, "burn": 20},
     "model": {"kind": "local", "width": 8, "depth": 2, "window": 18, "levels": 2},
-    "objective": {"kind": "patches", "pool": 64, "fresh": 4, "sweeps": 2, "images": 16, "known": 0.3, "foreign": 0.5},
+    "objective": {"kind": "patches", "pool": 64, "fresh": 4, "sweeps": 2, "images": 16, "known": 0.3, "foreign": 0.5, "own": 0.2, "own_group": 8},
     "training": {"steps": 30, "batch": 32, "lr": 3e-3, "warmup": 3, "ema": 0.9},
     "validation": {"every": 15, "samples": 8},
     "machine": {"threads": 1},
