@@ -116,7 +116,7 @@ class LocalModel(AnyCell):
             width=width,
             depth=depth,
         )
-        self._placed: Placed | None = None
+        self._placed: dict[str, Placed] = {}
         self._schedules: dict = {}
 
     def config(self) -> dict:
@@ -140,18 +140,24 @@ class LocalModel(AnyCell):
                 f"{hamiltonian.fingerprint} ({hamiltonian.expansion.name})"
             )
         other = LocalModel.__new__(LocalModel)
-        other.__dict__ = {**self.__dict__, "hamiltonian": hamiltonian, "_placed": None, "_schedules": {}}
+        other.__dict__ = {**self.__dict__, "hamiltonian": hamiltonian, "_placed": {}, "_schedules": {}}
         return other
 
     @property
     def placed(self) -> Placed:
-        """What it knows of its supercell, worked out when first asked for."""
-        if self._placed is None:
+        """What it knows of its supercell, on the processor; worked out when first asked for."""
+        return self._tables(torch.device("cpu"))
+
+    def _tables(self, device: torch.device) -> Placed:
+        """The same on a device."""
+        if not self._placed:
             h = self.hamiltonian
             keys = zip(h.channel_orbit, h.channel_function, strict=True)
             channels = np.array([self._channels.get(key, len(self._channels)) for key in keys], dtype=np.int64)
-            self._placed = Placed.of(h, self._config["levels"], self._config["window"], channels)
-        return self._placed
+            self._placed["cpu"] = Placed.of(h, self._config["levels"], self._config["window"], channels)
+        if str(device) not in self._placed:
+            self._placed[str(device)] = self._placed["cpu"].to(device)
+        return self._placed[str(device)]
 
     # ------------------------------------------------------------------ the law
     def entering(self, condition: Condition) -> Entering:
@@ -164,7 +170,7 @@ class LocalModel(AnyCell):
 
     def seen(self, occ: torch.Tensor, rank: torch.Tensor, sites: torch.Tensor) -> Seen:
         """What q sites of each of C kinds see when they are decided: occ (B, N); rank (B, N) or (1, N); sites (C, B, q) or (C, 1, q)."""
-        place, h = self.placed, self.hamiltonian
+        place, h = self._tables(occ.device), self.hamiltonian
         c, b, q = sites.shape[0], len(occ), sites.shape[2]
         flat, full = sites.transpose(0, 1).reshape(-1, c * q).expand(b, -1), rank.expand(b, -1)
         fields = h.fields(occ, full, flat, torch.gather(full, 1, flat)).view(b, c, q, -1).transpose(0, 1)
@@ -178,7 +184,7 @@ class LocalModel(AnyCell):
 
     def law(self, seen: Seen, kinds: torch.Tensor, entering: Entering) -> torch.Tensor:
         """log p(x_i = a | decided) of what sites see, (C, B, q, S) float64; kinds (C,)."""
-        place, h, sites = self.placed, self.hamiltonian, seen.sites
+        place, h, sites = self._tables(seen.sites.device), self.hamiltonian, seen.sites
         fields, residual = seen.fields, torch.zeros((), dtype=torch.float64, device=sites.device)
         if seen.window.shape[-1]:
             out = self._network(seen, kinds, entering).double() * seen.open_[..., None]
@@ -190,7 +196,7 @@ class LocalModel(AnyCell):
 
     def _network(self, seen: Seen, kinds: torch.Tensor, entering: Entering) -> torch.Tensor:
         """Gains of the channels of the expansion and residuals of the species, (C, B, q, K + S)."""
-        place, fields = self.placed, seen.fields
+        place, fields = self._tables(seen.fields.device), seen.fields
         whole = fields.new_zeros(*fields.shape[:-1], len(self._channels) + 1)
         whole = whole.index_add_(3, place.channels, fields)[..., :-1]
         energetic = torch.tanh(whole * (entering.beta[:, None, None] / 4))
@@ -212,10 +218,11 @@ class LocalModel(AnyCell):
 
     def _energies(self, fields: torch.Tensor, sites: torch.Tensor) -> torch.Tensor:
         """Energy (C, B, q, S) of each candidate species."""
-        values = self.placed.values
+        place = self._tables(sites.device)
+        values = place.values
         if len(values) == 1:
             return fields @ values[0]
-        of_site = values[self.placed.sublattice[sites]]
+        of_site = values[place.sublattice[sites]]
         return (fields[..., None, :] @ of_site)[..., 0, :]
 
     def log_conditionals(self, occ: torch.Tensor, condition: Condition, order: torch.Tensor) -> torch.Tensor:
@@ -230,8 +237,9 @@ class LocalModel(AnyCell):
         rank = rank.scatter(1, order, torch.arange(order.shape[1], device=order.device).expand(len(order), -1))
         sites, entering = torch.unique(order), self.entering(condition)
         out = torch.zeros(b, n, self.hamiltonian.n_species, dtype=torch.float64, device=occ.device)
-        for kind in torch.unique(self.placed.kind[sites]):
-            for part in sites[self.placed.kind[sites] == kind].split(max(1, ROWS // b)):
+        kinds = self._tables(sites.device).kind[sites]
+        for kind in torch.unique(kinds):
+            for part in sites[kinds == kind].split(max(1, ROWS // b)):
                 found = self.law(self.seen(occ, rank, part[None, None]), kind[None], entering)
                 out = out.index_copy(1, part, found[0])
         return torch.gather(out, 1, order.expand(b, -1)[..., None].expand(-1, -1, out.shape[2]))
@@ -264,7 +272,7 @@ class LocalModel(AnyCell):
         entering, log_prob = self.entering(condition), torch.zeros(len(occ), dtype=torch.float64, device=occ.device)
         rank = torch.argsort(order)[None]
         for sites in (part for group in self.schedule(order, held) for part in group.split(max(1, ROWS // len(occ)))):
-            kind = self.placed.kind[sites[:1]]
+            kind = self._tables(sites.device).kind[sites[:1]]
             log_p = self.law(self.seen(occ, rank, sites[None, None]), kind, entering)[0]
             choice = draw_species(log_p, uniform[:, rank[0, sites], None])
             occ[:, sites] = choice[..., 0]

@@ -46,6 +46,10 @@ class Placed:
                    t(pattern.ravel()[row]), t(h.interacting), t(h.lattice.allowed), t(h.lattice.sublattice), t(channels),
                    t(h.channel_values))  # fmt: skip
 
+    def to(self, device: torch.device) -> Placed:
+        """The same tables on a device."""
+        return Placed(**{name: table.to(device) for name, table in vars(self).items()})
+
     @property
     def open_(self) -> torch.Tensor:
         """(N,) does a site have clusters that are not decided when it is?"""

@@ -182,13 +182,16 @@ class Cell:
 
     def loss(self, part: Patches) -> torch.Tensor:
         """Losses (B,) in nats of the whole configuration."""
-        entering, total, start = self.model.entering(part.condition), torch.zeros(len(part)), 0
+        entering, total, start = self.model.entering(part.condition), part.labels.new_zeros(len(part)), 0
         for which, q in self.groups:
             c = len(which)
             columns = slice(start, start := start + c * q)
             by_kind = lambda x: x[:, columns].unflatten(1, (c, q)).transpose(0, 1)  # noqa: E731, B023
             seen = Seen(*(by_kind(x) for x in (part.sites, part.fields, part.window, part.open_)))
-            log_p, labels = self.model.law(seen, self.kinds[which], entering), by_kind(part.labels)
+            log_p, labels = (
+                self.model.law(seen, self.kinds[which].to(seen.sites.device), entering),
+                by_kind(part.labels),
+            )
             total = total - (labels * log_p.masked_fill(labels == 0, 0.0)).sum((0, 2, 3))
         return total
 

@@ -142,8 +142,8 @@ class PatchLikelihood(Task[Batch]):
         own = float(torch.rand((), generator=generator)) < self.how.own
         if own and self.cell.hamiltonian.n_sites <= self.how.own_sites:
             condition, group = self.cell.conditions(n, self.how.own_group, generator)
-            order = self.cell.model.placed.order.expand(n, -1)
-            return reinforce.draw(self.cell.model, condition, order, group, generator, floor=1.0)
+            order = self.cell.model.placed.order.expand(n, -1).to(device)
+            return reinforce.draw(self.cell.model, condition.to(device), order, group.to(device), generator, floor=1.0)
         return self.cell.batch(n, generator).to(device)
 
     def rows(self, model: Network, part: Batch) -> torch.Tensor:

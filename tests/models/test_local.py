@@ -130,6 +130,13 @@ def test_a_checkpoint_says_that_it_serves_any_cell(law, tmp_path):
     assert same_weights(tmp_path / "law.safetensors", tmp_path / "again.safetensors")
 
 
+def test_tables_go_to_the_device_of_what_they_meet(law):
+    """On a device that computes nothing, shapes and places alone."""
+    tables, device = law._tables(torch.device("meta")), torch.device("meta")
+    assert {t.device for t in vars(tables).values()} == {device} and law.placed.order.device.type == "cpu"
+    assert tables.slots.shape == law.placed.slots.shape and law._tables(device) is tables
+
+
 def test_turned_supercells_are_one(law):
     """2x2x4, 4x2x2 and 2x4x2 are the same cell in another position: the same law, site by site."""
     expansion = law.hamiltonian.expansion
