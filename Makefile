@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 
-.PHONY: demo test check lint wheel benchmark benchmark-mc benchmark-models benchmark-thermodynamics benchmark-any-order benchmark-calibration clean
+.PHONY: demo test check lint wheel benchmark benchmark-mc benchmark-models benchmark-thermodynamics benchmark-any-order benchmark-any-cell benchmark-calibration reproduce-cuau reproduce-ising clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python tutorials/demo.py
@@ -60,6 +60,24 @@ benchmark-any-order: $(VENV)/.installed-test
 # z-scores of every estimator in every regime over 30 seeds (see docs/error_bars.md); goes on where it was stopped
 benchmark-calibration: $(VENV)/.installed-test
 	$(BIN)/python tests/benchmarks/calibration.py --markdown docs/calibration.md
+
+# the laws of every supercell: training by data/NAME.toml (95 minutes of a core), then the tables of docs/any_cell.md for what came out
+reproduce-cuau: $(VENV)/.installed-test
+	$(BIN)/alloygen train cuau -o runs/cuau
+	$(BIN)/python tests/benchmarks/any_cell.py runs/cuau/model.safetensors --n 1024 --forward 500
+
+reproduce-ising: $(VENV)/.installed-test
+	$(BIN)/alloygen train ising -o runs/ising
+	$(BIN)/python tests/benchmarks/any_cell.py runs/ising/model.safetensors --n 1024 --forward 500
+
+# the laws that ship: the tables of docs/any_cell.md, held sites, more even weights, what 99 free energies cost, a new alloy
+benchmark-any-cell: $(VENV)/.installed-test
+	$(BIN)/python tests/benchmarks/any_cell.py ising --n 1024 --forward 500
+	$(BIN)/python tests/benchmarks/any_cell.py cuau --n 1024 --forward 500
+	$(BIN)/python tests/benchmarks/any_cell_refined.py
+	$(BIN)/python tests/benchmarks/held.py
+	$(BIN)/python tests/benchmarks/cost.py
+	$(BIN)/python tests/benchmarks/new_alloy.py --seeds 1 2 3
 
 $(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -6,7 +6,8 @@ For each cell: NESS and forward NESS, the divergence per site,
 
 Phi against exact values (enumeration; Kaufman and transfer matrices) or Monte Carlo (replica exchange up to T = infinity and MBAR; for
 4x4x8 the reference that ships), Jensen-Shannon divergences of composition and energy between weighted draws and Monte Carlo, and the
-variants of ordered phases that are drawn. Tables go to standard output, figures to docs/results/any_cell_NAME.json.
+variants of ordered phases that are drawn. Tables go to standard output; figures to docs/results/any_cell_NAME.json, those of a checkpoint that
+does not ship beside it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from alloygen.exact.ising import kaufman_free_energy, transfer_matrix
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import AnyCell
 from alloygen.models.draw import draw
-from alloygen.models.store import load_model
 from alloygen.montecarlo.sampling import cluster_moves
 from alloygen.runtime.job import Job
 from alloygen.training.evaluate import evaluate
@@ -173,10 +173,20 @@ def told(name: str, cell: dict) -> str:
 
 HEAD = "| cell | sites | conditions | NESS mean | smallest | forward mean / smallest | KL per site mean / largest | largest error of Phi | JS mean / largest | a second |"
 
+RULE = "|---" * (HEAD.count("|") - 1) + "|"
+
+
+def tables() -> dict[str, list[str]]:
+    """The lines of the table of each system that was measured."""
+    found = {s: RESULTS / f"any_cell_{s}.json" for s in ("ising", "cuau")}
+    cells = {s: json.loads(path.read_text())["cells"] for s, path in found.items() if path.exists()}
+    return {s: [HEAD, RULE, *(told(name, cell) for name, cell in of.items())] for s, of in cells.items()}
+
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("checkpoint")
+    p.add_argument("checkpoint", nargs="?", help="a path, or the name of a model that ships")
+    p.add_argument("--table", action="store_true", help="print the tables of what was measured, and measure nothing")
     p.add_argument("--n", type=int, default=512, help="configurations a condition")
     p.add_argument(
         "--forward", type=int, default=0, help="Monte Carlo samples a condition, for what is compared with them"
@@ -184,14 +194,20 @@ def main() -> None:
     p.add_argument("--only", nargs="*", help="these cells alone; figures of others that are in the file stay")
     p.add_argument("--threads", type=int, default=2)
     args = p.parse_args()
+    if args.table:
+        print("\n\n".join("\n".join(lines) for lines in tables().values()))
+        return
+    if args.checkpoint is None:
+        p.error("expected a checkpoint, or --table")
     torch.set_num_threads(args.threads)
-    law = load_model(args.checkpoint)
+    law = alloygen.load(args.checkpoint)
+    assert isinstance(law, AnyCell)
     system = "ising" if law.hamiltonian.elements == ("-", "+") else "cuau"
     weights = sum(x.numel() for x in law.parameters())
     print(f"{args.checkpoint}: {weights:,} weights, {args.n} configurations a condition")
-    print(HEAD, "|---" * HEAD.count(" | ") + "|---|", sep="\n")
+    print(HEAD, RULE, sep="\n")
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"any_cell_{system}.json"
+    path = (RESULTS if args.checkpoint == system else Path(args.checkpoint).parent) / f"any_cell_{system}.json"
     found = json.loads(path.read_text())["cells"] if args.only and path.exists() else {}
     for name, cell in (CUAU if system == "cuau" else ISING).items():
         if args.only and name not in args.only:
