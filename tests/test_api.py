@@ -101,7 +101,9 @@ def test_a_turned_cell_is_the_same_system_only_if_the_expansion_says_so():
 
 
 @pytest.mark.filterwarnings("error::alloygen.errors.NoModel")
-@pytest.mark.parametrize("atoms", [bulk("Cu"), bulk("Cu", cubic=True), bulk("Cu").repeat((1, 1, 16)), bulk("Cu").repeat((3, 3, 3))])
+@pytest.mark.parametrize(
+    "atoms", [bulk("Cu"), bulk("Cu", cubic=True), bulk("Cu").repeat((1, 1, 16)), bulk("Cu").repeat((3, 3, 3))]
+)
 def test_the_law_of_the_alloy_draws_where_no_model_has_the_cell(atoms):
     ens = alloygen.sample(atoms, T=1100, mu={"Au": 0.0}, n=50, seed=0)
     assert ens.method == "neural" and ens.ness > 0.3 and len(ens.atoms[0]) == len(atoms)

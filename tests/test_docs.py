@@ -1,6 +1,7 @@
 """What newcomers read: short, with lines that run and links that lead somewhere."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,18 @@ def test_citation_has_the_version():
     assert f"\nversion: {alloygen.__version__}\n" in text and "cff-version" in text
     urls = set(re.findall(r"https://github.com/[\w-]+/[\w-]+", text + README + (ROOT / "pyproject.toml").read_text()))
     assert urls == {"https://github.com/alloygen/alloygen"}
+
+
+def test_tables_of_any_cell_are_those_of_the_figures():
+    """docs/any_cell.md shows what docs/results holds, line by line."""
+    sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
+    from any_cell import tables
+
+    shown = (ROOT / "docs" / "any_cell.md").read_text().splitlines()
+    found = tables()
+    assert set(found) == {"ising", "cuau"}
+    for lines in found.values():
+        assert len(lines) > 6 and [line for line in lines if line not in shown] == []
 
 
 def test_commands_of_the_readme_are_targets():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import alloygen
+from alloygen.exact.ising import kaufman_free_energy
 from alloygen.training import evaluate
 from alloygen.training.reference import named_grid, reference_samples
 
@@ -48,6 +49,52 @@ def test_4x4x4_reaches_every_variant_of_the_ordered_phases(phase, dmu, number):
     counts = variants(model.hamiltonian.lattice, ens.occ)[phase]
     assert len(counts) == number
     assert min(counts.values()) > 0.4 * np.mean(list(counts.values()))
+
+
+# ---------------------------------------------------------------------- the laws of every supercell
+CUBIC = 2 * np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])
+HARD = [(300.0, -0.18), (400.0, 0.0), (600.0, -0.08), (700.0, 0.06), (900.0, -0.06)]
+
+
+def law_of(name, cell):
+    law = alloygen.load(name)
+    return law.on(law.hamiltonian.expansion.on(cell))
+
+
+def test_the_law_of_cuau_matches_enumeration():
+    law = law_of("cuau", (4, 2, 2))
+    figures = evaluate.summary(evaluate.evaluate(law, named_grid("cuau", law.hamiltonian)[::4], 1000))
+    assert figures["ness_mean"] > 0.97 and figures["ness_min"] > 0.85
+    assert figures["phi_deviation_max_meV"] < 0.2 and figures["phi_within_4_stderr"] > 0.95
+
+
+@pytest.mark.parametrize(
+    "cell, mean, least", [((4, 4, 4), 0.8, 0.6), ((4, 4, 8), 0.65, 0.35), (CUBIC, 0.7, 0.5)], ids=["64", "128", "cubic"]
+)
+def test_the_law_of_cuau_on_larger_supercells(cell, mean, least):
+    law = law_of("cuau", cell)
+    at = law.hamiltonian.condition([t for t, _ in HARD], [[0.0, m] for _, m in HARD])
+    reference = reference_samples(law.hamiltonian, at, 200, seed=1, dT=50.0, dmu=0.03)
+    figures = evaluate.summary(evaluate.evaluate(law, at, 300, reference=reference))
+    assert figures["ness_mean"] > mean and figures["ness_min"] > least
+    assert figures["forward_ness_mean"] > mean - 0.1
+
+
+@pytest.mark.parametrize("phase, dmu, number", [("Cu3Au (L1_2)", -0.09, 4), ("CuAu (L1_0)", 0.03, 6)])
+def test_the_law_of_cuau_reaches_every_variant(phase, dmu, number):
+    law = law_of("cuau", (4, 4, 8))
+    ens = evaluate.draw(law, law.hamiltonian.condition(300.0, [0.0, dmu]), 600, torch.Generator().manual_seed(0))
+    assert len(variants(law.hamiltonian.lattice, ens.occ)[phase]) == number
+
+
+@pytest.mark.parametrize("side, mean, least", [(10, 0.97, 0.9), (15, 0.9, 0.8), (32, 0.8, 0.65)])
+def test_the_law_of_ising_against_kaufman(side, mean, least):
+    law, T = law_of("ising", (side, side, 1)), [1.8, 2.2692, 3.0]
+    phi = [kaufman_free_energy(side, t) for t in T]
+    at = law.hamiltonian.condition(T, [[0.0, 0.0]] * len(T))
+    figures = evaluate.summary(evaluate.evaluate(law, at, 300, phi=phi))
+    assert figures["ness_mean"] > mean and figures["ness_min"] > least
+    assert figures["phi_within_4_stderr"] == 1.0 and figures["phi_deviation_max_meV"] < 1.0
 
 
 def test_variants_of_ideal_phases():

@@ -104,7 +104,9 @@ def test_a_larger_supercell_is_out_painted_and_says_so():
     assert abs(ens.mean_energy().value - mc.mean_energy().value) < 4.5 * np.hypot(
         ens.mean_energy().stderr, mc.mean_energy().stderr
     )
-    held = alloygen.sample(large, 900, {"Au": 0.02}, n=20, seed=0, fixed=dict.fromkeys(range(0, 24, 6), "Au"), sampler="cuau_2x2x4")
+    held = alloygen.sample(
+        large, 900, {"Au": 0.02}, n=20, seed=0, fixed=dict.fromkeys(range(0, 24, 6), "Au"), sampler="cuau_2x2x4"
+    )
     assert (held.occ[:, ::6] == 1).all()
 
 
