@@ -78,10 +78,11 @@ def test_citation_has_the_version():
 
 
 def test_tables_of_any_cell_are_those_of_the_figures():
-    """docs/any_cell.md shows what docs/results holds, line by line."""
+    """docs/any_cell.md and the README show what docs/results holds, line by line."""
     sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
-    from any_cell import tables
+    from any_cell import headlines, tables
 
+    assert [line for line in headlines() if line not in README.splitlines()] == []
     shown = (ROOT / "docs" / "any_cell.md").read_text().splitlines()
     found = tables()
     assert set(found) == {"ising", "cuau"}
