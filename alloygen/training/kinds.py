@@ -156,8 +156,8 @@ class PatchesConfig(ObjectiveConfig):
     images : by symmetries, over which it is averaged as well where they agree with the sample on what is decided before
     known : share of the configurations with a random known set in front, which is the same for those made together
     foreign : share of these whose known sites hold species of another condition, or random ones; the rest is equilibrated around them
-    pool : configurations with labels at a time; fresh : of them made anew before each batch. With fewer than a batch each is seen more often
-        than once, and the noise of its labels is learned by heart
+    fresh : configurations with labels that are made anew before each batch. As many as a batch: each is seen once. With fewer the batch is drawn
+        from a pool of so many, each is seen more often, and the noise of its labels is learned by heart
     floor : the share of frozen conditions in the batches
     own : share of the batches that are the law's own draws, learned from by REINFORCE, for supercells of at most own_sites sites;
         own_group : draws of one condition together, whose mean is the baseline. Of use in a second run, with ``training.start``

@@ -62,8 +62,8 @@ class Patches(Batch):
 class Cell:
     """Monte Carlo samples of one supercell over conditions (C,): occ (C, n, N) int8, and the pool of configurations with labels.
 
-    The pool of ``how.pool`` configurations is drawn from at random, and ``how.fresh`` of them are made anew before each batch: a sample
-    moved by a random symmetry, with sites of its own and labels for these.
+    A batch is made of samples moved by random symmetries, with sites of their own and labels for these. Where ``how.fresh`` is not the size
+    of a batch, so many are made anew before each batch in a pool of ``how.pool``, which the batch is drawn from at random.
     """
 
     def __init__(self, model: LocalModel, condition: Condition, occ: torch.Tensor, how: PatchesConfig):
@@ -92,6 +92,8 @@ class Cell:
 
     def batch(self, n: int, generator: torch.Generator) -> Patches:
         """n configurations with sites to learn."""
+        if self.how.fresh == n:
+            return self._made(n, generator)
         if self.pool is None:
             self.pool = self._made(self.how.pool, generator)
         elif self.how.fresh:
