@@ -187,7 +187,8 @@ RULE = "|---" * (HEAD.count("|") - 1) + "|"
 def tables() -> dict[str, list[str]]:
     """The lines of the table of each system that was measured."""
     found = {s: RESULTS / f"any_cell_{s}.json" for s in ("ising", "cuau")}
-    cells = {s: json.loads(path.read_text())["cells"] for s, path in found.items() if path.exists()}
+    read = {s: json.loads(path.read_text())["cells"] for s, path in found.items() if path.exists()}
+    cells = {s: {name: of[name] for name in (*ISING, *CUAU) if name in of} for s, of in read.items()}
     if "8x8x8" in cells.get("cuau", {}):
         whole = cells["cuau"]["8x8x8"]
         cells["cuau"]["8x8x8, away from transitions"] = whole | {
@@ -201,9 +202,8 @@ def headlines() -> list[str]:
     found = {s: json.loads((RESULTS / f"any_cell_{s}.json").read_text())["cells"] for s in ("ising", "cuau")}
     mean = {name: np.mean([r["ness"] for r in cell["rows"]]) for name, cell in found["cuau"].items()}
     critical = {
-        name: next(r["ness"] for r in cell["rows"] if (r["T"], r["mu"]) == (2.2692, 0.0))
-        for name, cell in found["ising"].items()
-        if name in ("16x16", "32x32", "64x64")
+        name: next(r["ness"] for r in found["ising"][name]["rows"] if (r["T"], r["mu"]) == (2.2692, 0.0))
+        for name in ("16x16", "32x32", "64x64")
     }
     short = lambda x: f"{x:.3f}".removeprefix("0")  # noqa: E731
     cuau = " / ".join(short(mean[name]) for name in ("2x2x4", "4x4x4", "4x4x8", "8x8x8"))
