@@ -69,7 +69,9 @@ def test_the_law_of_cuau_matches_enumeration():
 
 
 @pytest.mark.parametrize(
-    "cell, mean, least", [((4, 4, 4), 0.75, 0.35), ((4, 4, 8), 0.6, 0.25), (CUBIC, 0.7, 0.45)], ids=["64", "128", "cubic"]
+    "cell, mean, least",
+    [((4, 4, 4), 0.75, 0.35), ((4, 4, 8), 0.6, 0.25), (CUBIC, 0.7, 0.45)],
+    ids=["64", "128", "cubic"],
 )
 def test_the_law_of_cuau_on_larger_supercells(cell, mean, least):
     law = law_of("cuau", cell)
@@ -118,4 +120,4 @@ def test_checksums_of_the_shipped_files():
     assert shipped == set(listed) and "cuau_4x4x8_reference.nc" in shipped
     for name, digest in listed.items():
         assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == digest
-        assert folder.joinpath(name).stat().st_size < 7e6  # a few MB; the law of CuAu has 3.2 million weights of two bytes
+        assert folder.joinpath(name).stat().st_size < 7e6  # the law of CuAu: 3.2 million weights of two bytes
