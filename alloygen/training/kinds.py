@@ -115,6 +115,13 @@ class ObjectiveConfig(KindSection):
     source: ClassVar[type[DataConfig] | type[ConditionsConfig]]
 
 
+def _known_sets(o: Any) -> Iterator[Rule]:
+    """What holds of the shares of samples with known sets in front."""
+    yield 0 <= o.known <= 1, "objective.known", "a fraction in [0, 1]", o.known
+    expected = "a fraction in [0, 1], and objective.known above 0 where it is not 0"
+    yield 0 <= o.foreign <= (o.known > 0), "objective.foreign", expected, o.foreign
+
+
 @dataclass(frozen=True, kw_only=True)
 class LikelihoodConfig(ObjectiveConfig):
     """Maximum likelihood on Monte Carlo data.
@@ -139,9 +146,7 @@ class LikelihoodConfig(ObjectiveConfig):
     floor: float = 0.2
 
     def rules(self) -> Iterator[Rule]:
-        yield 0 <= self.known <= 1, "objective.known", "a fraction in [0, 1]", self.known
-        expected = "a fraction in [0, 1], and objective.known above 0 where it is not 0"
-        yield 0 <= self.foreign <= (self.known > 0), "objective.foreign", expected, self.foreign
+        yield from _known_sets(self)
         yield 0 <= self.grown <= 1, "objective.grown", "a fraction in [0, 1]", self.grown
         yield self.label_images in IMAGES, "objective.label_images", f"one of {IMAGES}", self.label_images
         yield self.floor > 0, "objective.floor", "a number above 0", self.floor
@@ -182,9 +187,7 @@ class PatchesConfig(ObjectiveConfig):
         counts = (self.per_kind, self.pool, self.sweeps, self.images, self.fresh)
         few = min(counts[:2]) >= 1 and min(counts[2:]) >= 0 and self.fresh <= self.pool
         yield few, "objective", "per_kind and pool >= 1, sweeps and images >= 0, and fresh from 0 to pool", counts
-        yield 0 <= self.known <= 1, "objective.known", "a fraction in [0, 1]", self.known
-        expected = "a fraction in [0, 1], and objective.known above 0 where it is not 0"
-        yield 0 <= self.foreign <= (self.known > 0), "objective.foreign", expected, self.foreign
+        yield from _known_sets(self)
         yield self.floor > 0, "objective.floor", "a number above 0", self.floor
         yield 0 <= self.own <= 1, "objective.own", "a fraction in [0, 1]", self.own
         yield self.own_sites >= 1 and self.own_group >= 2, "objective", "own_sites >= 1 and own_group >= 2", self

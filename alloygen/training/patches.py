@@ -70,7 +70,6 @@ class Cell:
         self.model, self.condition, self.occ, self.how = model, condition, occ, how
         h, place = model.hamiltonian, model.placed
         self.hamiltonian = h
-        self.rank = torch.argsort(place.order)
         found = torch.unique(place.kind[place.open_]).tolist()
         self.members = [place.order[place.kind[place.order] == k] for k in found]
         self.chances = [_chances(len(m)) for m in self.members]
@@ -83,10 +82,11 @@ class Cell:
         fixed = torch.Generator().manual_seed(0)
         bank = [self._image(fixed) for _ in range(BANK * how.images)]
         self.images = np.array(bank, dtype=np.int64).reshape(-1, h.n_sites)
-        share = np.where(self.rank < EARLY, SHARE, 0.0) if how.images else np.zeros(h.n_sites)
-        for members in self.members if how.images else ():
-            share[int(members[0])] = SHARE
-        self.clamping = Clamping(as_array(place.order), as_array(self.rank), _near(h.lattice), self.images, share)
+        self.mixed = np.zeros(h.n_sites)  # the share of the images in the label of each site
+        if how.images:
+            self.mixed[as_array(place.order[:EARLY])] = SHARE
+            self.mixed[[int(members[0]) for members in self.members]] = SHARE
+        self.near = _near(h.lattice)
         self.pool: Patches | None = None
         self.oldest = 0
 
@@ -120,7 +120,7 @@ class Cell:
             if float(torch.rand((), generator=generator)) < self.how.foreign:
                 occ = around_foreign(self.hamiltonian, occ, condition, held[0], generator)
         rank = torch.argsort(order)
-        labels = self._labels(occ, condition, sites, order, generator) * weight[..., None]
+        labels = self._labels(occ, condition, sites, order, rank, generator) * weight[..., None]
         if held is not None:
             labels[held[0, sites]] = 0.0  # no loss
         seen = self.model.seen(occ, rank[None], sites[None])
@@ -138,15 +138,12 @@ class Cell:
     def _patches(self, occ: torch.Tensor, condition: Condition, **rows: torch.Tensor) -> Patches:
         return Patches(occ=occ, condition=condition, order=self.model.placed.order.expand(len(occ), -1), **rows)
 
-    def _labels(self, occ, condition: Condition, sites, order, generator) -> torch.Tensor:
+    def _labels(self, occ, condition: Condition, sites, order, rank, generator) -> torch.Tensor:
         """Conditionals (n, Q, S) of the sites given what is decided before them, along chains, early ones over images too."""
         seed, (T, mu) = int(torch.randint(2**31, (), generator=generator)), condition.arrays()
         some = torch.randint(len(self.images) + 1 - self.how.images, (), generator=generator)
-        clamping = self.clamping._replace(
-            order=as_array(order),
-            rank=np.argsort(as_array(order)),
-            images=self.images[some : some + self.how.images],
-        )
+        images = self.images[some : some + self.how.images]
+        clamping = Clamping(as_array(order), as_array(rank), self.near, images, self.mixed)
         beta = 1 / (condition.kB * T)
         found = clamped_conditionals(
             self.hamiltonian, as_array(occ), beta, mu, as_array(sites), clamping, self.how.sweeps, seed

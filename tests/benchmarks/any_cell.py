@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from any_order import reference_phi
 from cubic_order import variants
 
 import alloygen
@@ -113,11 +114,8 @@ def monte_carlo(system: str, name: str, h: Hamiltonian, at, n: int) -> tuple[Ref
     pick = [int(np.flatnonzero((scan.T == t) & (scan.mu[:, 1] == m[1]))[0]) for t, m in zip(T, mu, strict=True)]
     phi = np.array([scan.free_energy(k).value for k in pick])
     if name == "4x4x8":  # long runs, made once
-        reference, counts = cuau_reference(), np.arange(129)
-        for i, (t, m) in enumerate(zip(T, mu[:, 1], strict=True)):
-            f = reference.free_energy.sel(T=t).to_numpy()
-            kT = h.kB * t
-            phi[i] = -kT / 128 * np.logaddexp.reduce(-(128 * f - m * counts) / kT)
+        reference = cuau_reference()
+        phi = np.array([reference_phi(reference, t, m, h.kB) for t, m in zip(T, mu[:, 1], strict=True)])
     return Reference(scan.occ[pick], scan.energy[pick]), phi
 
 
