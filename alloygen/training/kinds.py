@@ -164,6 +164,8 @@ class PatchesConfig(ObjectiveConfig):
     fresh : configurations with labels that are made anew before each batch. As many as a batch: each is seen once. With fewer the batch is drawn
         from a pool of so many, each is seen more often, and the noise of its labels is learned by heart
     floor : the share of frozen conditions in the batches
+    hard : share of the configurations that are drawn where the law is worst: by the standard deviation of the log weights of hard_draws of its own
+        draws at every condition of the first supercell, measured anew every hard_every steps; the others are drawn by entropy
     own : share of the batches that are the law's own draws, learned from by REINFORCE, for supercells of at most own_sites sites;
         own_group : draws of one condition together, whose mean is the baseline. Of use in a second run, with ``training.start``
     """
@@ -179,6 +181,9 @@ class PatchesConfig(ObjectiveConfig):
     pool: int = 512
     fresh: int = 128
     floor: float = 0.1
+    hard: float = 0.0
+    hard_draws: int = 8
+    hard_every: int = 2000
     own: float = 0.0
     own_sites: int = 128
     own_group: int = 32
@@ -189,6 +194,8 @@ class PatchesConfig(ObjectiveConfig):
         yield few, "objective", "per_kind and pool >= 1, sweeps and images >= 0, and fresh from 0 to pool", counts
         yield from _known_sets(self)
         yield self.floor > 0, "objective.floor", "a number above 0", self.floor
+        yield 0 <= self.hard <= 1, "objective.hard", "a fraction in [0, 1]", self.hard
+        yield self.hard_draws >= 2 and self.hard_every >= 1, "objective", "hard_draws >= 2 and hard_every >= 1", self
         yield 0 <= self.own <= 1, "objective.own", "a fraction in [0, 1]", self.own
         yield self.own_sites >= 1 and self.own_group >= 2, "objective", "own_sites >= 1 and own_group >= 2", self
 

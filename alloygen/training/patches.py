@@ -33,6 +33,7 @@ IMAGES = 8  # symmetry images that one batch is moved by
 BANK = 8  # so many times ``images`` are kept at hand
 EARLY = 8  # sites of the order whose labels are averaged over images, beside the first of each kind, which may choose a variant
 SHARE = 0.75  # of the images in such a label, the rest is the chain's
+WORST = 2.0  # nats, of the spread of log weights that says how often a condition is drawn
 NEAR = 60  # sites at most that move in the chain of a label
 
 
@@ -78,7 +79,8 @@ class Cell:
             (np.flatnonzero(sizes == q), int(q)) for q in np.unique(sizes)
         ]  # kinds of which q sites are taken
         self.kinds = torch.tensor(found)
-        self.share = how.floor + relative_entropy(h, condition, occ)
+        self.share = _normal(how.floor + relative_entropy(h, condition, occ))  # how often each condition is drawn (C,)
+        self.by_entropy = self.share
         fixed = torch.Generator().manual_seed(0)
         bank = [self._image(fixed) for _ in range(BANK * how.images)]
         self.images = np.array(bank, dtype=np.int64).reshape(-1, h.n_sites)
@@ -101,6 +103,22 @@ class Cell:
             self.pool.replace(rows, self._made(self.how.fresh, generator))
             self.oldest = int(rows[-1]) + 1
         return self.pool[torch.randint(self.how.pool, (n,), generator=generator)]
+
+    @torch.no_grad()
+    def spread(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Standard deviation (C,) of the log weights of n draws of the law at every condition, and WORST at most: a condition of which it
+        knows nothing yet is not all there is to learn."""
+        rows = torch.arange(len(self.condition)).repeat_interleave(n)
+        device, order, found = self.model.device, self.model.placed.order, []
+        for some in rows.split(self.model.rows):
+            condition = self.condition[some].to(device)
+            occ, log_prob = self.model.sample(condition, order.expand(len(some), -1).to(device), generator)
+            found.append((log_prob + self.hamiltonian.reduced_energy(occ, condition)).cpu())
+        return torch.cat(found).view(-1, n).std(1).clamp_max(WORST)
+
+    def take_hard(self, spread: torch.Tensor, share: float) -> None:
+        """Draw a ``share`` of the conditions by the ``spread`` (C,) of the law's log weights, the others by entropy."""
+        self.share = (1 - share) * self.by_entropy + share * _normal(spread)
 
     def conditions(self, n: int, alike: int, generator: torch.Generator) -> tuple[Condition, torch.Tensor]:
         """n conditions, drawn as those of the batches are, ``alike`` rows of one together, and the number of each row's (n,)."""
@@ -208,6 +226,10 @@ class Cell:
             self.oldest = int(rows.pop("oldest"))
             condition = self.hamiltonian.condition(rows.pop("T"), rows.pop("mu"))
             self.pool = self._patches(rows.pop("occ"), condition, **rows)
+
+
+def _normal(share: torch.Tensor) -> torch.Tensor:
+    return share / share.sum()
 
 
 def _chances(n: int) -> torch.Tensor:

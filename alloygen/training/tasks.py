@@ -129,14 +129,22 @@ class PatchLikelihood(Task[Batch]):
     """Maximum likelihood of a local model from some sites of every kind; each batch is of one of the supercells, in turn at random.
 
     A share of the batches of supercells that are small enough are the law's own draws, from which it learns by REINFORCE: the noise of
-    that falls with the spread of its weights, while that of labels stays, so it is of use where the law is nearly right."""
+    that falls with the spread of its weights, while that of labels stays, so it is of use where the law is nearly right.
+
+    A few conditions hold most of what the law lacks. Where ``hard`` is set, the spread of its weights on the first supercell is measured now and
+    then, and a share of the configurations is drawn by it. The minimum of the loss is the same for every such choice."""
 
     def __init__(self, config: Config, cells: list[Cell]):
         super().__init__()
         self.config, self.cells, self.cell = config, cells, cells[0]
         self.how = cast(PatchesConfig, config.objective)
+        self.drawn = 0
+        self.spread = torch.zeros(0, dtype=torch.float64)  # of log weights at the conditions (C,), once measured
 
     def draw(self, model: Network, generator: torch.Generator) -> Batch:
+        if self.how.hard and self.drawn % self.how.hard_every == 0:
+            self._measure(generator)
+        self.drawn += 1
         self.cell = self.cells[int(torch.randint(len(self.cells), (), generator=generator))]
         n, device = self.config.training.batch, self.config.machine.device
         own = float(torch.rand((), generator=generator)) < self.how.own
@@ -155,6 +163,16 @@ class PatchLikelihood(Task[Batch]):
         of = part.occ, part.condition, part.order, part.advantage
         return reinforce.reinforce(self.cell.model, *of) * share
 
+    def _measure(self, generator: torch.Generator) -> None:
+        """Draw conditions by the spread of the law's weights, its mean over this measurement and those before."""
+        found = self.cells[0].spread(self.how.hard_draws, generator)
+        self.spread = 0.5 * (self.spread + found) if len(self.spread) else found
+        self._take_hard()
+
+    def _take_hard(self) -> None:
+        for cell in self.cells:
+            cell.take_hard(self.spread, self.how.hard)
+
     def validation(self) -> Condition:
         return self.cells[0].condition
 
@@ -162,9 +180,13 @@ class PatchLikelihood(Task[Batch]):
         return {f"data {k}": [c.condition.T, c.condition.mu, c.occ] for k, c in enumerate(self.cells)}
 
     def state(self) -> dict:
-        return {f"{k}.{name}": x for k, cell in enumerate(self.cells) for name, x in cell.state().items()}
+        own = {"spread": self.spread, "drawn": torch.tensor(self.drawn)} if self.how.hard else {}
+        return own | {f"{k}.{name}": x for k, cell in enumerate(self.cells) for name, x in cell.state().items()}
 
     def load(self, state: dict) -> None:
+        if self.how.hard:
+            self.spread, self.drawn = state["spread"], int(state["drawn"])
+            self._take_hard()
         for k, cell in enumerate(self.cells):
             own = f"{k}."
             cell.load({name.removeprefix(own): x for name, x in state.items() if name.startswith(own)})

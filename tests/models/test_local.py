@@ -17,7 +17,9 @@ from alloygen.models.store import load_model, read_header, save_model
 from alloygen.orders import LEVELS
 from alloygen.runtime.tensors import read_tensors
 from alloygen.training.config import load_config
+from alloygen.training.kinds import PatchesConfig
 from alloygen.training.loop import TrainingInterrupted, train
+from alloygen.training.patches import WORST, Cell
 
 RANGES = {"T": (300.0, 1200.0), "mu": [(-0.1, 0.1)]}
 CUBIC = [[-1, 1, 1], [1, -1, 1], [1, 1, -1]]
@@ -34,6 +36,9 @@ BASE = {
         "images": 16,
         "known": 0.3,
         "foreign": 0.5,
+        "hard": 0.5,
+        "hard_draws": 4,
+        "hard_every": 10,
         "own": 0.2,
         "own_group": 8,
     },
@@ -220,6 +225,8 @@ def test_polish_begins_with_a_checkpoint(tmp_path):
         ({"system": {"more": [[2, 0, 2]]}}, "system.more: expected supercells"),
         ({"model": {"kind": "causal", "width": 16, "heads": 2}}, "model.kind: expected 'local'"),
         ({"objective": {"fresh": 65}}, "fresh from 0 to pool"),
+        ({"objective": {"hard": 1.5}}, "objective.hard: expected a fraction"),
+        ({"objective": {"hard": 0.5, "hard_draws": 1}}, "hard_draws >= 2"),
         ({"model": {"kind": "local", "width": 7}}, "model.width: expected an even number"),
         ({"orders": {"weights": {"raster": 1.0}}}, "orders: expected"),
         ({"data": {"moves": "wolff"}}, "data.moves: expected one of"),
@@ -238,11 +245,36 @@ def test_more_cells_are_for_a_local_model_alone():
         load_config({"system": {"more": [[2, 2, 2]]}, "data": {"T": [500], "mu": [0.0]}})
 
 
+def test_conditions_are_drawn_by_the_measured_spread_of_the_weights(law):
+    """The spread is that of log weights under the law, by enumeration, and a share of the batches follows it."""
+    law = law.on(law.hamiltonian.expansion.on((2, 2, 2)))
+    h, n = law.hamiltonian, 3000
+    condition = h.condition([20000.0, 250.0, 900.0], [[0.0, 0.0], [0.0, 0.02], [0.0, 0.02]])
+    occ = h.random(3 * 50, generator()).to(torch.int8).view(3, 50, -1)
+    cell = Cell(law, condition, occ, PatchesConfig(sweeps=0, images=0, pool=8, fresh=8))
+    every = torch.cartesian_prod(*[torch.arange(2)] * h.n_sites)
+    order = law.placed.order.expand(len(every), -1)
+    exact = []
+    for one in condition:
+        at = one.expand(len(every))
+        with torch.no_grad():
+            log_q = law.log_conditionals(every, at, order).gather(2, every.gather(1, order)[..., None]).sum((1, 2))
+        log_w = -h.reduced_energy(every, at) - log_q
+        mean = (log_q.exp() * log_w).sum()
+        exact.append(float((log_q.exp() * (log_w - mean) ** 2).sum().sqrt()))
+    assert sorted(exact)[1] + 0.1 < WORST < max(exact)  # a choice to be made
+    spread = cell.spread(n, generator())
+    assert np.allclose(spread, np.minimum(exact, WORST), rtol=0.15)
+    before = cell.share.clone()
+    cell.take_hard(spread, 0.75)
+    assert torch.allclose(cell.share, 0.25 * before + 0.75 * spread / spread.sum())
+    drawn = torch.stack([cell.batch(8, generator(k)).condition.T for k in range(100)]).flatten()
+    counted = torch.stack([(drawn == T).double().mean() for T in condition.T])
+    assert torch.allclose(counted, cell.share, atol=4 * 0.5 / 800**0.5)
+
+
 def test_the_pool_holds_what_the_law_says_of_its_sites(law):
     """The loss of a whole configuration is that of its sites, kind by kind."""
-    from alloygen.training.kinds import PatchesConfig
-    from alloygen.training.patches import Cell
-
     h = law.hamiltonian
     occ = h.random(8, generator()).to(torch.int8)[None]
     how = PatchesConfig(per_kind=16, sweeps=0, images=0, pool=8, fresh=0)
