@@ -221,7 +221,7 @@ class Lattice:
         Found by spglib on the primitive cell with the species lists as site types; each row is a site permutation.
         """
         found = [np.arange(self.n_sites)]
-        for rotation, shift in _operations(self.primitive):
+        for rotation, shift in operations(self.primitive):
             row = self._image_of(self, rotation, shift)
             if row is not None:
                 found.append(row)
@@ -321,7 +321,7 @@ class Lattice:
             return None
         if np.array_equal(self.matrix, other.matrix):
             return np.arange(self.n_sites)
-        for rotation, shift in [(np.eye(3, dtype=int), np.zeros(3)), *_operations(self.primitive)]:
+        for rotation, shift in [(np.eye(3, dtype=int), np.zeros(3)), *operations(self.primitive)]:
             row = self._image_of(other, rotation, shift)
             if row is not None:
                 return row
@@ -337,7 +337,7 @@ class Lattice:
         [[4, 2, 1]]
         """
         aperiodic, seen = ~np.array(self.primitive.pbc), [self.matrix]
-        for rotation, shift in _operations(self.primitive):
+        for rotation, shift in operations(self.primitive):
             matrix = self.matrix @ rotation.T
             if (rotation[aperiodic] != np.eye(3, dtype=int)[aperiodic]).any() or any(_alike(matrix, m) for m in seen):
                 continue
@@ -371,7 +371,7 @@ class Lattice:
         return f"Lattice({shape} cells, {self.n_sites} sites, {alloy})"
 
 
-def _operations(primitive: Primitive) -> list[tuple[np.ndarray, np.ndarray]]:
+def operations(primitive: Primitive) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rotations and shifts of the space group of a primitive cell, in fractional coordinates, with the species lists as site types."""
     import spglib
 
