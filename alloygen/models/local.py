@@ -12,10 +12,13 @@ of a site is decided the bare physics is exact, and the correction is switched o
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
+from typing import Self, TypedDict
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from alloygen.arrays import as_array, as_tensor
@@ -32,8 +35,18 @@ from alloygen.nn.embeddings import ConditionEmbedding
 from alloygen.nn.local import LocalNetwork
 from alloygen.orders import LEVELS
 
+Channel = tuple[int, int]  # (orbit, site function)
 ROWS = 1 << 14  # sites times configurations in one pass
 _NEVER = 1 << 40  # the rank of a site that is not decided
+
+
+class LocalSize(TypedDict):
+    """The size of the networks."""
+
+    width: int
+    depth: int
+    window: int
+    levels: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,75 +84,60 @@ def reference(expansion: Expansion) -> Hamiltonian:
     return expansion.on(np.where(expansion.primitive.pbc, repeats, 1).tolist())
 
 
-class LocalModel(AnyCell):
-    """Autoregressive model of p(x | T, mu), coarse to fine, on the supercell of ``hamiltonian`` and, by :meth:`on`, on any other.
+class LocalLaw(AnyCell):
+    """What laws of every supercell share: the order, what a site sees, the logits. They differ in what the networks are told of the
+    Hamiltonian and of the condition.
 
-    Parameters
-    ----------
     hamiltonian : Hamiltonian on the supercell to begin with
-    ranges : {"T": (low, high), "mu": [(low, high), ...]}, one mu interval per element after the first
-    width, depth : hidden layers of the networks of each kind of site
-    window : how many displacements a site looks at, the nearest ones
-    levels : how many levels have weights of their own; coarser ones share those of the last
+    channels : the channels of a Hamiltonian that the networks know, in sequence: (orbit, site function); others are bare physics
+    embedding : of what :meth:`entering` makes of a condition, half as wide as the networks
+    mirrored : the exchange of the two species is a symmetry of the law, and outputs are averaged over it
     """
 
-    kind = "local"
     trained = Trained(orders=LEVELS)
     rows = 512
-    scale: torch.Tensor
 
     def __init__(
         self,
         hamiltonian: Hamiltonian,
         ranges: dict,
-        *,
-        width: int = 128,
-        depth: int = 3,
-        window: int = 80,
-        levels: int = 3,
+        channels: list[Channel],
+        embedding: nn.Module,
+        mirrored: bool,
+        size: LocalSize,
     ):
         super().__init__()
-        self.hamiltonian, self.ranges = hamiltonian, ranges
-        self._config = dict(width=width, depth=depth, window=window, levels=levels)
-        whole = reference(hamiltonian.expansion)
-        self._channels = {key: k for k, key in enumerate(zip(whole.channel_orbit, whole.channel_function, strict=True))}
-        self.register_buffer("scale", as_tensor(np.maximum(whole.channel_scale.max(0), 1e-12)), persistent=False)
-        k, s = whole.n_channels, hamiltonian.n_species
-        self.mirrored = _mirrored(whole)
-        self.embedding = ConditionEmbedding(width // 2, ranges)
+        self.hamiltonian, self.ranges, self.size, self.mirrored = hamiltonian, ranges, size, mirrored
+        self._channels = {channel: k for k, channel in enumerate(channels)}
+        k, s, window = len(channels), hamiltonian.n_species, size["window"]
+        self.embedding = embedding
         self.network = LocalNetwork(
-            kinds(hamiltonian.lattice.primitive, levels),
+            kinds(hamiltonian.lattice.primitive, size["levels"]),
             2 * k + window * s,
             window,
             k + s,
-            width // 2,
-            width=width,
-            depth=depth,
+            size["width"] // 2,
+            width=size["width"],
+            depth=size["depth"],
         )
         self._placed: dict[str, Placed] = {}
         self._schedules: dict = {}
 
-    def config(self) -> dict:
-        return dict(self._config)
+    @abstractmethod
+    def on(self, hamiltonian: Hamiltonian) -> Self:
+        """The same law, with the same weights, on another supercell."""
 
-    def on(self, hamiltonian: Hamiltonian) -> LocalModel:
-        """The same law, with the same weights, on another supercell.
+    @abstractmethod
+    def entering(self, condition: Condition) -> Entering:
+        """What a condition (B,) is to the law."""
 
-        Examples
-        --------
-        >>> from alloygen.hamiltonian.ising import ising
-        >>> model = LocalModel(ising(4), {"T": (1, 4), "mu": [(-1, 1)]}, width=8)
-        >>> model.on(ising(6)).lattice
-        Lattice(6x6x1 cells, 36 sites, -/+)
-        """
-        if hamiltonian is self.hamiltonian:
-            return self
-        if hamiltonian.fingerprint != self.hamiltonian.fingerprint:
-            raise LatticeMismatch(
-                f"expected a supercell of the Hamiltonian {self.hamiltonian.fingerprint} ({self.hamiltonian.expansion.name}), got one of "
-                f"{hamiltonian.fingerprint} ({hamiltonian.expansion.name})"
-            )
-        other = LocalModel.__new__(LocalModel)
+    @abstractmethod
+    def scaled(self, fields: torch.Tensor, beta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Two readings, of the order of one, of the energies (C, B, q, K) of the channels at beta (B, 1, 1)."""
+
+    def _bound(self, hamiltonian: Hamiltonian) -> Self:
+        """The same weights on another Hamiltonian."""
+        other = type(self).__new__(type(self))
         other.__dict__ = {**self.__dict__, "hamiltonian": hamiltonian, "_placed": {}, "_schedules": {}}
         return other
 
@@ -154,20 +152,12 @@ class LocalModel(AnyCell):
             h = self.hamiltonian
             keys = zip(h.channel_orbit, h.channel_function, strict=True)
             channels = np.array([self._channels.get(key, len(self._channels)) for key in keys], dtype=np.int64)
-            self._placed["cpu"] = Placed.of(h, self._config["levels"], self._config["window"], channels)
+            self._placed["cpu"] = Placed.of(h, self.size["levels"], self.size["window"], channels)
         if str(device) not in self._placed:
             self._placed[str(device)] = self._placed["cpu"].to(device)
         return self._placed[str(device)]
 
     # ------------------------------------------------------------------ the law
-    def entering(self, condition: Condition) -> Entering:
-        """What a condition (B,) is to the law."""
-        mu = relative(condition.mu, self.hamiltonian.lattice)[:, 1:]
-        embedded = self.embedding(condition.T, mu)
-        if self.mirrored:
-            embedded = torch.cat([embedded, self.embedding(condition.T, -mu)])
-        return Entering(condition.beta, self.hamiltonian.site_mu(condition.mu), embedded)
-
     def seen(self, occ: torch.Tensor, rank: torch.Tensor, sites: torch.Tensor) -> Seen:
         """What q sites of each of C kinds see when they are decided: occ (B, N); rank (B, N) or (1, N); sites (C, B, q) or (C, 1, q)."""
         place, h = self._tables(occ.device), self.hamiltonian
@@ -199,10 +189,9 @@ class LocalModel(AnyCell):
         place, fields = self._tables(seen.fields.device), seen.fields
         whole = fields.new_zeros(*fields.shape[:-1], len(self._channels) + 1)
         whole = whole.index_add_(3, place.channels, fields)[..., :-1]
-        energetic = torch.tanh(whole * (entering.beta[:, None, None] / 4))
         numbers = torch.arange(self.hamiltonian.n_species, dtype=torch.uint8, device=fields.device)
         window = (seen.window[..., None] == numbers).flatten(3)
-        x = torch.cat([(whole / self.scale).float(), energetic.float(), window.float()], dim=3)
+        x = torch.cat([*(y.float() for y in self.scaled(whole, entering.beta[:, None, None])), window.float()], dim=3)
         marks = self.network.marks(place.flags.expand(len(kinds), -1, -1), kinds)
         marks = marks[torch.arange(len(kinds), device=kinds.device)[:, None, None], place.pattern[seen.sites]]
         modulation = entering.modulation(self.network, kinds)
@@ -299,6 +288,71 @@ class LocalModel(AnyCell):
             groups = [as_tensor(part, device=order.device) for part in np.split(free, cuts)] if len(free) else []
             self._schedules.update(key=key, groups=groups)
         return self._schedules["groups"]
+
+
+class LocalModel(LocalLaw):
+    """Autoregressive model of p(x | T, mu), coarse to fine, on the supercell of ``hamiltonian`` and, by :meth:`on`, on any other.
+
+    Parameters
+    ----------
+    hamiltonian : Hamiltonian on the supercell to begin with
+    ranges : {"T": (low, high), "mu": [(low, high), ...]}, one mu interval per element after the first
+    width, depth : hidden layers of the networks of each kind of site
+    window : how many displacements a site looks at, the nearest ones
+    levels : how many levels have weights of their own; coarser ones share those of the last
+    """
+
+    kind = "local"
+    scale: torch.Tensor
+
+    def __init__(
+        self,
+        hamiltonian: Hamiltonian,
+        ranges: dict,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        window: int = 80,
+        levels: int = 3,
+    ):
+        whole = reference(hamiltonian.expansion)
+        channels = list(zip(whole.channel_orbit.tolist(), whole.channel_function.tolist(), strict=True))
+        size = LocalSize(width=width, depth=depth, window=window, levels=levels)
+        embedding = ConditionEmbedding(width // 2, ranges)
+        super().__init__(hamiltonian, ranges, channels, embedding, _mirrored(whole), size)
+        self.register_buffer("scale", as_tensor(np.maximum(whole.channel_scale.max(0), 1e-12)), persistent=False)
+
+    def config(self) -> dict:
+        return dict(self.size)
+
+    def on(self, hamiltonian: Hamiltonian) -> Self:
+        """The same law, with the same weights, on another supercell.
+
+        Examples
+        --------
+        >>> from alloygen.hamiltonian.ising import ising
+        >>> model = LocalModel(ising(4), {"T": (1, 4), "mu": [(-1, 1)]}, width=8)
+        >>> model.on(ising(6)).lattice
+        Lattice(6x6x1 cells, 36 sites, -/+)
+        """
+        if hamiltonian is self.hamiltonian:
+            return self
+        if hamiltonian.fingerprint != self.hamiltonian.fingerprint:
+            raise LatticeMismatch(
+                f"expected a supercell of the Hamiltonian {self.hamiltonian.fingerprint} ({self.hamiltonian.expansion.name}), got one of "
+                f"{hamiltonian.fingerprint} ({hamiltonian.expansion.name})"
+            )
+        return self._bound(hamiltonian)
+
+    def entering(self, condition: Condition) -> Entering:
+        mu = relative(condition.mu, self.hamiltonian.lattice)[:, 1:]
+        embedded = self.embedding(condition.T, mu)
+        if self.mirrored:
+            embedded = torch.cat([embedded, self.embedding(condition.T, -mu)])
+        return Entering(condition.beta, self.hamiltonian.site_mu(condition.mu), embedded)
+
+    def scaled(self, fields: torch.Tensor, beta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return fields / self.scale, torch.tanh(fields * (beta / 4))
 
 
 def _mirrored(h: Hamiltonian) -> bool:

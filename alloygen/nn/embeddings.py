@@ -1,4 +1,4 @@
-"""Embeddings of the condition (T, mu): scaled to the trained range, and their sinusoidal features."""
+"""Embeddings of the condition: (T, mu) scaled to the trained range, or couplings in units of kT."""
 
 from __future__ import annotations
 
@@ -56,3 +56,16 @@ class ConditionEmbedding(ScaledCondition):
         k = math.pi / 2 * 2.0 ** torch.arange(self.frequencies, device=x.device)
         angle = x[..., None] * k
         return self.net(torch.cat([x, angle.sin().flatten(1), angle.cos().flatten(1)], dim=1))
+
+
+class CouplingEmbedding(nn.Module):
+    """Couplings in units of kT, n of them, through a two-layer network: of three sizes, for they span decades and may be of either sign."""
+
+    def __init__(self, width: int, n: int):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3 * n, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, couplings: torch.Tensor) -> torch.Tensor:
+        """Couplings (B, n) -> (B, width)."""
+        x = couplings.float()
+        return self.net(torch.cat([torch.asinh(4 * x), torch.tanh(x), torch.tanh(16 * x)], dim=1))

@@ -15,10 +15,14 @@ from typing import TypeVar
 import numpy as np
 
 from alloygen.errors import AlloygenError, ConfigError
+from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.hamiltonian.parents import PARENTS
+from alloygen.hamiltonian.source import expansion_from
 from alloygen.orders import Orders
 from alloygen.training.kinds import (
     ArmConfig,
     CausalConfig,
+    FamilyConfig,
     LikelihoodConfig,
     LocalConfig,
     MamConfig,
@@ -27,12 +31,14 @@ from alloygen.training.kinds import (
     ObjectiveConfig,
     PatchesConfig,
     ReinforceConfig,
+    StreamConfig,
 )
 from alloygen.training.sections import (
     ConditionsConfig,
     DataConfig,
     KindSection,
     MachineConfig,
+    PriorConfig,
     Rule,
     Section,
     SystemConfig,
@@ -42,9 +48,20 @@ from alloygen.training.sections import (
 )
 from alloygen.types import PathLike
 
-MODELS = (CausalConfig, LocalConfig, ArmConfig, MamConfig)
-OBJECTIVES = (LikelihoodConfig, PatchesConfig, ReinforceConfig, MarginalConfig)
-SECTIONS = ("system", "data", "conditions", "model", "objective", "orders", "training", "validation", "machine")
+MODELS = (CausalConfig, LocalConfig, FamilyConfig, ArmConfig, MamConfig)
+OBJECTIVES = (LikelihoodConfig, PatchesConfig, StreamConfig, ReinforceConfig, MarginalConfig)
+SECTIONS = (
+    "system",
+    "data",
+    "conditions",
+    "prior",
+    "model",
+    "objective",
+    "orders",
+    "training",
+    "validation",
+    "machine",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +69,8 @@ class Config:
     """Everything that makes one model.
 
     name : that of its folder in ``runs/``: letters, digits, spaces and ``_ . + -``
-    data : the grid of Monte Carlo samples that "likelihood" learns from; conditions : the range that the other objectives walk through.
-        One of the two
+    data : the grid of Monte Carlo samples that "likelihood" and "patches" learn from; prior : the random alloys that "stream" does;
+        conditions : the range that the other objectives walk through. One of the three
     orders : the families of orders that are learned and the symmetry images that they are moved by
 
     Raises ConfigError for sections that do not go together, each section for itself.
@@ -63,6 +80,7 @@ class Config:
     system: SystemConfig = field(default_factory=SystemConfig)
     data: DataConfig | None = None
     conditions: ConditionsConfig | None = None
+    prior: PriorConfig | None = None
     model: ModelConfig = field(default_factory=CausalConfig)
     objective: ObjectiveConfig = field(default_factory=LikelihoodConfig)
     orders: Orders = field(default_factory=Orders)
@@ -81,20 +99,33 @@ class Config:
         kinds = " or ".join(repr(m.kind) for m in objective.models)
         expected = f"{kinds}, which the objective {objective.kind!r} is for"
         yield isinstance(self.model, objective.models), "model.kind", expected, self.model.kind
-        for source in (self.data, self.conditions):
+        sources = (self.data, self.conditions, self.prior)
+        for source in sources:
             wanted = isinstance(source, objective.source) or source is None
             expected = f"[{objective.source.title}], where the objective {objective.kind!r} learns"
             yield wanted, "sections", expected, source and f"[{source.title}]"
-        given = self.data is not None or self.conditions is not None
-        yield given, "sections", f"[{objective.source.title}], where the objective {objective.kind!r} learns", None
+        yield (
+            any(s is not None for s in sources),
+            "sections",
+            f"[{objective.source.title}], where the objective {objective.kind!r} learns",
+            None,
+        )
         if self.conditions is not None:
             yield from self._shares(self.conditions)
         if isinstance(objective, LikelihoodConfig):
             yield from self._windows(objective)
+        if isinstance(objective, StreamConfig):
+            yield from self._stream(objective)
         any_cell = isinstance(self.model, LocalConfig)
         yield any_cell or not self.system.more, "system.more", 'none but for a "local" model', self.system.more
         expected = f"{self.model.orders}, those of a local model"
         yield not any_cell or self.orders == self.model.orders, "orders", expected, self.orders
+
+    def _stream(self, stream: StreamConfig) -> Iterator[Rule]:
+        """A parent lattice, and rows of every alloy in a batch."""
+        name, batch = self.system.hamiltonian, self.training.batch
+        yield name in PARENTS, "system.hamiltonian", f'one of the lattices {tuple(PARENTS)}, for "stream"', name
+        yield batch % stream.mixed == 0, "training.batch", f"a multiple of objective.mixed = {stream.mixed}", batch
 
     def _shares(self, walk: ConditionsConfig) -> Iterator[Rule]:
         """Each of the conditions that walk has as large a share of the batch."""
@@ -112,10 +143,19 @@ class Config:
         got = (objective.grown, self.model.kind, repeats, grown)
         yield objective.grown == 0 or ready, "objective.grown", expected, got
 
+    def expansion(self) -> ClusterExpansion:
+        """What is modelled; for a law of every alloy of a parent lattice, one with all figures."""
+        if isinstance(self.objective, StreamConfig):
+            parent = PARENTS[self.system.hamiltonian]
+            return parent.expansion(
+                [0.01 / figure.order for figure in parent.figures], name=f"any binary {parent.name} alloy"
+            )
+        return expansion_from(self.system.hamiltonian)
+
     @property
-    def source(self) -> DataConfig | ConditionsConfig:
-        """Where it learns: the one of ``data`` and ``conditions`` that is given."""
-        found = self.data or self.conditions
+    def source(self) -> DataConfig | ConditionsConfig | PriorConfig:
+        """Where it learns: the one of ``data``, ``conditions`` and ``prior`` that is given."""
+        found = self.data or self.conditions or self.prior
         assert found is not None
         return found
 
@@ -161,6 +201,7 @@ def load_config(source: Config | dict | PathLike) -> Config:
         system=_section(SystemConfig, source),
         data=_section(DataConfig, source) if "data" in asked else None,
         conditions=_section(ConditionsConfig, source) if "conditions" in asked else None,
+        prior=_section(PriorConfig, source) if "prior" in asked else None,
         model=model,
         objective=objective,
         orders=_orders(source["orders"]) if "orders" in source else model.orders,

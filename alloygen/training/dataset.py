@@ -18,7 +18,7 @@ from alloygen.errors import AlloygenError
 from alloygen.generate.outpaint import repeats, windows
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
-from alloygen.models.local import LocalModel
+from alloygen.models.local import LocalLaw
 from alloygen.objectives.batch import Batch
 from alloygen.objectives.likelihood import heat_bath, relative_entropy, symmetrised
 from alloygen.runtime.job import Job
@@ -156,7 +156,7 @@ def make_grown_data(hamiltonian: Hamiltonian, config: Config, path: Path, progre
     return GrownDataset(source, large, condition, occ, how.floor)
 
 
-def make_cell_data(model: LocalModel, config: Config, path: Path, progress: bool) -> Cell:
+def make_cell_data(model: LocalLaw, config: Config, path: Path, progress: bool) -> Cell:
     """The same of the supercell of a local model: about as many sites in all as on ``system.repeats``."""
     d, how = cast(DataConfig, config.data), cast(PatchesConfig, config.objective)
     repeats = np.array(config.system.repeats)

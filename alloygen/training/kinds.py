@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from alloygen.nn.masked import NETWORKS
 from alloygen.orders import IMAGES, LEVELS, Orders
-from alloygen.training.sections import ConditionsConfig, DataConfig, KindSection, Rule
+from alloygen.training.sections import ConditionsConfig, DataConfig, KindSection, PriorConfig, Rule
 
 
 # ---------------------------------------------------------------------- the model
@@ -62,6 +62,13 @@ class LocalConfig(ModelConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FamilyConfig(LocalConfig):
+    """The law of every binary alloy of a parent lattice, whose name ``system.hamiltonian`` is ("fcc"); sizes as for "local"."""
+
+    kind = "family"
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaskedConfig(ModelConfig):
     """A law over a masked ``network``: "mlp", "painn" or "transformer".
 
@@ -112,7 +119,7 @@ class ObjectiveConfig(KindSection):
 
     title = "objective"
     models: ClassVar[tuple[type[ModelConfig], ...]]
-    source: ClassVar[type[DataConfig] | type[ConditionsConfig]]
+    source: ClassVar[type[DataConfig] | type[ConditionsConfig] | type[PriorConfig]]
 
 
 def _known_sets(o: Any) -> Iterator[Rule]:
@@ -198,6 +205,39 @@ class PatchesConfig(ObjectiveConfig):
         yield self.hard_draws >= 2 and self.hard_every >= 1, "objective", "hard_draws >= 2 and hard_every >= 1", self
         yield 0 <= self.own <= 1, "objective.own", "a fraction in [0, 1]", self.own
         yield self.own_sites >= 1 and self.own_group >= 2, "objective", "own_sites >= 1 and own_group >= 2", self
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig(ObjectiveConfig):
+    """Maximum likelihood of a law of every alloy, from an endless stream of random ones (:mod:`alloygen.training.stream`).
+
+    alive : alloys at hand on each supercell; mixed : of these in a batch; every : batches after which the next alloy comes
+    per_kind, sweeps, images, known, foreign, floor : as for "patches"
+    """
+
+    kind = "stream"
+    models = (FamilyConfig,)
+    source = PriorConfig
+    alive: int = 16
+    mixed: int = 8
+    every: int = 10
+    per_kind: int = 2
+    sweeps: int = 4
+    images: int = 0
+    known: float = 0.0
+    foreign: float = 0.0
+    floor: float = 0.1
+
+    def rules(self) -> Iterator[Rule]:
+        few = 1 <= self.mixed <= self.alive and self.every >= 1
+        yield few, "objective", "mixed from 1 to alive and every >= 1", (self.mixed, self.alive, self.every)
+        yield from self.patches.rules()
+
+    @property
+    def patches(self) -> PatchesConfig:
+        """How the rows of one alloy are made."""
+        shared = ("per_kind", "sweeps", "images", "known", "foreign", "floor")
+        return PatchesConfig(**{name: getattr(self, name) for name in shared})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,6 @@ from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, ConfigError
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.hamiltonian.source import expansion_from
 from alloygen.models import MODELS
 from alloygen.models.base import AnyCell, Model, Network, Trained
 from alloygen.models.draw import trained_orders
@@ -161,17 +160,15 @@ class Trainer:
             self.model.load_state_dict(live)
             self.model.train()
 
-    def validate(self, conditions: int = 12) -> dict:
+    def validate(self) -> dict:
         """NESS of the averaged model at conditions spread over the training range (own generator, fixed seed)."""
         from alloygen.estimate.weights import ness
 
-        every = self.task.validation()
-        pick = np.unique(np.linspace(0, len(every) - 1, conditions).astype(int))
         generator, n = torch.Generator().manual_seed(12345), self.config.validation.samples
         values = []
         with self.averaged() as model:
-            for c in pick:
-                log_w = log_weights(model, every[int(c)].expand(n), generator)
+            for law, at in self.task.validation(model):
+                log_w = log_weights(law, at.expand(n), generator)
                 values.append(ness(as_array(log_w)))
         return {"ness": float(np.mean(values)), "ness_min": float(np.min(values)), **self.task.report}
 
@@ -262,7 +259,7 @@ def _threads(n: int) -> Iterator[None]:
 
 
 def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: int | None) -> Path:
-    hamiltonian = expansion_from(config.system.hamiltonian).on(config.system.repeats)
+    hamiltonian = config.expansion().on(config.system.repeats)
     model = new_model(config, hamiltonian)  # before the data: a network that does not fit the lattice says so at once
     try:
         task = make_task(config, model, folder / "data.safetensors", progress)

@@ -22,7 +22,7 @@ from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.lattice import Lattice
 from alloygen.levels import Window
-from alloygen.models.local import LocalModel, Seen
+from alloygen.models.local import Entering, LocalLaw, Seen
 from alloygen.montecarlo.clamped import Clamping, clamped_conditionals
 from alloygen.objectives.batch import Batch
 from alloygen.objectives.likelihood import relative_entropy
@@ -67,7 +67,7 @@ class Cell:
     of a batch, so many are made anew before each batch in a pool of ``how.pool``, which the batch is drawn from at random.
     """
 
-    def __init__(self, model: LocalModel, condition: Condition, occ: torch.Tensor, how: PatchesConfig):
+    def __init__(self, model: LocalLaw, condition: Condition, occ: torch.Tensor, how: PatchesConfig):
         self.model, self.condition, self.occ, self.how = model, condition, occ, how
         h, place = model.hamiltonian, model.placed
         self.hamiltonian = h
@@ -197,9 +197,10 @@ class Cell:
                 weights.append(weight)
         return torch.cat(sites, 1), torch.cat(weights, 1)
 
-    def loss(self, part: Patches) -> torch.Tensor:
-        """Losses (B,) in nats of the whole configuration."""
-        entering, total, start = self.model.entering(part.condition), part.labels.new_zeros(len(part)), 0
+    def loss(self, part: Patches, entering: Entering | None = None) -> torch.Tensor:
+        """Losses (B,) in nats of the whole configuration; ``entering``: what the conditions are to the law, where it knows more than they say."""
+        entering = entering or self.model.entering(part.condition)
+        total, start = part.labels.new_zeros(len(part)), 0
         for which, q in self.groups:
             c = len(which)
             columns = slice(start, start := start + c * q)

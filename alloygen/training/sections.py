@@ -74,7 +74,7 @@ def _check_type(key: str, default: Any, value: Any) -> None:
 # ---------------------------------------------------------------------- what is modelled, and where
 @dataclass(frozen=True, kw_only=True)
 class SystemConfig(Section):
-    """What is modelled. ``hamiltonian``: "cuau", "ising", or the path of an expansion file; ``repeats`` of its cell, by three numbers or a
+    """What is modelled. ``hamiltonian``: "cuau", "ising", the path of an expansion file, or a parent lattice for a "family"; ``repeats`` of its cell, by three numbers or a
     matrix. ``more`` lists further supercells that a model of any cell ("local") learns on as well."""
 
     title = "system"
@@ -159,6 +159,48 @@ class ConditionsConfig(Section):
         return {"T": [float(x) for x in self.T], "mu": [[float(x) for x in pair] for pair in self._pairs()]}
 
 
+@dataclass(frozen=True, kw_only=True)
+class PriorConfig(Section):
+    """Random alloys of a parent lattice (:mod:`alloygen.training.prior`), which the objective "stream" learns from.
+
+    sizes, falls : of ECIs (eV/site) of the first pair, triplet and quadruplet, and the powers by which they fall with the number of the figure
+    strength : spread of the logarithm of a factor common to all ECIs of an alloy; sparse : share of many-body figures that are zero
+    T : [low, high] in multiples of the alloy's own scale, n_T of them; margin : of the n_mu chemical potentials beyond the pure phases, in kT of it
+    samples : at each condition, ``sweeps`` apart after ``burn`` rounds of ``sweeps``
+    seed : of all alloys; number k of them is the same in every run
+    """
+
+    title = "prior"
+    sizes: list = field(default_factory=lambda: [0.016, 0.008, 0.012])
+    falls: list = field(default_factory=lambda: [0.8, 0.5, 0.25])
+    strength: float = 0.4
+    sparse: float = 0.4
+    T: list = field(default_factory=lambda: [0.6, 5.0])
+    n_T: int = 8
+    n_mu: int = 6
+    margin: float = 3.0
+    samples: int = 12
+    sweeps: int = 8
+    burn: int = 120
+    seed: int = 1
+
+    def rules(self) -> Iterator[Rule]:
+        for key in ("sizes", "falls"):
+            values = getattr(self, key)
+            fits = len(values) == 3 and all(isinstance(v, (int, float)) and v >= 0 for v in values)
+            yield fits, f"prior.{key}", "three numbers of at least 0, for pairs, triplets and quadruplets", values
+        yield is_range(self.T) and self.T[0] > 0, "prior.T", "[low, high] with 0 < low <= high", self.T
+        yield self.strength >= 0 and self.margin >= 0, "prior", "strength >= 0 and margin >= 0", self
+        yield 0 <= self.sparse <= 1, "prior.sparse", "a fraction in [0, 1]", self.sparse
+        few = min(self.n_T, self.n_mu, self.samples, self.sweeps) >= 1 and self.burn >= 0
+        yield few, "prior", "n_T, n_mu, samples and sweeps >= 1, burn >= 0", self
+        yield 0 <= self.seed <= LARGEST_SEED, "prior.seed", f"a whole number from 0 to {LARGEST_SEED}", self.seed
+
+    def ranges(self) -> dict:
+        """{"T": [low, high], "mu": [[low, high]]} in multiples of the scale of an alloy."""
+        return {"T": [float(x) for x in self.T], "mu": [[-self.margin, self.margin]]}
+
+
 # ---------------------------------------------------------------------- how it is trained
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Section):
@@ -211,13 +253,16 @@ class ValidationConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class MachineConfig(Section):
-    """Where a run runs, which does not say what it makes. ``threads`` 0: as many as torch uses."""
+    """Where a run runs, which does not say what it makes. ``threads`` 0: as many as torch uses; ``workers``: processes that make the alloys of
+    a stream, 0 for none but the run's own."""
 
     title = "machine"
     threads: int = 0
+    workers: int = 0
     device: str = "cpu"
     checkpoint_minutes: float = 3.0
 
     def rules(self) -> Iterator[Rule]:
         yield self.threads >= 0, "machine.threads", "at least 0", self.threads
+        yield self.workers >= 0, "machine.workers", "at least 0", self.workers
         yield self.checkpoint_minutes > 0, "machine.checkpoint_minutes", "a number above 0", self.checkpoint_minutes

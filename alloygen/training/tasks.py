@@ -6,10 +6,9 @@ the loop may hand the rows over in parts. A new objective is a function in ``obj
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import cast
 
 import torch
 
@@ -18,7 +17,8 @@ from alloygen.errors import ConfigError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Network
 from alloygen.models.causal import CausalModel, Stage
-from alloygen.models.local import LocalModel
+from alloygen.models.family import FamilyModel
+from alloygen.models.local import LocalLaw
 from alloygen.models.masked import MarginalizationModel, MaskedLaw
 from alloygen.objectives import marginal, reinforce
 from alloygen.objectives.batch import Batch
@@ -34,42 +34,11 @@ from alloygen.training.dataset import (
     make_data,
     make_grown_data,
 )
-from alloygen.training.kinds import LikelihoodConfig, MarginalConfig, PatchesConfig, ReinforceConfig
+from alloygen.training.kinds import LikelihoodConfig, MarginalConfig, PatchesConfig, ReinforceConfig, StreamConfig
 from alloygen.training.patches import Cell, Patches
 from alloygen.training.sections import ConditionsConfig
-
-Drawn = TypeVar("Drawn", bound=Batch)
-
-
-class Task(ABC, Generic[Drawn]):
-    """Base of every task, with the type of its batches; concrete classes are final."""
-
-    def __init__(self) -> None:
-        self.report: dict = {}  # figures of the last step, for the log
-
-    @abstractmethod
-    def draw(self, model: Network, generator: torch.Generator) -> Drawn:
-        """A batch, of the type that ``rows`` takes."""
-
-    @abstractmethod
-    def rows(self, model: Network, part: Drawn) -> torch.Tensor:
-        """Losses (b,) in nats of rows of the batch."""
-
-    @abstractmethod
-    def validation(self) -> Condition:
-        """The conditions (C,) to validate at."""
-
-    @abstractmethod
-    def facts(self) -> dict:
-        """What fixes the batches beside the configuration: the data, where there are any."""
-
-    @abstractmethod
-    def state(self) -> dict:
-        """Tensors that the next step needs, by name."""
-
-    @abstractmethod
-    def load(self, state: dict) -> None:
-        """Take over what ``state`` returned."""
+from alloygen.training.stream import Stream
+from alloygen.training.task import Drawn, Task, spread_over
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,8 +80,8 @@ class Likelihood(Task[Samples]):
             self.stage = cast(CausalModel, model).stage(cast(GrownDataset, self.grown).hamiltonian)
         return self.stage
 
-    def validation(self) -> Condition:
-        return self.dataset.condition
+    def validation(self, model: Network) -> list[tuple[Network, Condition]]:
+        return spread_over(model, self.dataset.condition)
 
     def facts(self) -> dict:
         parts = {"data": self.dataset, "grown data": self.grown}
@@ -173,8 +142,8 @@ class PatchLikelihood(Task[Batch]):
         for cell in self.cells:
             cell.take_hard(self.spread, self.how.hard)
 
-    def validation(self) -> Condition:
-        return self.cells[0].condition
+    def validation(self, model: Network) -> list[tuple[Network, Condition]]:
+        return spread_over(model, self.cells[0].condition)
 
     def facts(self) -> dict:
         return {f"data {k}": [c.condition.T, c.condition.mu, c.occ] for k, c in enumerate(self.cells)}
@@ -219,13 +188,13 @@ class _Walking(Task[Drawn]):
         spread = value.view(self.walk.n, -1).std(1)
         self.report = {"spread": float(spread.mean()), "spread_max": float(spread.max())}
 
-    def validation(self) -> Condition:
+    def validation(self, model: Network) -> list[tuple[Network, Condition]]:
         coldest, hottest = map(float, self.ranges["T"])
         T = torch.linspace(coldest, hottest, 4, dtype=torch.float64)
         share = torch.linspace(0, 1, 3, dtype=torch.float64)[:, None]
         low, high = torch.tensor(self.ranges["mu"], dtype=torch.float64).reshape(-1, 2).T
         mu = torch.nn.functional.pad(low + share * (high - low), (1, 0))
-        return self.hamiltonian.condition(T.repeat_interleave(3), mu.repeat(4, 1))
+        return spread_over(model, self.hamiltonian.condition(T.repeat_interleave(3), mu.repeat(4, 1)))
 
     def facts(self) -> dict:
         return {}
@@ -243,7 +212,7 @@ class Reinforce(_Walking[reinforce.Draws]):
     def __init__(self, config: Config, hamiltonian: Hamiltonian):
         super().__init__(config, hamiltonian)
         self.how = cast(ReinforceConfig, config.objective)
-        self.cells: list[LocalModel] = []
+        self.cells: list[LocalLaw] = []
         self.model: Network | None = None
 
     def draw(self, model: Network, generator: torch.Generator) -> reinforce.Draws:
@@ -257,7 +226,7 @@ class Reinforce(_Walking[reinforce.Draws]):
 
     def _of_cell(self, model: Network, generator: torch.Generator) -> Network:
         """The model on one of the supercells, at random."""
-        if not isinstance(model, LocalModel) or not self.config.system.more:
+        if not isinstance(model, LocalLaw) or not self.config.system.more:
             return model
         if not self.cells:
             self.cells = on_cells(model, self.config)
@@ -303,7 +272,7 @@ class Marginal(_Walking[marginal.Erased]):
         self.occ = state["occ"].to(self.config.machine.device)
 
 
-def on_cells(model: LocalModel, config: Config) -> list[LocalModel]:
+def on_cells(model: LocalLaw, config: Config) -> list[LocalLaw]:
     """A local model on each supercell of a configuration, ``system.repeats`` first."""
     expansion = model.hamiltonian.expansion
     return [model, *(model.on(expansion.on(repeats)) for repeats in config.system.more)]
@@ -316,8 +285,10 @@ def make_task(config: Config, model: Network, path: Path, progress: bool) -> Tas
         return Marginal(config, hamiltonian)
     if isinstance(config.objective, ReinforceConfig):
         return Reinforce(config, hamiltonian)
+    if isinstance(config.objective, StreamConfig):
+        return Stream(config, cast(list[FamilyModel], on_cells(cast(FamilyModel, model), config)))
     if isinstance(config.objective, PatchesConfig):
-        models = on_cells(cast(LocalModel, model), config)
+        models = on_cells(cast(LocalLaw, model), config)
         paths = [path if k == 0 else path.with_name(f"data_{k}.safetensors") for k in range(len(models))]
         return PatchLikelihood(
             config, [make_cell_data(m, config, p, progress) for m, p in zip(models, paths, strict=True)]

@@ -184,7 +184,7 @@ WRONG = {
     "a table with a negative step": (changed("data", T=[{"from": 1, "to": 2, "step": -1}]), "step > 0"),
     "an unknown model": (
         changed("model", kind="diffusion"),
-        r"model.kind: expected one of \('causal', 'local', 'arm', 'mam'\), got 'diffusion'",
+        r"model.kind: expected one of \('causal', 'local', 'family', 'arm', 'mam'\), got 'diffusion'",
     ),
     "width and heads that do not fit": (changed("model", width=18, heads=4), "multiple of 2 \\* heads = 8, got 18"),
     "odd heads": (changed("model", width=18, heads=3), "model.heads: expected an even number, got 3"),

@@ -1,0 +1,129 @@
+"""The law of every binary alloy of a parent lattice: one network, whose condition is the Hamiltonian.
+
+The law of an alloy depends on beta J and beta mu alone, with J the ECIs of the canonical figures of its parent lattice
+(:mod:`alloygen.hamiltonian.parents`). The logits of a site are, as in :mod:`alloygen.models.local`, the exact telescoped energies of whatever
+Hamiltonian is given; the networks read beta J and beta (J_1 + dmu / 2), and what they add is what the sites that are not decided
+yet will say. So weights are exact for every Hamiltonian, also for one that no training saw; their spread says how good the law is there.
+
+Two exact symmetries are built in: the exchange of the species (odd figures and mu change sign), and the shift of J_1, the point figure, against mu.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import torch
+
+from alloygen.conditions import relative
+from alloygen.conditions.record import Condition
+from alloygen.errors import LatticeMismatch
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.parents import PARENTS, SIGMA, Parent
+from alloygen.models.local import Entering, LocalLaw, LocalSize
+from alloygen.nn.embeddings import CouplingEmbedding
+
+CLAMP = 4.0  # of energies over 10 kT
+
+
+class FamilyModel(LocalLaw):
+    """Autoregressive model of p(x | beta J, beta mu) of every binary alloy of a parent lattice, on any supercell.
+
+    Parameters
+    ----------
+    hamiltonian : of a canonical expansion (``parents.canonical``), on the supercell to begin with
+    ranges : {"T": (low, high), "mu": [(low, high)]} where it is meant to be used
+    width, depth, window, levels : see :class:`alloygen.models.local.LocalModel`
+
+    Examples
+    --------
+    >>> from alloygen.hamiltonian.parents import PARENTS
+    >>> alloy = PARENTS["square"].expansion([0, -0.02, 0.01, 0, 0, 0, 0, 0, 0])
+    >>> model = FamilyModel(alloy.on((4, 4, 1)), {"T": (300, 1000), "mu": [(-0.2, 0.2)]}, width=8)
+    >>> model.couplings.tolist()[:3]
+    [0.0, -0.02, 0.01]
+    """
+
+    kind = "family"
+
+    def __init__(
+        self,
+        hamiltonian: Hamiltonian,
+        ranges: dict,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        window: int = 80,
+        levels: int = 3,
+    ):
+        parent = _parent(hamiltonian)
+        figures = parent.figures
+        channels = [(k, 0) for k in range(1, len(figures))]  # the point figure is a shift of mu
+        size = LocalSize(width=width, depth=depth, window=window, levels=levels)
+        super().__init__(hamiltonian, ranges, channels, CouplingEmbedding(width // 2, len(figures)), True, size)
+        self.parent = parent
+        self.odd = torch.tensor([figure.order % 2 == 1 for figure in figures])
+        self.couplings = _couplings(self.parent, hamiltonian)
+
+    def config(self) -> dict:
+        return dict(self.size)
+
+    def on(self, hamiltonian: Hamiltonian) -> Self:
+        """The same weights for another canonical expansion or supercell."""
+        if hamiltonian is self.hamiltonian:
+            return self
+        couplings, other = _couplings(self.parent, hamiltonian), self._bound(hamiltonian)
+        other.couplings = couplings
+        same = np.array_equal(hamiltonian.lattice.matrix, self.lattice.matrix)
+        if same and _channels(hamiltonian) == _channels(self.hamiltonian):
+            other._placed, other._schedules = self._placed, self._schedules
+        return other
+
+    def entering(self, condition: Condition, couplings: torch.Tensor | None = None) -> Entering:
+        """What a condition (B,) is to the law, for the ``couplings`` (B, K) of each row or those of its Hamiltonian."""
+        couplings = self.couplings if couplings is None else couplings
+        beta = condition.beta[:, None]
+        shift = relative(condition.mu, self.lattice)[:, 1:] / 2
+        x = couplings.to(beta.device) * beta
+        x = torch.cat([x[:, :1] + shift * beta, x[:, 1:]], dim=1)
+        mirrored = torch.where(self.odd.to(x.device), -x, x)
+        embedded = torch.cat([self.embedding(x), self.embedding(mirrored)])
+        return Entering(condition.beta, self.hamiltonian.site_mu(condition.mu), embedded)
+
+    def scaled(self, fields: torch.Tensor, beta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (fields * (beta / 10)).clamp(-CLAMP, CLAMP), torch.tanh(fields * (beta / 4))
+
+
+def _channels(h: Hamiltonian) -> list[tuple[int, int]]:
+    return list(zip(h.channel_orbit.tolist(), h.channel_function.tolist(), strict=True))
+
+
+def _parent(hamiltonian: Hamiltonian) -> Parent:
+    """The parent lattice in whose figures an expansion is written; an error where there is none."""
+    for parent in PARENTS.values():
+        if _is_in(hamiltonian, parent):
+            return parent
+    raise _other(", ".join(PARENTS), hamiltonian)
+
+
+def _is_in(hamiltonian: Hamiltonian, parent: Parent) -> bool:
+    """Is an expansion written in the figures of a parent lattice, these first?"""
+    expansion = hamiltonian.expansion
+    cell, names = expansion.primitive.cell, [o.name for o in expansion.orbits[: len(parent.figures)]]
+    same = np.array_equal(expansion.functions, SIGMA) and np.allclose(cell, parent.primitive.cell)
+    return same and names == [figure.name for figure in parent.figures]
+
+
+def _couplings(parent: Parent, hamiltonian: Hamiltonian) -> torch.Tensor:
+    """The J (K,) of a canonical expansion; an error for any other."""
+    if not _is_in(hamiltonian, parent):
+        raise _other(parent.name, hamiltonian)
+    eci = [o.eci for o in hamiltonian.expansion.orbits[: len(parent.figures)]]
+    return torch.tensor(eci, dtype=torch.float64)
+
+
+def _other(names: str, hamiltonian: Hamiltonian) -> LatticeMismatch:
+    return LatticeMismatch(
+        f"expected an expansion in the figures of the parent lattice {names}, as parents.canonical(expansion) makes it, got "
+        f"{hamiltonian.expansion}"
+    )

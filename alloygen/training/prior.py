@@ -1,0 +1,82 @@
+"""Random alloys of a parent lattice: the prior that a network for all of them is trained on.
+
+The ECIs of figure number k = 1, 2, ... of the pairs, triplets and quadruplets are, in eV/site,
+
+    J = s e^{z/2} size(order) k^{-fall(order)} z',     z, z' standard normal, anew for each figure,
+
+with s = e^{z strength} common to all of an alloy, and a many-body figure is zero with probability ``sparse``. So there are alloys that order, that
+separate, and frustrated ones, with few figures or all of them. The law knows beta J only, so temperatures are multiples of the alloy's own
+scale (:mod:`alloygen.hamiltonian.scale`), and mu spans its phases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from alloygen.conditions.record import Condition
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.parents import Parent
+from alloygen.hamiltonian.scale import scale
+from alloygen.training.sections import PriorConfig
+
+TINY = 1e-9  # eV, in place of 0: tables of all alloys have the same channels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Alloy:
+    """One of the alloys: its number, its Hamiltonian on one supercell, samples occ (C, n, N) int8 at conditions (C,)."""
+
+    number: int
+    hamiltonian: Hamiltonian
+    condition: Condition
+    occ: torch.Tensor
+
+
+def couplings(parent: Parent, prior: PriorConfig, number: int) -> np.ndarray:
+    """The J (K,) of alloy ``number``."""
+    rng = np.random.default_rng((prior.seed, number))
+    strength = np.exp(prior.strength * rng.normal())
+    J, rank = np.zeros(len(parent.figures)), 0
+    for k, figure in enumerate(parent.figures):
+        order = figure.order
+        rank = 1 if k and parent.figures[k - 1].order != order else rank + 1
+        size, fall = ([0.0, *prior.sizes][order - 1], [0.0, *prior.falls][order - 1])
+        value = np.exp(rng.normal() / 2) * size * rank**-fall * rng.normal()
+        absent = rng.random() < prior.sparse and order > 2
+        J[k] = TINY if absent or order == 1 else strength * value
+    return J
+
+
+def grid(h: Hamiltonian, prior: PriorConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Temperatures (nT,) and differences of chemical potentials (nM,) for one alloy."""
+    found = scale(h)
+    T = found.T * np.geomspace(prior.T[0], prior.T[1], prior.n_T)
+    middle, half = np.mean(found.mu), np.ptp(found.mu) / 2
+    mu = middle + (half + prior.margin * h.kB * found.T) * rng.uniform(-1, 1, prior.n_mu)
+    return T, np.sort(mu)
+
+
+def make(parent: Parent, prior: PriorConfig, cells: list, number: int) -> Alloy:
+    """Alloy ``number`` on one of the supercells, and replica-exchange samples of it."""
+    from alloygen.montecarlo.sampling import replica_exchange
+    from alloygen.runtime.job import Job
+
+    rng = np.random.default_rng((prior.seed, number, 1))
+    h = parent.expansion(couplings(parent, prior, number)).on(cells[int(rng.integers(len(cells)))])
+    T, mu = grid(h, prior, rng)
+    s = replica_exchange(
+        h,
+        h.grid(T, np.column_stack([np.zeros(len(mu)), mu])),
+        prior.samples,
+        sweeps=prior.sweeps,
+        burn=prior.burn,
+        seed=int(rng.integers(2**31)),
+        check=False,
+        job=Job(threads=1, progress=False),
+    )
+    return Alloy(
+        number=number, hamiltonian=h, condition=h.condition(s.T, s.mu), occ=torch.as_tensor(s.occ).to(torch.int8)
+    )

@@ -1,0 +1,171 @@
+"""Maximum likelihood of a network for all alloys of a parent lattice, from an endless stream of random ones.
+
+Some alloys are alive on each supercell (:mod:`alloygen.training.prior`), each with its samples. A batch mixes rows of several of them; every
+``every`` batches the next alloy takes the place of the oldest on its supercell. Alloy number k and its samples are fixed by the seed of the
+prior, so a run is the same whatever the number of processes that make them, and is resumed bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from multiprocessing import get_context
+from typing import cast
+
+import torch
+
+from alloygen.conditions.record import Condition
+from alloygen.errors import AlloygenError
+from alloygen.models.base import Network
+from alloygen.models.family import FamilyModel
+from alloygen.training.config import Config
+from alloygen.training.kinds import StreamConfig
+from alloygen.training.patches import Cell, Patches
+from alloygen.training.prior import Alloy, make
+from alloygen.training.sections import PriorConfig
+from alloygen.training.task import Task
+
+HELD = 10**9  # alloys from this number on are for validation and tests: no training meets them
+VALIDATION = 4  # of them
+AHEAD = 2  # alloys per process that are made in advance
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mixed(Patches):
+    """Rows of several alloys on one supercell, with the ECIs (B, K) of each."""
+
+    couplings: torch.Tensor
+
+
+class Makers:
+    """Alloys by number, made in ``n`` processes ahead of time, or when asked for where n is 0."""
+
+    def __init__(self, make, n: int):
+        self.make, self.n = make, n
+        self.coming: dict[int, Future[Alloy]] = {}
+
+    def __call__(self, number: int) -> Alloy:
+        if not self.n:
+            return self.make(number)
+        for k in range(number, number + 1 + AHEAD * self.n):
+            if k not in self.coming:
+                self.coming[k] = self.pool.submit(self.make, k)
+        return self.coming.pop(number).result()
+
+    def several(self, numbers: list[int]) -> Iterator[Alloy]:
+        """The same of many at once."""
+        yield from self.pool.map(self.make, numbers) if self.n else map(self.make, numbers)
+
+    @cached_property
+    def pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self.n, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+
+class Stream(Task[Mixed]):
+    """A stream of alloys, of which ``how.alive`` are at hand on each supercell."""
+
+    def __init__(self, config: Config, cells: list[FamilyModel]):
+        super().__init__()
+        self.config, self.laws = config, cells
+        self.how, self.prior = cast(StreamConfig, config.objective), cast(PriorConfig, config.prior)
+        matrices = [law.lattice.matrix for law in cells]
+        self.make = Makers(partial(make, cells[0].parent, self.prior, matrices), config.machine.workers)
+        self.alive: list[list[tuple[int, Cell]]] = [[] for _ in cells]
+        self.numbers: list[list[int]] = [[] for _ in cells]  # of those alive, where they are still to be made
+        self.next, self.drawn, self.which = 0, 0, 0
+
+    # ------------------------------------------------------------------ alloys
+    def _take(self, alloy: Alloy) -> None:
+        """Put an alloy in the place of the oldest on its supercell."""
+        k = next(k for k, law in enumerate(self.laws) if (law.lattice.matrix == alloy.hamiltonian.lattice.matrix).all())
+        law = self.laws[k].on(alloy.hamiltonian)
+        if law.placed is not self.laws[k].placed:
+            raise AlloygenError(f"expected alloy {alloy.number} to have the channels of all others")
+        how = replace(self.how.patches, fresh=self.rows_each, pool=self.rows_each)
+        here = self.alive[k]
+        here.append((alloy.number, Cell(law, alloy.condition, alloy.occ, how)))
+        del here[: -self.how.alive]
+
+    @property
+    def rows_each(self) -> int:
+        """Rows that an alloy gives to a batch."""
+        return self.config.training.batch // self.how.mixed
+
+    def _fill(self) -> None:
+        """Alloys on every supercell, those of the state that was loaded or new ones."""
+        numbers = sorted(n for here in self.numbers for n in here)
+        if numbers:
+            for alloy in self.make.several(numbers):
+                self._take(alloy)
+            self.numbers = [[] for _ in self.laws]
+        while min(map(len, self.alive)) < self.how.mixed:
+            self._take(self.make(self.next))
+            self.next += 1
+
+    # ------------------------------------------------------------------ the task
+    def draw(self, model: Network, generator: torch.Generator) -> Mixed:
+        self._settle()
+        if min(map(len, self.alive)) < self.how.mixed:
+            self._fill()
+        elif self.drawn % self.how.every == 0:
+            self._take(self.make(self.next))
+            self.next += 1
+        self.drawn += 1
+        self.which = int(torch.randint(len(self.laws), (), generator=generator))
+        here = self.alive[self.which]
+        parts = []
+        for i in torch.randperm(len(here), generator=generator)[: self.how.mixed].tolist():
+            cell = here[i][1]
+            made = cell.batch(self.rows_each, generator)
+            couplings = cast(FamilyModel, cell.model).couplings.expand(len(made), -1)
+            parts.append(Mixed(**vars(made), couplings=couplings))
+        return _joined(parts).to(self.config.machine.device)
+
+    def rows(self, model: Network, part: Mixed) -> torch.Tensor:
+        """Losses of the configurations, as if all had as many sites as the first supercell."""
+        law, cell = self.laws[self.which], self.alive[self.which][0][1]
+        share = self.laws[0].hamiltonian.n_sites / law.hamiltonian.n_sites
+        return cell.loss(part, law.entering(part.condition, part.couplings)) * share
+
+    def validation(self, model: Network) -> list[tuple[Network, Condition]]:
+        """Alloys that no training meets, at a cold, a middling and a hot condition each."""
+        out: list[tuple[Network, Condition]] = []
+        for k in range(VALIDATION):
+            alloy = self.make.make(HELD + k)
+            law = cast(FamilyModel, model).on(alloy.hamiltonian)
+            n_mu, n_T = self.prior.n_mu, self.prior.n_T
+            out += [(law, alloy.condition[t * n_mu + (k + t) % n_mu]) for t in (0, n_T // 3, n_T - 1)]
+        return out
+
+    def facts(self) -> dict:
+        return {}
+
+    def state(self) -> dict:
+        self._settle()
+        return {
+            "next": torch.tensor(self.next),
+            "drawn": torch.tensor(self.drawn),
+            "alive": torch.tensor(sorted(n for here in self.alive for n, _ in here)),
+        }
+
+    def _settle(self) -> None:
+        """Make what a state that was loaded had at hand."""
+        if any(self.numbers):
+            self._fill()
+
+    def load(self, state: dict) -> None:
+        self.next, self.drawn = int(state["next"]), int(state["drawn"])
+        self.numbers = [state["alive"].tolist()]
+        self.alive = [[] for _ in self.laws]
+
+
+def _joined(parts: list[Mixed]) -> Mixed:
+    """Rows of all parts."""
+    tensors = [part.tensors() for part in parts]
+    whole = {name: torch.cat([t[name] for t in tensors]) for name in tensors[0]}
+    condition = Condition(whole.pop("T"), whole.pop("mu"), parts[0].condition.kB)
+    return Mixed(condition=condition, order=torch.cat([part.order for part in parts]), **whole)

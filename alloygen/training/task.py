@@ -1,0 +1,51 @@
+"""What a task of training is: it draws batches and says what is lost on them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+
+from alloygen.conditions.record import Condition
+from alloygen.models.base import Network
+from alloygen.objectives.batch import Batch
+
+Drawn = TypeVar("Drawn", bound=Batch)
+
+
+class Task(ABC, Generic[Drawn]):
+    """Base of every task, with the type of its batches; concrete classes are final."""
+
+    def __init__(self) -> None:
+        self.report: dict = {}  # figures of the last step, for the log
+
+    @abstractmethod
+    def draw(self, model: Network, generator: torch.Generator) -> Drawn:
+        """A batch, of the type that ``rows`` takes."""
+
+    @abstractmethod
+    def rows(self, model: Network, part: Drawn) -> torch.Tensor:
+        """Losses (b,) in nats of rows of the batch."""
+
+    @abstractmethod
+    def validation(self, model: Network) -> list[tuple[Network, Condition]]:
+        """What to validate, at most a dozen of (the model on some supercell, a condition of it)."""
+
+    @abstractmethod
+    def facts(self) -> dict:
+        """What fixes the batches beside the configuration: the data, where there are any."""
+
+    @abstractmethod
+    def state(self) -> dict:
+        """Tensors that the next step needs, by name."""
+
+    @abstractmethod
+    def load(self, state: dict) -> None:
+        """Take over what ``state`` returned."""
+
+
+def spread_over(model: Network, condition: Condition, most: int = 12) -> list[tuple[Network, Condition]]:
+    """The model at ``most`` of the conditions (C,), spread over them."""
+    return [(model, condition[int(c)]) for c in np.unique(np.linspace(0, len(condition) - 1, most).astype(int))]

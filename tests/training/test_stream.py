@@ -1,0 +1,145 @@
+"""A network for all alloys of a parent lattice: the prior, the stream of alloys, training that resumes bit for bit and generalises."""
+
+import numpy as np
+import pytest
+import torch
+from small_systems import recipe
+
+from alloygen.errors import ConfigError
+from alloygen.estimate.weights import ness
+from alloygen.hamiltonian.parents import PARENTS
+from alloygen.hamiltonian.scale import scale
+from alloygen.models.draw import draw
+from alloygen.models.family import FamilyModel
+from alloygen.models.store import load_model
+from alloygen.runtime.tensors import read_tensors
+from alloygen.training.config import load_config
+from alloygen.training.loop import TrainingInterrupted, new_model, train
+from alloygen.training.prior import couplings, make
+from alloygen.training.sections import PriorConfig
+from alloygen.training.stream import HELD
+from alloygen.training.tasks import make_task
+
+BASE = {
+    "name": "tiny family",
+    "system": {"hamiltonian": "square", "repeats": [4, 4, 1], "more": [[4, 2, 1]]},
+    "prior": {"n_T": 3, "n_mu": 3, "samples": 6, "sweeps": 4, "burn": 20},
+    "model": {"kind": "family", "width": 8, "depth": 2, "window": 24, "levels": 2},
+    "objective": {"kind": "stream", "alive": 4, "mixed": 2, "every": 5, "sweeps": 2, "known": 0.3, "foreign": 0.5},
+    "training": {"steps": 24, "batch": 16, "lr": 3e-3, "warmup": 3, "ema": 0.9},
+    "validation": {"every": 12, "samples": 8},
+    "machine": {"threads": 1},
+}
+
+
+def test_alloys_of_the_prior_have_its_sizes_and_are_fixed_by_their_number():
+    parent, prior = PARENTS["fcc"], PriorConfig()
+    J = np.array([couplings(parent, prior, k) for k in range(400)])
+    assert np.array_equal(J[7], couplings(parent, prior, 7)) and not np.allclose(J[7], J[8])
+    pairs = [k for k, f in enumerate(parent.figures) if f.order == 2]
+    many = [k for k, f in enumerate(parent.figures) if f.order > 2]
+    spread = np.abs(J[:, pairs]).mean(0)
+    assert np.allclose(spread / spread[0], np.arange(1.0, 7.0) ** -prior.falls[0], rtol=0.25)
+    assert abs((np.abs(J[:, many]) < 1e-8).mean() - prior.sparse) < 0.03
+    assert abs((J[:, pairs[0]] > 0).mean() - 0.5) < 0.1  # as many order as separate
+    assert np.abs(J[:, 0]).max() < 1e-8  # the point figure is a shift of mu
+
+
+def test_an_alloy_spans_its_phases():
+    """From nearly pure to nearly pure, from order to disorder, at conditions that are its own."""
+    parent, prior = PARENTS["fcc"], PriorConfig(n_T=4, n_mu=12, samples=8, burn=60)
+    span = []
+    for k in range(4):
+        alloy = make(parent, prior, [(2, 2, 2)], k)
+        own = scale(alloy.hamiltonian)
+        T = alloy.condition.T.numpy()
+        assert np.isclose(T.min(), own.T * prior.T[0]) and np.isclose(T.max(), own.T * prior.T[1])
+        x = alloy.occ.double().mean((1, 2)).numpy()
+        span.append((x[T == T.min()].min(), x[T == T.min()].max()))
+    low, high = np.transpose(span)
+    assert low.mean() < 0.1 and high.mean() > 0.9
+    again = make(parent, prior, [(2, 2, 2)], 3)
+    assert torch.equal(again.occ, alloy.occ) and torch.equal(again.condition.mu, alloy.condition.mu)
+
+
+def same_weights(a, b) -> bool:
+    one, two = read_tensors(a)[0], read_tensors(b)[0]
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+@pytest.mark.slow
+def test_a_stream_resumes_bit_for_bit_with_any_number_of_workers(tmp_path):
+    whole = train(recipe(BASE), tmp_path / "whole", progress=False)
+    with pytest.raises(TrainingInterrupted):
+        train(recipe(BASE), tmp_path / "cut", progress=False, stop_at=13)
+    assert same_weights(train(recipe(BASE), tmp_path / "cut", progress=False), whole)
+    helped = recipe(BASE, machine={"threads": 1, "workers": 2})
+    assert same_weights(train(helped, tmp_path / "helped", progress=False), whole)
+
+
+def test_a_batch_holds_rows_of_several_alloys_each_with_its_own_law():
+    """The loss of mixed rows is that of each alloy by itself."""
+    config = load_config(recipe(BASE, objective={"sweeps": 0, "known": 0.0, "foreign": 0.0, "per_kind": 16}))
+    model = new_model(config, config.expansion().on(config.system.repeats))
+    torch.nn.init.normal_(model.network.write, std=0.3)
+    task = make_task(config, model, None, False)
+    for seed in range(3):
+        batch = task.draw(model, torch.Generator().manual_seed(seed))
+        cells = [cell for _, cell in task.alive[task.which]]
+        with torch.no_grad():
+            loss = task.rows(model, batch)
+        alloys = batch.couplings.unique(dim=0)
+        assert len(alloys) == 2
+        share = 16 / cells[0].hamiltonian.n_sites
+        for J in alloys:
+            rows = (batch.couplings == J).all(1)
+            (cell,) = [c for c in cells if torch.equal(c.model.couplings, J)]
+            with torch.no_grad():
+                alone = cell.loss(batch[rows]) * share
+            assert torch.allclose(loss[rows], alone, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_it_draws_alloys_that_it_never_saw_better_than_bare_physics(tmp_path):
+    changed = recipe(
+        BASE,
+        steps=600,
+        batch=128,
+        ema=0.98,
+        model={"kind": "family", "width": 32, "depth": 2, "window": 24, "levels": 2},
+        objective={"alive": 16, "mixed": 8, "known": 0.0, "foreign": 0.0},
+        validation={"every": 600},
+    )
+    law = load_model(train(changed, tmp_path, progress=False))
+    assert isinstance(law, FamilyModel)
+    torch.manual_seed(0)
+    bare = FamilyModel(law.hamiltonian, law.ranges, width=8, depth=2, window=8, levels=2)
+    even: dict[str, list[float]] = {"law": [], "bare": []}
+    for k in range(100, 106):
+        alloy = make(law.parent, PriorConfig(n_T=3, n_mu=3, samples=1, burn=0), [(4, 4, 1)], HELD + k)
+        for name, model in (("law", law), ("bare", bare)):
+            for at in alloy.condition[3:]:
+                occ, log_q = draw(model.on(alloy.hamiltonian), at, 400, torch.Generator().manual_seed(0))
+                even[name].append(float(ness((-alloy.hamiltonian.reduced_energy(occ, at.expand(400)) - log_q).numpy())))
+    assert np.mean(even["law"]) > np.mean(even["bare"]) + 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"system": {"hamiltonian": "cuau"}}, "system.hamiltonian: expected one of the lattices"),
+        ({"objective": {"mixed": 5}}, "mixed from 1 to alive"),
+        ({"objective": {"mixed": 3}}, "training.batch: expected a multiple of objective.mixed"),
+        ({"prior": {"sizes": [1.0]}}, "prior.sizes: expected three numbers"),
+        ({"prior": {"sparse": 2.0}}, "prior.sparse"),
+        ({"model": {"kind": "local", "width": 8}}, "model.kind: expected 'family'"),
+        ({"machine": {"workers": -1}}, "machine.workers"),
+        ({"data": {"T": [500], "mu": [0.0]}}, r"sections: expected \[prior\]"),
+    ],
+)
+def test_mistakes_are_named(change, says):
+    changed = {k: dict(v) if isinstance(v, dict) else v for k, v in BASE.items()}
+    for key, values in change.items():
+        changed[key] = values if "kind" in values or key == "data" else {**changed.get(key, {}), **values}
+    with pytest.raises(ConfigError, match=says):
+        load_config(changed)
