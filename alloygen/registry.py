@@ -18,7 +18,9 @@ from alloygen.estimate.weights import user_level
 from alloygen.generate.outpaint import windows
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.hamiltonian.parents import canonical
 from alloygen.models.base import AnyCell, Model
+from alloygen.models.family import FamilyModel, ZeroShot
 from alloygen.models.store import Header, load_model, read_header
 from alloygen.types import PathLike
 
@@ -74,6 +76,9 @@ def given(
 ) -> tuple[Model, Problem]:
     """The model that is named, and the problem on its sites or, where it is to out-paint (``larger``), on its own."""
     model = model if isinstance(model, Model) else load(model)
+    if isinstance(model, FamilyModel):  # the alloy is the caller's
+        problem = Problem.of(atoms, mu, hamiltonian, fixed)
+        return ZeroShot(model, problem.hamiltonian), problem
     if hamiltonian is not None:
         _require_hamiltonian(model, expansion_of(None, mu, hamiltonian))
     problem = Problem.of(atoms, mu, model.hamiltonian, fixed)
@@ -96,6 +101,8 @@ def fitting(problem: Problem, larger: bool = True, needed: bool = False) -> tupl
         return fits, _fit(problem, fits)
     if (law := _first_whole(m for m in models if m.any_cell)) is not None:
         return cast(AnyCell, law).on(problem.hamiltonian), problem
+    if (law := _zero_shot(problem.hamiltonian)) is not None:
+        return law, problem
     by_size = sorted(models, key=lambda m: -m.lattice.n_sites)
     if larger and (smaller := _first_whole(m for m in by_size if _outpaints(m, found))) is not None:
         return smaller, problem
@@ -117,19 +124,38 @@ def fitting(problem: Problem, larger: bool = True, needed: bool = False) -> tupl
 
 def _candidates(expansion: ClusterExpansion) -> list[Header]:
     """The headers of the models at hand of an expansion; files that cannot be used are passed over and named."""
+    headers, passed = _headers()
+    if passed:
+        _pass_over(passed)
+    return [
+        h
+        for h in headers
+        if h.expansion.fingerprint == expansion.fingerprint and h.metadata["kind"] != FamilyModel.kind
+    ]
+
+
+def _headers() -> tuple[list[Header], list[str]]:
+    """(headers of all models at hand, what is wrong with the files that cannot be used)."""
     from alloygen.data import checkpoints
 
     found, passed = [], []
     for path in map(str, checkpoints().values()):
         try:
-            header = read_header(path)
-            if header.expansion.fingerprint == expansion.fingerprint:
-                found.append(header)
+            found.append(read_header(path))
         except CheckpointError as error:
             passed.append(str(error))
-    if passed:
-        _pass_over(passed)
-    return found
+    return found, passed
+
+
+def _zero_shot(h: Hamiltonian) -> ZeroShot | None:
+    """The law that a network for every alloy of its parent lattice gives to one; None where there is no such lattice or network."""
+    families = [header for header in _headers()[0] if header.metadata["kind"] == FamilyModel.kind]
+    try:
+        name = canonical(cast(ClusterExpansion, h.expansion)).parent.name if families else ""
+    except LatticeMismatch:
+        return None
+    family = _first_whole(header for header in families if canonical(header.expansion).parent.name == name)
+    return None if family is None else ZeroShot(cast(FamilyModel, family), h)
 
 
 def _first_whole(headers: Iterable[Header]) -> Model | None:

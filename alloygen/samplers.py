@@ -149,7 +149,7 @@ class Neural:
         info = {"model": model.name, "fingerprint": target.fingerprint, "order": family, "seed": seed}
         info |= {"average": self.average} if self.average > 1 else {}
         if target.n_sites == model.hamiltonian.n_sites:
-            return "neural", info
+            return model.method, info
         info["windows"] = len(painter.windows)
         cells = "x".join(map(str, model.hamiltonian.lattice.matrix.diagonal()))
         return f"neural, out-painted from {cells} cells", info

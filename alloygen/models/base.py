@@ -98,6 +98,11 @@ class Model(nn.Module, ABC):
         return self.trained.name or self.kind
 
     @property
+    def method(self) -> str:
+        """What results call drawing from it."""
+        return "neural"
+
+    @property
     def device(self) -> torch.device:
         """Where its weights lie; the processor for a law without any."""
         return next((p.device for p in self.parameters()), torch.device("cpu"))
@@ -140,6 +145,11 @@ class AnyCell(Network):
     @abstractmethod
     def on(self, hamiltonian: Hamiltonian) -> AnyCell:
         """The same law, with the same weights, on another supercell; LatticeMismatch for another expansion."""
+
+    @property
+    @abstractmethod
+    def order(self) -> torch.Tensor:
+        """(N,) the sequence in which it is trained to decide the sites of its supercell."""
 
 
 def draw_species(log_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ Two exact symmetries are built in: the exchange of the species (odd figures and 
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,10 @@ from alloygen.conditions import relative
 from alloygen.conditions.record import Condition
 from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.hamiltonian.parents import PARENTS, SIGMA, Parent
+from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.hamiltonian.parents import PARENTS, SIGMA, Canonical, Parent, canonical
+from alloygen.hamiltonian.scale import scale
+from alloygen.models.base import AnyCell
 from alloygen.models.local import Entering, LocalLaw, LocalSize
 from alloygen.nn.embeddings import CouplingEmbedding
 
@@ -92,6 +95,90 @@ class FamilyModel(LocalLaw):
 
     def scaled(self, fields: torch.Tensor, beta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return (fields * (beta / 10)).clamp(-CLAMP, CLAMP), torch.tanh(fields * (beta / 4))
+
+
+class ZeroShot(AnyCell):
+    """The law that a family gives to an alloy in the alloy's own terms: its sites, its Hamiltonian, whatever its primitive cell and basis.
+
+    family : the network of the parent lattice
+    hamiltonian : of the alloy, any binary expansion of that lattice, on a supercell
+
+    Examples
+    --------
+    >>> from alloygen.hamiltonian.ising import ising
+    >>> from alloygen.hamiltonian.parents import PARENTS
+    >>> h = PARENTS["square"].expansion([0.01] * 9).on((2, 2, 1))
+    >>> square = FamilyModel(h, {"T": (300, 1000), "mu": [(-0.2, 0.2)]}, width=8)
+    >>> law = ZeroShot(square, ising(4))
+    >>> law.lattice, law.ranges["T"][1] > 2.3
+    (Lattice(4x4x1 cells, 16 sites, -/+), True)
+    """
+
+    kind = "zero-shot"
+    rows = LocalLaw.rows
+
+    def __init__(self, family: FamilyModel, hamiltonian: Hamiltonian):
+        super().__init__()
+        self._take(family, hamiltonian, canonical(cast(ClusterExpansion, hamiltonian.expansion)))
+
+    def _take(self, family: FamilyModel, hamiltonian: Hamiltonian, terms: Canonical) -> None:
+        lattice, row = terms.on(hamiltonian.lattice)
+        self.family, self.hamiltonian, self.terms = family, hamiltonian, terms
+        self.law = family.on(terms.expansion.on(lattice))
+        self.row, self.back = torch.as_tensor(row), torch.as_tensor(np.argsort(row))
+        self.trained, self.metadata = family.trained, family.metadata
+        self.ranges = spans(hamiltonian)
+
+    @property
+    def method(self) -> str:
+        return f"neural, zero-shot by {self.name}"
+
+    def config(self) -> dict:
+        return self.family.config()
+
+    def on(self, hamiltonian: Hamiltonian) -> ZeroShot:
+        """The law of the same alloy on another supercell, or of another alloy."""
+        if hamiltonian is self.hamiltonian:
+            return self
+        if hamiltonian.fingerprint != self.hamiltonian.fingerprint:
+            return ZeroShot(self.family, hamiltonian)
+        other = ZeroShot.__new__(ZeroShot)
+        AnyCell.__init__(other)
+        other._take(self.law, hamiltonian, self.terms)
+        return other
+
+    @property
+    def order(self) -> torch.Tensor:
+        return self.back[self.law.order]
+
+    def _orders(self, order: torch.Tensor) -> torch.Tensor:
+        return self.row.to(order.device)[order]
+
+    def _moved(self, rows: torch.Tensor) -> torch.Tensor:
+        """Something by site (B, N), by the sites of the parent lattice."""
+        return rows[:, self.back.to(rows.device)]
+
+    def log_conditionals(self, occ: torch.Tensor, condition: Condition, order: torch.Tensor) -> torch.Tensor:
+        return self.law.log_conditionals(self._moved(occ), condition, self._orders(order))
+
+    def sample(
+        self,
+        condition: Condition,
+        order: torch.Tensor,
+        generator: torch.Generator,
+        known: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        given = None if known is None else self._moved(known)
+        occ, log_prob = self.law.sample(condition, self._orders(order), generator, given)
+        return occ[:, self.row.to(occ.device)], log_prob
+
+
+def spans(hamiltonian: Hamiltonian, T: tuple[float, float] = (0.6, 8.0), margin: float = 8.0) -> dict:
+    """{"T": (low, high), "mu": [(low, high)]} of an alloy that a family is of use for: T in multiples of its scale, mu beyond its phases by
+    ``margin`` kT of that."""
+    found = scale(hamiltonian)
+    beyond = margin * hamiltonian.kB * found.T
+    return {"T": (T[0] * found.T, T[1] * found.T), "mu": [(found.mu[0] - beyond, found.mu[1] + beyond)]}
 
 
 def _channels(h: Hamiltonian) -> list[tuple[int, int]]:

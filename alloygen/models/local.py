@@ -142,6 +142,10 @@ class LocalLaw(AnyCell):
         return other
 
     @property
+    def order(self) -> torch.Tensor:
+        return self.placed.order
+
+    @property
     def placed(self) -> Placed:
         """What it knows of its supercell, on the processor; worked out when first asked for."""
         return self._tables(torch.device("cpu"))

@@ -1,16 +1,19 @@
 """One network for every binary alloy of a parent lattice: a normalised law for each, exact symmetries, weights that are exact."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from small_systems import generator, randomise
 
 import alloygen
-from alloygen.errors import LatticeMismatch
+from alloygen.errors import LatticeMismatch, NoModel
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.parents import PARENTS, canonical
+from alloygen.models.base import Trained
 from alloygen.models.draw import draw
-from alloygen.models.family import FamilyModel
+from alloygen.models.family import FamilyModel, ZeroShot
 from alloygen.models.store import load_model, save_model
 from alloygen.testing import check_model
 
@@ -125,3 +128,62 @@ def test_it_comes_back_from_a_checkpoint(tmp_path):
     assert isinstance(back, FamilyModel) and back.parent.name == "square"
     occ = every(model.hamiltonian)[:50]
     assert torch.allclose(log_q(model, occ, 600.0, [0, 0.02]), log_q(back, occ, 600.0, [0, 0.02]), atol=0.02)
+
+
+# ---------------------------------------------------------------------- in the alloy's own terms
+def skewed_cuau():
+    """CuAu on other primitive vectors, turned and with other site functions."""
+    cuau = alloygen.data.cuau()
+    rows = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 1]])
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+    back = np.rint(np.linalg.inv(rows)).astype(int)
+    orbits = tuple(
+        replace(o, members=np.concatenate([o.members[..., :3] @ back, o.members[..., 3:]], -1)) for o in cuau.orbits
+    )
+    primitive = replace(cuau.primitive, cell=rows @ cuau.primitive.cell @ turn)
+    return replace(cuau, primitive=primitive, orbits=orbits)
+
+
+def test_any_expansion_of_the_lattice_is_drawn_in_its_own_terms():
+    """Normalised on its own sites, and the same law as on those of the parent lattice."""
+    h = skewed_cuau().on([[2, 1, 0], [0, 2, 0], [0, 0, 2]])
+    law = ZeroShot(family("fcc"), h)
+    check_model(law, h.condition([500.0, 900.0], [[0.0, 0.03], [0.02, 0.0]]), n=4000)
+    occ = every(h)
+    at = h.condition(600.0, [0.0, 0.02]).expand(len(occ))
+    with torch.no_grad():
+        own = law.log_prob(occ, at, law.order.expand(len(occ), -1))
+        inner = law.law.log_prob(law._moved(occ), at, law.law.order.expand(len(occ), -1))
+    assert torch.equal(own, inner)
+    assert torch.allclose(h.reduced_energy(occ, at), law.law.hamiltonian.reduced_energy(law._moved(occ), at), atol=1e-9)
+    large = law.on(h.expansion.on((4, 4, 2)))
+    assert large.lattice.n_sites == 32 and sorted(large.order.tolist()) == list(range(32))
+
+
+@pytest.fixture
+def at_hand(tmp_path, monkeypatch):
+    """A family for fcc among the models of the user."""
+    model = family("fcc")
+    model.trained = Trained(name="my_fcc", orders=model.trained.orders)
+    save_model(tmp_path / "my_fcc.safetensors", model)
+    monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
+
+
+def test_sample_takes_it_for_an_alloy_without_a_model(at_hand):
+    """Weights are exact whatever the network says: Phi is that of enumeration."""
+    h = skewed_cuau().on([[2, 1, 0], [0, 2, 0], [0, 0, 2]])
+    ens = alloygen.sample(h, 900, {"Au": 0.02}, n=4000, seed=0)
+    assert ens.method == "neural, zero-shot by my_fcc" and ens.hamiltonian is h
+    phi = ens.free_energy()
+    assert abs(phi.value - Enumeration(h).at(h.condition(900.0, [0.0, 0.02])).phi) < 5 * phi.stderr < 0.01
+    held = alloygen.sample(h, 900, {"Au": 0.02}, n=50, seed=0, fixed={0: "Au", 3: "Cu"}, sampler="my_fcc")
+    assert (held.occ[:, 0] == 1).all() and (held.occ[:, 3] == 0).all()
+    assert alloygen.sample(alloygen.data.cuau().on((2, 2, 4)), 900, {"Au": 0.02}, n=5, seed=0).method == "neural"
+
+
+def test_a_lattice_that_it_is_not_for_is_left_to_monte_carlo(at_hand):
+    with pytest.warns(NoModel):
+        ens = alloygen.sample(expansion("bcc").on((2, 2, 2)), 900, {"B": 0.0}, n=20, seed=0)
+    assert not ens.method.startswith("neural")
+    with pytest.raises(LatticeMismatch, match="of the parent lattice fcc"):
+        alloygen.sample(expansion("bcc").on((2, 2, 2)), 900, {"B": 0.0}, n=20, seed=0, sampler="my_fcc")
