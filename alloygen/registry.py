@@ -20,7 +20,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.parents import canonical
 from alloygen.models.base import AnyCell, Model
-from alloygen.models.family import FamilyModel, ZeroShot
+from alloygen.models.family import FamilyModel, ZeroShot, is_of_one_alloy
 from alloygen.models.store import Header, load_model, read_header
 from alloygen.types import PathLike
 
@@ -148,14 +148,29 @@ def _headers() -> tuple[list[Header], list[str]]:
 
 
 def _zero_shot(h: Hamiltonian) -> ZeroShot | None:
-    """The law that a network for every alloy of its parent lattice gives to one; None where there is no such lattice or network."""
-    families = [header for header in _headers()[0] if header.metadata["kind"] == FamilyModel.kind]
+    """The law that a network for every alloy of its parent lattice gives to one, rather one that was polished for it; None where there is
+    no such lattice or network."""
+    family = family_of(h)
+    return None if family is None else ZeroShot(family, h)
+
+
+def family_of(h: Hamiltonian, polished: bool = True) -> FamilyModel | None:
+    """The network for the parent lattice of an alloy; with ``polished`` first one that was polished for the very alloy."""
+    headers = [header for header in _headers()[0] if header.metadata["kind"] == FamilyModel.kind]
     try:
-        name = canonical(cast(ClusterExpansion, h.expansion)).parent.name if families else ""
+        own = canonical(cast(ClusterExpansion, h.expansion)) if headers else None
     except LatticeMismatch:
         return None
-    family = _first_whole(header for header in families if canonical(header.expansion).parent.name == name)
-    return None if family is None else ZeroShot(cast(FamilyModel, family), h)
+    mine, others = [], []
+    for header in headers:
+        terms = canonical(header.expansion)
+        if own is None or terms.parent is not own.parent:
+            continue
+        if not is_of_one_alloy(header.metadata):
+            others.append(header)
+        elif polished and np.allclose(terms.J, own.J, rtol=1e-9, atol=1e-12 * float(np.abs(own.J).max() + 1e-30)):
+            mine.append(header)
+    return cast("FamilyModel | None", _first_whole([*mine, *others]))
 
 
 def _first_whole(headers: Iterable[Header]) -> Model | None:

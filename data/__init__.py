@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from alloygen.hamiltonian.expansion import ClusterExpansion
 
 
+OWN = "~/.alloygen/models"  # of a user who names no other folder by ALLOYGEN_MODELS
+
+
 @lru_cache(maxsize=1)
 def cuau() -> ClusterExpansion:
     """The CuAu cluster expansion of Damewood, Schwalbe-Koda and Gomez-Bombarelli, npj Comput. Mater. 8, 61 (2022).
@@ -74,7 +77,7 @@ def grids() -> dict[str, NamedGrid]:
 
 
 def checkpoints() -> dict[str, Traversable]:
-    """Files of the trained models that ship, and of those in the folder ``$ALLOYGEN_MODELS``, by name.
+    """Files of the trained models that ship, and of those in the user's folder, by name: ``$ALLOYGEN_MODELS``, else ``~/.alloygen/models``.
 
     What the files of that folder hold is not looked at. A name that ships means the model that ships; a file of the folder with
     this name, and a folder that is not there, are told by an UnusableModel warning.
@@ -88,12 +91,18 @@ def checkpoints() -> dict[str, Traversable]:
     return {name.removesuffix(".safetensors"): found[name] for name in sorted(found)}
 
 
+def own_folder() -> Path:
+    """Where a user's models are kept, and found by :func:`checkpoints`."""
+    return Path(os.environ.get("ALLOYGEN_MODELS") or OWN).expanduser()
+
+
 def _own_checkpoints() -> tuple[dict[str, Path], list[str]]:
-    """The safetensors files of ``$ALLOYGEN_MODELS`` by file name, and what is wrong with the folder."""
-    if not (folder := os.environ.get("ALLOYGEN_MODELS")):
+    """The safetensors files of the user's folder by file name, and what is wrong with the folder."""
+    folder = os.environ.get("ALLOYGEN_MODELS")
+    if not folder and not own_folder().is_dir():
         return {}, []
     try:
-        paths = sorted(Path(folder).expanduser().iterdir())
+        paths = sorted(own_folder().iterdir())
     except OSError as error:
         return {}, [f"expected a folder of models, got {folder!r} ({error.strerror}); the models that ship are used"]
     return {p.name: p for p in paths if p.suffix == ".safetensors" and not p.is_dir()}, []

@@ -52,6 +52,7 @@ ROOMS = [
     "training",
     "registry",
     "samplers",
+    "polishing",
     "api",
     "shell",
     "commands",

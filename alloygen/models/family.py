@@ -10,6 +10,7 @@ Two exact symmetries are built in: the exchange of the species (odd figures and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self, cast
 
 import numpy as np
@@ -131,7 +132,7 @@ class ZeroShot(AnyCell):
 
     @property
     def method(self) -> str:
-        return f"neural, zero-shot by {self.name}"
+        return "neural" if is_of_one_alloy(self.family.metadata) else f"neural, zero-shot by {self.name}"
 
     def config(self) -> dict:
         return self.family.config()
@@ -171,6 +172,11 @@ class ZeroShot(AnyCell):
         given = None if known is None else self._moved(known)
         occ, log_prob = self.law.sample(condition, self._orders(order), generator, given)
         return occ[:, self.row.to(occ.device)], log_prob
+
+
+def is_of_one_alloy(metadata: Mapping) -> bool:
+    """Was the network of a checkpoint polished for one alloy?"""
+    return metadata.get("config", {}).get("objective", {}).get("kind", "stream") != "stream"
 
 
 def spans(hamiltonian: Hamiltonian, T: tuple[float, float] = (0.6, 8.0), margin: float = 8.0) -> dict:

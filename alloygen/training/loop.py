@@ -30,6 +30,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models import MODELS
 from alloygen.models.base import AnyCell, Model, Network, Trained
 from alloygen.models.draw import trained_orders
+from alloygen.models.family import FamilyModel
 from alloygen.models.store import load_model, save_model
 from alloygen.objectives.batch import Batch
 from alloygen.runtime.job import Job
@@ -54,8 +55,8 @@ def new_model(config: Config, hamiltonian: Hamiltonian) -> Network:
 
 
 def _begin(model: Network, path: str) -> None:
-    """Take over the weights of a checkpoint of the same kind, size and Hamiltonian."""
-    found = load_model(path, model.hamiltonian)
+    """Take over the weights of a checkpoint of the same kind, size and Hamiltonian; those of a family serve every alloy."""
+    found = load_model(path, None if isinstance(model, FamilyModel) else model.hamiltonian)
     if found.kind != model.kind or found.config() != model.config():
         raise ConfigError(
             f"training.start: expected a checkpoint of a {model.kind!r} model with {model.config()}, got {found.kind!r} with {found.config()} "

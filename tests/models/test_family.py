@@ -8,7 +8,7 @@ import torch
 from small_systems import generator, randomise
 
 import alloygen
-from alloygen.errors import LatticeMismatch, NoModel
+from alloygen.errors import AlloygenError, LatticeMismatch, NoModel
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.parents import PARENTS, canonical
 from alloygen.models.base import Trained
@@ -187,3 +187,28 @@ def test_a_lattice_that_it_is_not_for_is_left_to_monte_carlo(at_hand):
     assert not ens.method.startswith("neural")
     with pytest.raises(LatticeMismatch, match="of the parent lattice fcc"):
         alloygen.sample(expansion("bcc").on((2, 2, 2)), 900, {"B": 0.0}, n=20, seed=0, sampler="my_fcc")
+
+
+@pytest.mark.slow
+def test_a_polished_network_is_taken_for_its_alloy_alone(at_hand, tmp_path):
+    """Minutes of training on one alloy make its weights more even; it is kept among the models of the user."""
+    h = skewed_cuau().on([[2, 1, 0], [0, 2, 0], [0, 0, 2]])
+    before = alloygen.sample(h, 700, {"Au": 0.02}, n=1000, seed=0)
+    law = alloygen.polish(h, minutes=0.1, name="mine", progress=False)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["mine.safetensors", "my_fcc.safetensors"]
+    assert not list((tmp_path / "runs").iterdir())
+    after = alloygen.sample(h, 700, {"Au": 0.02}, n=1000, seed=0)
+    assert after.method == "neural" and after.ness > before.ness + 0.1
+    assert np.array_equal(after.occ, alloygen.sample(h, 700, {"Au": 0.02}, n=1000, seed=0, sampler=law).occ)
+    check_model(law, h.condition(700.0, [0.0, 0.02]), n=4000)
+    other = alloygen.sample(expansion("fcc", 7).on((2, 2, 2)), 900, {"B": 0.0}, n=20, seed=0)
+    assert other.method == "neural, zero-shot by my_fcc"
+
+
+def test_what_cannot_be_polished_is_said_before_work(at_hand):
+    with pytest.raises(LatticeMismatch, match="a network for every alloy of the lattice"):
+        alloygen.polish(expansion("bcc").on((2, 2, 2)), progress=False)
+    with pytest.raises(AlloygenError, match=r"T as \(low, high\)"):
+        alloygen.polish(expansion("fcc").on((2, 2, 2)), T=(900, 300), progress=False)
+    with pytest.raises(AlloygenError, match=r"mu of B as \(low, high\)"):
+        alloygen.polish(expansion("fcc").on((2, 2, 2)), mu={"B": 0.1}, progress=False)

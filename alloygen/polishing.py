@@ -1,0 +1,144 @@
+"""A network for every alloy of a lattice, made better for one of them by a few minutes of training."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from alloygen.arguments import seed_from
+from alloygen.data import checkpoints, own_folder
+from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
+from alloygen.errors import AlloygenError, LatticeMismatch
+from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.hamiltonian.parents import canonical
+from alloygen.hamiltonian.scale import scale
+from alloygen.models.family import FamilyModel, ZeroShot
+from alloygen.models.store import load_model
+from alloygen.registry import family_of
+from alloygen.types import PathLike
+
+TEMPERATURES = (0.6, 5.0)  # in multiples of the scale of the alloy
+N_T, N_MU, MARGIN = 14, 21, 3.0
+
+
+def polish(
+    atoms: AtomsLike,
+    mu: object = None,
+    *,
+    minutes: float = 2.0,
+    hamiltonian: HamiltonianLike | None = None,
+    T: tuple[float, float] | None = None,
+    name: str | None = None,
+    folder: PathLike | None = None,
+    seed: int | None = 0,
+    progress: bool = True,
+) -> ZeroShot:
+    """Train the network for every alloy of a lattice on one of them, and keep it: from then on ``sample`` takes it for this alloy by itself.
+
+    Maximum likelihood on a fresh replica-exchange run on the supercell of ``atoms``, over the phases and the temperatures of the alloy.
+
+    Parameters
+    ----------
+    atoms, hamiltonian : the supercell and the alloy, as :func:`alloygen.sample` takes them; any binary expansion of fcc, bcc, hcp, sc or square
+    mu : {element: (low, high)} or (low, high) of the last element less the first, in the unit of the energy; None: as far as its phases go
+    minutes : of training, the Monte Carlo run before it not counted
+    T : (low, high); None: 0.6 to 5 times the temperature scale of the alloy (:func:`alloygen.hamiltonian.scale.scale`)
+    name : of the model; None: that of the expansion
+    folder : where it is kept; None: the user's models, ``$ALLOYGEN_MODELS`` or ``~/.alloygen/models``
+    seed : of the samples and of the training
+
+    Returns the law of the alloy on this supercell, which ``sample(..., sampler=law)`` takes, and any other supercell by ``law.on``.
+
+    Raises
+    ------
+    LatticeMismatch : no network for the lattice is at hand
+    AlloygenError : ranges that cannot be
+    TrainingInterrupted : after Ctrl-C, everything saved; the same call goes on
+
+    Examples
+    --------
+    >>> alloygen.polish(atoms, hamiltonian=mine, minutes=2)          # doctest: +SKIP
+    """
+    from alloygen.training.loop import train
+
+    problem = Problem.of(atoms, {} if mu is None or not isinstance(mu, dict) else dict.fromkeys(mu, 0.0), hamiltonian)
+    h, seed = problem.hamiltonian, seed_from(seed)
+    family = family_of(h, polished=False)
+    if family is None:
+        raise LatticeMismatch(
+            f"expected a network for every alloy of the lattice of {h.expansion.name}, got none among {sorted(checkpoints())}; train a "
+            "model of this alloy with alloygen.train"
+        )
+    terms = canonical(cast(ClusterExpansion, h.expansion))
+    low, high = _range(T, "T") if T is not None else tuple(x * scale(h).T for x in TEMPERATURES)
+    span, (lattice, _) = _span(h, mu), terms.on(h.lattice)
+    name = name or re.sub(r"[^\w.+-]+", "_", h.expansion.name).strip("_") or "alloy"
+    folder = Path(folder) if folder is not None else own_folder()
+    run = folder / "runs" / f"{name}_{terms.expansion.fingerprint}"
+    run.mkdir(parents=True, exist_ok=True)
+    alloy = run / "alloy.json"
+    alloy.write_text(json.dumps(terms.expansion.to_dict()))
+    start = run / "start.safetensors"
+    if not start.exists():
+        shutil.copy(str(checkpoints()[family.name]), start)
+    config = {
+        "name": name,
+        "system": {"hamiltonian": str(alloy), "repeats": lattice.matrix.tolist()},
+        "data": {
+            "T": np.geomspace(low, high, N_T).tolist(),
+            "mu": np.linspace(*span, N_MU).tolist(),
+            "samples": 200,
+            "seed": seed,
+        },
+        "model": {"kind": "family", **family.config()},
+        "objective": {"kind": "patches", "hard": 0.6, "hard_every": 500, "known": 0.15, "foreign": 0.3},
+        "training": {
+            "start": str(start),
+            "steps": 10**7,
+            "minutes": minutes,
+            "batch": 128,
+            "precision": "bf16",
+            "lr": 7e-4,
+            "warmup": 50,
+            "weight_decay": 1e-4,
+            "clip": 5.0,
+            "ema": 0.998,
+            "seed": seed,
+        },
+        "validation": {"every": 10**7, "samples": 16},
+    }
+    made = train(config, run, progress=progress)
+    kept = folder / f"{name}.safetensors"
+    shutil.copy(made, kept)
+    shutil.rmtree(run)
+    return ZeroShot(cast(FamilyModel, load_model(kept)), h)
+
+
+def _range(given: object, what: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, given)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        low, high = np.nan, np.nan
+    if not low < high or (what == "T" and low <= 0):
+        raise AlloygenError(
+            f"expected {what} as (low, high), low below high{' and above 0' * (what == 'T')}, got {given!r}"
+        )
+    return low, high
+
+
+def _span(h, mu: object) -> tuple[float, float]:
+    """(low, high) of mu of the second species less the first."""
+    if mu is None:
+        found = scale(h)
+        margin = MARGIN * h.kB * found.T
+        return found.mu[0] - margin, found.mu[1] + margin
+    if isinstance(mu, dict):
+        ((element, span),) = mu.items()
+        low, high = _range(span, f"mu of {element}")
+        return (low, high) if h.elements.index(element) == 1 else (-high, -low)
+    return _range(mu, "mu")
