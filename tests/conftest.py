@@ -27,6 +27,12 @@ def system(request) -> str:
     return request.param
 
 
+@pytest.fixture(autouse=True)
+def no_models_of_the_user(monkeypatch) -> None:
+    """What somebody keeps at home decides no test."""
+    monkeypatch.setattr("alloygen.data.OWN", "/nowhere/models")
+
+
 @pytest.fixture
 def models_of_one_cell(monkeypatch) -> None:
     """Of the models that ship those of one supercell alone, as for an alloy without a law of every supercell."""

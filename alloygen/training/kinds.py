@@ -212,6 +212,8 @@ class StreamConfig(ObjectiveConfig):
     """Maximum likelihood of a law of every alloy, from an endless stream of random ones (:mod:`alloygen.training.stream`).
 
     alive : alloys at hand on each supercell; mixed : of these in a batch; every : batches after which the next alloy comes
+    hard : share of the samples of an alloy that is drawn by the spread of the law's weights, from hard_draws of its draws at every condition
+        when the alloy comes
     per_kind, sweeps, images, known, foreign, floor : as for "patches"
     """
 
@@ -221,6 +223,8 @@ class StreamConfig(ObjectiveConfig):
     alive: int = 16
     mixed: int = 8
     every: int = 10
+    hard: float = 0.0
+    hard_draws: int = 4
     per_kind: int = 2
     sweeps: int = 4
     images: int = 0
@@ -236,7 +240,7 @@ class StreamConfig(ObjectiveConfig):
     @property
     def patches(self) -> PatchesConfig:
         """How the rows of one alloy are made."""
-        shared = ("per_kind", "sweeps", "images", "known", "foreign", "floor")
+        shared = ("hard", "hard_draws", "per_kind", "sweeps", "images", "known", "foreign", "floor")
         return PatchesConfig(**{name: getattr(self, name) for name in shared})
 
 

@@ -29,6 +29,7 @@ from alloygen.training.task import Task
 
 HELD = 10**9  # alloys from this number on are for validation and tests: no training meets them
 VALIDATION = 4  # of them
+LEAST = 0.1  # nats, what an alloy that the law knows counts for beside others when alloys are taken
 AHEAD = 2  # alloys per process that are made in advance
 
 
@@ -37,6 +38,15 @@ class Mixed(Patches):
     """Rows of several alloys on one supercell, with the ECIs (B, K) of each."""
 
     couplings: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Alive:
+    """An alloy at hand: its number, its samples, the spread (C,) of the law's log weights at its conditions when it came."""
+
+    number: int
+    cell: Cell
+    spread: torch.Tensor
 
 
 class Makers:
@@ -66,7 +76,11 @@ class Makers:
 
 
 class Stream(Task[Mixed]):
-    """A stream of alloys, of which ``how.alive`` are at hand on each supercell."""
+    """A stream of alloys, of which ``how.alive`` are at hand on each supercell.
+
+    When an alloy comes, the spread of the law's weights is measured at its conditions. Where ``how.hard`` is set, a share of its samples is drawn by it,
+    and alloys of a large spread are taken more often.
+    """
 
     def __init__(self, config: Config, cells: list[FamilyModel]):
         super().__init__()
@@ -74,8 +88,8 @@ class Stream(Task[Mixed]):
         self.how, self.prior = cast(StreamConfig, config.objective), cast(PriorConfig, config.prior)
         matrices = [law.lattice.matrix for law in cells]
         self.make = Makers(partial(make, cells[0].parent, self.prior, matrices), config.machine.workers)
-        self.alive: list[list[tuple[int, Cell]]] = [[] for _ in cells]
-        self.numbers: list[list[int]] = [[] for _ in cells]  # of those alive, where they are still to be made
+        self.alive: list[list[Alive]] = [[] for _ in cells]
+        self.known: dict[int, torch.Tensor] = {}  # spreads of the alloys that a state had at hand
         self.next, self.drawn, self.which = 0, 0, 0
 
     # ------------------------------------------------------------------ alloys
@@ -86,8 +100,15 @@ class Stream(Task[Mixed]):
         if law.placed is not self.laws[k].placed:
             raise AlloygenError(f"expected alloy {alloy.number} to have the channels of all others")
         how = replace(self.how.patches, fresh=self.rows_each, pool=self.rows_each)
+        cell = Cell(law, alloy.condition, alloy.occ, how)
+        spread = self.known.pop(alloy.number, None)
+        if spread is None:
+            spread = torch.ones(len(alloy.condition), dtype=torch.float64)
+            if self.how.hard:
+                spread = cell.spread(self.how.hard_draws, torch.Generator().manual_seed(alloy.number))
+        cell.take_hard(spread, self.how.hard)
         here = self.alive[k]
-        here.append((alloy.number, Cell(law, alloy.condition, alloy.occ, how)))
+        here.append(Alive(number=alloy.number, cell=cell, spread=spread))
         del here[: -self.how.alive]
 
     @property
@@ -96,30 +117,27 @@ class Stream(Task[Mixed]):
         return self.config.training.batch // self.how.mixed
 
     def _fill(self) -> None:
-        """Alloys on every supercell, those of the state that was loaded or new ones."""
-        numbers = sorted(n for here in self.numbers for n in here)
-        if numbers:
-            for alloy in self.make.several(numbers):
-                self._take(alloy)
-            self.numbers = [[] for _ in self.laws]
+        """The alloys that a state had at hand, then new ones until there are enough on every supercell."""
+        for alloy in self.make.several(sorted(self.known)):
+            self._take(alloy)
         while min(map(len, self.alive)) < self.how.mixed:
             self._take(self.make(self.next))
             self.next += 1
 
     # ------------------------------------------------------------------ the task
     def draw(self, model: Network, generator: torch.Generator) -> Mixed:
-        self._settle()
-        if min(map(len, self.alive)) < self.how.mixed:
-            self._fill()
-        elif self.drawn % self.how.every == 0:
+        fresh = self.drawn > 0 and self.drawn % self.how.every == 0
+        self._fill()
+        if fresh:
             self._take(self.make(self.next))
             self.next += 1
         self.drawn += 1
         self.which = int(torch.randint(len(self.laws), (), generator=generator))
         here = self.alive[self.which]
+        chance = torch.stack([alive.spread.mean() for alive in here]) + LEAST
         parts = []
-        for i in torch.randperm(len(here), generator=generator)[: self.how.mixed].tolist():
-            cell = here[i][1]
+        for i in torch.multinomial(chance, self.how.mixed, generator=generator).tolist():
+            cell = here[i].cell
             made = cell.batch(self.rows_each, generator)
             couplings = cast(FamilyModel, cell.model).couplings.expand(len(made), -1)
             parts.append(Mixed(**vars(made), couplings=couplings))
@@ -127,7 +145,7 @@ class Stream(Task[Mixed]):
 
     def rows(self, model: Network, part: Mixed) -> torch.Tensor:
         """Losses of the configurations, as if all had as many sites as the first supercell."""
-        law, cell = self.laws[self.which], self.alive[self.which][0][1]
+        law, cell = self.laws[self.which], self.alive[self.which][0].cell
         share = self.laws[0].hamiltonian.n_sites / law.hamiltonian.n_sites
         return cell.loss(part, law.entering(part.condition, part.couplings)) * share
 
@@ -145,21 +163,14 @@ class Stream(Task[Mixed]):
         return {}
 
     def state(self) -> dict:
-        self._settle()
-        return {
-            "next": torch.tensor(self.next),
-            "drawn": torch.tensor(self.drawn),
-            "alive": torch.tensor(sorted(n for here in self.alive for n, _ in here)),
-        }
-
-    def _settle(self) -> None:
-        """Make what a state that was loaded had at hand."""
-        if any(self.numbers):
-            self._fill()
+        self._fill()
+        spreads = {f"spread {a.number}": a.spread for here in self.alive for a in here}
+        return {"next": torch.tensor(self.next), "drawn": torch.tensor(self.drawn), **spreads}
 
     def load(self, state: dict) -> None:
         self.next, self.drawn = int(state["next"]), int(state["drawn"])
-        self.numbers = [state["alive"].tolist()]
+        prefix = "spread "
+        self.known = {int(k.removeprefix(prefix)): v for k, v in state.items() if k.startswith(prefix)}
         self.alive = [[] for _ in self.laws]
 
 

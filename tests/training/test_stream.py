@@ -25,7 +25,16 @@ BASE = {
     "system": {"hamiltonian": "square", "repeats": [4, 4, 1], "more": [[4, 2, 1]]},
     "prior": {"n_T": 3, "n_mu": 3, "samples": 6, "sweeps": 4, "burn": 20},
     "model": {"kind": "family", "width": 8, "depth": 2, "window": 24, "levels": 2},
-    "objective": {"kind": "stream", "alive": 4, "mixed": 2, "every": 5, "sweeps": 2, "known": 0.3, "foreign": 0.5},
+    "objective": {
+        "kind": "stream",
+        "alive": 4,
+        "mixed": 2,
+        "every": 5,
+        "hard": 0.5,
+        "sweeps": 2,
+        "known": 0.3,
+        "foreign": 0.5,
+    },
     "training": {"steps": 24, "batch": 16, "lr": 3e-3, "warmup": 3, "ema": 0.9},
     "validation": {"every": 12, "samples": 8},
     "machine": {"threads": 1},
@@ -85,7 +94,7 @@ def test_a_batch_holds_rows_of_several_alloys_each_with_its_own_law():
     task = make_task(config, model, None, False)
     for seed in range(3):
         batch = task.draw(model, torch.Generator().manual_seed(seed))
-        cells = [cell for _, cell in task.alive[task.which]]
+        cells = [alive.cell for alive in task.alive[task.which]]
         with torch.no_grad():
             loss = task.rows(model, batch)
         alloys = batch.couplings.unique(dim=0)
