@@ -20,7 +20,7 @@ from alloygen.arrays import as_array
 from alloygen.conditions import Grid, Mu, Mus, references, relative
 from alloygen.conditions.record import Condition
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
-from alloygen.errors import AlloygenError, OutsideTrainedRange
+from alloygen.errors import AlloygenError, LowSampleSize, OutsideTrainedRange
 from alloygen.estimate.weights import user_level
 from alloygen.generate.conditional import log_p_fixed
 from alloygen.generate.outpaint import Outpainter
@@ -35,6 +35,8 @@ from alloygen.results.provenance import Provenance
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike, PathLike
+
+UNEVEN = 0.2  # NESS below which draws of a model that has a remedy say so
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +103,15 @@ class Neural:
             method, info = f"{method}, {self.then.label}", info | told
         facts = Provenance(seed=seed, known=known)
         T, mu = float(at.T), as_array(at.mu)
-        return Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, problem.atoms_map, info, facts=facts)
+        ens = Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, problem.atoms_map, info, facts=facts)
+        if model.remedy and ens.ness < UNEVEN:
+            warnings.warn(
+                f"the {n} configurations at T = {T:g} are worth {ens.ness * n:.1f} independent ones (NESS {ens.ness:.2g}, expected at least "
+                f"{UNEVEN}). {model.remedy}",
+                LowSampleSize,
+                stacklevel=user_level(),
+            )
+        return ens
 
     def scan(self, problem: Problem, grid: Grid, n: int, seed: int, job: Job, refine: Spacing | None = None) -> Scan:
         """The conditions of a grid, and what ``refine`` puts between."""
@@ -147,7 +157,7 @@ class Neural:
         model, target = self.law, painter.target
         family = self.order or model.trained.orders.family
         info = {"model": model.name, "fingerprint": target.fingerprint, "order": family, "seed": seed}
-        info |= {"average": self.average} if self.average > 1 else {}
+        info |= ({"average": self.average} if self.average > 1 else {}) | model.facts
         if target.n_sites == model.hamiltonian.n_sites:
             return model.method, info
         info["windows"] = len(painter.windows)

@@ -182,7 +182,7 @@ def canonical(expansion: ClusterExpansion) -> Canonical:
     made = parent.expansion(
         J, expansion.elements, kB=expansion.kB, unit=expansion.unit, name=expansion.name, rest=tuple(orbits)
     )
-    beyond = sum(abs(v) for v in rest.values()) / len(parent.primitive.basis)
+    beyond = float(sum(abs(v) for v in rest.values())) / len(parent.primitive.basis)
     return Canonical(parent=parent, J=J, expansion=made, beyond=beyond, frame=frame)
 
 

@@ -103,6 +103,16 @@ class Model(nn.Module, ABC):
         return "neural"
 
     @property
+    def remedy(self) -> str:
+        """What to do where the weights of its draws are too uneven, told at once; empty where estimates tell it."""
+        return ""
+
+    @property
+    def facts(self) -> dict:
+        """What results say of it beside its name."""
+        return {}
+
+    @property
     def device(self) -> torch.device:
         """Where its weights lie; the processor for a law without any."""
         return next((p.device for p in self.parameters()), torch.device("cpu"))

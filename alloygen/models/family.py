@@ -134,6 +134,21 @@ class ZeroShot(AnyCell):
     def method(self) -> str:
         return "neural" if is_of_one_alloy(self.family.metadata) else f"neural, zero-shot by {self.name}"
 
+    @property
+    def remedy(self) -> str:
+        """How to make the law better for this alloy."""
+        beyond = f" ({self.terms.beyond:.3g} {self.hamiltonian.unit}/site of its ECIs are beyond the network's figures)"
+        unseen = beyond if self.terms.beyond > 0 else ""
+        return (
+            f"{self.name} never saw this alloy{unseen}: alloygen.polish(atoms, hamiltonian=..., minutes=2) trains it for some minutes, "
+            'sampler=Neural(then=Anneal()) makes these draws more even, sampler="mc" takes Monte Carlo'
+        )
+
+    @property
+    def facts(self) -> dict:
+        """How far the alloy is from what the network knows: size of the ECIs of figures beyond its list, per site."""
+        return {"beyond": self.terms.beyond}
+
     def config(self) -> dict:
         return self.family.config()
 

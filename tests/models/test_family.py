@@ -8,8 +8,9 @@ import torch
 from small_systems import generator, randomise
 
 import alloygen
-from alloygen.errors import AlloygenError, LatticeMismatch, NoModel
+from alloygen.errors import AlloygenError, LatticeMismatch, LowSampleSize, NoModel
 from alloygen.exact.enumeration import Enumeration
+from alloygen.hamiltonian.figures import Orbit
 from alloygen.hamiltonian.parents import PARENTS, canonical
 from alloygen.models.base import Trained
 from alloygen.models.draw import draw
@@ -179,6 +180,29 @@ def test_sample_takes_it_for_an_alloy_without_a_model(at_hand):
     held = alloygen.sample(h, 900, {"Au": 0.02}, n=50, seed=0, fixed={0: "Au", 3: "Cu"}, sampler="my_fcc")
     assert (held.occ[:, 0] == 1).all() and (held.occ[:, 3] == 0).all()
     assert alloygen.sample(alloygen.data.cuau().on((2, 2, 4)), 900, {"Au": 0.02}, n=5, seed=0).method == "neural"
+
+
+def test_uneven_weights_are_told_at_once_with_the_remedy(at_hand):
+    """Random weights on 64 sites are of no use, and figures beyond the list are named."""
+    cuau = alloygen.data.cuau()
+    far = Orbit("far", 0.05, [[(0, 0, 0, 0), (5, 1, -2, 0)]], [[0, 0]], [1.0])
+    h = replace(cuau, orbits=(*cuau.orbits, far)).on((4, 4, 4))
+    with pytest.warns(LowSampleSize, match=r"my_fcc never saw this alloy \(0.05 eV/site .*alloygen.polish"):
+        ens = alloygen.sample(h, 600, {"Au": 0.0}, n=400, seed=0)
+    assert ens.ness < 0.2 and np.isclose(ens.info["beyond"], 0.05)
+
+
+@pytest.mark.slow
+def test_a_diagram_of_an_alloy_without_training(at_hand):
+    """Scans take it too; Phi at every condition is that of enumeration."""
+    h = skewed_cuau().on([[2, 1, 0], [0, 2, 0], [0, 0, 2]])
+    scan = alloygen.scan(h, [700, 900], [{"Au": x} for x in (-0.05, 0.0, 0.05)], n=2000, seed=0)
+    assert scan.method.startswith("neural")
+    exact = Enumeration(h)
+    for k in range(len(scan)):
+        phi = scan.free_energy(k)
+        truth = exact.at(h.condition(float(scan.T[k]), scan.mu[k])).phi
+        assert abs(phi.value - truth) < 5 * phi.stderr < 0.02
 
 
 def test_a_lattice_that_it_is_not_for_is_left_to_monte_carlo(at_hand):
