@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 from typing import cast
@@ -116,6 +117,68 @@ def cuau(model: FamilyModel, n: int) -> list[float]:
     return out
 
 
+def nesses(law, conditions, n: int) -> list[float]:
+    """NESS of n draws at each of (T, mu)."""
+    h, out = law.hamiltonian, []
+    for t, m in conditions:
+        at = h.condition(float(t), [0.0, float(m)])
+        occ, log_q = draw(law, at, n, torch.Generator().manual_seed(0))
+        out.append(float(ness((-h.reduced_energy(occ, at.expand(n)) - log_q).numpy())))
+    return out
+
+
+def polished(model: FamilyModel, alloys: int, minutes: float, n: int, steps: int) -> list[dict]:
+    """NESS of held-out alloys before and after so many minutes of polish on this machine, 64 sites."""
+    prior, rows = load_config(dict(model.metadata["config"])).prior, []
+    assert prior is not None
+    for k in range(alloys):
+        h = model.parent.expansion(couplings(model.parent, prior, FIRST + k)).on(CELLS["cubic"]["4x4x4"])
+        at = [(t, m) for t, row in zip(T, spread_mu(h, steps), strict=True) for m in row]
+        with tempfile.TemporaryDirectory() as folder:
+            law = alloygen.polish(h, minutes=minutes, folder=folder, progress=False)
+        rows.append({"before": nesses(model.on(h), at, n), "after": nesses(law, at, n)})
+    return rows
+
+
+def cuau_polished(minutes: float, n: int) -> list[float]:
+    """NESS of CuAu at the published conditions after so many minutes of polish."""
+    h = cast(ClusterExpansion, alloygen.data.cuau()).on((4, 4, 4))
+    T, mu = named_grid("cuau", h).arrays()
+    with tempfile.TemporaryDirectory() as folder:
+        law = alloygen.polish(h, minutes=minutes, folder=folder, progress=False)
+    return nesses(law, zip(T, mu[:, 1], strict=True), n)
+
+
+def frustrated_ising(model: FamilyModel, n: int) -> list[dict]:
+    """NESS of the Ising model with next neighbours on 16x16, H = -J1 sum_nn s s - J2 sum_nnn s s, at h = 0 and .1."""
+    rows = []
+    for ratio in np.linspace(-0.5, 0.5, 11):
+        J = np.zeros(len(model.parent.figures))
+        J[1:3] = -2.0, -2.0 * ratio  # two bonds a site each
+        h = model.parent.expansion(J, ("-", "+"), kB=1.0, unit="J").on((16, 16, 1))
+        at = [(t, m) for t in np.linspace(1.5, 4.0, 6) for m in (0.0, 0.2)]
+        rows += [
+            {"J2/J1": float(ratio), "T": t, "mu": m, "ness": v}
+            for (t, m), v in zip(at, nesses(model.on(h), at, n), strict=True)
+        ]
+    return rows
+
+
+def diagram(model: FamilyModel) -> dict:
+    """Seconds from an expansion to a diagram with error bars, 64 sites and 15 temperatures, without training and by Monte Carlo."""
+    prior, out = load_config(dict(model.metadata["config"])).prior, {}
+    assert prior is not None
+    h = model.parent.expansion(couplings(model.parent, prior, FIRST)).on(CELLS["cubic"]["4x4x4"])
+    for name, how in {"zero-shot": ZeroShot(model, h), "replica exchange and MBAR": "mc"}.items():
+        started = time.perf_counter()
+        made = alloygen.scan(h, np.linspace(400, 1200, 15), "B", n=256, seed=0, sampler=how).phase_diagram()
+        out[name] = {
+            "seconds": time.perf_counter() - started,
+            "regions": len(made.regions) if hasattr(made, "regions") else None,
+        }
+    return out
+
+
 def table(found: dict) -> str:
     """The rows of docs/new_alloy.md."""
     lines = [
@@ -129,6 +192,23 @@ def table(found: dict) -> str:
             lines.append(
                 f"| {cell} | {band} | {1 + max(r['alloy'] for r in rows)} | {np.median(v):.3f} | {np.quantile(v, 0.1):.3f} | {np.median(f):.3f} | {np.median(b):.3f} |"
             )
+    for minutes, rows in found.get("polished", {}).items():
+        before, after = (np.concatenate([r[key] for r in rows]) for key in ("before", "after"))
+        lines.append(
+            f"\nAfter {minutes} minutes of polish, {len(rows)} alloys: NESS median {np.median(before):.3f} -> {np.median(after):.3f}, tenth percentile "
+            f"{np.quantile(before, 0.1):.3f} -> {np.quantile(after, 0.1):.3f}"
+        )
+    for minutes, values in found.get("cuau_polished", {}).items():
+        lines.append(
+            f"CuAu after {minutes} minutes of polish: NESS mean {np.mean(values):.3f}, smallest {np.min(values):.3f}"
+        )
+    if found.get("ising"):
+        values = [r["ness"] for r in found["ising"]]
+        lines.append(
+            f"\nIsing with next neighbours, 16x16: NESS median {np.median(values):.3f}, smallest {np.min(values):.3f}"
+        )
+    for name, made in found.get("diagram", {}).items():
+        lines.append(f"Diagram of an alloy, 15 temperatures, {name}: {made['seconds']:.0f} s")
     if found.get("cuau"):
         lines.append(
             f"\nCuAu, 4x4x4, 110 conditions: NESS mean {np.mean(found['cuau']):.3f}, smallest {np.min(found['cuau']):.3f}"
@@ -143,6 +223,12 @@ def main() -> None:
     p.add_argument("--n", type=int, default=256)
     p.add_argument("--steps", type=int, default=3, help="chemical potentials at each temperature")
     p.add_argument("--only", nargs="*", help="of the cells")
+    p.add_argument(
+        "--polish",
+        action="store_true",
+        help="ten alloys and CuAu after some minutes of training (an hour), of a network that ships",
+    )
+    p.add_argument("--diagram", action="store_true", help="seconds to a phase diagram")
     args = p.parse_args()
     torch.set_num_threads(1)
     started = time.perf_counter()
@@ -157,6 +243,14 @@ def main() -> None:
             print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     if model.parent.name == "fcc":
         found["cuau"] = cuau(model, args.n)
+    if model.parent.name == "square":
+        found["ising"] = frustrated_ising(model, args.n)
+    if args.polish:
+        found["polished"] = {"2": polished(model, 10, 2.0, args.n, args.steps)}
+        if model.parent.name == "fcc":
+            found["cuau_polished"] = {f"{m:g}": cuau_polished(m, args.n) for m in (2.0, 15.0)}
+    if args.diagram:
+        found["diagram"] = diagram(model)
     out = RESULTS / f"zero_shot_{model.name}.json" if not path.exists() else path.with_suffix(".json")
     out.write_text(json.dumps(found, indent=1))
     print(table(found))
