@@ -129,14 +129,18 @@ class ZeroShot(AnyCell):
         self.row, self.back = torch.as_tensor(row), torch.as_tensor(np.argsort(row))
         self.trained, self.metadata = family.trained, family.metadata
         self.ranges = spans(hamiltonian)
+        same = torch.allclose(family.couplings, self.law.couplings, rtol=1e-9, atol=0.0)
+        self.polished = same and is_of_one_alloy(family.metadata)
 
     @property
     def method(self) -> str:
-        return "neural" if is_of_one_alloy(self.family.metadata) else f"neural, zero-shot by {self.name}"
+        return "neural" if self.polished else f"neural, zero-shot by {self.name}"
 
     @property
     def remedy(self) -> str:
         """How to make the law better for this alloy."""
+        if self.polished:
+            return ""
         beyond = f" ({self.terms.beyond:.3g} {self.hamiltonian.unit}/site of its ECIs are beyond the network's figures)"
         unseen = beyond if self.terms.beyond > 0 else ""
         return (
@@ -160,7 +164,7 @@ class ZeroShot(AnyCell):
             return ZeroShot(self.family, hamiltonian)
         other = ZeroShot.__new__(ZeroShot)
         AnyCell.__init__(other)
-        other._take(self.law, hamiltonian, self.terms)
+        other._take(self.family, hamiltonian, self.terms)
         return other
 
     @property
