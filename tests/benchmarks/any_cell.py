@@ -68,6 +68,7 @@ CUAU = {
     "2x2x4": (2, 2, 4),
     "cubic 2x2x2": 2 * CUBIC,
     "4x4x4": (4, 4, 4),
+    "4x4x4, published grid": (4, 4, 4),
     "4x4x8": (4, 4, 8),
     "6x6x6": (6, 6, 6),
     "8x8x8": (8, 8, 8),
@@ -79,7 +80,9 @@ def conditions(system: str, name: str, h: Hamiltonian):
     """(T, mu of the last element) of a row of the table."""
     if system == "cuau":
         return (
-            named_grid("cuau", h) if name == "2x2x4" else h.condition([t for t, _ in HARD], [[0.0, m] for _, m in HARD])
+            named_grid("cuau", h)
+            if name in ("2x2x4", "4x4x4, published grid")
+            else h.condition([t for t, _ in HARD], [[0.0, m] for _, m in HARD])
         )
     if name in ("10x10", "15x15", "20x20"):
         return named_grid("ising", h)
