@@ -45,7 +45,7 @@ class Window:
         for b in range(len(primitive.basis)):
             reach = 2
             while True:
-                grid, length = _around(primitive, b, active, reach)
+                grid, length = around(primitive, b, active, reach)
                 if np.sort(length)[: size + 1].max() < _safe(primitive, reach) and len(length) > size:
                     break
                 reach += 1
@@ -61,7 +61,7 @@ class Window:
         return lattice.index(lattice.offsets[:, None] + steps, sub), steps, sub
 
 
-def _around(primitive: Primitive, b: int, active: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
+def around(primitive: Primitive, b: int, active: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
     """((n, 4) cells and sublattice, (n,) distances rounded) of active sites within ``reach`` cells of a site of sublattice b."""
     spans = [range(-reach, reach + 1) if p else range(1) for p in primitive.pbc]
     grid = np.array([(*cell, c) for cell in product(*spans) for c in active])
@@ -106,7 +106,7 @@ def coset_order(primitive: Primitive) -> tuple[tuple[int, ...], ...]:
 
 def _potential(primitive: Primitive, pair: tuple, reach: int = 4) -> dict[tuple, float]:
     """Sum of distance^-POWER from one site of ``pair`` to all sites of each pair."""
-    grid, length = _around(primitive, pair[3], np.arange(len(primitive.basis)), reach)
+    grid, length = around(primitive, pair[3], np.arange(len(primitive.basis)), reach)
     ends = np.column_stack([(grid[:, :3] + pair[:3]) % 2, grid[:, 3]])
     ends[:, :3] *= np.array(primitive.pbc)
     scale = np.abs(np.linalg.det(primitive.cell)) ** (1 / 3)

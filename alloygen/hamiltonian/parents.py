@@ -22,9 +22,11 @@ from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.lattice import Lattice, Primitive, operations
+from alloygen.levels import around
 from alloygen.types import ArrayLike
 from alloygen.units import KB_EV_PER_K
 
+REACH = 4  # cells around a site in which its figures lie
 SIGMA = np.array([[1.0, -1.0]])  # of the first and the second species
 Cluster = tuple[tuple[int, int, int, int], ...]  # (ix, iy, iz, sublattice) of each member, sorted, the first in cell 0
 
@@ -292,16 +294,8 @@ def _settings(parent: Primitive, primitive: Primitive) -> Iterator[np.ndarray]:
 # ---------------------------------------------------------------------- figures
 def _shell(primitive: Primitive, shell: int) -> float:
     """The distance of a shell of neighbours, a little more."""
-    lengths = np.unique([round(d, 6) for d, _ in _around(primitive, 0, 4)])
-    return float(lengths[shell - 1]) * (1 + 1e-4)
-
-
-def _around(primitive: Primitive, b: int, reach: int) -> list[tuple[float, np.ndarray]]:
-    """(distance, (cell, sublattice) (4,)) of the sites around site b of cell 0, within ``reach`` cells."""
-    axes = [range(-reach, reach + 1) if p else range(1) for p in primitive.pbc]
-    grid = np.array([(*cell, c) for cell in product(*axes) for c in range(len(primitive.basis))])
-    vectors = (grid[:, :3] + primitive.basis[grid[:, 3]] - primitive.basis[b]) @ primitive.cell
-    return [(float(d), site) for d, site in zip(np.linalg.norm(vectors, axis=1), grid, strict=True) if d > 1e-6]
+    lengths = np.unique(around(primitive, 0, np.arange(len(primitive.basis)), REACH)[1])
+    return float(lengths[shell]) * (1 + 1e-4)  # the first is the site itself
 
 
 def _orbits(primitive: Primitive, order: int, distance: float) -> list[list[Cluster]]:
@@ -309,7 +303,8 @@ def _orbits(primitive: Primitive, order: int, distance: float) -> list[list[Clus
     position = lambda rows: (rows[..., :3] + primitive.basis[rows[..., 3]]) @ primitive.cell  # noqa: E731
     found: dict[Cluster, list[float]] = {}
     for b in range(len(primitive.basis)):
-        near = [site for d, site in _around(primitive, b, 4) if d <= distance]
+        sites, length = around(primitive, b, np.arange(len(primitive.basis)), REACH)
+        near = sites[(length > 0) & (length <= distance)]
         for others in combinations(near, order - 1):
             x = position(np.array([(0, 0, 0, b), *others]))
             pairs = [float(np.linalg.norm(x[i] - x[j])) for i, j in combinations(range(order), 2)]

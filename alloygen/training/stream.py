@@ -7,6 +7,7 @@ prior, so a run is the same whatever the number of processes that make them, and
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -70,9 +71,13 @@ class Makers:
 
     @cached_property
     def pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            self.n, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-        )
+        return ProcessPoolExecutor(self.n, mp_context=get_context("spawn"), initializer=_alone)
+
+
+def _alone() -> None:
+    """A process that makes alloys has one thread, and leaves Ctrl-C to the run."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Stream(Task[Mixed]):
