@@ -37,7 +37,7 @@ class FamilyModel(LocalLaw):
     ----------
     hamiltonian : of a canonical expansion (``parents.canonical``), on the supercell to begin with
     ranges : {"T": (low, high), "mu": [(low, high)]} where it is meant to be used
-    width, depth, window, levels : see :class:`alloygen.models.local.LocalModel`
+    width, depth, window, levels, frequencies : see :class:`alloygen.models.local.LocalModel`
 
     Examples
     --------
@@ -59,12 +59,14 @@ class FamilyModel(LocalLaw):
         depth: int = 3,
         window: int = 80,
         levels: int = 3,
+        frequencies: int = 4,
     ):
         parent = _parent(hamiltonian)
         figures = parent.figures
         channels = [(k, 0) for k in range(1, len(figures))]  # the point figure is a shift of mu
-        size = LocalSize(width=width, depth=depth, window=window, levels=levels)
-        super().__init__(hamiltonian, ranges, channels, CouplingEmbedding(width // 2, len(figures)), True, size)
+        size = LocalSize(width=width, depth=depth, window=window, levels=levels, frequencies=frequencies)
+        embedding = CouplingEmbedding(width // 2, len(figures), frequencies)
+        super().__init__(hamiltonian, ranges, channels, embedding, True, size)
         self.parent = parent
         self.odd = torch.tensor([figure.order % 2 == 1 for figure in figures])
         self.couplings = _couplings(self.parent, hamiltonian)

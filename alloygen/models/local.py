@@ -47,6 +47,7 @@ class LocalSize(TypedDict):
     depth: int
     window: int
     levels: int
+    frequencies: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,6 +305,8 @@ class LocalModel(LocalLaw):
     width, depth : hidden layers of the networks of each kind of site
     window : how many displacements a site looks at, the nearest ones
     levels : how many levels have weights of their own; coarser ones share those of the last
+    frequencies : of the condition that the embedding reads, each twice the one before: phases meet in a narrow range of mu, the narrower
+        the colder
     """
 
     kind = "local"
@@ -318,11 +321,12 @@ class LocalModel(LocalLaw):
         depth: int = 3,
         window: int = 80,
         levels: int = 3,
+        frequencies: int = 4,
     ):
         whole = reference(hamiltonian.expansion)
         channels = list(zip(whole.channel_orbit.tolist(), whole.channel_function.tolist(), strict=True))
-        size = LocalSize(width=width, depth=depth, window=window, levels=levels)
-        embedding = ConditionEmbedding(width // 2, ranges)
+        size = LocalSize(width=width, depth=depth, window=window, levels=levels, frequencies=frequencies)
+        embedding = ConditionEmbedding(width // 2, ranges, frequencies)
         super().__init__(hamiltonian, ranges, channels, embedding, _mirrored(whole), size)
         self.register_buffer("scale", as_tensor(np.maximum(whole.channel_scale.max(0), 1e-12)), persistent=False)
 

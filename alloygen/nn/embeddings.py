@@ -7,6 +7,8 @@ import math
 import torch
 from torch import nn
 
+OF_T = 4  # frequencies of T and 1 / T
+
 
 class ScaledCondition(nn.Module):
     """T, 1/T, mu and mu/T scaled to the trained range: ``n`` numbers of order one, which know no unit.
@@ -43,29 +45,37 @@ class ScaledCondition(nn.Module):
 
 
 class ConditionEmbedding(ScaledCondition):
-    """Fourier features (Tancik et al., NeurIPS 2020) of the scaled condition through a two-layer network."""
+    """Fourier features (Tancik et al., NeurIPS 2020) of the scaled condition through a two-layer network.
+
+    frequencies : of mu and mu / T, each twice the one before, from half a wave over the trained range on; of T and 1 / T, in which the law is
+        smoother and grids are coarser, OF_T at most
+    """
 
     def __init__(self, width: int, ranges: dict, frequencies: int = 4):
         super().__init__(ranges)
-        self.frequencies = frequencies
-        self.net = nn.Sequential(nn.Linear(self.n * (1 + 2 * frequencies), width), nn.SiLU(), nn.Linear(width, width))
+        self.each = [min(OF_T, frequencies)] * 2 + [frequencies] * (self.n - 2)
+        self.net = nn.Sequential(nn.Linear(self.n + 2 * sum(self.each), width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, T: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
         """T (B,), mu (B, n_elements - 1) -> (B, width)."""
         x = self.scaled(T, mu)
-        k = math.pi / 2 * 2.0 ** torch.arange(self.frequencies, device=x.device)
-        angle = x[..., None] * k
-        return self.net(torch.cat([x, angle.sin().flatten(1), angle.cos().flatten(1)], dim=1))
+        k = math.pi / 2 * 2.0 ** torch.arange(max(self.each), device=x.device)
+        angle = torch.cat([x[:, i, None] * k[:n] for i, n in enumerate(self.each)], dim=1)
+        return self.net(torch.cat([x, angle.sin(), angle.cos()], dim=1))
 
 
 class CouplingEmbedding(nn.Module):
-    """Couplings in units of kT, n of them, through a two-layer network: of three sizes, for they span decades and may be of either sign."""
+    """Couplings in units of kT, n of them, through a two-layer network: each of three sizes, for they span decades and may be of either sign; the
+    first, the field, also by Fourier features of wavelengths 16, 8, ... kT, for phases meet in a narrow range of it."""
 
-    def __init__(self, width: int, n: int):
+    def __init__(self, width: int, n: int, frequencies: int = 4):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(3 * n, width), nn.SiLU(), nn.Linear(width, width))
+        self.frequencies = frequencies
+        features = 3 * n + 2 * frequencies
+        self.net = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, couplings: torch.Tensor) -> torch.Tensor:
         """Couplings (B, n) -> (B, width)."""
         x = couplings.float()
-        return self.net(torch.cat([torch.asinh(4 * x), torch.tanh(x), torch.tanh(16 * x)], dim=1))
+        angle = x[:, :1] * (math.pi / 8 * 2.0 ** torch.arange(self.frequencies, device=x.device))
+        return self.net(torch.cat([torch.asinh(4 * x), torch.tanh(x), torch.tanh(16 * x), angle.sin(), angle.cos()], 1))

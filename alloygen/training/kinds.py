@@ -46,7 +46,7 @@ class CausalConfig(ModelConfig):
 @dataclass(frozen=True, kw_only=True)
 class LocalConfig(ModelConfig):
     """The law of an alloy on any supercell: networks of ``depth`` layers of ``width`` for each kind of site, which read ``window``
-    displacements; ``levels`` of them have weights of their own."""
+    displacements; ``levels`` of them have weights of their own, and the condition is read at so many ``frequencies``."""
 
     kind = "local"
     orders = LEVELS
@@ -54,11 +54,12 @@ class LocalConfig(ModelConfig):
     depth: int = 3
     window: int = 80
     levels: int = 3
+    frequencies: int = 4
 
     def rules(self) -> Iterator[Rule]:
         yield self.width >= 2 and self.width % 2 == 0, "model.width", "an even number of at least 2", self.width
-        sizes = (self.depth, self.window, self.levels)
-        yield min(sizes) >= 1, "model", "depth >= 1, window >= 1 and levels >= 1", sizes
+        sizes = (self.depth, self.window, self.levels, self.frequencies)
+        yield min(sizes) >= 1, "model", "depth >= 1, window >= 1, levels >= 1 and frequencies >= 1", sizes
 
 
 @dataclass(frozen=True, kw_only=True)
