@@ -16,6 +16,7 @@ from typing import Self, cast
 import numpy as np
 import torch
 
+from alloygen.arrays import as_tensor
 from alloygen.conditions import relative
 from alloygen.conditions.record import Condition
 from alloygen.errors import LatticeMismatch
@@ -128,7 +129,7 @@ class ZeroShot(AnyCell):
         lattice, row = terms.on(hamiltonian.lattice)
         self.family, self.hamiltonian, self.terms = family, hamiltonian, terms
         self.law = family.on(terms.expansion.on(lattice))
-        self.row, self.back = torch.as_tensor(row), torch.as_tensor(np.argsort(row))
+        self.row, self.back = as_tensor(row), as_tensor(np.argsort(row))
         self.trained, self.metadata = family.trained, family.metadata
         self.ranges = spans(hamiltonian)
         same = torch.allclose(family.couplings, self.law.couplings, rtol=1e-9, atol=0.0)

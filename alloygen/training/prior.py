@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from alloygen.arrays import as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.parents import Parent
@@ -77,6 +78,4 @@ def make(parent: Parent, prior: PriorConfig, cells: list, number: int) -> Alloy:
         check=False,
         job=Job(threads=1, progress=False),
     )
-    return Alloy(
-        number=number, hamiltonian=h, condition=h.condition(s.T, s.mu), occ=torch.as_tensor(s.occ).to(torch.int8)
-    )
+    return Alloy(number=number, hamiltonian=h, condition=h.condition(s.T, s.mu), occ=as_tensor(s.occ, torch.int8))
