@@ -68,24 +68,22 @@ def polish(
 
     problem = Problem.of(atoms, {} if mu is None or not isinstance(mu, dict) else dict.fromkeys(mu, 0.0), hamiltonian)
     h, seed = problem.hamiltonian, seed_from(seed)
-    family = family_of(h, polished=False)
+    family = family_of(h)
     if family is None:
         raise LatticeMismatch(
             f"expected a network for every alloy of the lattice of {h.expansion.name}, got none among {sorted(checkpoints())}; train a "
             "model of this alloy with alloygen.train"
         )
     terms = canonical(cast(ClusterExpansion, h.expansion))
-    low, high = _range(T, "T") if T is not None else tuple(x * scale(h).T for x in TEMPERATURES)
-    span, (lattice, _) = _span(h, mu), terms.on(h.lattice)
+    own, (lattice, _) = scale(h), terms.on(h.lattice)
+    low, high = _range(T, "T") if T is not None else tuple(x * own.T for x in TEMPERATURES)
+    span = _span(h, mu) if mu is not None else own.beyond(MARGIN)
     name = name or re.sub(r"[^\w.+-]+", "_", h.expansion.name).strip("_") or "alloy"
     folder = Path(folder) if folder is not None else own_folder()
     run = folder / "runs" / f"{name}_{terms.expansion.fingerprint}"
     run.mkdir(parents=True, exist_ok=True)
     alloy = run / "alloy.json"
     alloy.write_text(json.dumps(terms.expansion.to_dict()))
-    start = run / "start.safetensors"
-    if not start.exists():
-        shutil.copy(str(checkpoints()[family.name]), start)
     config = {
         "name": name,
         "system": {"hamiltonian": str(alloy), "repeats": lattice.matrix.tolist()},
@@ -98,7 +96,7 @@ def polish(
         "model": {"kind": "family", **family.config()},
         "objective": {"kind": "patches", "hard": 0.6, "hard_every": 500, "known": 0.15, "foreign": 0.3},
         "training": {
-            "start": str(start),
+            "start": str(checkpoints()[family.name]),
             "steps": 10**7,
             "minutes": minutes,
             "batch": 128,
@@ -114,7 +112,7 @@ def polish(
     }
     made = train(config, run, progress=progress)
     kept = folder / f"{name}.safetensors"
-    shutil.copy(made, kept)
+    made.replace(kept)  # whole or not at all
     shutil.rmtree(run)
     return ZeroShot(cast(FamilyModel, load_model(kept)), h)
 
@@ -133,10 +131,6 @@ def _range(given: object, what: str) -> tuple[float, float]:
 
 def _span(h, mu: object) -> tuple[float, float]:
     """(low, high) of mu of the second species less the first."""
-    if mu is None:
-        found = scale(h)
-        margin = MARGIN * h.kB * found.T
-        return found.mu[0] - margin, found.mu[1] + margin
     if isinstance(mu, dict):
         ((element, span),) = mu.items()
         low, high = _range(span, f"mu of {element}")

@@ -96,13 +96,16 @@ def fitting(problem: Problem, larger: bool = True, needed: bool = False) -> tupl
     needed : LatticeMismatch in place of the warning
     """
     found = problem.atoms_map
-    models = _candidates(cast(ClusterExpansion, problem.hamiltonian.expansion))
+    headers, passed = _headers()
+    if passed:
+        _pass_over(passed)
+    models = [h for h in headers if not _is_family(h) and h.expansion.fingerprint == problem.hamiltonian.fingerprint]
     if (fits := _first_whole(m for m in models if _site_row(m, problem) is not None)) is not None:
         return fits, _fit(problem, fits)
     if (law := _first_whole(m for m in models if m.any_cell)) is not None:
         return cast(AnyCell, law).on(problem.hamiltonian), problem
-    if (law := _zero_shot(problem.hamiltonian)) is not None:
-        return law, problem
+    if (family := _first_whole(_families(headers, problem.hamiltonian))) is not None:
+        return ZeroShot(cast(FamilyModel, family), problem.hamiltonian), problem
     by_size = sorted(models, key=lambda m: -m.lattice.n_sites)
     if larger and (smaller := _first_whole(m for m in by_size if _outpaints(m, found))) is not None:
         return smaller, problem
@@ -122,18 +125,6 @@ def fitting(problem: Problem, larger: bool = True, needed: bool = False) -> tupl
     return None, problem
 
 
-def _candidates(expansion: ClusterExpansion) -> list[Header]:
-    """The headers of the models at hand of an expansion; files that cannot be used are passed over and named."""
-    headers, passed = _headers()
-    if passed:
-        _pass_over(passed)
-    return [
-        h
-        for h in headers
-        if h.expansion.fingerprint == expansion.fingerprint and h.metadata["kind"] != FamilyModel.kind
-    ]
-
-
 def _headers() -> tuple[list[Header], list[str]]:
     """(headers of all models at hand, what is wrong with the files that cannot be used)."""
     from alloygen.data import checkpoints
@@ -147,20 +138,18 @@ def _headers() -> tuple[list[Header], list[str]]:
     return found, passed
 
 
-def _zero_shot(h: Hamiltonian) -> ZeroShot | None:
-    """The law that a network for every alloy of its parent lattice gives to one, rather one that was polished for it; None where there is
-    no such lattice or network."""
-    family = family_of(h)
-    return None if family is None else ZeroShot(family, h)
+def family_of(h: Hamiltonian) -> FamilyModel | None:
+    """The network for every alloy of the parent lattice of one; None where there is no such lattice or network."""
+    return cast("FamilyModel | None", _first_whole(_families(_headers()[0], h, polished=False)))
 
 
-def family_of(h: Hamiltonian, polished: bool = True) -> FamilyModel | None:
-    """The network for the parent lattice of an alloy; with ``polished`` first one that was polished for the very alloy."""
-    headers = [header for header in _headers()[0] if header.metadata["kind"] == FamilyModel.kind]
+def _families(headers: list[Header], h: Hamiltonian, polished: bool = True) -> list[Header]:
+    """The networks for the parent lattice of an alloy; with ``polished`` those first that were polished for the very alloy."""
+    headers = [header for header in headers if _is_family(header)]
     try:
         own = canonical(cast(ClusterExpansion, h.expansion)) if headers else None
     except LatticeMismatch:
-        return None
+        return []
     mine, others = [], []
     for header in headers:
         terms = canonical(header.expansion)
@@ -170,7 +159,11 @@ def family_of(h: Hamiltonian, polished: bool = True) -> FamilyModel | None:
             others.append(header)
         elif polished and np.allclose(terms.J, own.J, rtol=1e-9, atol=1e-12 * float(np.abs(own.J).max() + 1e-30)):
             mine.append(header)
-    return cast("FamilyModel | None", _first_whole([*mine, *others]))
+    return [*mine, *others]
+
+
+def _is_family(header: Header) -> bool:
+    return header.metadata["kind"] == FamilyModel.kind
 
 
 def _first_whole(headers: Iterable[Header]) -> Model | None:

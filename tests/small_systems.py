@@ -13,6 +13,7 @@ from scipy import optimize
 import alloygen.data
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.runtime.tensors import read_tensors
 from alloygen.testing import enumerable
 
 CUAU_HULL = {0: 0.0, 16: -0.034167194, 32: -0.036182488, 48: -0.018754351, 64: 0.0}  # eV per site, by N_Au of 64
@@ -70,6 +71,12 @@ def randomise(model, seed: int = 0, scale: float = 0.3):
             if p.count_nonzero() == 0:
                 p.normal_(std=scale, generator=g)
     return model.eval()
+
+
+def same_weights(a, b) -> bool:
+    """Do two files hold the same tensors, bit for bit?"""
+    one, two = read_tensors(a)[0], read_tensors(b)[0]
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
 def awaken(net, lattice, ranges: dict):

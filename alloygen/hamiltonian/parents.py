@@ -138,6 +138,7 @@ class Frame:
         return cells @ self.back + self.shift[sublattice], self.sublattice[sublattice]
 
 
+@lru_cache(maxsize=32)
 def canonical(expansion: ClusterExpansion) -> Canonical:
     """A binary expansion in the terms of its parent lattice, whatever its site functions, primitive vectors and orientation.
 
@@ -154,7 +155,7 @@ def canonical(expansion: ClusterExpansion) -> Canonical:
     """
     parent, frame = _parent(expansion.primitive)
     coefficients, constant = _in_sigma(expansion, frame)
-    J, seen = np.zeros(len(parent.figures)), np.zeros(len(parent.figures), dtype=int)
+    J = np.zeros(len(parent.figures))
     of_figure: list[list[float]] = [[] for _ in parent.figures]
     rest: dict[Cluster, float] = {}
     for cluster, value in coefficients.items():
@@ -163,13 +164,12 @@ def canonical(expansion: ClusterExpansion) -> Canonical:
             rest[cluster] = value
         else:
             of_figure[k].append(value)
-            seen[k] += 1
     size = max((abs(v) for v in coefficients.values()), default=0.0)
     for k, values in enumerate(of_figure):
         if not values:
             continue
         count = len(parent.figures[k].weights)
-        values = values + [0.0] * (count - seen[k])
+        values = values + [0.0] * (count - len(values))
         if np.ptp(values) > 1e-8 * (size + 1e-12):
             raise LatticeMismatch(
                 f"expected one ECI for all clusters of the figure {parent.figures[k].name!r} of {parent.name}, got from {min(values):.6g} to "
@@ -331,22 +331,19 @@ def _image(primitive: Primitive, cluster: Cluster, rotation: np.ndarray, shift: 
     return _key(np.column_stack([cells, sub]))
 
 
-def _cubic(rows: ArrayLike, basis: ArrayLike = ((0, 0, 0),), pbc=(True, True, True)) -> Primitive:
+def _binary(rows: ArrayLike, basis: ArrayLike = ((0, 0, 0),), pbc=(True, True, True)) -> Primitive:
     basis = np.asarray(basis, dtype=float)
     return Primitive(np.asarray(rows, dtype=float), basis, (("A", "B"),) * len(basis), pbc)
 
 
-@lru_cache(maxsize=1)
-def _parents() -> dict[str, Parent]:
-    ideal = np.array([[1, 0, 0], [-0.5, np.sqrt(0.75), 0], [0, 0, np.sqrt(8 / 3)]])
-    found = (
-        Parent("fcc", _cubic([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]), (6, 4, 2)),
-        Parent("bcc", _cubic([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]), (6, 4, 2)),
-        Parent("hcp", _cubic(ideal, [[1 / 3, 2 / 3, 1 / 4], [2 / 3, 1 / 3, 3 / 4]]), (6, 2, 2)),
-        Parent("sc", _cubic(np.eye(3)), (6, 3, 2)),
-        Parent("square", _cubic(np.eye(3), pbc=(True, True, False)), (6, 2, 2)),
+_IDEAL = np.array([[1, 0, 0], [-0.5, np.sqrt(0.75), 0], [0, 0, np.sqrt(8 / 3)]])
+PARENTS = {
+    parent.name: parent
+    for parent in (
+        Parent("fcc", _binary([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]), (6, 4, 2)),
+        Parent("bcc", _binary([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]), (6, 4, 2)),
+        Parent("hcp", _binary(_IDEAL, [[1 / 3, 2 / 3, 1 / 4], [2 / 3, 1 / 3, 3 / 4]]), (6, 2, 2)),
+        Parent("sc", _binary(np.eye(3)), (6, 3, 2)),
+        Parent("square", _binary(np.eye(3), pbc=(True, True, False)), (6, 2, 2)),
     )
-    return {parent.name: parent for parent in found}
-
-
-PARENTS = _parents()
+}

@@ -21,6 +21,12 @@ class Scale:
 
     T: float
     mu: tuple[float, float]
+    kB: float
+
+    def beyond(self, margin: float) -> tuple[float, float]:
+        """(low, high) of mu, so many kT of the scale beyond the phases on each side."""
+        more = margin * self.kB * self.T
+        return self.mu[0] - more, self.mu[1] + more
 
 
 def scale(h: Hamiltonian) -> Scale:
@@ -40,4 +46,4 @@ def scale(h: Hamiltonian) -> Scale:
     typical = cost(h.random(RANDOM, 0))
     middle = float(typical.mean())
     half = max(abs(one - middle), abs(other - middle))
-    return Scale(T=max(float(typical.std()), 1e-12) / (2 * h.kB), mu=(middle - half, middle + half))
+    return Scale(T=max(float(typical.std()), 1e-12) / (2 * h.kB), mu=(middle - half, middle + half), kB=h.kB)

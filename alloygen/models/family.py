@@ -22,10 +22,10 @@ from alloygen.conditions.record import Condition
 from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
-from alloygen.hamiltonian.parents import PARENTS, SIGMA, Canonical, Parent, canonical
+from alloygen.hamiltonian.parents import PARENTS, SIGMA, Parent, canonical
 from alloygen.hamiltonian.scale import scale
 from alloygen.models.base import AnyCell
-from alloygen.models.local import Entering, LocalLaw, LocalSize
+from alloygen.models.local import Entering, LocalLaw, LocalSize, channels
 from alloygen.nn.embeddings import CouplingEmbedding
 
 CLAMP = 4.0  # of energies over 10 kT
@@ -64,16 +64,13 @@ class FamilyModel(LocalLaw):
     ):
         parent = _parent(hamiltonian)
         figures = parent.figures
-        channels = [(k, 0) for k in range(1, len(figures))]  # the point figure is a shift of mu
+        known = [(k, 0) for k in range(1, len(figures))]  # the point figure is a shift of mu
         size = LocalSize(width=width, depth=depth, window=window, levels=levels, frequencies=frequencies)
         embedding = CouplingEmbedding(width // 2, len(figures), frequencies)
-        super().__init__(hamiltonian, ranges, channels, embedding, True, size)
+        super().__init__(hamiltonian, ranges, known, embedding, True, size)
         self.parent = parent
         self.odd = torch.tensor([figure.order % 2 == 1 for figure in figures])
         self.couplings = _couplings(self.parent, hamiltonian)
-
-    def config(self) -> dict:
-        return dict(self.size)
 
     def on(self, hamiltonian: Hamiltonian) -> Self:
         """The same weights for another canonical expansion or supercell."""
@@ -82,7 +79,7 @@ class FamilyModel(LocalLaw):
         couplings, other = _couplings(self.parent, hamiltonian), self._bound(hamiltonian)
         other.couplings = couplings
         same = np.array_equal(hamiltonian.lattice.matrix, self.lattice.matrix)
-        if same and _channels(hamiltonian) == _channels(self.hamiltonian):
+        if same and channels(hamiltonian) == channels(self.hamiltonian):
             other._placed, other._schedules = self._placed, self._schedules
         return other
 
@@ -123,12 +120,10 @@ class ZeroShot(AnyCell):
 
     def __init__(self, family: FamilyModel, hamiltonian: Hamiltonian):
         super().__init__()
-        self._take(family, hamiltonian, canonical(cast(ClusterExpansion, hamiltonian.expansion)))
-
-    def _take(self, family: FamilyModel, hamiltonian: Hamiltonian, terms: Canonical) -> None:
-        lattice, row = terms.on(hamiltonian.lattice)
-        self.family, self.hamiltonian, self.terms = family, hamiltonian, terms
-        self.law = family.on(terms.expansion.on(lattice))
+        self.family, self.hamiltonian = family, hamiltonian
+        self.terms = canonical(cast(ClusterExpansion, hamiltonian.expansion))
+        lattice, row = self.terms.on(hamiltonian.lattice)
+        self.law = family.on(self.terms.expansion.on(lattice))
         self.row, self.back = as_tensor(row), as_tensor(np.argsort(row))
         self.trained, self.metadata = family.trained, family.metadata
         self.ranges = spans(hamiltonian)
@@ -161,14 +156,7 @@ class ZeroShot(AnyCell):
 
     def on(self, hamiltonian: Hamiltonian) -> ZeroShot:
         """The law of the same alloy on another supercell, or of another alloy."""
-        if hamiltonian is self.hamiltonian:
-            return self
-        if hamiltonian.fingerprint != self.hamiltonian.fingerprint:
-            return ZeroShot(self.family, hamiltonian)
-        other = ZeroShot.__new__(ZeroShot)
-        AnyCell.__init__(other)
-        other._take(self.family, hamiltonian, self.terms)
-        return other
+        return self if hamiltonian is self.hamiltonian else ZeroShot(self.family, hamiltonian)
 
     @property
     def order(self) -> torch.Tensor:
@@ -205,12 +193,7 @@ def spans(hamiltonian: Hamiltonian, T: tuple[float, float] = (0.6, 8.0), margin:
     """{"T": (low, high), "mu": [(low, high)]} of an alloy that a family is of use for: T in multiples of its scale, mu beyond its phases by
     ``margin`` kT of that."""
     found = scale(hamiltonian)
-    beyond = margin * hamiltonian.kB * found.T
-    return {"T": (T[0] * found.T, T[1] * found.T), "mu": [(found.mu[0] - beyond, found.mu[1] + beyond)]}
-
-
-def _channels(h: Hamiltonian) -> list[tuple[int, int]]:
-    return list(zip(h.channel_orbit.tolist(), h.channel_function.tolist(), strict=True))
+    return {"T": (T[0] * found.T, T[1] * found.T), "mu": [found.beyond(margin)]}
 
 
 def _parent(hamiltonian: Hamiltonian) -> Parent:

@@ -13,8 +13,8 @@ of a site is decided the bare physics is exact, and the correction is switched o
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
-from typing import Self, TypedDict
+from dataclasses import asdict, dataclass, field
+from typing import Self
 
 import numpy as np
 import torch
@@ -40,8 +40,9 @@ ROWS = 1 << 14  # sites times configurations in one pass
 _NEVER = 1 << 40  # the rank of a site that is not decided
 
 
-class LocalSize(TypedDict):
-    """The size of the networks."""
+@dataclass(frozen=True, kw_only=True)
+class LocalSize:
+    """The size of the networks, as a checkpoint states it."""
 
     width: int
     depth: int
@@ -85,6 +86,11 @@ def reference(expansion: Expansion) -> Hamiltonian:
     return expansion.on(np.where(expansion.primitive.pbc, repeats, 1).tolist())
 
 
+def channels(h: Hamiltonian) -> list[Channel]:
+    """The channels of a Hamiltonian in sequence."""
+    return list(zip(h.channel_orbit.tolist(), h.channel_function.tolist(), strict=True))
+
+
 class LocalLaw(AnyCell):
     """What laws of every supercell share: the order, what a site sees, the logits. They differ in what the networks are told of the
     Hamiltonian and of the condition.
@@ -110,19 +116,22 @@ class LocalLaw(AnyCell):
         super().__init__()
         self.hamiltonian, self.ranges, self.size, self.mirrored = hamiltonian, ranges, size, mirrored
         self._channels = {channel: k for k, channel in enumerate(channels)}
-        k, s, window = len(channels), hamiltonian.n_species, size["window"]
+        k, s, window = len(channels), hamiltonian.n_species, size.window
         self.embedding = embedding
         self.network = LocalNetwork(
-            kinds(hamiltonian.lattice.primitive, size["levels"]),
+            kinds(hamiltonian.lattice.primitive, size.levels),
             2 * k + window * s,
             window,
             k + s,
-            size["width"] // 2,
-            width=size["width"],
-            depth=size["depth"],
+            size.width // 2,
+            width=size.width,
+            depth=size.depth,
         )
         self._placed: dict[str, Placed] = {}
         self._schedules: dict = {}
+
+    def config(self) -> dict:
+        return asdict(self.size)
 
     @abstractmethod
     def on(self, hamiltonian: Hamiltonian) -> Self:
@@ -155,9 +164,9 @@ class LocalLaw(AnyCell):
         """The same on a device."""
         if not self._placed:
             h = self.hamiltonian
-            keys = zip(h.channel_orbit, h.channel_function, strict=True)
-            channels = np.array([self._channels.get(key, len(self._channels)) for key in keys], dtype=np.int64)
-            self._placed["cpu"] = Placed.of(h, self.size["levels"], self.size["window"], channels)
+            numbers = [self._channels.get(channel, len(self._channels)) for channel in channels(h)]
+            known = np.array(numbers, dtype=np.int64)
+            self._placed["cpu"] = Placed.of(h, self.size.levels, self.size.window, known)
         if str(device) not in self._placed:
             self._placed[str(device)] = self._placed["cpu"].to(device)
         return self._placed[str(device)]
@@ -324,14 +333,10 @@ class LocalModel(LocalLaw):
         frequencies: int = 4,
     ):
         whole = reference(hamiltonian.expansion)
-        channels = list(zip(whole.channel_orbit.tolist(), whole.channel_function.tolist(), strict=True))
         size = LocalSize(width=width, depth=depth, window=window, levels=levels, frequencies=frequencies)
         embedding = ConditionEmbedding(width // 2, ranges, frequencies)
-        super().__init__(hamiltonian, ranges, channels, embedding, _mirrored(whole), size)
+        super().__init__(hamiltonian, ranges, channels(whole), embedding, _mirrored(whole), size)
         self.register_buffer("scale", as_tensor(np.maximum(whole.channel_scale.max(0), 1e-12)), persistent=False)
-
-    def config(self) -> dict:
-        return dict(self.size)
 
     def on(self, hamiltonian: Hamiltonian) -> Self:
         """The same law, with the same weights, on another supercell.

@@ -55,9 +55,7 @@ def grid(h: Hamiltonian, prior: PriorConfig, rng: np.random.Generator) -> tuple[
     """Temperatures (nT,) and differences of chemical potentials (nM,) for one alloy."""
     found = scale(h)
     T = found.T * np.geomspace(prior.T[0], prior.T[1], prior.n_T)
-    middle, half = np.mean(found.mu), np.ptp(found.mu) / 2
-    mu = middle + (half + prior.margin * h.kB * found.T) * rng.uniform(-1, 1, prior.n_mu)
-    return T, np.sort(mu)
+    return T, np.sort(rng.uniform(*found.beyond(prior.margin), prior.n_mu))
 
 
 def make(parent: Parent, prior: PriorConfig, cells: list, number: int) -> Alloy:

@@ -71,6 +71,7 @@ class Makers:
 
     @cached_property
     def pool(self) -> ProcessPoolExecutor:
+        """Its processes, begun when first needed."""
         return ProcessPoolExecutor(self.n, mp_context=get_context("spawn"), initializer=_alone)
 
 
@@ -123,8 +124,9 @@ class Stream(Task[Mixed]):
 
     def _fill(self) -> None:
         """The alloys that a state had at hand, then new ones until there are enough on every supercell."""
-        for alloy in self.make.several(sorted(self.known)):
-            self._take(alloy)
+        if self.known:
+            for alloy in self.make.several(sorted(self.known)):
+                self._take(alloy)
         while min(map(len, self.alive)) < self.how.mixed:
             self._take(self.make(self.next))
             self.next += 1
@@ -154,11 +156,15 @@ class Stream(Task[Mixed]):
         share = self.laws[0].hamiltonian.n_sites / law.hamiltonian.n_sites
         return cell.loss(part, law.entering(part.condition, part.couplings)) * share
 
+    @cached_property
+    def held(self) -> list[Alloy]:
+        """Alloys that no training meets."""
+        return [self.make.make(HELD + k) for k in range(VALIDATION)]
+
     def validation(self, model: Network) -> list[tuple[Network, Condition]]:
         """Alloys that no training meets, at a cold, a middling and a hot condition each."""
         out: list[tuple[Network, Condition]] = []
-        for k in range(VALIDATION):
-            alloy = self.make.make(HELD + k)
+        for k, alloy in enumerate(self.held):
             law = cast(FamilyModel, model).on(alloy.hamiltonian)
             n_mu, n_T = self.prior.n_mu, self.prior.n_T
             out += [(law, alloy.condition[t * n_mu + (k + t) % n_mu]) for t in (0, n_T // 3, n_T - 1)]

@@ -13,14 +13,12 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 
 import alloygen
 from alloygen.estimate.weights import forward_ness, ness
-from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.scale import scale
 from alloygen.models.draw import draw
 from alloygen.models.family import FamilyModel, ZeroShot
@@ -62,18 +60,21 @@ def bare(law: FamilyModel) -> FamilyModel:
     return other.eval()
 
 
-def figures(law: FamilyModel, mu: np.ndarray, n: int) -> list[dict]:
-    """NESS of the law and of bare physics, and the forward one, at every T and mu."""
-    h, out, physics = law.hamiltonian, [], bare(law)
-    for k, t in enumerate(T):
-        for m in mu[k]:
-            at = h.condition(t, [0.0, float(m)])
-            row: dict = {"T": float(t), "mu": float(m)}
-            for name, model in (("ness", law), ("bare", physics)):
-                occ, log_q = draw(model, at, n, torch.Generator().manual_seed(0))
-                row[name] = float(ness((-h.reduced_energy(occ, at.expand(n)) - log_q).numpy()))
-            out.append(row)
+def nesses(law, conditions, n: int) -> list[float]:
+    """NESS of n draws at each of (T, mu)."""
+    h, out = law.hamiltonian, []
+    for t, m in conditions:
+        at = h.condition(float(t), [0.0, float(m)])
+        occ, log_q = draw(law, at, n, torch.Generator().manual_seed(0))
+        out.append(float(ness((-h.reduced_energy(occ, at.expand(n)) - log_q).numpy())))
     return out
+
+
+def figures(law: FamilyModel, mu: np.ndarray, n: int) -> list[dict]:
+    """NESS of the law and of bare physics at every T and mu."""
+    at = [(t, m) for t, row in zip(T, mu, strict=True) for m in row]
+    pairs = zip(at, nesses(law, at, n), nesses(bare(law), at, n), strict=True)
+    return [{"T": float(t), "mu": float(m), "ness": own, "bare": physics} for (t, m), own, physics in pairs]
 
 
 def forward(law: FamilyModel, mu: np.ndarray, n: int) -> list[float]:
@@ -95,11 +96,9 @@ def forward(law: FamilyModel, mu: np.ndarray, n: int) -> list[float]:
 
 def held_out(model: FamilyModel, cell, alloys: int, n: int, steps: int) -> list[dict]:
     """Rows of all held-out alloys on one supercell."""
-    prior = load_config({k: v for k, v in model.metadata["config"].items()}).prior
-    assert prior is not None
     rows = []
     for k in range(alloys):
-        h = model.parent.expansion(couplings(model.parent, prior, FIRST + k)).on(cell)
+        h = held_alloy(model, k, cell)
         law, mu = model.on(h), spread_mu(h, steps)
         found = figures(law, mu, n)
         for row, value in zip(found, forward(law, mu, n // 2), strict=True):
@@ -107,32 +106,24 @@ def held_out(model: FamilyModel, cell, alloys: int, n: int, steps: int) -> list[
     return rows
 
 
-def cuau(model: FamilyModel, n: int) -> list[float]:
-    """NESS at the published conditions, 64 sites."""
-    h = cast(ClusterExpansion, alloygen.data.cuau()).on((4, 4, 4))
-    law, out = ZeroShot(model, h), []
-    for at in named_grid("cuau", h):
-        occ, log_q = draw(law, at, n, torch.Generator().manual_seed(0))
-        out.append(float(ness((-h.reduced_energy(occ, at.expand(n)) - log_q).numpy())))
-    return out
+def on_cuau(law, n: int) -> list[float]:
+    """NESS of a law of CuAu at the published conditions."""
+    T, mu = named_grid("cuau", law.hamiltonian).arrays()
+    return nesses(law, zip(T, mu[:, 1], strict=True), n)
 
 
-def nesses(law, conditions, n: int) -> list[float]:
-    """NESS of n draws at each of (T, mu)."""
-    h, out = law.hamiltonian, []
-    for t, m in conditions:
-        at = h.condition(float(t), [0.0, float(m)])
-        occ, log_q = draw(law, at, n, torch.Generator().manual_seed(0))
-        out.append(float(ness((-h.reduced_energy(occ, at.expand(n)) - log_q).numpy())))
-    return out
+def held_alloy(model: FamilyModel, k: int, cell):
+    """The Hamiltonian of a held-out alloy on a supercell."""
+    prior = load_config(dict(model.metadata["config"])).prior
+    assert prior is not None
+    return model.parent.expansion(couplings(model.parent, prior, FIRST + k)).on(cell)
 
 
 def polished(model: FamilyModel, alloys: int, minutes: float, n: int, steps: int) -> list[dict]:
     """NESS of held-out alloys before and after so many minutes of polish on this machine, 64 sites."""
-    prior, rows = load_config(dict(model.metadata["config"])).prior, []
-    assert prior is not None
+    rows = []
     for k in range(alloys):
-        h = model.parent.expansion(couplings(model.parent, prior, FIRST + k)).on(CELLS["cubic"]["4x4x4"])
+        h = held_alloy(model, k, CELLS["cubic"]["4x4x4"])
         at = [(t, m) for t, row in zip(T, spread_mu(h, steps), strict=True) for m in row]
         with tempfile.TemporaryDirectory() as folder:
             law = alloygen.polish(h, minutes=minutes, folder=folder, progress=False)
@@ -142,11 +133,10 @@ def polished(model: FamilyModel, alloys: int, minutes: float, n: int, steps: int
 
 def cuau_polished(minutes: float, n: int) -> list[float]:
     """NESS of CuAu at the published conditions after so many minutes of polish."""
-    h = cast(ClusterExpansion, alloygen.data.cuau()).on((4, 4, 4))
-    T, mu = named_grid("cuau", h).arrays()
     with tempfile.TemporaryDirectory() as folder:
-        law = alloygen.polish(h, minutes=minutes, folder=folder, progress=False)
-    return nesses(law, zip(T, mu[:, 1], strict=True), n)
+        return on_cuau(
+            alloygen.polish(alloygen.data.cuau().on((4, 4, 4)), minutes=minutes, folder=folder, progress=False), n
+        )
 
 
 def frustrated_ising(model: FamilyModel, n: int) -> list[dict]:
@@ -166,9 +156,7 @@ def frustrated_ising(model: FamilyModel, n: int) -> list[dict]:
 
 def diagram(model: FamilyModel) -> dict:
     """Seconds from an expansion to a diagram with error bars, 64 sites and 15 temperatures, without training and by Monte Carlo."""
-    prior, out = load_config(dict(model.metadata["config"])).prior, {}
-    assert prior is not None
-    h = model.parent.expansion(couplings(model.parent, prior, FIRST)).on(CELLS["cubic"]["4x4x4"])
+    out, h = {}, held_alloy(model, 0, CELLS["cubic"]["4x4x4"])
     for name, how in {"zero-shot": ZeroShot(model, h), "replica exchange and MBAR": "mc"}.items():
         started = time.perf_counter()
         made = alloygen.scan(h, np.linspace(400, 1200, 15), "B", n=256, seed=0, sampler=how).phase_diagram()
@@ -242,7 +230,7 @@ def main() -> None:
             found["cells"][name] = held_out(model, cell, args.alloys, args.n, args.steps)
             print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     if model.parent.name == "fcc":
-        found["cuau"] = cuau(model, args.n)
+        found["cuau"] = on_cuau(ZeroShot(model, alloygen.data.cuau().on((4, 4, 4))), args.n)
     if model.parent.name == "square":
         found["ising"] = frustrated_ising(model, args.n)
     if args.polish:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from small_systems import generator, hamiltonian, randomise, recipe
+from small_systems import generator, hamiltonian, randomise, recipe, same_weights
 
 import alloygen
 from alloygen.errors import ConfigError, LatticeMismatch
@@ -167,11 +167,6 @@ def test_turned_supercells_are_one(law):
 
 
 # ---------------------------------------------------------------------- training
-def same_weights(a, b) -> bool:
-    one, two = read_tensors(a)[0], read_tensors(b)[0]
-    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
-
-
 @pytest.mark.slow
 def test_training_on_several_cells_resumes_bit_for_bit(tmp_path):
     whole = train(recipe(BASE), tmp_path / "whole", progress=False)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_systems import recipe
+from small_systems import recipe, same_weights
 
 from alloygen.errors import ConfigError
 from alloygen.estimate.weights import ness
@@ -12,7 +12,6 @@ from alloygen.hamiltonian.scale import scale
 from alloygen.models.draw import draw
 from alloygen.models.family import FamilyModel
 from alloygen.models.store import load_model
-from alloygen.runtime.tensors import read_tensors
 from alloygen.training.config import load_config
 from alloygen.training.loop import TrainingInterrupted, new_model, train
 from alloygen.training.prior import couplings, make
@@ -69,11 +68,6 @@ def test_an_alloy_spans_its_phases():
     assert low.mean() < 0.1 and high.mean() > 0.9
     again = make(parent, prior, [(2, 2, 2)], 3)
     assert torch.equal(again.occ, alloy.occ) and torch.equal(again.condition.mu, alloy.condition.mu)
-
-
-def same_weights(a, b) -> bool:
-    one, two = read_tensors(a)[0], read_tensors(b)[0]
-    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_systems import awaken, generator, hamiltonian, randomise, recipe
+from small_systems import awaken, generator, hamiltonian, randomise, recipe, same_weights
 
 from alloygen.errors import AlloygenError, CheckpointError, ConfigError, LatticeMismatch
 from alloygen.exact.enumeration import Enumeration
@@ -57,11 +57,6 @@ def asked(c: dict) -> tuple:
 
 def log(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def same_weights(a, b) -> bool:
-    one, two = read_tensors(a)[0], read_tensors(b)[0]
-    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
 @pytest.fixture(scope="module")
