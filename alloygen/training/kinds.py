@@ -169,8 +169,6 @@ class PatchesConfig(ObjectiveConfig):
     images : by symmetries, over which it is averaged as well where they agree with the sample on what is decided before
     known : share of the configurations with a random known set in front, which is the same for those made together
     foreign : share of these whose known sites hold species of another condition, or random ones; the rest is equilibrated around them
-    fresh : configurations with labels that are made anew before each batch. As many as a batch: each is seen once. With fewer the batch is drawn
-        from a pool of so many, each is seen more often, and the noise of its labels is learned by heart
     floor : the share of frozen conditions in the batches
     hard : share of the configurations that are drawn where the law is worst: by the standard deviation of the log weights of hard_draws of its own
         draws at every condition of the first supercell, measured anew every hard_every steps; the others are drawn by entropy
@@ -186,8 +184,6 @@ class PatchesConfig(ObjectiveConfig):
     images: int = 256
     known: float = 0.0
     foreign: float = 0.0
-    pool: int = 512
-    fresh: int = 128
     floor: float = 0.1
     hard: float = 0.0
     hard_draws: int = 8
@@ -197,9 +193,8 @@ class PatchesConfig(ObjectiveConfig):
     own_group: int = 32
 
     def rules(self) -> Iterator[Rule]:
-        counts = (self.per_kind, self.pool, self.sweeps, self.images, self.fresh)
-        few = min(counts[:2]) >= 1 and min(counts[2:]) >= 0 and self.fresh <= self.pool
-        yield few, "objective", "per_kind and pool >= 1, sweeps and images >= 0, and fresh from 0 to pool", counts
+        counts = (self.per_kind, self.sweeps, self.images)
+        yield min(counts) >= 0 and self.per_kind >= 1, "objective", "per_kind >= 1, sweeps and images >= 0", counts
         yield from _known_sets(self)
         yield self.floor > 0, "objective.floor", "a number above 0", self.floor
         yield 0 <= self.hard <= 1, "objective.hard", "a fraction in [0, 1]", self.hard
@@ -212,9 +207,8 @@ class PatchesConfig(ObjectiveConfig):
 class StreamConfig(ObjectiveConfig):
     """Maximum likelihood of a law of every alloy, from an endless stream of random ones (:mod:`alloygen.training.stream`).
 
-    alive : alloys at hand on each supercell; mixed : of these in a batch; every : batches after which the next alloy comes
-    hard : share of the samples of an alloy that is drawn by the spread of the law's weights, from hard_draws of its draws at every condition
-        when the alloy comes
+    alive : alloys at hand on each supercell; mixed : of these in a batch; every : batches after which the next alloy comes. Each process
+        that makes batches has alloys of its own
     per_kind, sweeps, images, known, foreign, floor : as for "patches"
     """
 
@@ -224,8 +218,6 @@ class StreamConfig(ObjectiveConfig):
     alive: int = 16
     mixed: int = 8
     every: int = 10
-    hard: float = 0.0
-    hard_draws: int = 4
     per_kind: int = 2
     sweeps: int = 4
     images: int = 0
@@ -241,7 +233,7 @@ class StreamConfig(ObjectiveConfig):
     @property
     def patches(self) -> PatchesConfig:
         """How the rows of one alloy are made."""
-        shared = ("hard", "hard_draws", "per_kind", "sweeps", "images", "known", "foreign", "floor")
+        shared = ("per_kind", "sweeps", "images", "known", "foreign", "floor")
         return PatchesConfig(**{name: getattr(self, name) for name in shared})
 
 

@@ -17,7 +17,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +26,7 @@ from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, ConfigError
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.models import MODELS
-from alloygen.models.base import AnyCell, Model, Network, Trained
+from alloygen.models.base import AnyCell, Model, Network
 from alloygen.models.draw import trained_orders
 from alloygen.models.family import FamilyModel
 from alloygen.models.store import load_model, save_model
@@ -36,6 +34,7 @@ from alloygen.objectives.batch import Batch
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import identity
 from alloygen.training.config import Config, load_config
+from alloygen.training.task import untrained
 from alloygen.training.tasks import Task, make_task
 from alloygen.types import PathLike
 
@@ -46,9 +45,7 @@ class TrainingInterrupted(Exception):
 
 def new_model(config: Config, hamiltonian: Hamiltonian) -> Network:
     """An untrained model of a configuration, from its seed."""
-    torch.manual_seed(config.training.seed)
-    model = MODELS[config.model.kind](hamiltonian, config.source.ranges(), **asdict(config.model))
-    model.trained = Trained(name=config.name, orders=config.orders)
+    model = untrained(config, hamiltonian)
     if config.training.start:
         _begin(model, config.training.start)
     return model.to(config.machine.device)

@@ -48,61 +48,84 @@ class Patches(Batch):
     open_: torch.Tensor
     labels: torch.Tensor
 
-    def replace(self, rows: torch.Tensor, by: Patches) -> None:
-        """Put other configurations in place of some rows."""
-        mine, new = self.tensors(), by.tensors()
-        for name in mine:
-            mine[name][rows] = new[name]
-
     def tensors(self) -> dict[str, torch.Tensor]:
         """All that it holds, by name."""
         at = {"T": self.condition.T, "mu": self.condition.mu}
         return at | {k: v for k, v in vars(self).items() if isinstance(v, torch.Tensor) and k != "order"}
 
 
-class Cell:
-    """Monte Carlo samples of one supercell over conditions (C,): occ (C, n, N) int8, and the pool of configurations with labels.
+class Kinds:
+    """The sites of a supercell that there is something to learn of, kind by kind: which a configuration gives to a batch, and the loss on these.
 
-    A batch is made of samples moved by random symmetries, with sites of their own and labels for these. Where ``how.fresh`` is not the size
-    of a batch, so many are made anew before each batch in a pool of ``how.pool``, which the batch is drawn from at random.
+    ``groups`` holds (the kinds, how many sites are taken of each), for every such number
+    """
+
+    def __init__(self, law: LocalLaw, per_kind: int):
+        place = law.placed
+        found = torch.unique(place.kind[place.open_]).tolist()
+        self.members = [place.order[place.kind[place.order] == k] for k in found]
+        self.chances = [_chances(len(m)) for m in self.members]
+        sizes = np.array([min(per_kind, len(m)) for m in self.members])
+        self.groups = [(np.flatnonzero(sizes == q), int(q)) for q in np.unique(sizes)]
+        self.numbers = torch.tensor(found)
+
+    def draw(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sites (n, Q), kind by kind in the sequence of ``groups``, and what each counts (n, Q)."""
+        sites, weights = [], []
+        for which, q in self.groups:
+            for k in which:
+                members, chance = self.members[k], self.chances[k]
+                if len(members) <= q:
+                    pick, weight = torch.arange(q).expand(n, -1), torch.ones(n, q, dtype=torch.float64)
+                else:
+                    pick = torch.multinomial(chance, n * q, replacement=True, generator=generator).view(n, q)
+                    weight = 1 / (q * chance[pick])
+                sites.append(members[pick])
+                weights.append(weight)
+        return torch.cat(sites, 1), torch.cat(weights, 1)
+
+    def loss(self, law: LocalLaw, part: Patches, entering: Entering | None = None) -> torch.Tensor:
+        """Losses (B,) in nats of the whole configuration; ``entering``: what the conditions are to the law, where it knows more than they say."""
+        entering = entering or law.entering(part.condition)
+        total, start = part.labels.new_zeros(len(part)), 0
+        for which, q in self.groups:
+            c = len(which)
+            columns = slice(start, start := start + c * q)
+            by_kind = lambda x: x[:, columns].unflatten(1, (c, q)).transpose(0, 1)  # noqa: E731, B023
+            seen = Seen(*(by_kind(x) for x in (part.sites, part.fields, part.window, part.open_)))
+            log_p = law.law(seen, self.numbers[which].to(seen.sites.device), entering)
+            labels = by_kind(part.labels)
+            total = total - (labels * log_p.masked_fill(labels == 0, 0.0)).sum((0, 2, 3))
+        return total
+
+
+class Cell:
+    """Monte Carlo samples of one supercell over conditions (C,): occ (C, n, N) int8.
+
+    A batch is made of samples moved by random symmetries, with sites of their own and labels for these: each is seen once, for labels that
+    are seen again are learned by heart.
     """
 
     def __init__(self, model: LocalLaw, condition: Condition, occ: torch.Tensor, how: PatchesConfig):
         self.model, self.condition, self.occ, self.how = model, condition, occ, how
         h, place = model.hamiltonian, model.placed
-        self.hamiltonian = h
-        found = torch.unique(place.kind[place.open_]).tolist()
-        self.members = [place.order[place.kind[place.order] == k] for k in found]
-        self.chances = [_chances(len(m)) for m in self.members]
-        sizes = np.array([min(how.per_kind, len(m)) for m in self.members])
-        self.groups = [
-            (np.flatnonzero(sizes == q), int(q)) for q in np.unique(sizes)
-        ]  # kinds of which q sites are taken
-        self.kinds = torch.tensor(found)
-        self.share = _normal(how.floor + relative_entropy(h, condition, occ))  # how often each condition is drawn (C,)
-        self.by_entropy = self.share
+        self.hamiltonian, self.kinds = h, Kinds(model, how.per_kind)
+        self.by_entropy = _normal(
+            how.floor + relative_entropy(h, condition, occ)
+        )  # how often each condition is drawn (C,)
         fixed = torch.Generator().manual_seed(0)
         bank = [self._image(fixed) for _ in range(BANK * how.images)]
         self.images = np.array(bank, dtype=np.int64).reshape(-1, h.n_sites)
         self.mixed = np.zeros(h.n_sites)  # the share of the images in the label of each site
         if how.images:
             self.mixed[as_array(place.order[:EARLY])] = SHARE
-            self.mixed[[int(members[0]) for members in self.members]] = SHARE
+            self.mixed[[int(members[0]) for members in self.kinds.members]] = SHARE
         self.near = _near(h.lattice)
-        self.pool: Patches | None = None
-        self.oldest = 0
 
-    def batch(self, n: int, generator: torch.Generator) -> Patches:
-        """n configurations with sites to learn."""
-        if self.how.fresh == n:
-            return self._made(n, generator)
-        if self.pool is None:
-            self.pool = self._made(self.how.pool, generator)
-        elif self.how.fresh:
-            rows = (self.oldest + torch.arange(self.how.fresh)) % self.how.pool
-            self.pool.replace(rows, self._made(self.how.fresh, generator))
-            self.oldest = int(rows[-1]) + 1
-        return self.pool[torch.randint(self.how.pool, (n,), generator=generator)]
+    def share(self, spread: torch.Tensor | None = None) -> torch.Tensor:
+        """How often each condition is drawn (C,): ``how.hard`` of it by the spread (C,) of the law's log weights, where that is known, the rest by entropy."""
+        hard = self.how.hard
+        return self.by_entropy if spread is None else (1 - hard) * self.by_entropy + hard * _normal(spread)
 
     @torch.no_grad()
     def spread(self, n: int, generator: torch.Generator) -> torch.Tensor:
@@ -116,22 +139,21 @@ class Cell:
             found.append((log_prob + self.hamiltonian.reduced_energy(occ, condition)).cpu())
         return torch.cat(found).view(-1, n).std(1).clamp_max(WORST)
 
-    def take_hard(self, spread: torch.Tensor, share: float) -> None:
-        """Draw a ``share`` of the conditions by the ``spread`` (C,) of the law's log weights, the others by entropy."""
-        self.share = (1 - share) * self.by_entropy + share * _normal(spread)
-
-    def conditions(self, n: int, alike: int, generator: torch.Generator) -> tuple[Condition, torch.Tensor]:
+    def conditions(
+        self, n: int, alike: int, generator: torch.Generator, spread: torch.Tensor | None = None
+    ) -> tuple[Condition, torch.Tensor]:
         """n conditions, drawn as those of the batches are, ``alike`` rows of one together, and the number of each row's (n,)."""
-        c = torch.multinomial(self.share, -(-n // alike), replacement=True, generator=generator)
+        c = torch.multinomial(self.share(spread), -(-n // alike), replacement=True, generator=generator)
         group = torch.arange(len(c)).repeat_interleave(alike)[:n]
         return self.condition[c[group]], group
 
-    def _made(self, n: int, generator: torch.Generator) -> Patches:
-        c = torch.multinomial(self.share, n, replacement=True, generator=generator)
+    def batch(self, n: int, generator: torch.Generator, spread: torch.Tensor | None = None) -> Patches:
+        """n configurations with sites to learn, at conditions drawn by ``share(spread)``."""
+        c = torch.multinomial(self.share(spread), n, replacement=True, generator=generator)
         k = torch.randint(self.occ.shape[1], (n,), generator=generator)
         occ, condition = self._moved(self.occ[c, k].long(), generator), self.condition[c]
         order, held = self.model.placed.order, None
-        sites, weight = self._sites(n, generator)
+        sites, weight = self.kinds.draw(n, generator)
         if float(torch.rand((), generator=generator)) < self.how.known:
             held = orders.known_sets(self.hamiltonian.lattice, 1, generator)
             order = orders.known_first(order[None], held)[0]
@@ -151,10 +173,8 @@ class Cell:
             name: getattr(seen, name)[0].expand(n, *getattr(seen, name).shape[2:]).clone()
             for name in ("fields", "window", "open_")
         }
-        return self._patches(occ, condition, sites=sites, labels=labels, **rows)
-
-    def _patches(self, occ: torch.Tensor, condition: Condition, **rows: torch.Tensor) -> Patches:
-        return Patches(occ=occ, condition=condition, order=self.model.placed.order.expand(len(occ), -1), **rows)
+        along = self.model.placed.order.expand(n, -1)
+        return Patches(occ=occ, condition=condition, order=along, sites=sites, labels=labels, **rows)
 
     def _labels(self, occ, condition: Condition, sites, order, rank, generator) -> torch.Tensor:
         """Conditionals (n, Q, S) of the sites given what is decided before them, along chains, early ones over images too."""
@@ -181,52 +201,6 @@ class Cell:
         cell = lattice.offsets[int(torch.randint(lattice.n_sites, (), generator=generator))]
         image = points[int(torch.randint(len(points), (), generator=generator))]
         return lattice.index(lattice.offsets + cell, lattice.sublattice)[image]
-
-    def _sites(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sites (n, Q), kind by kind in the sequence of ``groups``, and what each counts (n, Q)."""
-        sites, weights = [], []
-        for which, q in self.groups:
-            for k in which:
-                members, chance = self.members[k], self.chances[k]
-                if len(members) <= q:
-                    pick, weight = torch.arange(q).expand(n, -1), torch.ones(n, q, dtype=torch.float64)
-                else:
-                    pick = torch.multinomial(chance, n * q, replacement=True, generator=generator).view(n, q)
-                    weight = 1 / (q * chance[pick])
-                sites.append(members[pick])
-                weights.append(weight)
-        return torch.cat(sites, 1), torch.cat(weights, 1)
-
-    def loss(self, part: Patches, entering: Entering | None = None) -> torch.Tensor:
-        """Losses (B,) in nats of the whole configuration; ``entering``: what the conditions are to the law, where it knows more than they say."""
-        entering = entering or self.model.entering(part.condition)
-        total, start = part.labels.new_zeros(len(part)), 0
-        for which, q in self.groups:
-            c = len(which)
-            columns = slice(start, start := start + c * q)
-            by_kind = lambda x: x[:, columns].unflatten(1, (c, q)).transpose(0, 1)  # noqa: E731, B023
-            seen = Seen(*(by_kind(x) for x in (part.sites, part.fields, part.window, part.open_)))
-            log_p, labels = (
-                self.model.law(seen, self.kinds[which].to(seen.sites.device), entering),
-                by_kind(part.labels),
-            )
-            total = total - (labels * log_p.masked_fill(labels == 0, 0.0)).sum((0, 2, 3))
-        return total
-
-    # ------------------------------------------------------------------ to resume
-    def state(self) -> dict:
-        """The pool, as tensors."""
-        if self.pool is None:
-            return {}
-        return self.pool.tensors() | {"oldest": torch.tensor(self.oldest)}
-
-    def load(self, state: dict) -> None:
-        """Take over what ``state`` returned."""
-        if state:
-            rows = dict(state)
-            self.oldest = int(rows.pop("oldest"))
-            condition = self.hamiltonian.condition(rows.pop("T"), rows.pop("mu"))
-            self.pool = self._patches(rows.pop("occ"), condition, **rows)
 
 
 def _normal(share: torch.Tensor) -> torch.Tensor:

@@ -58,12 +58,22 @@ def grid(h: Hamiltonian, prior: PriorConfig, rng: np.random.Generator) -> tuple[
     return T, np.sort(rng.uniform(*found.beyond(prior.margin), prior.n_mu))
 
 
+def _conditions(prior: PriorConfig, number: int) -> np.random.Generator:
+    """What the supercell and the conditions of alloy ``number`` are drawn from."""
+    return np.random.default_rng((prior.seed, number, 1))
+
+
+def place(prior: PriorConfig, number: int, n: int) -> int:
+    """On which of n supercells alloy ``number`` is."""
+    return int(_conditions(prior, number).integers(n))
+
+
 def make(parent: Parent, prior: PriorConfig, cells: list, number: int) -> Alloy:
     """Alloy ``number`` on one of the supercells, and replica-exchange samples of it."""
     from alloygen.montecarlo.sampling import replica_exchange
     from alloygen.runtime.job import Job
 
-    rng = np.random.default_rng((prior.seed, number, 1))
+    rng = _conditions(prior, number)
     h = parent.expansion(couplings(parent, prior, number)).on(cells[int(rng.integers(len(cells)))])
     T, mu = grid(h, prior, rng)
     s = replica_exchange(

@@ -251,10 +251,13 @@ class ValidationConfig(Section):
         yield self.samples >= 2, "validation.samples", "at least 2", self.samples
 
 
+MOST_WORKERS = 32  # that the measurements of a run reckon with
+
+
 @dataclass(frozen=True, kw_only=True)
 class MachineConfig(Section):
-    """Where a run runs, which does not say what it makes. ``threads`` 0: as many as torch uses; ``workers``: processes that make the alloys of
-    a stream, 0 for none but the run's own."""
+    """Where a run runs, which does not say what it makes. ``threads`` 0: as many as torch uses; ``workers``: processes that make the batches of "patches"
+    and "stream", 0 for none but the run's own; ``device``: "cpu", or "cuda" for a graphics processor that torch can use."""
 
     title = "machine"
     threads: int = 0
@@ -264,5 +267,5 @@ class MachineConfig(Section):
 
     def rules(self) -> Iterator[Rule]:
         yield self.threads >= 0, "machine.threads", "at least 0", self.threads
-        yield self.workers >= 0, "machine.workers", "at least 0", self.workers
+        yield 0 <= self.workers <= MOST_WORKERS, "machine.workers", f"from 0 to {MOST_WORKERS}", self.workers
         yield self.checkpoint_minutes > 0, "machine.checkpoint_minutes", "a number above 0", self.checkpoint_minutes

@@ -1,19 +1,17 @@
 """Maximum likelihood of a network for all alloys of a parent lattice, from an endless stream of random ones.
 
 Some alloys are alive on each supercell (:mod:`alloygen.training.prior`), each with its samples. A batch mixes rows of several of them; every
-``every`` batches the next alloy takes the place of the oldest on its supercell. Alloy number k and its samples are fixed by the seed of the
-prior, so a run is the same whatever the number of processes that make them, and is resumed bit for bit.
+``every`` batches the next alloy takes the place of the oldest on its supercell. Each process that makes batches has alloys of its own, number
+s, s + n, s + 2 n, ... of the prior in process s of n, so a run is the same, resumed too, for the same number of processes.
 """
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from multiprocessing import get_context
-from typing import cast
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from typing import NamedTuple, cast
 
 import torch
 
@@ -22,16 +20,15 @@ from alloygen.errors import AlloygenError
 from alloygen.models.base import Network
 from alloygen.models.family import FamilyModel
 from alloygen.training.config import Config
+from alloygen.training.feed import feed, generator_of
 from alloygen.training.kinds import StreamConfig
-from alloygen.training.patches import Cell, Patches
-from alloygen.training.prior import Alloy, make
+from alloygen.training.patches import Cell, Kinds, Patches
+from alloygen.training.prior import Alloy, make, place
 from alloygen.training.sections import PriorConfig
-from alloygen.training.task import Task
+from alloygen.training.task import Task, on_cells, untrained
 
 HELD = 10**9  # alloys from this number on are for validation and tests: no training meets them
 VALIDATION = 4  # of them
-LEAST = 0.1  # nats, what an alloy that the law knows counts for beside others when alloys are taken
-AHEAD = 2  # alloys per process that are made in advance
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,125 +38,112 @@ class Mixed(Patches):
     couplings: torch.Tensor
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Alive:
-    """An alloy at hand: its number, its samples, the spread (C,) of the law's log weights at its conditions when it came."""
+class Turn(NamedTuple):
+    """A batch to make: its number, and how many processes make batches."""
 
     number: int
-    cell: Cell
-    spread: torch.Tensor
+    shards: int
 
 
-class Makers:
-    """Alloys by number, made in ``n`` processes ahead of time, or when asked for where n is 0."""
+class Shard:
+    """Batches of the alloys of one process."""
 
-    def __init__(self, make, n: int):
-        self.make, self.n = make, n
-        self.coming: dict[int, Future[Alloy]] = {}
+    def __init__(self, config: Config, laws: list[FamilyModel]):
+        self.config, self.laws = config, laws
+        self.how, self.prior = cast(StreamConfig, config.objective), cast(PriorConfig, config.prior)
+        self.alive: list[dict[int, Cell]] = [{} for _ in laws]
+        self.places: list[int] = []  # the supercell of each of its alloys
+        self.first = 0  # how many it begins with
 
-    def __call__(self, number: int) -> Alloy:
-        if not self.n:
-            return self.make(number)
-        for k in range(number, number + 1 + AHEAD * self.n):
-            if k not in self.coming:
-                self.coming[k] = self.pool.submit(self.make, k)
-        return self.coming.pop(number).result()
+    def __getstate__(self) -> dict:
+        return {"config": self.config}
 
-    def several(self, numbers: list[int]) -> Iterator[Alloy]:
-        """The same of many at once."""
-        yield from self.pool.map(self.make, numbers) if self.n else map(self.make, numbers)
+    def __setstate__(self, state: dict) -> None:
+        config = state["config"]
+        law = cast(FamilyModel, untrained(config, config.expansion().on(config.system.repeats)))
+        self.__init__(config, on_cells(law, config))  # type: ignore[misc]
 
-    @cached_property
-    def pool(self) -> ProcessPoolExecutor:
-        """Its processes, begun when first needed."""
-        return ProcessPoolExecutor(self.n, mp_context=get_context("spawn"), initializer=_alone)
+    def __call__(self, turn: Turn) -> tuple[int, Mixed]:
+        """(number of the supercell, its batch)."""
+        own, shard = divmod(turn.number, turn.shards)
+        self._fill(own, shard, turn.shards)
+        generator = generator_of(self.config.training.seed, turn.number)
+        which = int(torch.randint(len(self.laws), (), generator=generator))
+        here, mixed = list(self.alive[which].values()), self.how.mixed
+        parts = []
+        for i in torch.randperm(len(here), generator=generator)[:mixed].tolist():
+            made = here[i].batch(self.config.training.batch // mixed, generator)
+            couplings = cast(FamilyModel, here[i].model).couplings.expand(len(made), -1)
+            parts.append(Mixed(**vars(made), couplings=couplings))
+        return which, _joined(parts)
 
+    def _fill(self, own: int, shard: int, shards: int) -> None:
+        """Have the alloys at hand that batch ``own`` of this process is of."""
+        on = lambda k, n: [i for i in range(n) if self.places[i] == k]  # noqa: E731
+        every = range(len(self.laws))
+        while not self.first:
+            self._place(len(self.places), shard, shards)
+            if min(self.places.count(k) for k in every) == self.how.mixed:
+                self.first = len(self.places)
+        n = self.first + own // self.how.every
+        while len(self.places) < n:
+            self._place(len(self.places), shard, shards)
+        for k in every:
+            wanted = on(k, n)[-self.how.alive :]
+            if wanted != list(self.alive[k]):
+                self.alive[k] = {i: self.alive[k].get(i) or self._cell(k, shard + i * shards) for i in wanted}
 
-def _alone() -> None:
-    """A process that makes alloys has one thread, and leaves Ctrl-C to the run."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def _place(self, i: int, shard: int, shards: int) -> None:
+        self.places.append(place(self.prior, shard + i * shards, len(self.laws)))
+
+    def _cell(self, k: int, number: int) -> Cell:
+        """Alloy ``number`` with its samples, on supercell k."""
+        alloy = self.made(number)
+        law = self.laws[k].on(alloy.hamiltonian)
+        if law.placed is not self.laws[k].placed:
+            raise AlloygenError(f"expected alloy {number} to have the channels of all others")
+        return Cell(law, alloy.condition, alloy.occ, self.how.patches)
+
+    def made(self, number: int) -> Alloy:
+        """Alloy ``number`` of the prior."""
+        return make(self.laws[0].parent, self.prior, [law.lattice.matrix for law in self.laws], number)
 
 
 class Stream(Task[Mixed]):
-    """A stream of alloys, of which ``how.alive`` are at hand on each supercell.
+    """A stream of alloys, of which ``how.alive`` are at hand on each supercell in each process that makes batches."""
 
-    When an alloy comes, the spread of the law's weights is measured at its conditions. Where ``how.hard`` is set, a share of its samples is drawn by it,
-    and alloys of a large spread are taken more often.
-    """
-
-    def __init__(self, config: Config, cells: list[FamilyModel]):
+    def __init__(self, config: Config, law: FamilyModel):
         super().__init__()
-        self.config, self.laws = config, cells
+        self.config, self.laws = config, on_cells(law, config)
         self.how, self.prior = cast(StreamConfig, config.objective), cast(PriorConfig, config.prior)
-        matrices = [law.lattice.matrix for law in cells]
-        self.make = Makers(partial(make, cells[0].parent, self.prior, matrices), config.machine.workers)
-        self.alive: list[list[Alive]] = [[] for _ in cells]
-        self.known: dict[int, torch.Tensor] = {}  # spreads of the alloys that a state had at hand
-        self.next, self.drawn, self.which = 0, 0, 0
+        self.shard = Shard(config, self.laws)
+        self.kinds = [Kinds(law, self.how.per_kind) for law in self.laws]
+        self.which, self.drawn = 0, 0
+        self.coming: Iterator[tuple[int, Mixed]] | None = None
 
-    # ------------------------------------------------------------------ alloys
-    def _take(self, alloy: Alloy) -> None:
-        """Put an alloy in the place of the oldest on its supercell."""
-        k = next(k for k, law in enumerate(self.laws) if (law.lattice.matrix == alloy.hamiltonian.lattice.matrix).all())
-        law = self.laws[k].on(alloy.hamiltonian)
-        if law.placed is not self.laws[k].placed:
-            raise AlloygenError(f"expected alloy {alloy.number} to have the channels of all others")
-        how = replace(self.how.patches, fresh=self.rows_each, pool=self.rows_each)
-        cell = Cell(law, alloy.condition, alloy.occ, how)
-        spread = self.known.pop(alloy.number, None)
-        if spread is None:
-            spread = torch.ones(len(alloy.condition), dtype=torch.float64)
-            if self.how.hard:
-                spread = cell.spread(self.how.hard_draws, torch.Generator().manual_seed(alloy.number))
-        cell.take_hard(spread, self.how.hard)
-        here = self.alive[k]
-        here.append(Alive(number=alloy.number, cell=cell, spread=spread))
-        del here[: -self.how.alive]
-
-    @property
-    def rows_each(self) -> int:
-        """Rows that an alloy gives to a batch."""
-        return self.config.training.batch // self.how.mixed
-
-    def _fill(self) -> None:
-        """The alloys that a state had at hand, then new ones until there are enough on every supercell."""
-        if self.known:
-            for alloy in self.make.several(sorted(self.known)):
-                self._take(alloy)
-        while min(map(len, self.alive)) < self.how.mixed:
-            self._take(self.make(self.next))
-            self.next += 1
-
-    # ------------------------------------------------------------------ the task
     def draw(self, model: Network, generator: torch.Generator) -> Mixed:
-        fresh = self.drawn > 0 and self.drawn % self.how.every == 0
-        self._fill()
-        if fresh:
-            self._take(self.make(self.next))
-            self.next += 1
+        if self.coming is None:
+            self.coming = feed(self.shard, self._turns(), self.config.machine.workers)
+        self.which, batch = next(self.coming)
         self.drawn += 1
-        self.which = int(torch.randint(len(self.laws), (), generator=generator))
-        here = self.alive[self.which]
-        chance = torch.stack([alive.spread.mean() for alive in here]) + LEAST
-        parts = []
-        for i in torch.multinomial(chance, self.how.mixed, generator=generator).tolist():
-            cell = here[i].cell
-            made = cell.batch(self.rows_each, generator)
-            couplings = cast(FamilyModel, cell.model).couplings.expand(len(made), -1)
-            parts.append(Mixed(**vars(made), couplings=couplings))
-        return _joined(parts).to(self.config.machine.device)
+        return batch.to(self.config.machine.device)
+
+    def _turns(self) -> Iterator[Turn]:
+        """The next batches."""
+        shards = max(1, self.config.machine.workers)
+        return (Turn(number, shards) for number in count(self.drawn))
 
     def rows(self, model: Network, part: Mixed) -> torch.Tensor:
         """Losses of the configurations, as if all had as many sites as the first supercell."""
-        law, cell = self.laws[self.which], self.alive[self.which][0].cell
+        law = self.laws[self.which]
         share = self.laws[0].hamiltonian.n_sites / law.hamiltonian.n_sites
-        return cell.loss(part, law.entering(part.condition, part.couplings)) * share
+        entering = law.entering(part.condition, part.couplings)
+        return self.kinds[self.which].loss(law, part, entering) * share
 
     @cached_property
     def held(self) -> list[Alloy]:
         """Alloys that no training meets."""
-        return [self.make.make(HELD + k) for k in range(VALIDATION)]
+        return [self.shard.made(HELD + k) for k in range(VALIDATION)]
 
     def validation(self, model: Network) -> list[tuple[Network, Condition]]:
         """Alloys that no training meets, at a cold, a middling and a hot condition each."""
@@ -174,15 +158,10 @@ class Stream(Task[Mixed]):
         return {}
 
     def state(self) -> dict:
-        self._fill()
-        spreads = {f"spread {a.number}": a.spread for here in self.alive for a in here}
-        return {"next": torch.tensor(self.next), "drawn": torch.tensor(self.drawn), **spreads}
+        return {"drawn": torch.tensor(self.drawn)}
 
     def load(self, state: dict) -> None:
-        self.next, self.drawn = int(state["next"]), int(state["drawn"])
-        prefix = "spread "
-        self.known = {int(k.removeprefix(prefix)): v for k, v in state.items() if k.startswith(prefix)}
-        self.alive = [[] for _ in self.laws]
+        self.drawn, self.coming = int(state["drawn"]), None
 
 
 def _joined(parts: list[Mixed]) -> Mixed:

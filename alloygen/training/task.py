@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import asdict
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
 from alloygen.conditions.record import Condition
-from alloygen.models.base import Network
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.models import MODELS
+from alloygen.models.base import Network, Trained
+from alloygen.models.local import LocalLaw
 from alloygen.objectives.batch import Batch
+from alloygen.training.config import Config
 
 Drawn = TypeVar("Drawn", bound=Batch)
 
@@ -44,6 +49,23 @@ class Task(ABC, Generic[Drawn]):
     @abstractmethod
     def load(self, state: dict) -> None:
         """Take over what ``state`` returned."""
+
+
+def untrained(config: Config, hamiltonian: Hamiltonian) -> Network:
+    """The model of a configuration with weights at random."""
+    torch.manual_seed(config.training.seed)
+    model = MODELS[config.model.kind](hamiltonian, config.source.ranges(), **asdict(config.model))
+    model.trained = Trained(name=config.name, orders=config.orders)
+    return model
+
+
+Law = TypeVar("Law", bound=LocalLaw)
+
+
+def on_cells(law: Law, config: Config) -> list[Law]:
+    """A law on each supercell of a configuration, ``system.repeats`` first."""
+    expansion = law.hamiltonian.expansion
+    return [law, *(law.on(expansion.on(repeats)) for repeats in config.system.more)]
 
 
 def spread_over(model: Network, condition: Condition, most: int = 12) -> list[tuple[Network, Condition]]:

@@ -6,9 +6,11 @@ the loop may hand the rows over in parts. A new objective is a function in ``obj
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 
@@ -34,11 +36,14 @@ from alloygen.training.dataset import (
     make_data,
     make_grown_data,
 )
+from alloygen.training.feed import feed, generator_of
 from alloygen.training.kinds import LikelihoodConfig, MarginalConfig, PatchesConfig, ReinforceConfig, StreamConfig
 from alloygen.training.patches import Cell, Patches
 from alloygen.training.sections import ConditionsConfig
 from alloygen.training.stream import Stream
-from alloygen.training.task import Drawn, Task, spread_over
+from alloygen.training.task import Drawn, Task, on_cells, spread_over, untrained
+
+LAG = 100  # batches, so that those that were asked for before a measurement are the same for every number of processes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,6 +99,35 @@ class Likelihood(Task[Samples]):
         pass  # the generator of the loop says which batch comes next
 
 
+class Asked(NamedTuple):
+    """A batch to make: its number, by which spread (C,) of the law's weights conditions are drawn."""
+
+    number: int
+    spread: torch.Tensor | None
+
+
+class PatchMaker:
+    """Batches of some sites of the samples of several supercells; in another process the samples are read from the files of the run."""
+
+    def __init__(self, config: Config, path: Path, cells: list[Cell]):
+        self.config, self.path, self.cells = config, path, cells
+
+    def __getstate__(self) -> dict:
+        return {"config": self.config, "path": self.path}
+
+    def __setstate__(self, state: dict) -> None:
+        config = state["config"]
+        law = cast(LocalLaw, untrained(config, config.expansion().on(config.system.repeats)))
+        self.__init__(**state, cells=cells_of(law, config, state["path"], progress=False))  # type: ignore[misc]
+
+    def __call__(self, asked: Asked) -> tuple[int, Patches]:
+        """(number of the supercell, its batch)."""
+        t = self.config.training
+        generator = generator_of(t.seed, asked.number)
+        which = int(torch.randint(len(self.cells), (), generator=generator))
+        return which, self.cells[which].batch(t.batch, generator, asked.spread)
+
+
 class PatchLikelihood(Task[Batch]):
     """Maximum likelihood of a local model from some sites of every kind; each batch is of one of the supercells, in turn at random.
 
@@ -101,46 +135,68 @@ class PatchLikelihood(Task[Batch]):
     that falls with the spread of its weights, while that of labels stays, so it is of use where the law is nearly right.
 
     A few conditions hold most of what the law lacks. Where ``hard`` is set, the spread of its weights on the first supercell is measured now and
-    then, and a share of the configurations is drawn by it. The minimum of the loss is the same for every such choice."""
+    then, and a share of the configurations is drawn by it, from LAG batches later on. The minimum of the loss is the same for every such choice."""
 
-    def __init__(self, config: Config, cells: list[Cell]):
+    def __init__(self, config: Config, cells: list[Cell], path: Path):
         super().__init__()
-        self.config, self.cells, self.cell = config, cells, cells[0]
+        self.config, self.cells = config, cells
         self.how = cast(PatchesConfig, config.objective)
-        self.drawn = 0
-        self.spread = torch.zeros(0, dtype=torch.float64)  # of log weights at the conditions (C,), once measured
+        self.make = PatchMaker(config, path, cells)
+        self.which, self.drawn = 0, 0
+        self.spreads: dict[
+            int, torch.Tensor
+        ] = {}  # of log weights at the conditions (C,), by the batch that each is for first
+        self.coming: Iterator[tuple[int, Patches]] | None = None
 
     def draw(self, model: Network, generator: torch.Generator) -> Batch:
-        if self.how.hard and self.drawn % self.how.hard_every == 0:
-            self._measure(generator)
-        self.drawn += 1
-        self.cell = self.cells[int(torch.randint(len(self.cells), (), generator=generator))]
-        n, device = self.config.training.batch, self.config.machine.device
+        self._measure()
         own = float(torch.rand((), generator=generator)) < self.how.own
-        if own and self.cell.hamiltonian.n_sites <= self.how.own_sites:
-            condition, group = self.cell.conditions(n, self.how.own_group, generator)
-            order = self.cell.model.placed.order.expand(n, -1).to(device)
-            return reinforce.draw(self.cell.model, condition.to(device), order, group.to(device), generator, floor=1.0)
-        return self.cell.batch(n, generator).to(device)
+        small = [k for k, cell in enumerate(self.cells) if cell.hamiltonian.n_sites <= self.how.own_sites]
+        if own and small:
+            self.which = small[int(torch.randint(len(small), (), generator=generator))]
+            return self._own(generator)
+        if self.coming is None:
+            self.coming = feed(self.make, self._asked(), self.config.machine.workers)
+        self.which, batch = next(self.coming)
+        self.drawn += 1
+        return batch.to(self.config.machine.device)
+
+    def _own(self, generator: torch.Generator) -> Batch:
+        """The law's own draws."""
+        cell, n, device = self.cells[self.which], self.config.training.batch, self.config.machine.device
+        condition, group = cell.conditions(n, self.how.own_group, generator, self._spread(self.drawn))
+        order = cell.model.placed.order.expand(n, -1).to(device)
+        return reinforce.draw(cell.model, condition.to(device), order, group.to(device), generator, floor=1.0)
 
     def rows(self, model: Network, part: Batch) -> torch.Tensor:
         """Losses of the configurations, as if all had as many sites as the first supercell."""
-        share = self.cells[0].hamiltonian.n_sites / self.cell.hamiltonian.n_sites
+        cell = self.cells[self.which]
+        share = self.cells[0].hamiltonian.n_sites / cell.hamiltonian.n_sites
         if isinstance(part, Patches):
-            return self.cell.loss(part) * share
+            return cell.kinds.loss(cell.model, part) * share
         part = cast(reinforce.Draws, part)
         of = part.occ, part.condition, part.order, part.advantage
-        return reinforce.reinforce(self.cell.model, *of) * share
+        return reinforce.reinforce(cell.model, *of) * share
 
-    def _measure(self, generator: torch.Generator) -> None:
-        """Draw conditions by the spread of the law's weights, its mean over this measurement and those before."""
-        found = self.cells[0].spread(self.how.hard_draws, generator)
-        self.spread = 0.5 * (self.spread + found) if len(self.spread) else found
-        self._take_hard()
+    def _asked(self) -> Iterator[Asked]:
+        """The next batches."""
+        return (Asked(number, self._spread(number)) for number in count(self.drawn))
 
-    def _take_hard(self) -> None:
-        for cell in self.cells:
-            cell.take_hard(self.spread, self.how.hard)
+    def _spread(self, number: int) -> torch.Tensor | None:
+        """What batch ``number`` knows of the spread of the law's weights."""
+        known = [first for first in self.spreads if first <= number]
+        return self.spreads[max(known)] if known else None
+
+    def _measure(self) -> None:
+        """Now and then, how the law's weights spread; its mean over this measurement and those before."""
+        first = self.drawn + LAG if self.drawn else 0
+        if not self.how.hard or self.drawn % self.how.hard_every or first in self.spreads:
+            return
+        before = self.spreads.get(max(self.spreads, default=0))
+        found = self.cells[0].spread(self.how.hard_draws, generator_of(self.config.training.seed + 1, first))
+        used = [k for k in self.spreads if k <= self.drawn]
+        self.spreads = {k: v for k, v in self.spreads.items() if k >= max(used, default=0)}
+        self.spreads[first] = found if before is None else 0.5 * (before + found)
 
     def validation(self, model: Network) -> list[tuple[Network, Condition]]:
         return spread_over(model, self.cells[0].condition)
@@ -149,16 +205,12 @@ class PatchLikelihood(Task[Batch]):
         return {f"data {k}": [c.condition.T, c.condition.mu, c.occ] for k, c in enumerate(self.cells)}
 
     def state(self) -> dict:
-        own = {"spread": self.spread, "drawn": torch.tensor(self.drawn)} if self.how.hard else {}
-        return own | {f"{k}.{name}": x for k, cell in enumerate(self.cells) for name, x in cell.state().items()}
+        return {"drawn": torch.tensor(self.drawn), **{f"spread {k}": v for k, v in self.spreads.items()}}
 
     def load(self, state: dict) -> None:
-        if self.how.hard:
-            self.spread, self.drawn = state["spread"], int(state["drawn"])
-            self._take_hard()
-        for k, cell in enumerate(self.cells):
-            own = f"{k}."
-            cell.load({name.removeprefix(own): x for name, x in state.items() if name.startswith(own)})
+        self.drawn, prefix = int(state["drawn"]), "spread "
+        self.spreads = {int(k.removeprefix(prefix)): v for k, v in state.items() if k.startswith(prefix)}
+        self.coming = None
 
 
 class _Walking(Task[Drawn]):
@@ -272,10 +324,11 @@ class Marginal(_Walking[marginal.Erased]):
         self.occ = state["occ"].to(self.config.machine.device)
 
 
-def on_cells(model: LocalLaw, config: Config) -> list[LocalLaw]:
-    """A local model on each supercell of a configuration, ``system.repeats`` first."""
-    expansion = model.hamiltonian.expansion
-    return [model, *(model.on(expansion.on(repeats)) for repeats in config.system.more)]
+def cells_of(law: LocalLaw, config: Config, path: Path, progress: bool) -> list[Cell]:
+    """The Monte Carlo samples of each supercell, kept in ``path`` and beside it."""
+    laws = on_cells(law, config)
+    paths = [path if k == 0 else path.with_name(f"data_{k}.safetensors") for k in range(len(laws))]
+    return [make_cell_data(one, config, p, progress) for one, p in zip(laws, paths, strict=True)]
 
 
 def make_task(config: Config, model: Network, path: Path, progress: bool) -> Task:
@@ -286,13 +339,9 @@ def make_task(config: Config, model: Network, path: Path, progress: bool) -> Tas
     if isinstance(config.objective, ReinforceConfig):
         return Reinforce(config, hamiltonian)
     if isinstance(config.objective, StreamConfig):
-        return Stream(config, cast(list[FamilyModel], on_cells(cast(FamilyModel, model), config)))
+        return Stream(config, cast(FamilyModel, model))
     if isinstance(config.objective, PatchesConfig):
-        models = on_cells(cast(LocalLaw, model), config)
-        paths = [path if k == 0 else path.with_name(f"data_{k}.safetensors") for k in range(len(models))]
-        return PatchLikelihood(
-            config, [make_cell_data(m, config, p, progress) for m, p in zip(models, paths, strict=True)]
-        )
+        return PatchLikelihood(config, cells_of(cast(LocalLaw, model), config, path, progress), path)
     grown = None
     if cast(LikelihoodConfig, config.objective).grown:
         grown = make_grown_data(hamiltonian, config, path.with_name("grown.safetensors"), progress)

@@ -16,10 +16,12 @@ from alloygen.models.local import LocalModel, reference
 from alloygen.models.store import load_model, read_header, save_model
 from alloygen.orders import LEVELS
 from alloygen.runtime.tensors import read_tensors
+from alloygen.training import tasks
 from alloygen.training.config import load_config
 from alloygen.training.kinds import PatchesConfig
-from alloygen.training.loop import TrainingInterrupted, train
+from alloygen.training.loop import TrainingInterrupted, new_model, train
 from alloygen.training.patches import WORST, Cell
+from alloygen.training.tasks import make_task
 
 RANGES = {"T": (300.0, 1200.0), "mu": [(-0.1, 0.1)]}
 CUBIC = [[-1, 1, 1], [1, -1, 1], [1, 1, -1]]
@@ -30,8 +32,6 @@ BASE = {
     "model": {"kind": "local", "width": 8, "depth": 2, "window": 18, "levels": 2},
     "objective": {
         "kind": "patches",
-        "pool": 64,
-        "fresh": 4,
         "sweeps": 2,
         "images": 16,
         "known": 0.3,
@@ -168,20 +168,49 @@ def test_turned_supercells_are_one(law):
 
 # ---------------------------------------------------------------------- training
 @pytest.mark.slow
-def test_training_on_several_cells_resumes_bit_for_bit(tmp_path):
+def test_training_on_several_cells_resumes_bit_for_bit_with_any_number_of_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "LAG", 7)  # measurements count within the run, and one is on its way where it is cut
     whole = train(recipe(BASE), tmp_path / "whole", progress=False)
     with pytest.raises(TrainingInterrupted):
         train(recipe(BASE), tmp_path / "cut", progress=False, stop_at=17)
     assert same_weights(train(recipe(BASE), tmp_path / "cut", progress=False), whole)
+    helped = recipe(BASE, machine={"threads": 1, "workers": 2})
+    with pytest.raises(TrainingInterrupted):
+        train(helped, tmp_path / "helped", progress=False, stop_at=13)
+    assert same_weights(train(helped, tmp_path / "helped", progress=False), whole)
+
+
+def test_a_measurement_counts_from_some_batches_later_on(tmp_path, monkeypatch):
+    """What a batch knows of the spread is that of the last measurement LAG batches before it, after a resumption too."""
+    monkeypatch.setattr(tasks, "LAG", 7)
+    config = load_config(recipe(BASE, own=0.0))
+    task = make_task(config, new_model(config, config.expansion().on((2, 2, 2))), tmp_path / "data.safetensors", False)
+    asked, measured = [], []
+
+    def spread(n, generator):
+        measured.append(task.drawn)
+        return torch.full((6,), float(task.drawn), dtype=torch.float64)
+
+    monkeypatch.setattr(task.cells[0], "spread", spread)
+    monkeypatch.setattr(task, "make", lambda one: (0, asked.append(one) or task.cells[0].batch(2, generator())))
+    for k in range(35):
+        if k == 23:
+            state = task.state()
+            task.spreads, task.drawn = {}, 0
+            task.load(state)
+        task.draw(None, generator())
+    assert measured == [0, 10, 20, 30]
+    first = {0: 0.0, 17: 5.0, 27: 12.5}  # means of all so far
+    for number, known in asked:
+        assert float(known[0]) == first[max(k for k in first if k <= number)]
+    assert [number for number, _ in asked] == list(range(35))
 
 
 @pytest.mark.slow
 def test_a_law_learns_and_serves_a_cell_that_it_never_saw(tmp_path):
     """Its weights get more even than those of bare physics, and on a cell that no training saw they give Phi with its error."""
     model = {"kind": "local", "width": 32, "depth": 2, "window": 42, "levels": 2}
-    changed = recipe(
-        BASE, steps=600, batch=64, model=model, objective={"pool": 256, "fresh": 64}, validation={"every": 600}
-    )
+    changed = recipe(BASE, steps=600, batch=64, model=model, validation={"every": 600})
     trained = load_model(train(changed, tmp_path, progress=False))
     torch.manual_seed(0)
     bare = LocalModel(trained.hamiltonian, trained.ranges, width=8, depth=2, window=18, levels=2)
@@ -219,7 +248,9 @@ def test_polish_begins_with_a_checkpoint(tmp_path):
     [
         ({"system": {"more": [[2, 0, 2]]}}, "system.more: expected supercells"),
         ({"model": {"kind": "causal", "width": 16, "heads": 2}}, "model.kind: expected 'local'"),
-        ({"objective": {"fresh": 65}}, "fresh from 0 to pool"),
+        ({"objective": {"per_kind": 0}}, "per_kind >= 1"),
+        ({"objective": {"pool": 64}}, "expected the keys"),
+        ({"machine": {"workers": 33}}, "machine.workers: expected from 0 to"),
         ({"objective": {"hard": 1.5}}, "objective.hard: expected a fraction"),
         ({"objective": {"hard": 0.5, "hard_draws": 1}}, "hard_draws >= 2"),
         ({"model": {"kind": "local", "width": 7}}, "model.width: expected an even number"),
@@ -246,7 +277,7 @@ def test_conditions_are_drawn_by_the_measured_spread_of_the_weights(law):
     h, n = law.hamiltonian, 3000
     condition = h.condition([20000.0, 250.0, 900.0], [[0.0, 0.0], [0.0, 0.02], [0.0, 0.02]])
     occ = h.random(3 * 50, generator()).to(torch.int8).view(3, 50, -1)
-    cell = Cell(law, condition, occ, PatchesConfig(sweeps=0, images=0, pool=8, fresh=8))
+    cell = Cell(law, condition, occ, PatchesConfig(sweeps=0, images=0, hard=0.75))
     every = torch.cartesian_prod(*[torch.arange(2)] * h.n_sites)
     order = law.placed.order.expand(len(every), -1)
     exact = []
@@ -260,30 +291,29 @@ def test_conditions_are_drawn_by_the_measured_spread_of_the_weights(law):
     assert sorted(exact)[1] + 0.1 < WORST < max(exact)  # a choice to be made
     spread = cell.spread(n, generator())
     assert np.allclose(spread, np.minimum(exact, WORST), rtol=0.15)
-    before = cell.share.clone()
-    cell.take_hard(spread, 0.75)
-    assert torch.allclose(cell.share, 0.25 * before + 0.75 * spread / spread.sum())
-    drawn = torch.stack([cell.batch(8, generator(k)).condition.T for k in range(100)]).flatten()
+    share = cell.share(spread)
+    assert torch.allclose(share, 0.25 * cell.share() + 0.75 * spread / spread.sum())
+    drawn = torch.stack([cell.batch(8, generator(k), spread).condition.T for k in range(100)]).flatten()
     counted = torch.stack([(drawn == T).double().mean() for T in condition.T])
-    assert torch.allclose(counted, cell.share, atol=4 * 0.5 / 800**0.5)
+    assert torch.allclose(counted, share, atol=4 * 0.5 / 800**0.5)
 
 
-def test_the_pool_holds_what_the_law_says_of_its_sites(law):
+def test_a_batch_holds_what_the_law_says_of_its_sites(law):
     """The loss of a whole configuration is that of its sites, kind by kind."""
     h = law.hamiltonian
     occ = h.random(8, generator()).to(torch.int8)[None]
-    how = PatchesConfig(per_kind=16, sweeps=0, images=0, pool=8, fresh=0)
+    how = PatchesConfig(per_kind=16, sweeps=0, images=0)
     cell = Cell(law, h.condition([900.0], [[0.0, 0.0]]), occ, how)
     part = cell.batch(8, generator())
     with torch.no_grad():
-        loss = cell.loss(part)
+        loss = cell.kinds.loss(law, part)
         log_p = law.log_conditionals(part.occ, part.condition, part.order)
     from alloygen.objectives.likelihood import heat_bath
 
     labels = torch.gather(heat_bath(h, part.occ, part.condition), 1, part.order[..., None].expand(-1, -1, 2))
     rank = torch.argsort(law.placed.order)
     open_ = (rank[law.placed.interacting] > rank[:, None]).any(1)[law.placed.order]
-    whole = torch.isin(law.placed.kind[law.placed.order], cell.kinds)
+    whole = torch.isin(law.placed.kind[law.placed.order], cell.kinds.numbers)
     assert bool((whole | ~open_).all())
     steps = -(labels * log_p.masked_fill(labels == 0, 0)).sum(2)
     assert np.allclose(loss, steps[:, whole].sum(1), atol=1e-4)

@@ -1,0 +1,78 @@
+"""Batches that other processes make ahead of time, in sequence.
+
+Number k of the requests is made in process k modulo the number of processes, from a generator of its own (:func:`generator_of`), so that
+the same requests give the same batches. The processes are those of ``torch.utils.data.DataLoader``.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+AHEAD = 3  # batches that each process makes in advance
+
+Made = TypeVar("Made")
+
+
+class _Maker(Dataset):
+    """What the processes hold: a function of a request."""
+
+    def __init__(self, make: Callable[[Any], Any]):
+        self.make = make
+
+    def __getitem__(self, request: Any) -> Any:
+        return self.make(request)
+
+
+def feed(make: Callable[[Any], Made], requests: Iterable, workers: int) -> Iterator[Made]:
+    """``make(request)`` of all requests in sequence, made in ``workers`` processes, or here and when asked for where there are none.
+
+    ``make`` and the requests travel to the processes by pickle; a request is taken up to ``workers * AHEAD`` places before its turn.
+
+    Examples
+    --------
+    >>> list(feed(abs, [-2, 3], workers=0))
+    [2, 3]
+    """
+    if not workers:
+        return map(make, requests)
+    return iter(
+        DataLoader(
+            _Maker(make),
+            batch_size=None,
+            sampler=requests,
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            prefetch_factor=AHEAD,
+            multiprocessing_context="spawn",
+            worker_init_fn=_alone,
+            generator=torch.Generator(),
+        )
+    )
+
+
+def generator_of(seed: int, number: int) -> torch.Generator:
+    """The generator of batch ``number`` of a run.
+
+    Examples
+    --------
+    >>> generator_of(0, 5).initial_seed() == generator_of(0, 5).initial_seed() != generator_of(0, 6).initial_seed()
+    True
+    """
+    (state,) = np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def _as_it_is(made: Made) -> Made:
+    return made
+
+
+def _alone(number: int) -> None:
+    """A process that makes batches has one thread, and leaves Ctrl-C to the run."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
