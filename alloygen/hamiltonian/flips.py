@@ -15,6 +15,7 @@ number of each species is enough. Tables are exact; nothing is rounded.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -145,8 +146,8 @@ class _Neighbours:
 
 
 def _groups(site: _Neighbours, max_states: int) -> list[_Group]:
-    many = {frozenset(c for c, _ in o) for o in site.others if len(o) > 1}
-    covers = _cover(many, site.n_species, max_states)
+    many = frozenset(frozenset(c for c, _ in o) for o in site.others if len(o) > 1)
+    covers = _cover(many, tuple(site.n_species), max_states)
     home = [next((k for k, cover in enumerate(covers) if {c for c, _ in o} <= cover), None) for o in site.others]
     point = [t for t, o in enumerate(site.others) if not o]
     groups = []
@@ -160,25 +161,31 @@ def _groups(site: _Neighbours, max_states: int) -> list[_Group]:
     return groups
 
 
-def _cover(many: set[frozenset], n_species: list[int], max_states: int) -> list[set[int]]:
-    """Sets of columns, each of at most ``max_states`` occupations, such that every cluster lies inside one (greedy)."""
-    states = lambda cover: int(np.prod([n_species[c] for c in cover]))  # noqa: E731
-    left, covers = sorted(many, key=lambda c: (-len(c), sorted(c))), []
-    while left:
-        cover = set(left[0])
+@lru_cache(maxsize=64)  # the same for all alloys with these figures
+def _cover(many: frozenset[frozenset], n_species: tuple[int, ...], max_states: int) -> list[frozenset]:
+    """Sets of columns, each of at most ``max_states`` occupations, such that every cluster lies inside one (greedy: what brings the most
+    clusters for each new column)."""
+    left = sorted(many, key=lambda c: (-len(c), sorted(c)))
+    species = np.array(n_species, dtype=np.int64)
+    table = np.zeros((len(left), len(species)), dtype=np.int64)
+    for row, cluster in zip(table, left, strict=True):
+        row[list(cluster)] = 1
+    covers = []
+    while len(table):
+        cover = table[0] > 0
         while True:
-            gains: dict[frozenset[int], tuple[float, list[int]]] = {}
-            for cluster in left:
-                new = cluster - cover
-                if new and states(cover | new) <= max_states:
-                    grown = cover | new
-                    gains[frozenset(new)] = (sum(c <= grown for c in left) / len(new), [-c for c in sorted(new)])
-            if not gains:
+            new = np.unique(table * ~cover, axis=0)
+            new = new[new.any(1)]
+            new = new[np.where(new, species, 1).prod(1) * species[cover].prod() <= max_states]
+            if not len(new):
                 break
-            best = max(gains, key=gains.__getitem__)
-            cover |= best
-        covers.append(cover)
-        left = [c for c in left if not c <= cover]
+            missing = table * ~cover
+            brought = (missing @ new.T == missing.sum(1)[:, None]).sum(0) / new.sum(1)
+            most = new[brought == brought.max()]
+            best = max(most, key=lambda row: [-int(c) for c in np.flatnonzero(row)])
+            cover = cover | (best > 0)
+        covers.append(frozenset(np.flatnonzero(cover).tolist()))
+        table = table[(table * ~cover).any(1)]
     return covers
 
 

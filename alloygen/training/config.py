@@ -125,7 +125,7 @@ class Config:
         """A parent lattice, and rows of every alloy in a batch."""
         name, batch = self.system.hamiltonian, self.training.batch
         yield name in PARENTS, "system.hamiltonian", f'one of the lattices {tuple(PARENTS)}, for "stream"', name
-        yield batch % stream.mixed == 0, "training.batch", f"a multiple of objective.mixed = {stream.mixed}", batch
+        yield batch >= stream.mixed, "training.batch", f"at least objective.mixed = {stream.mixed}", batch
 
     def _shares(self, walk: ConditionsConfig) -> Iterator[Rule]:
         """Each of the conditions that walk has as large a share of the batch."""

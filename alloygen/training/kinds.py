@@ -207,7 +207,7 @@ class PatchesConfig(ObjectiveConfig):
 class StreamConfig(ObjectiveConfig):
     """Maximum likelihood of a law of every alloy, from an endless stream of random ones (:mod:`alloygen.training.stream`).
 
-    alive : alloys at hand on each supercell; mixed : of these in a batch; every : batches after which the next alloy comes. Each process
+    alive : alloys at hand on each supercell, from one on; mixed : of these in a batch; every : batches after which the next alloy comes. Each process
         that makes batches has alloys of its own
     per_kind, sweeps, images, known, foreign, floor : as for "patches"
     """

@@ -53,7 +53,7 @@ class Shard:
         self.how, self.prior = cast(StreamConfig, config.objective), cast(PriorConfig, config.prior)
         self.alive: list[dict[int, Cell]] = [{} for _ in laws]
         self.places: list[int] = []  # the supercell of each of its alloys
-        self.first = 0  # how many it begins with
+        self.first = 0  # how many it begins with: one on each supercell, or more
 
     def __getstate__(self) -> dict:
         return {"config": self.config}
@@ -69,10 +69,12 @@ class Shard:
         self._fill(own, shard, turn.shards)
         generator = generator_of(self.config.training.seed, turn.number)
         which = int(torch.randint(len(self.laws), (), generator=generator))
-        here, mixed = list(self.alive[which].values()), self.how.mixed
-        parts = []
-        for i in torch.randperm(len(here), generator=generator)[:mixed].tolist():
-            made = here[i].batch(self.config.training.batch // mixed, generator)
+        here, parts = list(self.alive[which].values()), []
+        taken = torch.randperm(len(here), generator=generator)[: self.how.mixed]
+        for i, rows in zip(
+            taken.tolist(), torch.arange(self.config.training.batch).tensor_split(len(taken)), strict=True
+        ):
+            made = here[i].batch(len(rows), generator)
             couplings = cast(FamilyModel, here[i].model).couplings.expand(len(made), -1)
             parts.append(Mixed(**vars(made), couplings=couplings))
         return which, _joined(parts)
@@ -83,7 +85,7 @@ class Shard:
         every = range(len(self.laws))
         while not self.first:
             self._place(len(self.places), shard, shards)
-            if min(self.places.count(k) for k in every) == self.how.mixed:
+            if set(self.places) == set(every):
                 self.first = len(self.places)
         n = self.first + own // self.how.every
         while len(self.places) < n:

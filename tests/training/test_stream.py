@@ -91,7 +91,7 @@ def test_a_batch_holds_rows_of_several_alloys_each_with_its_own_law():
         with torch.no_grad():
             loss = task.rows(model, batch)
         alloys = batch.couplings.unique(dim=0)
-        assert len(alloys) == 2
+        assert len(alloys) == min(2, len(cells))
         share = 16 / cells[0].hamiltonian.n_sites
         for J in alloys:
             rows = (batch.couplings == J).all(1)
@@ -131,7 +131,7 @@ def test_it_draws_alloys_that_it_never_saw_better_than_bare_physics(tmp_path):
     [
         ({"system": {"hamiltonian": "cuau"}}, "system.hamiltonian: expected one of the lattices"),
         ({"objective": {"mixed": 5}}, "mixed from 1 to alive"),
-        ({"objective": {"mixed": 3}}, "training.batch: expected a multiple of objective.mixed"),
+        ({"training": {"batch": 1}}, "training.batch: expected at least objective.mixed"),
         ({"prior": {"sizes": [1.0]}}, "prior.sizes: expected three numbers"),
         ({"prior": {"sparse": 2.0}}, "prior.sparse"),
         ({"model": {"kind": "local", "width": 8}}, "model.kind: expected 'family'"),
