@@ -68,12 +68,13 @@ def polish(
 
     problem = Problem.of(atoms, {} if mu is None or not isinstance(mu, dict) else dict.fromkeys(mu, 0.0), hamiltonian)
     h, seed = problem.hamiltonian, seed_from(seed)
-    family = family_of(h)
-    if family is None:
+    found = family_of(h)
+    if found is None:
         raise LatticeMismatch(
             f"expected a network for every alloy of the lattice of {h.expansion.name}, got none among {sorted(checkpoints())}; train a "
             "model of this alloy with alloygen.train"
         )
+    family, path = found
     terms = canonical(cast(ClusterExpansion, h.expansion))
     own, (lattice, _) = scale(h), terms.on(h.lattice)
     low, high = _range(T, "T") if T is not None else tuple(x * own.T for x in TEMPERATURES)
@@ -94,12 +95,19 @@ def polish(
             "seed": seed,
         },
         "model": {"kind": "family", **family.config()},
-        "objective": {"kind": "patches", "hard": 0.6, "hard_every": 500, "known": 0.15, "foreign": 0.3},
+        "objective": {
+            "kind": "patches",
+            "per_kind": 1,
+            "hard": 0.6,
+            "hard_every": 500,
+            "known": 0.15,
+            "foreign": 0.3,
+        },
         "training": {
-            "start": str(checkpoints()[family.name]),
+            "start": path,
             "steps": 10**7,
             "minutes": minutes,
-            "batch": 128,
+            "batch": 256,
             "precision": "bf16",
             "lr": 7e-4,
             "warmup": 50,
@@ -132,6 +140,10 @@ def _range(given: object, what: str) -> tuple[float, float]:
 def _span(h, mu: object) -> tuple[float, float]:
     """(low, high) of mu of the second species less the first."""
     if isinstance(mu, dict):
+        if len(mu) != 1 or not set(mu) <= set(h.elements):
+            raise AlloygenError(
+                f"expected mu of one of the elements {h.elements} as {{element: (low, high)}}, got {mu!r}"
+            )
         ((element, span),) = mu.items()
         low, high = _range(span, f"mu of {element}")
         return (low, high) if h.elements.index(element) == 1 else (-high, -low)

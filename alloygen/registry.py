@@ -138,9 +138,12 @@ def _headers() -> tuple[list[Header], list[str]]:
     return found, passed
 
 
-def family_of(h: Hamiltonian) -> FamilyModel | None:
-    """The network for every alloy of the parent lattice of one; None where there is no such lattice or network."""
-    return cast("FamilyModel | None", _first_whole(_families(_headers()[0], h, polished=False)))
+def family_of(h: Hamiltonian) -> tuple[FamilyModel, str] | None:
+    """The network for every alloy of the parent lattice of one, and its file; None where there is no such lattice or network."""
+    for header in _families(_headers()[0], h, polished=False):
+        if (found := _first_whole([header])) is not None:
+            return cast(FamilyModel, found), str(header.path)
+    return None
 
 
 def _families(headers: list[Header], h: Hamiltonian, polished: bool = True) -> list[Header]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-AHEAD = 3  # batches that each process makes in advance
+AHEAD = 6  # batches that each process makes in advance; one that makes an alloy between two keeps the others waiting otherwise
 
 Made = TypeVar("Made")
 
@@ -33,6 +33,7 @@ def feed(make: Callable[[Any], Made], requests: Iterable, workers: int) -> Itera
     """``make(request)`` of all requests in sequence, made in ``workers`` processes, or here and when asked for where there are none.
 
     ``make`` and the requests travel to the processes by pickle; a request is taken up to ``workers * AHEAD`` places before its turn.
+    Tensors in requests and in what is made must be no views of tensors that are kept: their memory is moved to where both processes see it.
 
     Examples
     --------

@@ -173,7 +173,7 @@ class Cell:
             name: getattr(seen, name)[0].expand(n, *getattr(seen, name).shape[2:]).clone()
             for name in ("fields", "window", "open_")
         }
-        along = self.model.placed.order.expand(n, -1)
+        along = self.model.placed.order.repeat(n, 1)  # a copy, see ``feed``
         return Patches(occ=occ, condition=condition, order=along, sites=sites, labels=labels, **rows)
 
     def _labels(self, occ, condition: Condition, sites, order, rank, generator) -> torch.Tensor:

@@ -43,7 +43,7 @@ from alloygen.training.sections import ConditionsConfig
 from alloygen.training.stream import Stream
 from alloygen.training.task import Drawn, Task, on_cells, spread_over, untrained
 
-LAG = 100  # batches, so that those that were asked for before a measurement are the same for every number of processes
+LAG = 200  # batches, so that those that were asked for before a measurement are the same for every number of processes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -183,9 +183,9 @@ class PatchLikelihood(Task[Batch]):
         return (Asked(number, self._spread(number)) for number in count(self.drawn))
 
     def _spread(self, number: int) -> torch.Tensor | None:
-        """What batch ``number`` knows of the spread of the law's weights."""
+        """What batch ``number`` knows of the spread of the law's weights, a copy."""
         known = [first for first in self.spreads if first <= number]
-        return self.spreads[max(known)] if known else None
+        return self.spreads[max(known)].clone() if known else None
 
     def _measure(self) -> None:
         """Now and then, how the law's weights spread; its mean over this measurement and those before."""

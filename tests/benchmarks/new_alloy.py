@@ -53,12 +53,12 @@ def recipe(path: Path, low: float, high: float, minutes: float) -> dict:
         "name": "new alloy",
         "system": {"hamiltonian": str(path), "repeats": list(CELL)},
         "data": {"T": [{"from": 200, "to": 1200, "step": 50}], "mu": np.linspace(low, high, 25).tolist(), "samples": 200},
-        "model": {"kind": "local", "width": 128, "window": 140, "levels": 2},
-        "objective": {"kind": "patches", "hard": 0.6, "hard_every": 500},
-        "training": {"steps": 10**6, "minutes": minutes, "batch": 128, "precision": "bf16", "lr": 1.5e-3, "warmup": 200, "weight_decay": 1e-4,
+        "model": {"kind": "local", "width": 128, "window": 140, "levels": 2, "frequencies": 6},
+        "objective": {"kind": "patches", "per_kind": 1, "hard": 0.6, "hard_every": 500},
+        "training": {"steps": 10**6, "minutes": minutes, "batch": 256, "precision": "bf16", "lr": 1.5e-3, "warmup": 200, "weight_decay": 1e-4,
                      "clip": 5.0, "ema": 0.998},
         "validation": {"every": 10**6, "samples": 2},
-        "machine": {"threads": 2},
+        "machine": {"threads": 1, "workers": 1},
     }  # fmt: skip
 
 

@@ -218,8 +218,9 @@ def test_a_polished_network_is_taken_for_its_alloy_alone(at_hand, tmp_path):
     """Minutes of training on one alloy make its weights more even; it is kept among the models of the user."""
     h = skewed_cuau().on([[2, 1, 0], [0, 2, 0], [0, 0, 2]])
     before = alloygen.sample(h, 700, {"Au": 0.02}, n=1000, seed=0)
+    (tmp_path / "my_fcc.safetensors").rename(tmp_path / "renamed.safetensors")  # a file may be called anything
     law = alloygen.polish(h, minutes=0.1, name="mine", progress=False)
-    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["mine.safetensors", "my_fcc.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["mine.safetensors", "renamed.safetensors"]
     assert not list((tmp_path / "runs").iterdir())
     after = alloygen.sample(h, 700, {"Au": 0.02}, n=1000, seed=0)
     assert after.method == "neural" and after.ness > before.ness + 0.1
@@ -234,5 +235,9 @@ def test_what_cannot_be_polished_is_said_before_work(at_hand):
         alloygen.polish(expansion("bcc").on((2, 2, 2)), progress=False)
     with pytest.raises(AlloygenError, match=r"T as \(low, high\)"):
         alloygen.polish(expansion("fcc").on((2, 2, 2)), T=(900, 300), progress=False)
+    with pytest.raises(AlloygenError, match="mu of one of the elements"):
+        alloygen.polish(expansion("fcc").on((2, 2, 2)), mu={"A": (0, 1), "B": (0, 1)}, progress=False)
+    with pytest.raises(AlloygenError, match="mu of one of the elements"):
+        alloygen.polish(expansion("fcc").on((2, 2, 2)), mu={"Xx": (0, 1)}, progress=False)
     with pytest.raises(AlloygenError, match=r"mu of B as \(low, high\)"):
         alloygen.polish(expansion("fcc").on((2, 2, 2)), mu={"B": 0.1}, progress=False)

@@ -305,6 +305,8 @@ def test_a_batch_holds_what_the_law_says_of_its_sites(law):
     how = PatchesConfig(per_kind=16, sweeps=0, images=0)
     cell = Cell(law, h.condition([900.0], [[0.0, 0.0]]), occ, how)
     part = cell.batch(8, generator())
+    kept = law.placed.order.untyped_storage().data_ptr()
+    assert kept not in {x.untyped_storage().data_ptr() for x in (*part.tensors().values(), part.order)}  # it may travel
     with torch.no_grad():
         loss = cell.kinds.loss(law, part)
         log_p = law.log_conditionals(part.occ, part.condition, part.order)
