@@ -20,7 +20,6 @@ import torch
 import alloygen
 from alloygen.estimate.weights import forward_ness, ness
 from alloygen.hamiltonian.scale import scale
-from alloygen.models.draw import draw
 from alloygen.models.family import FamilyModel, ZeroShot
 from alloygen.models.store import load_model
 from alloygen.montecarlo.sampling import replica_exchange
@@ -62,12 +61,12 @@ def bare(law: FamilyModel) -> FamilyModel:
 
 def nesses(law, conditions, n: int) -> list[float]:
     """NESS of n draws at each of (T, mu)."""
-    h, out = law.hamiltonian, []
-    for t, m in conditions:
-        at = h.condition(float(t), [0.0, float(m)])
-        occ, log_q = draw(law, at, n, torch.Generator().manual_seed(0))
-        out.append(float(ness((-h.reduced_energy(occ, at.expand(n)) - log_q).numpy())))
-    return out
+    h, pairs = law.hamiltonian, np.repeat(np.array(list(conditions), dtype=float), n, axis=0)
+    at = h.condition(pairs[:, 0], np.column_stack([0 * pairs[:, 1], pairs[:, 1]]))
+    order = law.order.expand(len(at), -1)
+    occ, log_q = law.sample(at, order, torch.Generator().manual_seed(0))
+    log_w = (-h.reduced_energy(occ, at) - log_q).numpy().reshape(-1, n)
+    return [float(ness(row)) for row in log_w]
 
 
 def figures(law: FamilyModel, mu: np.ndarray, n: int) -> list[dict]:
@@ -85,12 +84,12 @@ def forward(law: FamilyModel, mu: np.ndarray, n: int) -> list[float]:
         s = replica_exchange(
             h, h.grid(ladder, np.column_stack([0 * mu[k], mu[k]])), n, sweeps=8, burn=120, seed=5, check=False
         )
-        for j, m in enumerate(mu[k]):
-            occ = torch.as_tensor(np.asarray(s.occ[j])).long()
-            at = h.condition(t, [0.0, float(m)]).expand(len(occ))
-            with torch.no_grad():
-                log_q = law.log_prob(occ, at, law.order.expand(len(occ), -1))
-            out.append(float(forward_ness((-h.reduced_energy(occ, at) - log_q).numpy())))
+        occ = torch.as_tensor(np.asarray(s.occ[: len(mu[k])])).long().flatten(0, 1)
+        pick = np.repeat(mu[k], n)
+        at = h.condition(np.full(len(occ), t), np.column_stack([0 * pick, pick]))
+        with torch.no_grad():
+            log_q = law.log_prob(occ, at, law.order.expand(len(occ), -1))
+        out += [float(forward_ness(row)) for row in (-h.reduced_energy(occ, at) - log_q).numpy().reshape(-1, n)]
     return out
 
 
@@ -210,7 +209,7 @@ def main() -> None:
     p.add_argument("--alloys", type=int, default=100)
     p.add_argument("--n", type=int, default=256)
     p.add_argument("--steps", type=int, default=3, help="chemical potentials at each temperature")
-    p.add_argument("--only", nargs="*", help="of the cells")
+    p.add_argument("--only", nargs="*", help="these cells alone; what was measured before stays")
     p.add_argument(
         "--polish",
         action="store_true",
@@ -224,23 +223,35 @@ def main() -> None:
     model = load_model(path) if path.exists() else alloygen.load(args.checkpoint)
     assert isinstance(model, FamilyModel)
     cells = CELLS["square" if model.parent.name == "square" else "cubic"]
+    out = RESULTS / f"zero_shot_{model.name}.json" if not path.exists() else path.with_suffix(".json")
     found: dict = {"checkpoint": model.name, "steps": model.metadata.get("steps"), "cells": {}}
+    before = json.loads(out.read_text()) if out.exists() else {}
+    if before.get("steps") == found["steps"]:  # what is measured in parts is kept together
+        found |= before
+
+    def keep(what: str) -> None:
+        out.write_text(json.dumps(found, indent=1))
+        print(f"{what}: {time.perf_counter() - started:.0f} s", flush=True)
+
     for name, cell in cells.items():
         if not args.only or name in args.only:
             found["cells"][name] = held_out(model, cell, args.alloys, args.n, args.steps)
-            print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-    if model.parent.name == "fcc":
+            keep(name)
+    if model.parent.name == "fcc" and not args.only:
         found["cuau"] = on_cuau(ZeroShot(model, alloygen.data.cuau().on((4, 4, 4))), args.n)
-    if model.parent.name == "square":
+        keep("CuAu")
+    if model.parent.name == "square" and not args.only:
         found["ising"] = frustrated_ising(model, args.n)
+        keep("Ising")
     if args.polish:
+        for m in (2.0, 15.0) if model.parent.name == "fcc" else ():
+            found.setdefault("cuau_polished", {})[f"{m:g}"] = cuau_polished(m, args.n)
+            keep(f"CuAu after {m:g} minutes")
         found["polished"] = {"2": polished(model, 10, 2.0, args.n, args.steps)}
-        if model.parent.name == "fcc":
-            found["cuau_polished"] = {f"{m:g}": cuau_polished(m, args.n) for m in (2.0, 15.0)}
+        keep("polished")
     if args.diagram:
         found["diagram"] = diagram(model)
-    out = RESULTS / f"zero_shot_{model.name}.json" if not path.exists() else path.with_suffix(".json")
-    out.write_text(json.dumps(found, indent=1))
+        keep("diagram")
     print(table(found))
 
 
