@@ -90,9 +90,9 @@ def evaluate(
 
     h = model.hamiltonian
     at, n, seed = h.condition(at.T, at.mu), whole_number(n, "n"), whole_number(seed, "seed", 0, LARGEST_SEED)
-    states = float(np.prod(h.lattice.n_species.astype(float)))
+    few = np.log2(h.lattice.n_species).sum() <= np.log2(ENUMERABLE) + 1e-9
     table = None
-    if exact or (exact is None and phi is None and states <= ENUMERABLE):
+    if exact or (exact is None and phi is None and few):
         from alloygen.exact.enumeration import Enumeration
 
         table = Enumeration(h)

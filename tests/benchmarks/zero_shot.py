@@ -206,7 +206,7 @@ def table(found: dict) -> str:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoint", help="name of one that ships, or a file")
-    p.add_argument("--alloys", type=int, default=100)
+    p.add_argument("--alloys", type=int, default=100, help="0 for the known systems alone")
     p.add_argument("--n", type=int, default=256)
     p.add_argument("--steps", type=int, default=3, help="chemical potentials at each temperature")
     p.add_argument("--only", nargs="*", help="these cells alone; what was measured before stays")
@@ -234,7 +234,7 @@ def main() -> None:
         print(f"{what}: {time.perf_counter() - started:.0f} s", flush=True)
 
     for name, cell in cells.items():
-        if not args.only or name in args.only:
+        if args.alloys and (not args.only or name in args.only):
             found["cells"][name] = held_out(model, cell, args.alloys, args.n, args.steps)
             keep(name)
     if model.parent.name == "fcc" and not args.only:
