@@ -61,7 +61,7 @@ benchmark-any-order: $(VENV)/.installed-test
 benchmark-calibration: $(VENV)/.installed-test
 	$(BIN)/python tests/benchmarks/calibration.py --markdown docs/calibration.md
 
-# the laws of every supercell: training by data/NAME.toml (95 minutes of a core, Ising twice that), then the tables of docs/any_cell.md for what came out
+# the laws of every supercell: training by data/NAME.toml (110 minutes of a core, Ising twice 95), then the tables of docs/any_cell.md for what came out
 reproduce-cuau: $(VENV)/.installed-test
 	$(BIN)/alloygen train cuau -o runs/cuau
 	$(BIN)/python tests/benchmarks/any_cell.py runs/cuau/model.safetensors --n 1024 --forward 500

@@ -91,7 +91,7 @@ def polish(
         "data": {
             "T": np.geomspace(low, high, N_T).tolist(),
             "mu": np.linspace(*span, N_MU).tolist(),
-            "samples": 200,
+            "samples": 100,
             "seed": seed,
         },
         "model": {"kind": "family", **family.config()},
