@@ -116,11 +116,11 @@ def clease_speed(h, attempts: int = 20_000) -> float:
 
 def table(found: dict) -> str:
     """The rows of docs/any_cell.md."""
-    head = "| method | attempts a condition | seconds a condition | all 99 conditions | with training | largest error, meV/site | effective samples a second |"
+    head = "| method | attempts a condition | seconds a condition | all 99 conditions | with training | largest error, meV/site (none: not reached, or no free energies) | effective samples a second |"
     lines = [head, "|---" * 7 + "|"]
     for r in found["rows"]:
         n = len(T) * len(MU)
-        error = "not reached" if r["error"] is None else f"{1e3 * r['error']:.2f}"
+        error = "none" if r["error"] is None else f"{1e3 * r['error']:.2f}"
         training = f"{r['seconds'] + 60 * r['training']:,.0f} s" if r.get("training") else ""
         ess = f"{r['effective']:,.0f}" if r.get("effective") else ""
         lines.append(f"| {r['method']} | {r['attempts'] / n:.2g} | {r['seconds'] / n:.2g} | {r['seconds']:,.3g} s | {training} | {error} | {ess} |")  # fmt: skip
