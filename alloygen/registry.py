@@ -147,7 +147,9 @@ def family_of(h: Hamiltonian) -> tuple[FamilyModel, str] | None:
 
 
 def _families(headers: list[Header], h: Hamiltonian, polished: bool = True) -> list[Header]:
-    """The networks for the parent lattice of an alloy; with ``polished`` those first that were polished for the very alloy."""
+    """The networks for the parent lattice of an alloy, the user's own first; with ``polished`` those before that were polished for the very alloy."""
+    from alloygen.data import own_folder
+
     headers = [header for header in headers if _is_family(header)]
     try:
         own = canonical(cast(ClusterExpansion, h.expansion)) if headers else None
@@ -162,7 +164,7 @@ def _families(headers: list[Header], h: Hamiltonian, polished: bool = True) -> l
             others.append(header)
         elif polished and np.allclose(terms.J, own.J, rtol=1e-9, atol=1e-12 * float(np.abs(own.J).max() + 1e-30)):
             mine.append(header)
-    return [*mine, *others]
+    return [*mine, *sorted(others, key=lambda header: Path(header.path).parent != own_folder())]
 
 
 def _is_family(header: Header) -> bool:

@@ -252,7 +252,7 @@ def test_atoms_with_a_clease_calculator_bring_their_own_hamiltonian(tmp_path):
         settings, bulk("Au", a=3.8).repeat((2, 2, 2)), {"c0": 0.0, "c1_0": 0.0, "c2_d0000_0_00": 0.01}
     )
     ens = alloygen.sample(atoms, T=800, mu={"Cu": 0.0}, n=20, seed=0)
-    assert ens.method == "mc"
+    assert ens.method == "neural, zero-shot by fcc_binary"
     a = ens.atoms[0]
     atoms.symbols[:] = a.symbols
     assert a.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-10)

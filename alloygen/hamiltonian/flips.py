@@ -162,7 +162,7 @@ def _groups(site: _Neighbours, max_states: int) -> list[_Group]:
 
 
 @lru_cache(maxsize=64)  # the same for all alloys with these figures
-def _cover(many: frozenset[frozenset], n_species: tuple[int, ...], max_states: int) -> list[frozenset]:
+def _cover(many: frozenset[frozenset], n_species: tuple[int, ...], max_states: int) -> tuple[frozenset, ...]:
     """Sets of columns, each of at most ``max_states`` occupations, such that every cluster lies inside one (greedy: what brings the most
     clusters for each new column)."""
     left = sorted(many, key=lambda c: (-len(c), sorted(c)))
@@ -186,7 +186,7 @@ def _cover(many: frozenset[frozenset], n_species: tuple[int, ...], max_states: i
             cover = cover | (best > 0)
         covers.append(frozenset(np.flatnonzero(cover).tolist()))
         table = table[(table * ~cover).any(1)]
-    return covers
+    return tuple(covers)
 
 
 def _radix_group(site: _Neighbours, columns: list[int], terms: list[int]) -> _Group:
