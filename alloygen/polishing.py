@@ -24,6 +24,17 @@ from alloygen.types import PathLike
 
 TEMPERATURES = (0.6, 5.0)  # in multiples of the scale of the alloy
 N_T, N_MU, MARGIN = 14, 21, 3.0
+OBJECTIVE = {"kind": "patches", "per_kind": 1, "hard": 0.6, "hard_every": 500, "known": 0.15, "foreign": 0.3}
+TRAINING = {
+    "steps": 10**7,
+    "batch": 256,
+    "precision": "bf16",
+    "lr": 7e-4,
+    "warmup": 50,
+    "weight_decay": 1e-4,
+    "clip": 5.0,
+    "ema": 0.998,
+}
 
 
 def polish(
@@ -95,27 +106,8 @@ def polish(
             "seed": seed,
         },
         "model": {"kind": "family", **family.config()},
-        "objective": {
-            "kind": "patches",
-            "per_kind": 1,
-            "hard": 0.6,
-            "hard_every": 500,
-            "known": 0.15,
-            "foreign": 0.3,
-        },
-        "training": {
-            "start": path,
-            "steps": 10**7,
-            "minutes": minutes,
-            "batch": 256,
-            "precision": "bf16",
-            "lr": 7e-4,
-            "warmup": 50,
-            "weight_decay": 1e-4,
-            "clip": 5.0,
-            "ema": 0.998,
-            "seed": seed,
-        },
+        "objective": OBJECTIVE,
+        "training": TRAINING | {"start": path, "minutes": minutes, "seed": seed},
         "validation": {"every": 10**7, "samples": 16},
     }
     made = train(config, run, progress=progress)

@@ -110,9 +110,7 @@ class Cell:
         self.model, self.condition, self.occ, self.how = model, condition, occ, how
         h, place = model.hamiltonian, model.placed
         self.hamiltonian, self.kinds = h, Kinds(model, how.per_kind)
-        self.by_entropy = _normal(
-            how.floor + relative_entropy(h, condition, occ)
-        )  # how often each condition is drawn (C,)
+        self.by_entropy = _normal(how.floor + relative_entropy(h, condition, occ))
         fixed = torch.Generator().manual_seed(0)
         bank = [self._image(fixed) for _ in range(BANK * how.images)]
         self.images = np.array(bank, dtype=np.int64).reshape(-1, h.n_sites)
@@ -123,7 +121,8 @@ class Cell:
         self.near = _near(h.lattice)
 
     def share(self, spread: torch.Tensor | None = None) -> torch.Tensor:
-        """How often each condition is drawn (C,): ``how.hard`` of it by the spread (C,) of the law's log weights, where that is known, the rest by entropy."""
+        """How often each condition is drawn (C,): ``how.hard`` of it by the spread (C,) of the law's log weights, where that is known, the rest by
+        entropy."""
         hard = self.how.hard
         return self.by_entropy if spread is None else (1 - hard) * self.by_entropy + hard * _normal(spread)
 

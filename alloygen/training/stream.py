@@ -55,13 +55,8 @@ class Shard:
         self.places: list[int] = []  # the supercell of each of its alloys
         self.first = 0  # how many it begins with: one on each supercell, or more
 
-    def __getstate__(self) -> dict:
-        return {"config": self.config}
-
-    def __setstate__(self, state: dict) -> None:
-        config = state["config"]
-        law = cast(FamilyModel, untrained(config, config.expansion().on(config.system.repeats)))
-        self.__init__(config, on_cells(law, config))  # type: ignore[misc]
+    def __reduce__(self) -> tuple:
+        return _shard, (self.config,)
 
     def __call__(self, turn: Turn) -> tuple[int, Mixed]:
         """(number of the supercell, its batch)."""
@@ -81,22 +76,16 @@ class Shard:
 
     def _fill(self, own: int, shard: int, shards: int) -> None:
         """Have the alloys at hand that batch ``own`` of this process is of."""
-        on = lambda k, n: [i for i in range(n) if self.places[i] == k]  # noqa: E731
-        every = range(len(self.laws))
-        while not self.first:
-            self._place(len(self.places), shard, shards)
-            if set(self.places) == set(every):
+        before = len(self.places)
+        while not self.first or len(self.places) < self.first + own // self.how.every:
+            self.places.append(place(self.prior, shard + len(self.places) * shards, len(self.laws)))
+            if not self.first and set(self.places) == set(range(len(self.laws))):
                 self.first = len(self.places)
-        n = self.first + own // self.how.every
-        while len(self.places) < n:
-            self._place(len(self.places), shard, shards)
-        for k in every:
-            wanted = on(k, n)[-self.how.alive :]
-            if wanted != list(self.alive[k]):
-                self.alive[k] = {i: self.alive[k].get(i) or self._cell(k, shard + i * shards) for i in wanted}
-
-    def _place(self, i: int, shard: int, shards: int) -> None:
-        self.places.append(place(self.prior, shard + i * shards, len(self.laws)))
+        if len(self.places) == before:
+            return
+        for k, here in enumerate(self.alive):
+            numbers = [shard + i * shards for i, at in enumerate(self.places) if at == k][-self.how.alive :]
+            self.alive[k] = {number: here.get(number) or self._cell(k, number) for number in numbers}
 
     def _cell(self, k: int, number: int) -> Cell:
         """Alloy ``number`` with its samples, on supercell k."""
@@ -109,6 +98,12 @@ class Shard:
     def made(self, number: int) -> Alloy:
         """Alloy ``number`` of the prior."""
         return make(self.laws[0].parent, self.prior, [law.lattice.matrix for law in self.laws], number)
+
+
+def _shard(config: Config) -> Shard:
+    """In another process: weights are not needed to make batches."""
+    law = cast(FamilyModel, untrained(config, config.expansion().on(config.system.repeats)))
+    return Shard(config, on_cells(law, config))
 
 
 class Stream(Task[Mixed]):

@@ -112,13 +112,8 @@ class PatchMaker:
     def __init__(self, config: Config, path: Path, cells: list[Cell]):
         self.config, self.path, self.cells = config, path, cells
 
-    def __getstate__(self) -> dict:
-        return {"config": self.config, "path": self.path}
-
-    def __setstate__(self, state: dict) -> None:
-        config = state["config"]
-        law = cast(LocalLaw, untrained(config, config.expansion().on(config.system.repeats)))
-        self.__init__(**state, cells=cells_of(law, config, state["path"], progress=False))  # type: ignore[misc]
+    def __reduce__(self) -> tuple:
+        return _patch_maker, (self.config, self.path)
 
     def __call__(self, asked: Asked) -> tuple[int, Patches]:
         """(number of the supercell, its batch)."""
@@ -126,6 +121,12 @@ class PatchMaker:
         generator = generator_of(t.seed, asked.number)
         which = int(torch.randint(len(self.cells), (), generator=generator))
         return which, self.cells[which].batch(t.batch, generator, asked.spread)
+
+
+def _patch_maker(config: Config, path: Path) -> PatchMaker:
+    """In another process: weights are not needed to make batches."""
+    law = cast(LocalLaw, untrained(config, config.expansion().on(config.system.repeats)))
+    return PatchMaker(config, path, cells_of(law, config, path, progress=False))
 
 
 class PatchLikelihood(Task[Batch]):

@@ -18,9 +18,11 @@ from alloygen.orders import LEVELS
 from alloygen.runtime.tensors import read_tensors
 from alloygen.training import tasks
 from alloygen.training.config import load_config
+from alloygen.training.feed import AHEAD
 from alloygen.training.kinds import PatchesConfig
 from alloygen.training.loop import TrainingInterrupted, new_model, train
 from alloygen.training.patches import WORST, Cell
+from alloygen.training.sections import MOST_WORKERS
 from alloygen.training.tasks import make_task
 
 RANGES = {"T": (300.0, 1200.0), "mu": [(-0.1, 0.1)]}
@@ -169,15 +171,21 @@ def test_turned_supercells_are_one(law):
 # ---------------------------------------------------------------------- training
 @pytest.mark.slow
 def test_training_on_several_cells_resumes_bit_for_bit_with_any_number_of_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "LAG", 7)  # measurements count within the run, and one is on its way where it is cut
-    whole = train(recipe(BASE), tmp_path / "whole", progress=False)
+    monkeypatch.setattr(tasks, "LAG", 2 * AHEAD + 1)  # measurements count within the run
+    base = recipe(BASE, steps=40)
+    whole = train(base, tmp_path / "whole", progress=False)
     with pytest.raises(TrainingInterrupted):
-        train(recipe(BASE), tmp_path / "cut", progress=False, stop_at=17)
-    assert same_weights(train(recipe(BASE), tmp_path / "cut", progress=False), whole)
-    helped = recipe(BASE, machine={"threads": 1, "workers": 2})
+        train(base, tmp_path / "cut", progress=False, stop_at=17)
+    assert same_weights(train(base, tmp_path / "cut", progress=False), whole)
+    helped = recipe(BASE, steps=40, machine={"threads": 1, "workers": 2})
+    assert same_weights(train(helped, tmp_path / "ahead", progress=False), whole)
     with pytest.raises(TrainingInterrupted):
         train(helped, tmp_path / "helped", progress=False, stop_at=13)
     assert same_weights(train(helped, tmp_path / "helped", progress=False), whole)
+
+
+def test_no_batch_is_asked_for_before_the_measurement_that_it_is_by():
+    assert tasks.LAG > MOST_WORKERS * AHEAD
 
 
 def test_a_measurement_counts_from_some_batches_later_on(tmp_path, monkeypatch):
