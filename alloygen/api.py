@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alloygen.arguments import record, seed_from, whole_number
-from alloygen.conditions import Mu, Mus, chemical_potentials, exchangeable, grid, mu_from_field, mu_list, temperature
+from alloygen.conditions import (
+    Grid,
+    Mu,
+    Mus,
+    chemical_potentials,
+    exchangeable,
+    grid,
+    mu_from_field,
+    mu_list,
+    relative,
+    temperature,
+)
 from alloygen.conditions.record import condition_from
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition
@@ -138,7 +149,7 @@ def mc(
     Parameters
     ----------
     atoms, T, h, hamiltonian, fixed : as in :func:`sample`; several T or h
-    mu : as in :func:`sample`, or a sequence, or {"Au": [..]}; every T is combined with every mu, both sorted and each value once
+    mu : as in :func:`sample`, or a sequence, or {"Au": [..]}, or {"Au": [..], "Pd": [..]} for a plane; every T is combined with every mu, both sorted and each value once
         (:func:`alloygen.conditions.grid`). Moves that keep the composition take none but 0
     n : samples per condition
     seed : same seed, same samples, for any number of threads
@@ -187,12 +198,12 @@ def scan(
     ----------
     atoms, h, hamiltonian, sampler : as in :func:`sample`; several h, without them those that the model was trained on
     T : temperatures in kelvin
-    mu : {"Au": [...]}, a sequence of dicts, or "Au" (or None, where the atoms hold both elements) for the whole range that the
+    mu : {"Au": [...]}, {"Au": [...], "Pd": [...]} for a plane of them, a sequence of dicts, or "Au" (or None, where the atoms hold both elements) for the whole range that the
         model was trained on
     n : configurations at each condition
     seed : as in :func:`sample`: same seed, same bits, with any executor too, and the first m of n at each condition those of n = m
     adaptive : put conditions between neighbours in mu until each pair is near enough, True or a
-        :class:`alloygen.results.adaptive.Spacing`; None: only where mu has no numbers. Monte Carlo refines by exchange rates instead
+        :class:`alloygen.results.adaptive.Spacing`; None: only where mu has no numbers; for mu along a line. Monte Carlo refines by exchange rates instead
     job : how it is run (:class:`alloygen.Job`): its executor (processes, threads, Dask, MPI) draws the conditions side by side, but not
         those of Monte Carlo, which exchange configurations; its checkpoint keeps finished conditions
 
@@ -215,6 +226,8 @@ def scan(
     found, problem = placed(sampler, atoms, named, hamiltonian, larger=False)
     target = problem.hamiltonian
     conditions = grid(T, _whole_range(found, target) if asked is None else asked, target)
+    if refine is not None:
+        _require_line(conditions, target)
     if isinstance(found, Neural):
         return found.scan(problem, conditions, n, seed, job, refine)
     if job.executor is not None or isinstance(adaptive, Spacing):
@@ -223,6 +236,16 @@ def scan(
             f"of exchange, got {job} and adaptive={adaptive!r}; Job(threads=) shares out its chains"
         )
     return found.scan(problem, conditions, n, seed, job, refine is not None)
+
+
+def _require_line(conditions: Grid, target: Hamiltonian) -> None:
+    """Refuse to put conditions between neighbours in mu where these lie in a plane and have no order."""
+    differences = relative(conditions.mu, target.lattice)
+    if np.linalg.matrix_rank(differences - differences[0], tol=1e-9) > 1:
+        raise BadCondition(
+            "expected chemical potentials along a line with adaptive, which puts conditions between neighbours, got a plane of them; give as "
+            "many as are needed by themselves, adaptive=False"
+        )
 
 
 def _refinement(adaptive: bool | Spacing) -> Spacing | None:

@@ -171,7 +171,6 @@ REFUSED = {
     "mu of nan": (["sample", "Cu:2x2x4", "-T", "600", "--mu", "Au=nan"], "--mu ELEMENT=eV.*'Au=nan'"),
     "mu of nothing": (["sample", "Cu:2x2x4", "-T", "600", "--mu", "=0.1"], "--mu ELEMENT=eV"),
     "mu twice": ([*SAMPLE, "--mu", "Au=0.1"], "once for Au"),
-    "two ranges of mu": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0:1:2", "--mu", "Cu=0:1:2"], "one element at most"),
     "mu with swaps": (["mc", "Cu:2x2x4", "-T", "600", "--mu", "Au=0", "--move", "swap"], "no --mu"),
     **{f"n of {n}": ([*SAMPLE, "-n", n], "-n: expected -n as a whole number of at least 1") for n in ("0", "-1", "1.5", "nan", "inf", "x", "")},
     **{f"seed of {n}": ([*SAMPLE, "--seed", n], "expected seed as a whole number") for n in ("-1", "1.5", "None", str(2**64))},

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from alloygen.conditions.given import Alloy, Mu, chemical_potentials, is_sequence, items, join, relative, temperature
+from alloygen.conditions.given import Alloy, Mu, chemical_potentials, is_sequence, items, relative, temperature
 from alloygen.errors import BadCondition
 from alloygen.types import Temperatures
 
@@ -89,10 +90,10 @@ def grid(T: Temperatures, mu: Mus | None, lattice: Alloy) -> Grid:
     Parameters
     ----------
     T : a number or an iterable of them, kelvin
-    mu : what ``chemical_potentials`` takes, or an iterable of such; or a dict in which one value is a sequence
+    mu : what ``chemical_potentials`` takes, or an iterable of such; or a dict in which values are sequences: each of one with each of the others
     lattice : as in ``chemical_potentials``
 
-    Raises BadCondition for an empty iterable or a dict with several sequences, and what ``temperature`` and
+    Raises BadCondition for an empty iterable, and what ``temperature`` and
     ``chemical_potentials`` raise.
 
     Examples
@@ -113,29 +114,26 @@ def grid(T: Temperatures, mu: Mus | None, lattice: Alloy) -> Grid:
 
 
 def mu_list(mu: Mus | None) -> list:
-    """The chemical potentials of a grid, one entry each: of an iterable, or of a dict in which one value is a sequence.
+    """The chemical potentials of a grid, one entry each: of an iterable, or of a dict in which values are sequences.
+
+    Several sequences make a grid, each value of one with each of the others: the plane of mu that a ternary needs.
 
     Examples
     --------
     >>> mu_list({"Au": [0.0, 0.1]})
     [{'Au': 0.0}, {'Au': 0.1}]
+    >>> mu_list({"Au": [0.0, 0.1], "Pd": [0.2, 0.3]})[1:3]
+    [{'Au': 0.0, 'Pd': 0.3}, {'Au': 0.1, 'Pd': 0.2}]
     """
     if is_sequence(mu):
         return items(mu)
     if not isinstance(mu, Mapping):
         return [mu]
-    varied = [e for e, v in mu.items() if is_sequence(v)]
-    if len(varied) > 1:
-        raise BadCondition(
-            f"expected a dict in which one element at most has a sequence, got sequences for {join(varied)}. "
-            "Give a list of dicts, one per chemical potential."
-        )
-    if not varied:
-        return [mu]
-    values = items(mu[varied[0]])
-    if not values:
-        raise BadCondition(f"expected at least one mu of {varied[0]}, got an empty sequence. Give numbers.")
-    return [{**mu, varied[0]: v} for v in values]
+    varied = {e: items(v) for e, v in mu.items() if is_sequence(v)}
+    for element, values in varied.items():
+        if not values:
+            raise BadCondition(f"expected at least one mu of {element}, got an empty sequence. Give numbers.")
+    return [{**mu, **dict(zip(varied, row, strict=True))} for row in product(*varied.values())]
 
 
 @dataclass(frozen=True, kw_only=True)

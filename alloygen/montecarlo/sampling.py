@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import seed_from
-from alloygen.conditions import Grid
+from alloygen.conditions import Grid, relative
 from alloygen.conditions.record import Condition
 from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, BadCondition
@@ -21,7 +21,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import Chains, problem_of
 from alloygen.montecarlo.run import Run, collect
 from alloygen.montecarlo.single_moves import Move, move_from
-from alloygen.montecarlo.tempering import grid_pairs
+from alloygen.montecarlo.tempering import grid_pairs, mu_neighbours
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike
@@ -103,7 +103,7 @@ def replica_exchange(
     h.require(grid, Grid)
     _require_no_mu(move, grid.mu)
     every = replace(grid, T=np.union1d(grid.T, ladder)) if np.size(ladder) else grid
-    pairs = grid_pairs(len(every.T), len(every.mu))
+    pairs = grid_pairs(len(every.T), len(every.mu), mu_neighbours(relative(every.mu, h.lattice)))
     chains = Chains.of(problem, every.condition(h.kB), seed, pairs, move=move, copies=copies, threads=job.threads)
     return collect(chains, how, job, "replica exchange", seed, np.isin(chains.T, grid.T))
 

@@ -7,12 +7,14 @@ thermodynamic length, the integral of s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from scipy.special import erfcinv
 
 from alloygen.conditions import Grid
@@ -28,16 +30,54 @@ PLACED, HALVED = 3, 6  # rounds of placing by thermodynamic length, and of halvi
 RATIO = 1.45  # of neighbouring temperatures at most, up to the hottest one that is asked for
 
 
-def grid_pairs(n_T: int, n_mu: int) -> list[np.ndarray]:
-    """Neighbouring conditions of a T x mu grid (T slow) as four sets of disjoint pairs: even/odd in T, even/odd in mu."""
+def grid_pairs(n_T: int, n_mu: int, beside: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+    """Neighbouring conditions of a T x mu grid (T slow) as sets of disjoint pairs: even/odd in T, and those of mu.
+
+    beside : sets of pairs of mu, as of :func:`mu_neighbours`; those that follow each other, even/odd, if not given
+    """
     index = np.arange(n_T * n_mu).reshape(n_T, n_mu)
+    beside = _successive(np.arange(n_mu)) if beside is None else list(beside)
     sets = []
-    for parity in (0, 1):
-        a, b = index[parity:-1:2], index[parity + 1 :: 2]
-        sets.append(np.column_stack([a.ravel(), b.ravel()]))
-        a, b = index[:, parity:-1:2], index[:, parity + 1 :: 2]
-        sets.append(np.column_stack([a.ravel(), b.ravel()]))
+    for k in range(max(2, len(beside))):
+        if k < 2:
+            a, b = index[k:-1:2], index[k + 1 :: 2]
+            sets.append(np.column_stack([a.ravel(), b.ravel()]))
+        if k < len(beside):
+            sets.append(index[:, beside[k]].reshape(-1, 2))
     return [s for s in sets if len(s)]
+
+
+def mu_neighbours(mu: np.ndarray) -> list[np.ndarray]:
+    """Neighbours among chemical potentials (M, n_elements), differences, as sets of disjoint pairs.
+
+    Along each axis of a grid those next to each other where all other differences agree; where that leaves some apart, also those that follow
+    each other in the list.
+
+    Examples
+    --------
+    >>> plane = np.array([[0, 0.0, 0.0], [0, 0.0, 0.1], [0, 0.2, 0.0], [0, 0.2, 0.1]])
+    >>> [pairs.tolist() for pairs in mu_neighbours(plane)]
+    [[[0, 2], [1, 3]], [[0, 1], [2, 3]]]
+    """
+    mu = np.round(mu, 9)
+    axes = [k for k in range(mu.shape[1]) if np.ptp(mu[:, k]) > 0]
+    sets: list[np.ndarray] = []
+    for k in axes if len(axes) > 1 else []:
+        order = np.lexsort([mu[:, k], *np.delete(mu, k, 1).T])
+        cuts = np.flatnonzero((np.diff(np.delete(mu, k, 1)[order], axis=0) != 0).any(1)) + 1
+        lines = [_successive(line) for line in np.split(order, cuts)]
+        sets += [np.concatenate([line[parity] for line in lines]) for parity in (0, 1)]
+    every = np.concatenate(sets) if sets else np.zeros((0, 2), dtype=int)
+    graph = sparse.coo_array((np.ones(len(every)), tuple(every.T)), (len(mu), len(mu)))
+    if connected_components(graph, directed=False)[0] > 1:
+        sets += _successive(np.arange(len(mu)))
+    return [s for s in sets if len(s)]
+
+
+def _successive(line: np.ndarray) -> list[np.ndarray]:
+    """Neighbours in a list of numbers as two sets of pairs, even and odd."""
+    pairs = np.column_stack([line[:-1], line[1:]])
+    return [pairs[0::2], pairs[1::2]]
 
 
 def ladder(

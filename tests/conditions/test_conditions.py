@@ -197,13 +197,21 @@ def test_grid_varies_one_element_and_keeps_the_others():
     np.testing.assert_allclose(m, [[0, 0.1, 0.3], [0, 0.2, 0.3]])
 
 
+def test_several_sequences_are_a_grid():
+    """Each value of one element with each of the other, sorted by the differences; a binary's are a line."""
+    m = grid(300, {"Au": [0.2, 0.1], "Ag": np.array([0.3, 0.0]), "Cu": 0.0}, TERNARY).mu
+    np.testing.assert_allclose(m, [[0, 0.1, 0.0], [0, 0.1, 0.3], [0, 0.2, 0.0], [0, 0.2, 0.3]])
+    line = grid(300, {"Au": [1, 2], "Cu": [1, 3]}, CUAU).mu
+    assert len(line) == 4 and (np.diff(line[:, 1] - line[:, 0]) >= 0).all()
+
+
 @pytest.mark.parametrize(
     "T, mu, words",
     [
         ([], 0.1, "at least one temperature"),
         (300, [], "at least one mu"),
         (300, {"Au": []}, "at least one mu of Au"),
-        (300, {"Au": [1, 2], "Cu": [1, 2]}, "one element at most has a sequence.*list of dicts"),
+        (300, {"Au": [1, 2], "Cu": []}, "at least one mu of Cu"),
         ([300, -1], 0.1, "above 0"),
         (300, None, "got mu=None"),
         (300, np.zeros((2, 2)), r"array of shape \(2, 2\)"),

@@ -13,7 +13,7 @@ from alloygen.montecarlo import moves
 from alloygen.montecarlo.chains import Chains
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.single_moves import Flip
-from alloygen.montecarlo.tempering import grid_pairs
+from alloygen.montecarlo.tempering import grid_pairs, mu_neighbours
 from alloygen.testing import SYSTEMS, chi_square
 
 TINY = {
@@ -219,6 +219,25 @@ def test_pairs_join_all_neighbours_of_the_grid_once(shape):
         *zip(index[:, :-1].ravel(), index[:, 1:].ravel(), strict=True),
     }
     assert joined == expected and sum(map(len, sets)) == len(expected)
+
+
+def test_pairs_of_a_plane_of_mu_join_its_rows_and_columns():
+    """And those that follow each other where a list is no grid, or a line in a plane of three elements."""
+    plane = np.array([[0, a, b] for a in (0.0, 0.1, 0.3) for b in (-0.2, 0.0, 0.2, 0.5)])
+    sets = mu_neighbours(plane)
+    assert len(sets) == 4 and all(len(np.unique(s)) == s.size for s in sets)
+    index, joined = np.arange(12).reshape(3, 4), {tuple(sorted(p)) for s in sets for p in s.tolist()}
+    down, across = (
+        zip(index[:-1].ravel(), index[1:].ravel(), strict=True),
+        zip(index[:, :-1].ravel(), index[:, 1:].ravel(), strict=True),
+    )
+    assert joined == {*down, *across}
+    shuffled = np.random.default_rng(0).permutation(12)
+    assert {tuple(sorted(shuffled[list(p)])) for s in mu_neighbours(plane[shuffled]) for p in s.tolist()} == joined
+    for line in (plane[:, [0, 1]][::4], np.array([[0, 0, 0], [0, 1, 1], [0, 2, 2.0]])):
+        assert {tuple(p) for s in mu_neighbours(line) for p in s.tolist()} == {(0, 1), (1, 2)}
+    both = grid_pairs(2, 12, sets)
+    assert sum(map(len, both)) == 12 + 2 * len(joined) and all(len(np.unique(s)) == s.size for s in both)
 
 
 def test_chains_start_where_they_are_told():
