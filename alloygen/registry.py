@@ -139,15 +139,15 @@ def _headers() -> tuple[list[Header], list[str]]:
 
 
 def family_of(h: Hamiltonian) -> tuple[FamilyModel, str] | None:
-    """The network for every alloy of the parent lattice of one, and its file; None where there is no such lattice or network."""
-    for header in _families(_headers()[0], h, polished=False):
+    """The network for an alloy, one polished for it before one for every alloy of its parent lattice, and its file; None where there is none."""
+    for header in _families(_headers()[0], h):
         if (found := _first_whole([header])) is not None:
             return cast(FamilyModel, found), str(header.path)
     return None
 
 
-def _families(headers: list[Header], h: Hamiltonian, polished: bool = True) -> list[Header]:
-    """The networks for the parent lattice of an alloy, the user's own first; with ``polished`` those before that were polished for the very alloy."""
+def _families(headers: list[Header], h: Hamiltonian) -> list[Header]:
+    """The networks for the parent lattice of an alloy: those polished for the very alloy, the user's own, those that ship."""
     from alloygen.data import own_folder
 
     headers = [header for header in headers if _is_family(header)]
@@ -162,7 +162,7 @@ def _families(headers: list[Header], h: Hamiltonian, polished: bool = True) -> l
             continue
         if not is_of_one_alloy(header.metadata):
             others.append(header)
-        elif polished and np.allclose(terms.J, own.J, rtol=1e-9, atol=1e-12 * float(np.abs(own.J).max() + 1e-30)):
+        elif np.allclose(terms.J, own.J, rtol=1e-9, atol=1e-12 * float(np.abs(own.J).max() + 1e-30)):
             mine.append(header)
     return [*mine, *sorted(others, key=lambda header: Path(header.path).parent != own_folder())]
 

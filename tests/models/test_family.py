@@ -1,6 +1,7 @@
 """One network for every binary alloy of a parent lattice: a normalised law for each, exact symmetries, weights that are exact."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from small_systems import generator, randomise
 
 import alloygen
-from alloygen.errors import AlloygenError, LatticeMismatch, LowSampleSize, NoModel
+from alloygen import polishing
+from alloygen.errors import AlloygenError, LatticeMismatch, LowSampleSize, NoModel, NotConverged
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.hamiltonian.parents import PARENTS, canonical
@@ -17,6 +19,7 @@ from alloygen.models.draw import draw
 from alloygen.models.family import FamilyModel, ZeroShot
 from alloygen.models.store import load_model, save_model
 from alloygen.testing import check_model
+from alloygen.training import loop
 
 RANGES = {"T": (300.0, 1200.0), "mu": [(-0.1, 0.1)]}
 CELLS = {
@@ -228,6 +231,19 @@ def test_a_polished_network_is_taken_for_its_alloy_alone(at_hand, tmp_path):
     check_model(law, h.condition(700.0, [0.0, 0.02]), n=4000)
     other = alloygen.sample(expansion("fcc", 7).on((2, 2, 2)), 900, {"B": 0.0}, n=20, seed=0)
     assert other.method == "neural, zero-shot by my_fcc"
+
+
+@pytest.mark.slow
+def test_a_second_polish_goes_on_and_one_that_harms_is_not_kept(at_hand, tmp_path, monkeypatch):
+    h, starts, begin = expansion("fcc", 7).on((2, 2, 1)), [], loop._begin
+    monkeypatch.setattr(loop, "_begin", lambda model, path: (starts.append(Path(path).name), begin(model, path)))
+    assert alloygen.polish(h, minutes=0.05, name="mine", progress=False).polished
+    whole = (tmp_path / "mine.safetensors").read_bytes()
+    monkeypatch.setattr(polishing, "TRAINING", polishing.TRAINING | {"lr": 3.0, "warmup": 0, "steps": 5})
+    with pytest.warns(NotConverged, match="did not help: log likelihood -0"):
+        law = alloygen.polish(h, name="mine", progress=False)
+    assert (tmp_path / "mine.safetensors").read_bytes() == whole and law.polished
+    assert starts == ["my_fcc.safetensors", "mine.safetensors"]
 
 
 def test_what_cannot_be_polished_is_said_before_work(at_hand):
