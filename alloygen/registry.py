@@ -92,6 +92,10 @@ def given(
 def fitting(problem: Problem, larger: bool = True, needed: bool = False) -> tuple[Model | None, Problem]:
     """The model that fits a problem, and the problem on its sites; without one None, and a NoModel warning that says what there is.
 
+    A model that the user trained for the very supercell goes first. Of those that ship the law of every supercell draws whole cells, more evenly
+    and faster, and the model of the very supercell where sites are held (docs/any_cell.md has the figures). Then networks for every alloy of the
+    lattice, then out-painting.
+
     larger : a model of a smaller supercell will do, to out-paint
     needed : LatticeMismatch in place of the warning
     """
@@ -100,10 +104,8 @@ def fitting(problem: Problem, larger: bool = True, needed: bool = False) -> tupl
     if passed:
         _pass_over(passed)
     models = [h for h in headers if not _is_family(h) and h.expansion.fingerprint == problem.hamiltonian.fingerprint]
-    if (fits := _first_whole(m for m in models if _site_row(m, problem) is not None)) is not None:
-        return fits, _fit(problem, fits)
-    if (law := _first_whole(m for m in models if m.any_cell)) is not None:
-        return cast(AnyCell, law).on(problem.hamiltonian), problem
+    if (fits := _first_whole(_for_whole_cells(models, problem))) is not None:
+        return (fits.on(problem.hamiltonian), problem) if isinstance(fits, AnyCell) else (fits, _fit(problem, fits))
     if (family := _first_whole(_families(headers, problem.hamiltonian))) is not None:
         return ZeroShot(cast(FamilyModel, family), problem.hamiltonian), problem
     by_size = sorted(models, key=lambda m: -m.lattice.n_sites)
@@ -123,6 +125,17 @@ def fitting(problem: Problem, larger: bool = True, needed: bool = False) -> tupl
         stacklevel=user_level(),
     )
     return None, problem
+
+
+def _for_whole_cells(models: list[Header], problem: Problem) -> list[Header]:
+    """Models that draw the supercell of a problem as it is, the best first."""
+    from alloygen.data import own_folder
+
+    fits = [m for m in models if not m.any_cell and _site_row(m, problem) is not None]
+    laws = [m for m in models if m.any_cell]
+    own = [m for m in fits if Path(m.path).parent == own_folder()]
+    ship = [m for m in fits if m not in own]
+    return [*own, *ship, *laws] if (problem.known >= 0).any() else [*own, *laws, *ship]
 
 
 def _headers() -> tuple[list[Header], list[str]]:

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -410,7 +411,7 @@ def test_a_file_that_is_no_model_is_passed_over_and_named(what, tmp_path, monkey
     monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
     with pytest.warns(UnusableModel, match=r"1 files among the models are passed over: .*strange\.safetensors") as told:
         ens = alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2)
-    assert ens.info["model"] == "cuau_2x2x4" and sum(w.category is UnusableModel for w in told) == 1
+    assert ens.info["model"] == "cuau" and sum(w.category is UnusableModel for w in told) == 1
     with pytest.raises(CheckpointError):
         alloygen.load(path)
 
@@ -424,7 +425,15 @@ def test_only_the_model_that_is_chosen_is_read(monkeypatch):
     monkeypatch.setattr(registry, "_loaded", {})
     monkeypatch.setattr(registry, "load_model", lambda path, *h: read.append(path.name) or load_model(path, *h))
     alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2)
-    assert read == ["cuau_2x2x4.safetensors"]
+    assert read == ["cuau.safetensors"]
+
+
+def test_whole_cells_are_drawn_by_the_law_and_held_sites_by_the_model_of_the_cell(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
+    taken = lambda **held: alloygen.sample(SMALL, 600, {"Au": 0.02}, 2, **held).info["model"]  # noqa: E731
+    assert (taken(), taken(fixed=[0]), taken(sampler="cuau_2x2x4")) == ("cuau", "cuau_2x2x4", "cuau_2x2x4")
+    shutil.copy(_shipped(), tmp_path / "mine.safetensors")  # a user's own model of the cell is what they mean
+    assert taken() == "cuau_2x2x4"
 
 
 def test_a_model_whose_weights_are_broken_is_passed_over(tmp_path, monkeypatch):
@@ -435,7 +444,7 @@ def test_a_model_whose_weights_are_broken_is_passed_over(tmp_path, monkeypatch):
     write_tensors(tmp_path / "a_first.safetensors", {k: v * float("nan") for k, v in tensors.items()}, meta)
     monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
     with pytest.warns(UnusableModel, match=r"1 files among the models are passed over: .*a_first\.safetensors"):
-        assert alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2).info["model"] == "cuau_2x2x4"
+        assert alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2).info["model"] == "cuau"
 
 
 def test_what_else_lies_in_the_folder_of_models_is_no_matter(tmp_path, monkeypatch):
@@ -446,7 +455,7 @@ def test_what_else_lies_in_the_folder_of_models_is_no_matter(tmp_path, monkeypat
     monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnusableModel)
-        assert alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2).info["model"] == "cuau_2x2x4"
+        assert alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2).info["model"] == "cuau"
     assert (
         alloygen.load("other").hamiltonian.n_sites == alloygen.load(tmp_path / "other.safetensors").hamiltonian.n_sites
     )
@@ -611,9 +620,9 @@ def test_sample_refuses_what_a_model_would_drop(job, tmp_path, monkeypatch):
 
 
 def test_samplers_may_be_written_as_words_objects_or_models():
-    model = alloygen.load("cuau_2x2x4")
+    model = alloygen.load("cuau")
     made = [alloygen.sample(SMALL, 600, {"Au": 0.02}, 5, sampler=s).occ for s in
-            (None, "neural", "cuau_2x2x4", model, alloygen.Neural(), alloygen.Neural(model=model))]  # fmt: skip
+            (None, "neural", "cuau", model, alloygen.Neural(), alloygen.Neural(model=model))]  # fmt: skip
     assert all(np.array_equal(made[0], occ) for occ in made)
     assert alloygen.sample(SMALL, 900, {"Au": 0.02}, 50, sampler=alloygen.MonteCarlo(check=False)).method == "mc"
     with pytest.raises(AlloygenError, match="expected sampler as Neural"):
