@@ -40,6 +40,9 @@ _LAZY = {
     "Primitive": "alloygen.lattice",
     "ClusterExpansion": "alloygen.hamiltonian.expansion",
     "from_clease": "alloygen.hamiltonian.clease",
+    "fit": "alloygen.fitting.fit",
+    "enumerate_structures": "alloygen.fitting.derivative",
+    "next_structures": "alloygen.fitting.hulls",
     "ising": "alloygen.hamiltonian.ising",
 }
 _MODULES = {"data": "alloygen.data", "testing": "alloygen.testing", "plot": "alloygen.results.plot"}

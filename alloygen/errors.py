@@ -47,3 +47,7 @@ class StrainTaken(UserWarning):
 
 class NoModel(UserWarning):
     """Monte Carlo in place of a model, because none fits the supercell or the Hamiltonian."""
+
+
+class FitWarning(UserWarning):
+    """A fit of an expansion that rests on structures which map badly, or whose ground states are not those of its data."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 
 import numpy as np
@@ -222,12 +222,12 @@ class Lattice:
         """
         found = [np.arange(self.n_sites)]
         for rotation, shift in operations(self.primitive):
-            row = self._image_of(self, rotation, shift)
+            row = self.image_of(self, rotation, shift)
             if row is not None:
                 found.append(row)
         return np.unique(np.stack(found), axis=0)
 
-    def _image_of(self, other: Lattice, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
+    def image_of(self, other: Lattice, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
         """Sites of ``self`` that the sites of ``other`` fall on after an operation, or None where the cells differ."""
         aperiodic = ~np.array(self.primitive.pbc)
         if (rotation[aperiodic] != np.eye(3, dtype=int)[aperiodic]).any():
@@ -322,7 +322,7 @@ class Lattice:
         if np.array_equal(self.matrix, other.matrix):
             return np.arange(self.n_sites)
         for rotation, shift in [(np.eye(3, dtype=int), np.zeros(3)), *operations(self.primitive)]:
-            row = self._image_of(other, rotation, shift)
+            row = self.image_of(other, rotation, shift)
             if row is not None:
                 return row
         return None
@@ -343,7 +343,7 @@ class Lattice:
                 continue
             seen.append(matrix)
             other = Lattice(self.primitive, matrix)
-            if (row := other._image_of(self, rotation, shift)) is not None:
+            if (row := other.image_of(self, rotation, shift)) is not None:
                 yield other, row
 
     def same_as(self, other: Lattice) -> bool:
@@ -371,6 +371,7 @@ class Lattice:
         return f"Lattice({shape} cells, {self.n_sites} sites, {alloy})"
 
 
+@lru_cache(maxsize=64)
 def operations(primitive: Primitive) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rotations and shifts of the space group of a primitive cell, in fractional coordinates, with the species lists as site types."""
     import spglib

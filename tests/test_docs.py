@@ -48,10 +48,11 @@ def test_readme_lines_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_lines_about_samplers_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["samplers.md", "fitting.md"])
+def test_lines_of_pages_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks((ROOT / "docs" / "samplers.md").read_text(), "python")
-    exec(compile(code, "samplers.md", "exec"), {})
+    (code,) = blocks((ROOT / "docs" / page).read_text(), "python")
+    exec(compile(code, page, "exec"), {})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -32,6 +32,7 @@ ROOMS = [
     "objectives",
     "estimate",
     "results.hull",
+    "fitting",
     *(
         f"montecarlo.{name}"
         for name in (

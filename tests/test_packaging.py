@@ -14,10 +14,13 @@ SOURCES = [*(ROOT / "alloygen").rglob("*.py"), *(ROOT / "data").glob("*.py"), RO
 TESTS = [p for p in (ROOT / "tests").rglob("*.py") if "benchmarks" not in p.parts]  # those have requirements.txt
 OWN = {"alloygen"} | {p.parent.name if p.stem == "__init__" else p.stem for p in (ROOT / "tests").rglob("*.py")}
 
+MODULE = {"scikit_learn": "sklearn"}  # distributions that are called otherwise than their modules
+
 
 def names(requirements: list[str]) -> set[str]:
     """The distributions that requirements name, as their modules are called."""
-    return {re.match(r"[\w.-]+", r)[0].lower().replace("-", "_") for r in requirements}
+    found = {re.match(r"[\w.-]+", r)[0].lower().replace("-", "_") for r in requirements}
+    return {MODULE.get(name, name) for name in found}
 
 
 def imported(source: str) -> set[str]:

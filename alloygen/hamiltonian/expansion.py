@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.figures import Orbit
+from alloygen.hamiltonian.fitted import Fitted
 from alloygen.lattice import Lattice, Primitive
 from alloygen.types import ArrayLike
 from alloygen.units import KB_EV_PER_K
@@ -38,6 +39,7 @@ class ClusterExpansion:
     kB : Boltzmann constant in the energy unit per unit of temperature (eV/K for alloys, 1 for Ising)
     unit : name of the energy unit
     name, citation : for people
+    fitted : the fit that the ECIs come from (:func:`alloygen.fit`), with their uncertainty; None for other sources
 
     ``on(lattice)`` or ``on((4, 4, 4))`` gives the :class:`~alloygen.hamiltonian.cluster.Hamiltonian` of a supercell.
     """
@@ -50,6 +52,7 @@ class ClusterExpansion:
     name: str = "cluster expansion"
     citation: str = ""
     notes: dict = field(default_factory=dict)
+    fitted: Fitted | None = None
 
     def __post_init__(self):
         functions = np.atleast_2d(np.asarray(self.functions, dtype=float))
@@ -67,6 +70,14 @@ class ClusterExpansion:
     def on(self, lattice: Lattice | ArrayLike) -> Hamiltonian:
         """The Hamiltonian on a supercell, given as a Lattice, three repeats or an integer matrix."""
         return Hamiltonian(self, lattice if isinstance(lattice, Lattice) else Lattice(self.primitive, lattice))
+
+    def with_ecis(self, eci: ArrayLike) -> ClusterExpansion:
+        """The same orbits with other ECIs (n_orbits,), such as those that ``fitted.draws`` gives; of no fit any more."""
+        values = np.asarray(eci, dtype=float)
+        if values.shape != (len(self.orbits),) or not np.isfinite(values).all():
+            raise AlloygenError(f"expected {len(self.orbits)} finite ECIs, one for each orbit, got {eci!r}")
+        orbits = tuple(replace(o, eci=float(v)) for o, v in zip(self.orbits, values, strict=True))
+        return replace(self, orbits=orbits, fitted=None)
 
     @property
     def fingerprint(self) -> str:
@@ -114,6 +125,7 @@ class ClusterExpansion:
                 for o in self.orbits
             ],
             "notes": self.notes,
+            **({} if self.fitted is None else {"fitted": self.fitted.to_dict()}),
         }
 
     @classmethod
@@ -133,4 +145,5 @@ class ClusterExpansion:
             d["name"],
             d["citation"],
             d.get("notes", {}),
+            Fitted.from_dict(d["fitted"]) if "fitted" in d else None,
         )

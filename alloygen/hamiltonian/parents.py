@@ -14,21 +14,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 
 from alloygen.errors import AlloygenError, LatticeMismatch
+from alloygen.hamiltonian.clusters import Cluster, cluster_orbits, key
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit
-from alloygen.lattice import Lattice, Primitive, operations
+from alloygen.lattice import Lattice, Primitive
 from alloygen.levels import around
 from alloygen.types import ArrayLike
 from alloygen.units import KB_EV_PER_K
 
 REACH = 4  # cells around a site in which its figures lie
 SIGMA = np.array([[1.0, -1.0]])  # of the first and the second species
-Cluster = tuple[tuple[int, int, int, int], ...]  # (ix, iy, iz, sublattice) of each member, sorted, the first in cell 0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,7 +56,7 @@ class Parent:
         found, n_sites = [], len(self.primitive.basis)
         reach = [0.0, *(_shell(self.primitive, shell) for shell in self.shells)]
         for order, distance in enumerate(reach, start=1):
-            orbits = _orbits(self.primitive, order, distance)
+            orbits = cluster_orbits(self.primitive, order, distance, range(n_sites))
             for number, clusters in enumerate(orbits, start=1):
                 name = ["point", "pair", "triplet", "quadruplet"][order - 1] + (f" {number}" if order > 1 else "")
                 shape = np.zeros((len(clusters), order))
@@ -68,7 +68,7 @@ class Parent:
     @cached_property
     def number(self) -> dict[Cluster, int]:
         """The figure of each of their clusters."""
-        return {cluster: k for k, orbit in enumerate(self.figures) for cluster in map(_key, orbit.members)}
+        return {cluster: k for k, orbit in enumerate(self.figures) for cluster in map(key, orbit.members)}
 
     def expansion(
         self,
@@ -223,15 +223,7 @@ def _odd(sites: np.ndarray) -> Cluster:
     """The cluster of sites that are met an odd number of times: sigma^2 = 1."""
     found, times = np.unique(sites, axis=0, return_counts=True)
     left = found[times % 2 == 1]
-    return _key(left) if len(left) else ()
-
-
-def _key(sites: np.ndarray) -> Cluster:
-    """A cluster as translations leave it: sorted, the first member in cell 0."""
-    rows = np.asarray(sites, dtype=np.int64)
-    rows = rows[np.lexsort(rows.T[::-1])].copy()
-    rows[:, :3] -= rows[0, :3]
-    return tuple(map(tuple, rows.tolist()))
+    return key(left) if len(left) else ()
 
 
 # ---------------------------------------------------------------------- the lattice of an expansion
@@ -296,39 +288,6 @@ def _shell(primitive: Primitive, shell: int) -> float:
     """The distance of a shell of neighbours, a little more."""
     lengths = np.unique(around(primitive, 0, np.arange(len(primitive.basis)), REACH)[1])
     return float(lengths[shell]) * (1 + 1e-4)  # the first is the site itself
-
-
-def _orbits(primitive: Primitive, order: int, distance: float) -> list[list[Cluster]]:
-    """Orbits of clusters of ``order`` sites, no two farther apart than ``distance``, the smallest first."""
-    position = lambda rows: (rows[..., :3] + primitive.basis[rows[..., 3]]) @ primitive.cell  # noqa: E731
-    found: dict[Cluster, list[float]] = {}
-    for b in range(len(primitive.basis)):
-        sites, length = around(primitive, b, np.arange(len(primitive.basis)), REACH)
-        near = sites[(length > 0) & (length <= distance)]
-        for others in combinations(near, order - 1):
-            x = position(np.array([(0, 0, 0, b), *others]))
-            pairs = [float(np.linalg.norm(x[i] - x[j])) for i, j in combinations(range(order), 2)]
-            if not pairs or max(pairs) <= distance:
-                found[_key(np.array([(0, 0, 0, b), *others]))] = sorted(pairs, reverse=True)
-    out = []
-    aperiodic = ~np.array(primitive.pbc)
-    ops = [op for op in operations(primitive) if (op[0][aperiodic] == np.eye(3, dtype=int)[aperiodic]).all()]
-    while found:
-        cluster = min(found, key=lambda c: (np.round(found[c], 4).tolist(), c))
-        images = sorted({_image(primitive, cluster, *op) for op in ops})
-        for image in images:
-            found.pop(image)
-        out.append(images)
-    return out
-
-
-def _image(primitive: Primitive, cluster: Cluster, rotation: np.ndarray, shift: np.ndarray) -> Cluster:
-    rows = np.array(cluster)
-    x = (rows[:, :3] + primitive.basis[rows[:, 3]]) @ rotation.T + shift
-    gap = x[:, None] - primitive.basis
-    sub = np.abs(gap - np.rint(gap)).max(2).argmin(1)
-    cells = np.rint(gap[np.arange(len(rows)), sub]).astype(np.int64)
-    return _key(np.column_stack([cells, sub]))
 
 
 def _binary(rows: ArrayLike, basis: ArrayLike = ((0, 0, 0),), pbc=(True, True, True)) -> Primitive:

@@ -1,0 +1,293 @@
+"""An own alloy: structures and energies in, an expansion with the uncertainty of its ECIs out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alloygen.arguments import one_of, positive, seed_from
+from alloygen.edge.atoms_map import Rival
+from alloygen.edge.one_law import require_one_law
+from alloygen.edge.supercell import TOL
+from alloygen.errors import AlloygenError, FitWarning, LatticeMismatch
+from alloygen.fitting.data import Sample, distinct, laid_out, structures_with_energies
+from alloygen.fitting.derivative import as_primitive
+from alloygen.fitting.hulls import warn_of_ground_states
+from alloygen.fitting.references import formation_energies, require_cells
+from alloygen.fitting.regression import METHODS, best_method, learning_curve, left_out_error, regress, usable
+from alloygen.hamiltonian.clusters import correlations, decorated_orbits, symmetries
+from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.hamiltonian.figures import Orbit
+from alloygen.hamiltonian.fitted import Fitted
+from alloygen.lattice import Primitive
+from alloygen.levels import around
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+    from alloygen.types import PathLike
+
+LADDER = (
+    (1,),
+    (2,),
+    (2, 1),
+    (3, 1),
+    (4, 1),
+    (4, 2),
+    (4, 2, 1),
+    (6, 2, 1),
+    (6, 3, 1),
+)  # shells that pairs, triplets, ... reach
+SHARE = 0.75  # most ECIs for each structure where the cutoffs are chosen here
+LEAST = 3  # structures
+SHIFTED = 0.1  # primitive vectors that relaxed atoms may add to the shift of an operation
+
+
+def fit(
+    primitive: Primitive | Atoms | Structure | PathLike,
+    species: Sequence | Mapping | None,
+    energies: Any,
+    structures: Any = None,
+    *,
+    cutoffs: Sequence[float] | None = None,
+    method: str | None = None,
+    references: str | Mapping[str, float] | None = "ends",
+    tol: float = TOL,
+    skip: bool = False,
+    seed: int = 0,
+) -> ClusterExpansion:
+    """The cluster expansion of an own alloy, from structures and their energies.
+
+        E / site = sum_k J_k Phi_k,      Phi_k the mean over the clusters of an orbit (Sanchez, Ducastelle and Gratias 1984)
+
+    Parameters
+    ----------
+    primitive, species : Atoms of a primitive cell, and the species that its sites may hold: one list for all, one for each site, or a dict
+        from the symbol in ``primitive`` to a list. Or a Primitive, and None
+    energies : of whole cells, in eV: Atoms that carry them; the path of an ASE database, an extxyz file or a trajectory; numbers, with
+        ``structures``; an ASE calculator; or a function of Atoms that returns an energy, or relaxed Atoms that carry one
+    structures : what the numbers or the calculator are for, any supercells, relaxed or not; by default (for a calculator) those of the smallest
+        cells, some sixty of them
+    cutoffs : the largest distance between two sites of pairs, triplets, ..., such as (6.0, 4.5, 4.5), in the unit of ``primitive``; by default
+        those of a ladder that leave the least error of structures left out
+    method : "ols", "ridge", "bayes", "ard" or "lasso" (:func:`alloygen.fitting.regression.regress`); by default the one of least error
+    references : what is taken off the energies: "ends", those of the pure end members among the structures; energies of an atom by element;
+        or None, nothing
+    tol : how far atoms may be off their sites, in nearest-neighbour distances
+    skip : leave structures out that do not lie on the lattice, with a warning, rather than refuse them
+    seed : of the parts in which structures are left out
+
+    The expansion goes wherever a Hamiltonian does: ``alloygen.sample(atoms, T=600, hamiltonian=alloy)``, ``alloy.on((4, 4, 4))``. Its ``fitted``
+    holds the posterior of the ECIs, the errors of structures left out, the learning curve, the references, how each structure lay on the lattice
+    and what was left out (:class:`~alloygen.hamiltonian.fitted.Fitted`); ``to_dict`` keeps it. Warns with FitWarning of structures that map
+    badly, repeat others, or are ground states by the data or the fit alone.
+
+    Raises
+    ------
+    UnknownSpecies : an element that is not among the species
+    LatticeMismatch : structures that are no supercells of the primitive cell, unless ``skip``
+    AlloygenError : energies that are missing, not finite, of atoms in place of cells, or contradict each other; too few structures for the
+        clusters that are asked for
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> from alloygen.fitting.derivative import enumerate_structures
+    >>> cell = bulk("Cu", a=3.8)
+    >>> alloy = fit(cell, ["Cu", "Au"], EMT(), enumerate_structures(cell, ["Cu", "Au"], max_sites=4), cutoffs=(3.9,), method="bayes")
+    >>> len(alloy.fitted.labels), alloy.fitted.names, alloy.fitted.score < 0.02
+    (29, ('constant', 'point', 'pair 1', 'pair 2'), True)
+    """
+    if method is not None:
+        one_of(method, "method", METHODS)
+    lattice, tol, seed = as_primitive(primitive, species), positive(tol, "tol"), seed_from(seed)
+    reach = _cutoffs(cutoffs)
+    labels, atoms, values = structures_with_energies(lattice, energies, structures)
+    found, left_out = laid_out(lattice, labels, atoms, values, tol, skip)
+    samples, same = distinct(found)
+    if len(samples) < LEAST:
+        raise AlloygenError(f"expected at least {LEAST} different structures, got {len(samples)}")
+    y, reference, kind = formation_energies(samples, references)
+    basis, x = _basis(lattice, samples, y, reach, method, seed)
+    require_cells(x, np.array([s.energy for s in samples]), np.array([len(s.occ) for s in samples]))
+    facts = {"references": reference, "reference_kind": kind, "left_out": left_out, "same": same}
+    alloy = _expansion(lattice, basis, method, samples, x, y, seed, facts)
+    _warn_of_ground_states(samples, y, alloy)
+    _warn_of_two_ways(samples, alloy)
+    return alloy
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Basis:
+    """Site functions, orbits of ECI 1, and the cutoffs that they reach to."""
+
+    functions: np.ndarray
+    orbits: tuple[Orbit, ...]
+    cutoffs: tuple[float, ...]
+
+
+def _cutoffs(given: Sequence[float] | None) -> tuple[float, ...] | None:
+    if given is None:
+        return None
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        raise AlloygenError(
+            f"expected cutoffs as distances for pairs, triplets, ..., such as (6.0, 4.5), got {given!r}"
+        )
+    return tuple(
+        positive(c, f"the cutoff of clusters of {k} sites", "in the unit of the primitive cell")
+        for k, c in enumerate(given, 2)
+    )
+
+
+# ---------------------------------------------------------------------- which clusters
+def _basis(
+    primitive: Primitive,
+    samples: list[Sample],
+    y: np.ndarray,
+    cutoffs: tuple[float, ...] | None,
+    method: str | None,
+    seed: int,
+) -> tuple[Basis, np.ndarray]:
+    """(the clusters, correlation functions (M, K) of the structures): those asked for, or those that leave the least error."""
+    columns: dict[str, np.ndarray] = {}
+    if cutoffs is not None:
+        basis = _to(primitive, cutoffs)
+        _require_enough(basis, samples, method)
+        return basis, _columns(basis, samples, columns)
+    best: tuple[float, Basis, np.ndarray] | None = None
+    for rung in LADDER:
+        basis = _to(primitive, _distances(primitive, rung))
+        if best is not None and len(basis.orbits) > SHARE * len(samples):
+            break
+        if best is None:
+            _require_enough(basis, samples, method)
+        x = _columns(basis, samples, columns)
+        error = left_out_error(x, y, "bayes", seed)
+        if best is None or error < best[0]:
+            best = error, basis, x
+    assert best is not None  # the first rung
+    return best[1:]
+
+
+def _to(primitive: Primitive, cutoffs: tuple[float, ...]) -> Basis:
+    functions, orbits = decorated_orbits(primitive, cutoffs)
+    return Basis(functions=functions, orbits=orbits, cutoffs=cutoffs)
+
+
+def _distances(primitive: Primitive, shells: tuple[int, ...]) -> tuple[float, ...]:
+    """The distance of a shell of neighbours, for pairs, triplets, ...; neighbours on sublattices that may change."""
+    active = np.array([b for b, names in enumerate(primitive.species) if len(names) > 1])
+    lengths = np.unique(np.concatenate([around(primitive, b, active, 4)[1].round(4) for b in active]))
+    return tuple(float(lengths[min(shell, len(lengths) - 1)]) for shell in shells)
+
+
+def _require_enough(basis: Basis, samples: list[Sample], method: str | None) -> None:
+    k, m = len(basis.orbits), len(samples)
+    if m <= k and method in (None, "ols"):
+        raise AlloygenError(
+            f"expected more structures than ECIs, got {m} different structures and {k} orbits of clusters within cutoffs of "
+            f"{[round(c, 3) for c in basis.cutoffs]}. Compute more structures (alloygen.enumerate_structures), take smaller cutoffs, or a method "
+            'that has a prior by name: method="ard"'
+        )
+
+
+def _columns(basis: Basis, samples: list[Sample], known: dict[str, np.ndarray]) -> np.ndarray:
+    """Correlation functions (M, K) of the structures, by the names of the orbits where they are ``known``."""
+    new = [o for o in basis.orbits if o.name not in known]
+    rows = np.empty((len(samples), len(new)))
+    groups: dict[bytes, list[int]] = {}
+    for k, s in enumerate(samples):
+        groups.setdefault(s.lattice.matrix.tobytes(), []).append(k)
+    for group in groups.values():
+        occ = np.array([samples[k].occ for k in group])
+        rows[group] = correlations(basis.functions, new, samples[group[0]].lattice, occ)
+    known |= {o.name: rows[:, k] for k, o in enumerate(new)}
+    return np.column_stack([known[o.name] for o in basis.orbits])
+
+
+# ---------------------------------------------------------------------- the expansion
+def _expansion(
+    primitive: Primitive,
+    basis: Basis,
+    method: str | None,
+    samples: list[Sample],
+    x: np.ndarray,
+    y: np.ndarray,
+    seed: int,
+    facts: dict,
+) -> ClusterExpansion:
+    """The expansion by the posterior mean of its ECIs, with what it rests on."""
+    able = usable(x)
+    if method == "ols" and method not in able:
+        raise AlloygenError(
+            f"expected structures that tell all ECIs apart, got {len(y)} whose correlation functions have rank {np.linalg.matrix_rank(x)} of "
+            f"{x.shape[1]}. Compute others, take smaller cutoffs, or a method with a prior"
+        )
+    method, cv = best_method(x, y, seed, able if method is None else (method,))
+    found = regress(x, y, method)
+    names = np.array([o.name for o in basis.orbits])
+    orbits = tuple(
+        replace(o, eci=float(j)) for o, j, kept in zip(basis.orbits, found.mean, found.kept, strict=True) if kept
+    )
+    fitted = Fitted(
+        names=tuple(names[found.kept].tolist()),
+        mean=found.mean[found.kept],
+        covariance=found.covariance[np.ix_(found.kept, found.kept)],
+        noise=found.noise,
+        method=method,
+        cutoffs=basis.cutoffs,
+        cv=cv,
+        learning_curve=learning_curve(x, y, method, seed),
+        labels=tuple(s.label for s in samples),
+        matrices=tuple(s.lattice.matrix.tolist() for s in samples),
+        occupations=tuple(s.occ.tolist() for s in samples),
+        correlations=x[:, found.kept],
+        energies=y,
+        strain=np.array([s.strain for s in samples]),
+        displacement=np.array([s.displacement for s in samples]),
+        pruned=tuple(names[~found.kept].tolist()),
+        **facts,
+    )
+    kind = "energies" if facts["reference_kind"] == "none" else "formation energies"
+    name = f"{'-'.join(primitive.elements)} (fitted {kind})"
+    return ClusterExpansion(primitive, basis.functions, orbits, name=name, fitted=fitted)
+
+
+# ---------------------------------------------------------------------- what to look at
+def _warn_of_ground_states(samples: list[Sample], y: np.ndarray, alloy: ClusterExpansion) -> None:
+    assert alloy.fitted is not None
+    counts = np.array([s.counts / len(s.occ) for s in samples])
+    warn_of_ground_states([s.label for s in samples], counts, y, alloy.fitted.predicted)
+
+
+def _warn_of_two_ways(samples: list[Sample], alloy: ClusterExpansion) -> None:
+    """Say which structures could have been laid onto the lattice in another way, of another energy."""
+    doubtful = []
+    for s in samples:
+        try:
+            if not all(_is_symmetry(rival, alloy.primitive) for rival in s.atoms_map.rivals):
+                require_one_law(s.atoms_map, alloy)
+        except LatticeMismatch:
+            doubtful.append(s.label)
+    if doubtful:
+        warnings.warn(
+            f"{len(doubtful)} structures could be laid onto the lattice in several ways of different energies, and were laid in the first: "
+            f"{', '.join(doubtful[:8])}. Give the ideal positions, with energies as numbers",
+            FitWarning,
+            stacklevel=3,
+        )
+
+
+def _is_symmetry(rival: Rival, primitive: Primitive) -> bool:
+    """Whether the other way is that of an operation of the lattice, which every expansion of a fit has."""
+    for rotation, shift in symmetries(primitive):
+        rest = rival.shift - shift
+        if np.abs(rival.rotation - rotation.T).max() < 1e-6 and np.abs(rest - np.rint(rest)).max() < SHIFTED:
+            return True
+    return False
