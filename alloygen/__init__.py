@@ -17,7 +17,7 @@ _LAZY = {
     "mc": "alloygen.api",
     "train": "alloygen.api",
     "load": "alloygen.api",
-    "polish": "alloygen.polishing",
+    "polish": "alloygen.own_law",
     "metadynamics": "alloygen.montecarlo.metadynamics",
     "wang_landau": "alloygen.montecarlo.wang_landau",
     "anneal": "alloygen.montecarlo.annealing",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,13 +44,64 @@ __all__ = ["load", "mc", "sample", "scan", "train"]
 
 
 def train(
-    config: Config | dict | PathLike, folder: PathLike | None = None, *, resume: bool = True, progress: bool = True
+    alloy: Problem | Hamiltonian | HamiltonianLike | None = None,
+    folder: PathLike | None = None,
+    *,
+    config: Config | dict | PathLike | None = None,
+    minutes: float = 10.0,
+    cells: Sequence | None = None,
+    T: tuple[float, float] | None = None,
+    mu: Mapping[str, tuple[float, float]] | tuple[float, float] | None = None,
+    name: str | None = None,
+    seed: int | None = 0,
+    workers: int = 0,
+    resume: bool = True,
+    progress: bool = True,
 ) -> Model:
-    """Train a model from a TOML configuration (path, dict, or the name of one that ships) and return it.
+    """Train a law of an alloy for some minutes, and keep it where ``sample`` finds it; or train by a configuration.
 
-    The run lives in ``folder`` (default ``runs/<name>``) and goes on from there after an interrupt; the model itself is
-    ``folder/model.safetensors``. See ``alloygen.training.loop.train``.
+    The law is one of every supercell (docs/any_cell.md), learned by maximum likelihood on replica exchange. Short trainings begin with the network for every
+    binary alloy of the lattice where there is one (:func:`alloygen.polish`). A run that was interrupted goes on with the same call.
+
+    Parameters
+    ----------
+    alloy : a ClusterExpansion of any species and sublattices, its name or file, CLEASE's (settings, ECIs) or a Clease calculator; or a Hamiltonian on a
+        supercell, which is then the one to learn on
+    minutes : of training; the Monte Carlo samples that it learns from take some seconds more
+    cells : supercells to learn on, [(4, 4, 4), (2, 2, 4)] or matrices; None: of 64 and of 16 sites at most
+    T : (low, high); None: 0.6 to 5 times the temperature at which a substitution in a random alloy costs 2 kT
+    mu : {element: (low, high)}, counted from the first element; None: from one nearly pure alloy to the other
+    name : of the model; None: that of the expansion
+    folder : where it is kept; None: the user's models, ``$ALLOYGEN_MODELS`` or ``~/.alloygen/models``. With a configuration: where the run lives
+        (default ``runs/<name>``), the model itself being ``folder/model.safetensors``
+    config : in place of an alloy: a TOML file, a dict, or the name of a configuration that ships; it says all the rest. ``resume=False`` starts it anew
+    seed : of samples and weights
+    workers : processes that make batches ahead, on other cores; a script that asks for any has to stand below ``if __name__ == "__main__":``
+
+    Returns the model.
+
+    Raises
+    ------
+    ConfigError, AlloygenError : what cannot be, before any work
+    TrainingInterrupted : after Ctrl-C, everything saved
+
+    Examples
+    --------
+    >>> model = alloygen.train(alloy, minutes=10)                    # doctest: +SKIP
+    >>> alloygen.sample(atoms, T=600, mu={"Pd": -0.1}, hamiltonian=alloy)  # doctest: +SKIP
     """
+    if (alloy is None) == (config is None):
+        raise AlloygenError(
+            f"expected an alloy, or config=, a configuration that names one, got {'none' if alloy is None else 'both'}"
+        )
+    if config is None:
+        from alloygen.own_law import train_alloy
+
+        if isinstance(alloy, dict) or str(alloy).endswith(".toml"):
+            raise AlloygenError(f"expected an alloy, got a configuration, {alloy!r}; give it as config=")
+        how: dict[str, Any] = dict(cells=cells, T=T, mu=mu, name=name, folder=folder)
+        how |= dict(seed=seed, workers=workers, progress=progress)
+        return train_alloy(alloy, minutes=minutes, **how)
     from alloygen.data import configurations
     from alloygen.training.config import load_config
     from alloygen.training.loop import train as run

@@ -1,4 +1,4 @@
-"""Command line: ``alloygen sample | mc | phase-diagram | train | evaluate``."""
+"""Command line: ``alloygen sample | mc | phase-diagram | train | evaluate | models``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def parser() -> shell.Parser:
     p = shell.Parser(prog="alloygen", description="Equilibrium configurations and free energies of lattice alloys.")
     p.add_argument("--version", action="version", version=f"alloygen {__version__}")
     sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_sample_parser, _mc_parser, _phase_diagram_parser, _train_parser, _evaluate_parser):
+    for add in (_sample_parser, _mc_parser, _phase_diagram_parser, _train_parser, _evaluate_parser, _models_parser):
         add(sub)
     return p
 
@@ -121,10 +121,22 @@ def _phase_diagram_parser(sub) -> None:
 
 
 def _train_parser(sub) -> None:
-    q = _command(sub, "train", commands.train, "train a model from a TOML configuration")
-    q.add_argument("config", help="TOML file, or the name of one that ships")
-    q.add_argument("-o", "--output", help="folder of the run (default runs/NAME); an interrupted run goes on")
-    q.add_argument("--restart", action="store_true", help="start anew instead of resuming")
+    q = _command(sub, "train", commands.train, "train a model of an alloy, or by a TOML configuration")
+    q.add_argument("alloy", nargs="+", metavar="ALLOY",
+                   help="an expansion in alloygen's JSON format, or CLEASE's settings and ECIs (two files); or a TOML configuration, or the name "
+                   "of one that ships")  # fmt: skip
+    minutes = shell.above_zero("--minutes")
+    q.add_argument("--minutes", type=minutes, default=None, help="of training an alloy (default 10)")
+    q.add_argument("--name", help="of the model of an alloy (default: the expansion's)")
+    q.add_argument("-o", "--output", help="folder where the model of an alloy is kept (default ~/.alloygen/models), or where the run of a "
+                   "configuration lives (default runs/NAME); an interrupted run goes on")  # fmt: skip
+    q.add_argument("--restart", action="store_true", help="start a configuration anew instead of resuming")
+
+
+def _models_parser(sub) -> None:
+    _command(
+        sub, "models", commands.models, "list the models at hand: what for, their ranges and how even their weights are"
+    )
 
 
 def _evaluate_parser(sub) -> None:

@@ -207,20 +207,46 @@ def _start_worker() -> None:
 
 def train(args) -> int:
     """``alloygen train``."""
-    from alloygen.data import configurations
+    from alloygen import api
+    from alloygen.data import configurations, own_folder
     from alloygen.runtime.atomic import require_writable
-    from alloygen.training import loop
     from alloygen.training.config import load_config
+    from alloygen.training.loop import TrainingInterrupted
 
-    config = load_config(configurations().get(args.config, args.config))
-    folder = Path(args.output or Path("runs") / config.name)
+    first, *more = args.alloy
+    by_config = not more and (first in configurations() or first.endswith(".toml"))
+    if by_config and (args.minutes or args.name):
+        raise AlloygenError(
+            f"expected --minutes and --name with an alloy, got the configuration {first}, which says them"
+        )
+    if len(more) > 1:
+        raise AlloygenError(
+            f"expected one file, or CLEASE's settings and ECIs, got {len(args.alloy)}: {' '.join(args.alloy)}"
+        )
+    how: dict = dict(progress=not args.quiet)
+    if by_config:
+        config = load_config(configurations().get(first, first))
+        folder = Path(args.output or Path("runs") / config.name)
+        how |= dict(config=config, folder=folder, resume=not args.restart)
+    else:
+        alloy = (first, more[0]) if more else first
+        folder = Path(args.output or own_folder())
+        how |= dict(alloy=alloy, minutes=args.minutes or 10.0, name=args.name, folder=folder, workers=1)
     require_writable(folder, folder=True)
     try:
-        path = loop.train(config, folder, resume=not args.restart, progress=not args.quiet)
-    except loop.TrainingInterrupted as stop:
+        model = api.train(**how)
+    except TrainingInterrupted as stop:
         print(f"interrupted: {stop}", file=sys.stderr)
         return 130
-    print(f"trained model: {path}")
+    print(f"trained model: {folder / 'model.safetensors' if by_config else folder / f'{model.name}.safetensors'}")
+    return 0
+
+
+def models(args) -> int:
+    """``alloygen models``."""
+    from alloygen.registry import models_at_hand
+
+    print(models_at_hand().to_string(index=False))
     return 0
 
 

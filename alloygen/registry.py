@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -19,10 +19,14 @@ from alloygen.generate.outpaint import windows
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.parents import canonical
+from alloygen.lattice import Lattice
 from alloygen.models.base import AnyCell, Model
 from alloygen.models.family import FamilyModel, ZeroShot, is_of_one_alloy
 from alloygen.models.store import Header, load_model, read_header
 from alloygen.types import PathLike
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _loaded: dict[tuple[str, int, int], Model] = {}
 
@@ -127,13 +131,42 @@ def fitting(problem: Problem, larger: bool = True, needed: bool = False) -> tupl
     return None, problem
 
 
+def models_at_hand() -> pd.DataFrame:
+    """The models that ship and the user's own: name, alloy, supercell ("any" for a law), ranges of T and of mu for the elements after the first, and mean NESS as its
+    training measured it. Files that cannot be used are passed over, with an UnusableModel warning.
+
+    Examples
+    --------
+    >>> table = models_at_hand()
+    >>> table[table.model == "cuau"].supercell.item()
+    'any'
+    """
+    import pandas as pd
+
+    headers, passed = _headers()
+    if passed:
+        _pass_over(passed)
+    rows = []
+    for header in headers:
+        about, lattice = header.metadata, header.lattice
+        T, mu = about["ranges"]["T"], about["ranges"]["mu"]
+        cell = "any" if header.any_cell else _cell_name(lattice)
+        spans = ", ".join(
+            f"{e} {low:.3g} to {high:.3g}" for e, (low, high) in zip(header.expansion.elements[1:], mu, strict=True)
+        )
+        rows.append({"model": Path(header.path).stem, "alloy": header.expansion.name, "supercell": cell, "T": f"{T[0]:.4g} to {T[1]:.4g}",
+                     "mu": spans, "NESS": about.get("figures", {}).get("ness", "")})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def _for_whole_cells(models: list[Header], problem: Problem) -> list[Header]:
     """Models that draw the supercell of a problem as it is, the best first."""
     from alloygen.data import own_folder
 
+    mine = lambda m: Path(m.path).parent == own_folder()  # noqa: E731
     fits = [m for m in models if not m.any_cell and _site_row(m, problem) is not None]
-    laws = [m for m in models if m.any_cell]
-    own = [m for m in fits if Path(m.path).parent == own_folder()]
+    laws = sorted((m for m in models if m.any_cell), key=lambda m: not mine(m))
+    own = [m for m in fits if mine(m)]
     ship = [m for m in fits if m not in own]
     return [*own, *ship, *laws] if (problem.known >= 0).any() else [*own, *laws, *ship]
 
@@ -207,15 +240,20 @@ def _what_there_is(models: list[Header], found: AtomsMap) -> str:
     if not models:
         return "no model is known for this Hamiltonian"
     lattices = sorted((m.lattice for m in models), key=lambda a: (a.n_sites != len(found.site), a.n_sites))
-    cells = {
-        "x".join(map(str, a.matrix.diagonal())) + f" primitive cells ({a.n_sites} sites)"
-        if np.array_equal(a.matrix, np.diag(a.matrix.diagonal()))
-        else f"{a.matrix.tolist()} ({a.n_sites} sites)": a.n_sites
-        for a in lattices
-    }
+    cells = {f"{_cell_name(a)} primitive cells ({a.n_sites} sites)": a.n_sites for a in lattices}
     same = [name for name, n in cells.items() if n == len(found.site)]
     shape = f"; {' and '.join(same)} has as many sites in another shape" if same else ""
     return f"no model fits this supercell. There are models of {', '.join(cells)}{shape}"
+
+
+def _cell_name(lattice: Lattice) -> str:
+    """4x4x4, or the matrix of a cell that is skewed."""
+    repeats = lattice.matrix.diagonal()
+    return (
+        "x".join(map(str, repeats))
+        if np.array_equal(lattice.matrix, np.diag(repeats))
+        else str(lattice.matrix.tolist())
+    )
 
 
 def _require_hamiltonian(model: Model, expansion: ClusterExpansion) -> None:

@@ -53,7 +53,7 @@ ROOMS = [
     "training",
     "registry",
     "samplers",
-    "polishing",
+    "own_law",
     "api",
     "shell",
     "commands",

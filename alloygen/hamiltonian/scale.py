@@ -1,49 +1,83 @@
-"""The scales of a binary alloy that say where its phases are, from its energies alone."""
+"""The scales of an alloy that say where its phases are, from its energies alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice, product
 
 import numpy as np
 
+from alloygen.conditions import references
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.lattice import Lattice
 
 RANDOM = 32  # configurations
+PURE = 256  # ways, at most, to put one species on each sublattice
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Scale:
     """T : at which a substitution in a random alloy costs or gains 2 kT, typically; transitions lie at 0.5 to 3 times this
-    mu : (low, high) differences of the chemical potentials, second species less first, between which its phases lie: symmetric about what a
-        substitution costs in a random alloy on average, as far as what it costs in the pure phases
+    mu : (elements after the first, 2), low and high, between which the phases lie, of each element less its reference
+        (:func:`alloygen.conditions.references`), whose own is 0 to 0: symmetric about what the substitution costs in a random alloy on average, as
+        far as what it costs where each sublattice is pure
     """
 
     T: float
-    mu: tuple[float, float]
+    mu: np.ndarray
     kB: float
 
-    def beyond(self, margin: float) -> tuple[float, float]:
-        """(low, high) of mu, so many kT of the scale beyond the phases on each side."""
-        more = margin * self.kB * self.T
-        return self.mu[0] - more, self.mu[1] + more
+    def beyond(self, margin: float) -> np.ndarray:
+        """Low and high (elements after the first, 2) of mu, so many kT of the scale beyond the phases on each side."""
+        free = self.mu[:, :1] < self.mu[:, 1:]
+        return self.mu + free * margin * self.kB * self.T * np.array([-1.0, 1.0])
 
 
 def scale(h: Hamiltonian) -> Scale:
-    """The scales of a binary Hamiltonian.
+    """The scales of a Hamiltonian, of any species and sublattices.
+
+    Raises AlloygenError where no two species can take each other's places.
 
     Examples
     --------
     >>> from alloygen.hamiltonian.ising import ising
     >>> found = scale(ising(8))                  # T_c is 2.269
     >>> np.abs(found.mu).round().tolist(), 1.8 < found.T < 2.2
-    ([8.0, 8.0], True)
+    ([[8.0, 8.0]], True)
     """
-    if len(h.elements) != 2 or not (h.lattice.n_species == 2).all():
-        raise AlloygenError(f"expected a binary alloy, got the species {h.lattice.species}")
-    cost = lambda occ: np.diff(h.site_energies(occ), axis=2)[..., 0]  # noqa: E731
-    one, other = (float(cost(np.full((1, h.n_sites), s)).mean()) for s in (0, 1))
-    typical = cost(h.random(RANDOM, 0))
-    middle = float(typical.mean())
-    half = max(abs(one - middle), abs(other - middle))
-    return Scale(T=max(float(typical.std()), 1e-12) / (2 * h.kB), mu=(middle - half, middle + half), kB=h.kB)
+    lattice, origin = h.lattice, references(h.lattice)
+    typical, mu, squares = h.random(RANDOM, 0), np.zeros((len(h.elements), 2)), []
+    pure = np.array(
+        [_pure(lattice, which) for which in islice(product(*(range(len(names)) for names in lattice.species)), PURE)]
+    )
+    for e, r in enumerate(origin):
+        if e == r:
+            continue
+        costs, ends = _costs(h, typical, e, r), _costs(h, pure, e, r)
+        middle = costs.mean()
+        half = np.abs(ends.mean(1) - middle).max()
+        mu[e] = middle - half, middle + half
+        squares.append(costs.var())
+    if not squares:
+        raise AlloygenError(
+            f"expected two species that can take each other's places, got the species {lattice.species}"
+        )
+    return Scale(T=max(float(np.sqrt(np.mean(squares))), 1e-12) / (2 * h.kB), mu=mu[1:], kB=h.kB)
+
+
+def _pure(lattice: Lattice, which: tuple[int, ...]) -> np.ndarray:
+    """Occupations (N,) with one species, of number ``which``, on each sublattice."""
+    return np.array(which, dtype=np.int8)[lattice.sublattice]
+
+
+def _costs(h: Hamiltonian, occ: np.ndarray, e: int, r: int) -> np.ndarray:
+    """What element e costs in place of its reference r, (B, sites): on the sites of both, or beside the first other element where none are."""
+    index = h.lattice.site_elements
+    here = (index == e).any(1)
+    both = here & (index == r).any(1)
+    sites = np.flatnonzero(both if both.any() else here & h.lattice.changeable)
+    energies = h.site_energies(occ)
+    column = lambda element: np.argmax(index[sites] == element, axis=1)  # noqa: E731
+    other = column(r) if both.any() else np.where(column(e) == 0, 1, 0)
+    return energies[:, sites, column(e)] - energies[:, sites, other]

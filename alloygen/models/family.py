@@ -193,7 +193,7 @@ def spans(hamiltonian: Hamiltonian, T: tuple[float, float] = (0.6, 8.0), margin:
     """{"T": (low, high), "mu": [(low, high)]} of an alloy that a family is of use for: T in multiples of its scale, mu beyond its phases by
     ``margin`` kT of that."""
     found = scale(hamiltonian)
-    return {"T": (T[0] * found.T, T[1] * found.T), "mu": [found.beyond(margin)]}
+    return {"T": (T[0] * found.T, T[1] * found.T), "mu": found.beyond(margin).tolist()}
 
 
 def _parent(hamiltonian: Hamiltonian) -> Parent:

@@ -14,7 +14,7 @@ import torch
 from alloygen import orders
 from alloygen.arrays import as_tensor
 from alloygen.conditions.record import Condition
-from alloygen.errors import AlloygenError
+from alloygen.errors import ConfigError
 from alloygen.generate.outpaint import repeats, windows
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
@@ -178,10 +178,13 @@ def _samples(
     from alloygen.montecarlo.sampling import cluster_moves, replica_exchange
 
     d = cast(DataConfig, config.data)
-    T, values = expand(d.T), expand(d.mu)
-    if len(hamiltonian.elements) != 2:
-        raise AlloygenError(f"expected a binary alloy for the grid data.mu, got the elements {hamiltonian.elements}")
-    mu = np.column_stack([np.zeros(len(values)), values])
+    T, points = expand(d.T), d.points()
+    if points.shape[1] != len(hamiltonian.elements) - 1:
+        raise ConfigError(
+            f"data.mu: expected {len(hamiltonian.elements) - 1} numbers a point, for the elements after the first of {hamiltonian.elements}, "
+            f"got {points.shape[1]}"
+        )
+    mu = np.column_stack([np.zeros(len(points)), points])
     settings = {**vars(d), "samples": samples}
     key = json.dumps([hamiltonian.fingerprint, hamiltonian.lattice.to_dict(), settings], sort_keys=True)
     if path.exists():

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from alloygen.errors import AlloygenError
+
 AHEAD = 6  # batches that each process makes in advance; one that makes an alloy between two keeps the others waiting otherwise
 
 Made = TypeVar("Made")
@@ -42,19 +44,30 @@ def feed(make: Callable[[Any], Made], requests: Iterable, workers: int) -> Itera
     """
     if not workers:
         return map(make, requests)
-    return iter(
-        DataLoader(
-            _Maker(make),
-            batch_size=None,
-            sampler=requests,
-            collate_fn=_as_it_is,
-            num_workers=workers,
-            prefetch_factor=AHEAD,
-            multiprocessing_context="spawn",
-            worker_init_fn=_alone,
-            generator=torch.Generator(),
-        )
+    return _from_processes(make, requests, workers)
+
+
+def _from_processes(make: Callable[[Any], Made], requests: Iterable, workers: int) -> Iterator[Made]:
+    loader = DataLoader(
+        _Maker(make),
+        batch_size=None,
+        sampler=requests,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        prefetch_factor=AHEAD,
+        multiprocessing_context="spawn",
+        worker_init_fn=_alone,
+        generator=torch.Generator(),
     )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "exited unexpectedly" not in str(error):
+            raise
+        raise AlloygenError(
+            f"expected {workers} processes that make batches, got one that ended ({error}): a script runs anew in each of them, so what it does has to "
+            "stand below `if __name__ == '__main__':`; or they were killed, for lack of memory perhaps. workers=0 does without them."
+        ) from error
 
 
 def generator_of(seed: int, number: int) -> torch.Generator:

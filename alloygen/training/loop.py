@@ -79,6 +79,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(t.seed)
         self.step = 0
         self.seconds = 0.0  # spent on steps, over all sessions of the run
+        self.figures: dict = {}  # of the last validation
 
     def identity(self) -> dict:
         return identity("training state", self.model.hamiltonian, **self.config.facts(), **self.task.facts())
@@ -287,14 +288,19 @@ def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: 
         )
     path = folder / "model.safetensors"
     with trainer.averaged() as model:
-        facts = {"config": config.to_dict(), "steps": trainer.step, "threads": torch.get_num_threads()}
+        facts = {
+            "config": config.to_dict(),
+            "steps": trainer.step,
+            "threads": torch.get_num_threads(),
+            "figures": trainer.figures,
+        }
         save_model(path, model, **facts)
     return path
 
 
 def _loop(trainer: Trainer, job: Job, log: Path, stop_at: int | None) -> None:
     t, started = trainer.config.training, time.monotonic()
-    loss, figures = float("nan"), {}
+    loss = float("nan")
     end = t.steps if stop_at is None else min(t.steps, stop_at)
     remedy = "Choose another output folder, or start anew with resume=False (--restart)."
     with job.loop(trainer, trainer.config.name, t.steps, remedy=remedy) as loop:
@@ -302,9 +308,14 @@ def _loop(trainer: Trainer, job: Job, log: Path, stop_at: int | None) -> None:
             value = trainer.advance()
             loss = value if math.isnan(loss) else 0.98 * loss + 0.02 * value
             if trainer.step % trainer.config.validation.every == 0 or trainer.finished:
-                figures = trainer.validate()
-                line = {"step": trainer.step, "loss": loss, **figures, "seconds": round(time.monotonic() - started, 1)}
+                trainer.figures = trainer.validate()
+                line = {
+                    "step": trainer.step,
+                    "loss": loss,
+                    **trainer.figures,
+                    "seconds": round(time.monotonic() - started, 1),
+                }
                 with log.open("a") as f:
                     f.write(json.dumps(line) + "\n")
-            shown = {"loss": f"{loss:.4f}", **{k: f"{v:.3f}" for k, v in figures.items()}}
+            shown = {"loss": f"{loss:.4f}", **{k: f"{v:.3f}" for k, v in trainer.figures.items()}}
             loop.tick(trainer.step, shown=shown if trainer.step % 10 == 0 else None)

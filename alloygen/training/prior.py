@@ -55,7 +55,8 @@ def grid(h: Hamiltonian, prior: PriorConfig, rng: np.random.Generator) -> tuple[
     """Temperatures (nT,) and differences of chemical potentials (nM,) for one alloy."""
     found = scale(h)
     T = found.T * np.geomspace(prior.T[0], prior.T[1], prior.n_T)
-    return T, np.sort(rng.uniform(*found.beyond(prior.margin), prior.n_mu))
+    low, high = found.beyond(prior.margin)[0]
+    return T, np.sort(rng.uniform(low, high, prior.n_mu))
 
 
 def _conditions(prior: PriorConfig, number: int) -> np.random.Generator:

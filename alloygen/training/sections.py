@@ -15,7 +15,7 @@ import numpy as np
 
 from alloygen.arguments import LARGEST_SEED
 from alloygen.errors import ConfigError
-from alloygen.training.numbers import expand, is_range, is_supercell
+from alloygen.training.numbers import expand, is_number, is_range, is_supercell
 
 PRECISIONS = ("float32", "bf16")
 MOVES = ("flips", "clusters")
@@ -93,8 +93,8 @@ class DataConfig(Section):
     """The grid of Monte Carlo samples that the objectives "likelihood" and "patches" learn from.
 
     ``moves``: "flips" with replica exchange, or "clusters" (Swendsen-Wang, for ferromagnetic pairs, which does not slow down at T_c).
-    T and mu are lists of numbers or of {from, to, step} tables; mu is per element after the first, counted from the first, for a
-    binary simply the list of mu(last) - mu(first). ``samples`` per condition, ``sweeps`` apart, after ``burn`` rounds of ``sweeps``.
+    T and mu are lists of numbers or of {from, to, step} tables; mu is that of the last element of a binary, less that of the first. Of more elements mu is a list of points, each
+    with a number for every element after the first. ``samples`` per condition, ``sweeps`` apart, after ``burn`` rounds of ``sweeps``.
     ``grown`` = [3, 3, 1]: samples of a cell so many times as large as well, whose windows teach out-painting (``objective.grown``).
     """
 
@@ -112,7 +112,10 @@ class DataConfig(Section):
         T, grown = expand(self.T), self.grown
         yield self.moves in MOVES, "data.moves", f"one of {MOVES}", self.moves
         yield len(T) > 0 and (T > 0).all(), "data.T", "temperatures above 0", self.T
-        yield len(expand(self.mu)) > 0, "data.mu", "a list of chemical potentials", self.mu
+        rows = [isinstance(point, list) and len(point) and all(map(is_number, point)) for point in self.mu]
+        even = all(rows) and len({len(point) for point in self.mu}) == 1
+        yield not any(rows) or even, "data.mu", "numbers, or points of as many numbers each", self.mu
+        yield len(self.points()) > 0, "data.mu", "a list of chemical potentials", self.mu
         yield 0 <= self.seed <= LARGEST_SEED, "data.seed", f"a whole number from 0 to {LARGEST_SEED}", self.seed
         few = self.samples >= 1 and self.sweeps >= 1 and self.burn >= 0
         yield few, "data", "samples >= 1, sweeps >= 1, burn >= 0", self
@@ -120,10 +123,16 @@ class DataConfig(Section):
         expected = "three whole numbers of at least 1, one of them 2 or more, such as [3, 3, 1]"
         yield whole, "data.grown", expected, grown
 
+    def points(self) -> np.ndarray:
+        """(M, elements after the first) chemical potentials."""
+        if self.mu and isinstance(self.mu[0], list):
+            return np.array(self.mu, dtype=float)
+        return expand(self.mu)[:, None]
+
     def ranges(self) -> dict:
-        """{"T": [low, high], "mu": [[low, high]]} of the grid."""
-        T, mu = expand(self.T), expand(self.mu)
-        return {"T": [float(T.min()), float(T.max())], "mu": [[float(mu.min()), float(mu.max())]]}
+        """{"T": [low, high], "mu": [[low, high], ...]} of the grid, one mu interval per element after the first."""
+        T, mu = expand(self.T), self.points()
+        return {"T": [float(T.min()), float(T.max())], "mu": np.column_stack([mu.min(0), mu.max(0)]).tolist()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,7 +145,7 @@ def training(name: str, folder: Path, threads: int) -> None:
     torch.set_num_threads(threads)
     n, target = TRAININGS[name]
     run = folder / name.removeprefix("small/")
-    model = alloygen.train(configurations()[name], run, progress=sys.stderr.isatty())
+    model = alloygen.train(config=configurations()[name], folder=run, progress=sys.stderr.isatty())
     h, exact = model.hamiltonian, None
     T, mu = grid(h)
     at, fine = h.condition(T, np.column_stack([np.zeros_like(mu), mu])), alloygen.data.grids()[name_of(h)]

@@ -111,7 +111,7 @@ def part_observables(quick: bool) -> dict:
     n, out = (1000 if quick else 10_000), {}
     config = json.loads(json.dumps(ISING))
     config["training"]["minutes"] *= 0.3 if quick else 1
-    model = alloygen.train(config, RESULTS / f"ising_4x4{'_quick' if quick else ''}", progress=False)
+    model = alloygen.train(config=config, folder=RESULTS / f"ising_4x4{'_quick' if quick else ''}", progress=False)
     torch.set_num_threads(1)
     fields = np.array([0.0, 0.2, 0.4])
     T = np.repeat(np.arange(1.5, 3.51, 0.2), 3)

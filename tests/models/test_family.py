@@ -9,7 +9,7 @@ import torch
 from small_systems import generator, randomise
 
 import alloygen
-from alloygen import polishing
+from alloygen import own_law
 from alloygen.errors import AlloygenError, LatticeMismatch, LowSampleSize, NoModel, NotConverged
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.figures import Orbit
@@ -239,7 +239,7 @@ def test_a_second_polish_goes_on_and_one_that_harms_is_not_kept(at_hand, tmp_pat
     monkeypatch.setattr(loop, "_begin", lambda model, path: (starts.append(Path(path).name), begin(model, path)))
     assert alloygen.polish(h, minutes=0.05, name="mine", progress=False).polished
     whole = (tmp_path / "mine.safetensors").read_bytes()
-    monkeypatch.setattr(polishing, "TRAINING", polishing.TRAINING | {"lr": 3.0, "warmup": 0, "steps": 5})
+    monkeypatch.setattr(own_law, "POLISH", own_law.POLISH | {"lr": 3.0, "warmup": 0, "steps": 5})
     with pytest.warns(NotConverged, match="did not help: log likelihood -0"):
         law = alloygen.polish(h, name="mine", progress=False)
     assert (tmp_path / "mine.safetensors").read_bytes() == whole and law.polished

@@ -277,7 +277,7 @@ def test_a_name_that_leads_out_of_the_folder_of_runs(name, tmp_path, monkeypatch
     with pytest.raises(ConfigError, match=r"^name: expected up to 100 letters, digits"):
         load_config({**GOOD, "name": name})
     with pytest.raises(ConfigError, match=r"^name: "):
-        alloygen.train({**GOOD, "name": name}, progress=False)
+        alloygen.train(config={**GOOD, "name": name}, progress=False)
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "b"]
 
 

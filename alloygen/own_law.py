@@ -1,0 +1,348 @@
+"""A law of one's own alloy by some minutes of training: ranges, samples and recipe found by themselves, kept where ``sample`` finds it.
+
+``train_alloy`` begins with the network for every alloy of the lattice where there is one, as ``polish`` does, and from nothing otherwise: any species and
+sublattices. Conditions are a grid of T over the temperatures of the alloy (:mod:`alloygen.hamiltonian.scale`) with chemical potentials from one pure
+phase to the other, for each element after the first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from alloygen.arguments import positive, seed_from
+from alloygen.data import checkpoints, own_folder
+from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
+from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, NotConverged, UnknownSpecies
+from alloygen.estimate.weights import user_level
+from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.hamiltonian.parents import canonical
+from alloygen.hamiltonian.scale import scale
+from alloygen.hamiltonian.source import expansion_from
+from alloygen.models.base import AnyCell
+from alloygen.models.family import FamilyModel, ZeroShot
+from alloygen.models.local import LocalModel
+from alloygen.models.store import load_model, read_header
+from alloygen.registry import family_of
+from alloygen.runtime.tensors import read_tensors
+from alloygen.training.numbers import is_supercell
+from alloygen.types import PathLike
+
+TEMPERATURES = (0.6, 5.0)  # in multiples of the scale of the alloy
+MARGIN = 8.0  # kT of the scale, of mu beyond the phases: enough for nearly pure alloys at the highest T
+GRIDS = {
+    1: (14, 31),
+    2: (12, 15),
+    3: (10, 7),
+}  # temperatures, and values of mu of each of so many elements; of more, points of a Sobol sequence
+SCATTERED = (10, 256)
+SAMPLES = 60_000  # in all
+SITES = (64, 16)  # of the supercells, at most
+PATIENCE = 5.0  # minutes from which on training from nothing makes a better law than polishing a network does
+OBJECTIVE = {"kind": "patches", "per_kind": 1, "hard": 0.6, "known": 0.15, "foreign": 0.3}
+DRAWS = 8_000  # in all, for each look at which conditions are hard
+TRAINING = {"steps": 10**7, "batch": 256, "precision": "bf16", "weight_decay": 1e-4, "clip": 5.0, "ema": 0.998}
+POLISH = TRAINING | {"lr": 7e-4, "warmup": 50}
+FRESH = TRAINING | {"lr": 1.5e-3, "warmup": 200}
+LOCAL = {"kind": "local", "width": 128, "window": 140, "levels": 2, "frequencies": 6}
+
+Range = tuple[float, float]
+Cell = Sequence[int] | Sequence[Sequence[int]] | np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a law is kept, and where its run lives until then."""
+
+    name: str
+    kept: Path
+    run: Path
+
+    @classmethod
+    def of(cls, expansion: ClusterExpansion, name: str | None, folder: PathLike | None) -> Place:
+        """By a name of its own: a file of another alloy, or of a model that ships, is not taken."""
+        where = Path(folder) if folder is not None else own_folder()
+        name = name or re.sub(r"[^\w.+-]+", "_", expansion.name).strip("_.+-") or "alloy"
+        if _is_taken(name, where / f"{name}.safetensors", expansion):
+            name = f"{name}_{expansion.fingerprint[:6]}"
+        run = where / "runs" / f"{name}_{expansion.fingerprint}"
+        run.mkdir(parents=True, exist_ok=True)
+        return cls(name=name, kept=where / f"{name}.safetensors", run=run)
+
+    def keep(self, made: Path) -> None:
+        made.replace(self.kept)  # whole or not at all
+
+    def clear(self) -> None:
+        shutil.rmtree(self.run)
+
+
+def train_alloy(
+    alloy: Problem | Hamiltonian | HamiltonianLike,
+    *,
+    minutes: float = 10.0,
+    cells: Sequence[Cell] | None = None,
+    T: Range | None = None,
+    mu: Mapping[str, Range] | Range | None = None,
+    name: str | None = None,
+    folder: PathLike | None = None,
+    seed: int | None = 0,
+    workers: int = 0,
+    progress: bool = True,
+) -> AnyCell:
+    """A law of an alloy on every supercell, from its expansion alone; see :func:`alloygen.train`, whose ``alloy`` this is."""
+    given = alloy.hamiltonian if isinstance(alloy, Problem) else alloy
+    expansion = given.expansion if isinstance(given, Hamiltonian) else expansion_from(given)
+    expansion = cast(ClusterExpansion, expansion)
+    own = [given.lattice.matrix.tolist()] if isinstance(given, Hamiltonian) else []
+    sizes = _cells(cells, own or [repeats_for(expansion, n) for n in SITES])
+    h, seed, minutes = expansion.on(sizes[0]), seed_from(seed), positive(minutes, "minutes")
+    if minutes < PATIENCE and family_of(h) is not None:
+        return polish(
+            h, mu, minutes=minutes, T=T, name=name, folder=folder, seed=seed, workers=workers, progress=progress
+        )
+    data, place = _data(h, T, mu, seed), Place.of(expansion, name, folder)
+    config = {
+        "name": place.name,
+        "system": {"hamiltonian": _written(expansion, place), "repeats": sizes[0], "more": sizes[1:]},
+        "data": data,
+        "model": LOCAL,
+        "objective": _objective(data, 2000),
+        "training": FRESH | {"minutes": minutes, "seed": seed},
+        "validation": {"every": 10**7, "samples": 64},
+        "machine": {"threads": 1, "workers": workers},
+    }
+    place.keep(_run(config, place, progress))
+    place.clear()
+    return cast(LocalModel, load_model(place.kept))
+
+
+def polish(
+    atoms: AtomsLike,
+    mu: Mapping[str, Range] | Range | None = None,
+    *,
+    minutes: float = 2.0,
+    hamiltonian: HamiltonianLike | None = None,
+    T: Range | None = None,
+    name: str | None = None,
+    folder: PathLike | None = None,
+    seed: int | None = 0,
+    workers: int = 0,
+    progress: bool = True,
+) -> ZeroShot:
+    """Train the network for every alloy of a lattice on one of them, and keep it: from then on ``sample`` takes it for this alloy by itself.
+
+    Maximum likelihood on a fresh replica-exchange run on the supercell of ``atoms``, over the phases and the temperatures of the alloy. A second
+    call goes on from what the first one made. The likelihoods of Monte Carlo samples before and after are compared, and the better law is kept.
+
+    Parameters
+    ----------
+    atoms, hamiltonian : the supercell and the alloy, as :func:`alloygen.sample` takes them; any binary expansion of fcc, bcc, hcp, sc or square
+    mu : {element: (low, high)} or (low, high) of the last element less the first, in the unit of the energy; None: as far as its phases go
+    minutes : of training, the Monte Carlo run before it not counted
+    T : (low, high); None: 0.6 to 5 times the temperature scale of the alloy (:func:`alloygen.hamiltonian.scale.scale`)
+    name : of the model; None: that of the expansion
+    folder : where it is kept; None: the user's models, ``$ALLOYGEN_MODELS`` or ``~/.alloygen/models``
+    seed : of the samples and of the training
+    workers : see :func:`alloygen.train`
+
+    Returns the law of the alloy on this supercell, which ``sample(..., sampler=law)`` takes, and any other supercell by ``law.on``.
+
+    Raises
+    ------
+    LatticeMismatch : no network for the lattice is at hand
+    AlloygenError : ranges that cannot be
+    TrainingInterrupted : after Ctrl-C, everything saved; the same call goes on
+
+    Warns
+    -----
+    NotConverged : the minutes did not help, and what was before is kept
+
+    Examples
+    --------
+    >>> alloygen.polish(atoms, hamiltonian=mine, minutes=2)          # doctest: +SKIP
+    """
+    problem = Problem.of(atoms, dict.fromkeys(mu, 0.0) if isinstance(mu, Mapping) else {}, hamiltonian)
+    h, seed, minutes = problem.hamiltonian, seed_from(seed), positive(minutes, "minutes")
+    found = family_of(h)  # a network that was polished for this alloy goes on
+    if found is None:
+        raise LatticeMismatch(
+            f"expected a network for every alloy of the lattice of {h.expansion.name}, got none among {sorted(checkpoints())}; train a "
+            "model of this alloy with alloygen.train"
+        )
+    family, path = found
+    terms, data = canonical(cast(ClusterExpansion, h.expansion)), _data(h, T, mu, seed)
+    lattice, _ = terms.on(h.lattice)
+    place = Place.of(terms.expansion, name, folder)
+    config = {
+        "name": place.name,
+        "system": {"hamiltonian": _written(terms.expansion, place), "repeats": lattice.matrix.tolist()},
+        "data": data,
+        "model": {"kind": "family", **family.config()},
+        "objective": _objective(data, 500),
+        "training": POLISH | {"start": path, "minutes": minutes, "seed": seed},
+        "validation": {"every": 10**7, "samples": 64},
+        "machine": {"threads": 1, "workers": workers},
+    }
+    made = _run(config, place, progress)
+    polished = cast(FamilyModel, load_model(made))
+    samples = read_tensors(place.run / "data.safetensors")[0]
+    before, after = (_likelihood(f.on(terms.expansion.on(lattice)), samples) for f in (family, polished))
+    if after > before:
+        place.keep(made)
+        family = polished
+    else:
+        warnings.warn(
+            f"{minutes:g} minutes of polish did not help: log likelihood {before:.4f} nats a site of Monte Carlo samples before, {after:.4f} after. "
+            "What was before is kept; give more minutes, or a quieter machine.",
+            NotConverged,
+            stacklevel=user_level(),
+        )
+    place.clear()
+    return ZeroShot(family, h)
+
+
+@torch.no_grad()
+def _likelihood(law: FamilyModel, samples: Mapping[str, torch.Tensor], most: int = 1000) -> float:
+    """Mean log q (nats a site) of samples of p. What it gains is what KL(p | q) loses, so that phases which the law forgets count: of the law's
+    own draws NESS would be 1 if they were one and the same."""
+    n_conditions, n, n_sites = samples["occ"].shape
+    rows = torch.linspace(0, n_conditions * n - 1, most).long()
+    at = law.hamiltonian.condition(samples["T"], samples["mu"])[rows // n]
+    log_q = law.log_prob(samples["occ"].flatten(0, 1)[rows].long(), at, law.placed.order.expand(most, -1))
+    return float(log_q.mean()) / n_sites
+
+
+# ---------------------------------------------------------------------- what is found by itself
+def repeats_for(expansion: ClusterExpansion, sites: int) -> list[int]:
+    """Repeats of the primitive cell, powers of two, of ``sites`` sites at most and as even as can be; one along axes without interactions.
+
+    Examples
+    --------
+    >>> import alloygen
+    >>> repeats_for(alloygen.data.cuau(), 64), repeats_for(alloygen.data.cuau(), 16)
+    ([4, 4, 4], [2, 2, 4])
+    """
+    primitive = expansion.primitive
+    bound = np.any([np.abs(o.members[..., :3]).reshape(-1, 3).any(0) for o in expansion.orbits if o.order > 1], axis=0)
+    lengths, powers = np.linalg.norm(primitive.cell, axis=1), [1 << k for k in range(int(math.log2(max(sites, 1))) + 1)]
+    most = max(1, sites // len(primitive.basis))
+    best, chosen = (0, 0.0), [1, 1, 1]
+    for repeats in product(*(powers if along else [1] for along in np.atleast_1d(bound) & np.ones(3, bool))):
+        size = (lengths * repeats)[bound] if np.any(bound) else lengths
+        rank = (int(np.prod(repeats)), -float(size.max() / size.min()))
+        if rank[0] <= most and rank > best:
+            best, chosen = rank, list(repeats)
+    return chosen
+
+
+def _cells(given: Sequence[Cell] | None, otherwise: list) -> list:
+    """Supercells as configurations write them."""
+    if given is None:
+        return otherwise
+    try:
+        cells = [np.asarray(cell).tolist() for cell in given]
+    except (TypeError, ValueError):
+        cells = []
+    if not cells or not all(map(is_supercell, cells)):
+        raise AlloygenError(
+            f"expected cells as a list of supercells, each of three repeats or a 3x3 matrix, such as [(4, 4, 4)], got {given!r}"
+        )
+    return cells
+
+
+def _data(h: Hamiltonian, T: object, mu: object, seed: int) -> dict[str, Any]:
+    """The grid of conditions and the samples of it."""
+    own = scale(h)
+    spans = _spans(h, mu, own.beyond(MARGIN))
+    low, high = _range(T, "T") if T is not None else tuple(x * own.T for x in TEMPERATURES)
+    free = np.flatnonzero(spans[:, 0] < spans[:, 1])
+    n_T, n_mu = GRIDS.get(len(free), SCATTERED)
+    if len(free) in GRIDS:
+        shares = np.array(list(product(np.linspace(0, 1, n_mu), repeat=len(free))))
+    else:
+        from scipy.stats import qmc
+
+        shares = qmc.Sobol(len(free), scramble=False).random(n_mu)
+    points = np.tile(spans[:, 0], (len(shares), 1))
+    points[:, free] += shares * np.ptp(spans[free], axis=1)
+    few = max(8, SAMPLES // (n_T * len(points)))
+    run = {"sweeps": 10, "burn": 300} if len(free) == 1 else {"sweeps": 4, "burn": 200}
+    return {"T": np.geomspace(low, high, n_T).tolist(), "mu": points.tolist(), "samples": few, "seed": seed, **run}
+
+
+def _objective(data: Mapping[str, Any], every: int) -> dict[str, Any]:
+    """Conditions are looked over ``every`` so many steps, with a few draws at each."""
+    return OBJECTIVE | {"hard_every": every, "hard_draws": max(4, DRAWS // (len(data["T"]) * len(data["mu"])))}
+
+
+def _spans(h: Hamiltonian, mu: object, found: np.ndarray) -> np.ndarray:
+    """(elements after the first, 2) low and high of mu: what is given, counted from the first element, and ``found`` for the others."""
+    if mu is None:
+        return found
+    if not isinstance(mu, Mapping):
+        if len(h.elements) != 2:
+            raise AlloygenError(f"expected mu of the elements {h.elements} as {{element: (low, high)}}, got {mu!r}")
+        return np.array([_range(mu, "mu")])
+    unknown = set(mu) - set(h.elements)
+    if unknown:
+        raise UnknownSpecies(f"expected mu of some of the elements {h.elements}, got {sorted(map(str, unknown))}")
+    spans = found.copy()
+    for element, span in mu.items():
+        k, (low, high) = h.elements.index(element), _range(span, f"mu of {element}")
+        if k > 0:
+            spans[k - 1] = low, high
+        elif len(h.elements) == 2 and len(mu) == 1:
+            spans[0] = -high, -low
+        else:
+            raise AlloygenError(
+                f"expected mu of elements after the first, {h.elements[1:]}, which are counted from it, got {mu!r}"
+            )
+    return spans
+
+
+def _range(given: object, what: str) -> Range:
+    try:
+        low, high = map(float, given)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        low, high = np.nan, np.nan
+    if not low < high or (what == "T" and low <= 0):
+        raise AlloygenError(
+            f"expected {what} as (low, high), low below high{' and above 0' * (what == 'T')}, got {given!r}"
+        )
+    return low, high
+
+
+# ---------------------------------------------------------------------- where it is kept
+def _is_taken(name: str, path: Path, expansion: ClusterExpansion) -> bool:
+    """Is it the name of a model that ships, or of one of another alloy?"""
+    if name in checkpoints() and Path(str(checkpoints()[name])).parent != path.parent:
+        return True
+    try:
+        return path.exists() and read_header(path).expansion.fingerprint != expansion.fingerprint
+    except CheckpointError:
+        return True
+
+
+def _written(expansion: ClusterExpansion, place: Place) -> str:
+    """The file of the expansion in the folder of the run."""
+    path = place.run / "alloy.json"
+    path.write_text(json.dumps(expansion.to_dict()))
+    return str(path)
+
+
+def _run(config: dict[str, Any], place: Place, progress: bool) -> Path:
+    from alloygen.training.loop import train
+
+    return train(config, place.run, progress=progress)
