@@ -40,6 +40,7 @@ _LAZY = {
     "Primitive": "alloygen.lattice",
     "ClusterExpansion": "alloygen.hamiltonian.expansion",
     "from_clease": "alloygen.hamiltonian.clease",
+    "from_atat": "alloygen.hamiltonian.atat",
     "fit": "alloygen.fitting.fit",
     "enumerate_structures": "alloygen.fitting.derivative",
     "next_structures": "alloygen.fitting.hulls",
