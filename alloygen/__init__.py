@@ -41,6 +41,8 @@ _LAZY = {
     "ClusterExpansion": "alloygen.hamiltonian.expansion",
     "from_clease": "alloygen.hamiltonian.clease",
     "from_atat": "alloygen.hamiltonian.atat",
+    "from_icet": "alloygen.hamiltonian.icet",
+    "from_smol": "alloygen.hamiltonian.smol",
     "fit": "alloygen.fitting.fit",
     "enumerate_structures": "alloygen.fitting.derivative",
     "next_structures": "alloygen.fitting.hulls",

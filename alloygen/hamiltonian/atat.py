@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from alloygen.errors import AlloygenError
-from alloygen.hamiltonian.clusters import Cluster, image, key, symmetries
+from alloygen.hamiltonian.clusters import Cluster, image, key, symmetries, trigonometric_functions
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.lattice import Primitive
@@ -47,7 +47,7 @@ def from_atat(folder: PathLike, *, name: str = "ATAT expansion", citation: str =
     """
     texts = {file: _text(Path(os.fspath(folder)), file) for file in FILES}
     primitive, axes = _lattice(texts["lat.in"])
-    functions, of = _site_functions(primitive)
+    functions, of = trigonometric_functions(primitive)
     clusters = _clusters(texts["clusters.out"])
     eci = _numbers(texts["eci.out"].split(), "eci.out")
     if len(eci) != len(clusters):
@@ -109,25 +109,6 @@ def _whole(values: np.ndarray) -> np.ndarray:
     """Coordinates with what is written as 0.3333 or 0.6667 as thirds, and the like of twelfths."""
     twelfth = np.rint(values * 12) / 12
     return np.where(np.abs(values - twelfth) < ROUNDED, twelfth, values)
-
-
-def _site_functions(primitive: Primitive) -> tuple[np.ndarray, list[list[int]]]:
-    """(values (n_functions, n_elements), functions of each sublattice) in ATAT's order."""
-    values: list[np.ndarray] = []
-    numbers: dict[tuple[str, ...], list[int]] = {}
-    for names in primitive.species:
-        if names in numbers:
-            continue
-        m, s = len(names), np.arange(len(names))
-        rows: list[np.ndarray] = []
-        for t in range(1, m // 2 + 1):
-            rows += [-np.cos(2 * np.pi * s * t / m), -np.sin(2 * np.pi * s * t / m)]
-        numbers[names] = list(range(len(values), len(values) + m - 1))
-        for row in rows[: m - 1]:
-            full = np.zeros(len(primitive.elements))
-            full[[primitive.elements.index(e) for e in names]] = row
-            values.append(full)
-    return np.array(values).reshape(len(values), len(primitive.elements)), [numbers[n] for n in primitive.species]
 
 
 # ---------------------------------------------------------------------- clusters.out

@@ -10,7 +10,7 @@ with one site function fewer than species on each sublattice (Sanchez, Ducastell
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, product
 
 import numpy as np
@@ -105,18 +105,39 @@ def site_functions(primitive: Primitive) -> tuple[np.ndarray, list[list[int]]]:
     >>> values.round(3).tolist(), of
     ([[1.0, -1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.225, 0.0, -1.225], [0.0, 0.0, 0.707, -1.414, 0.707]], [[0], [1, 2]])
     """
+
+    def polynomials(m: int) -> np.ndarray:
+        q = np.linalg.qr(np.vander(np.linspace(1.0, -1.0, m), m, increasing=True))[0] * np.sqrt(m)
+        return np.where(np.abs(q) < 1e-14, 0.0, q * np.sign(q[0])).T[1:]
+
+    return _by_list(primitive, polynomials)
+
+
+def trigonometric_functions(primitive: Primitive) -> tuple[np.ndarray, list[list[int]]]:
+    """The same, with -cos(2 pi s t / m) and -sin(2 pi s t / m) in turn for t = 1, 2, ... of species s = 0, 1, ...; -1 and +1 for two.
+
+    van de Walle, Calphad 33, 266 (2009): the functions of ATAT and icet.
+    """
+
+    def waves(m: int) -> np.ndarray:
+        angle = 2 * np.pi * np.arange(m) / m
+        rows = [-f(t * angle) for t in range(1, m // 2 + 1) for f in (np.cos, np.sin)]
+        return np.array(rows).reshape(-1, m)[: m - 1]
+
+    return _by_list(primitive, waves)
+
+
+def _by_list(primitive: Primitive, functions: Callable[[int], np.ndarray]) -> tuple[np.ndarray, list[list[int]]]:
+    """Functions (m - 1, m) of each list of m species as rows over all elements, 0 for those of other lists."""
     rows: list[np.ndarray] = []
     numbers: dict[tuple[str, ...], list[int]] = {}
     for names in primitive.species:
         if names in numbers:
             continue
-        m = len(names)
-        q = np.linalg.qr(np.vander(np.linspace(1.0, -1.0, m), m, increasing=True))[0] * np.sqrt(m)
-        q = np.where(np.abs(q) < 1e-14, 0.0, q * np.sign(q[0]))
-        numbers[names] = list(range(len(rows), len(rows) + m - 1))
-        for f in range(1, m):
+        numbers[names] = list(range(len(rows), len(rows) + len(names) - 1))
+        for values in functions(len(names)):
             row = np.zeros(len(primitive.elements))
-            row[[primitive.elements.index(s) for s in names]] = q[:, f]
+            row[[primitive.elements.index(s) for s in names]] = values
             rows.append(row)
     values = np.array(rows).reshape(len(rows), len(primitive.elements))
     return values, [numbers[names] for names in primitive.species]

@@ -15,7 +15,7 @@ def expansion_from(spec: ClusterExpansion | PathLike | tuple[Any, Any] | Any) ->
     """A ClusterExpansion from what stands for one.
 
     spec : the expansion itself; "cuau", "ising"; the path of a file in alloygen's JSON format; CLEASE's (settings, ECIs), objects or
-        files as :func:`alloygen.hamiltonian.clease.from_clease` takes them; or a Clease calculator
+        files as :func:`alloygen.hamiltonian.clease.from_clease` takes them; a Clease calculator; or a folder with ATAT's files
 
     Examples
     --------
@@ -40,6 +40,10 @@ def expansion_from(spec: ClusterExpansion | PathLike | tuple[Any, Any] | Any) ->
         from alloygen.hamiltonian.ising import ising_expansion
 
         return ising_expansion()
+    if isinstance(spec, (str, os.PathLike)) and os.path.isfile(os.path.join(spec, "lat.in")):
+        from alloygen.hamiltonian.atat import from_atat
+
+        return from_atat(spec)
     if isinstance(spec, (str, os.PathLike)) and os.path.isfile(spec):
         try:
             with open(spec) as f:
@@ -52,6 +56,6 @@ def expansion_from(spec: ClusterExpansion | PathLike | tuple[Any, Any] | Any) ->
                 f"({type(error).__name__}: {error}). Write it anew; for CLEASE settings use alloygen.from_clease."
             ) from None
     raise AlloygenError(
-        f"expected a Hamiltonian: 'cuau', 'ising', a ClusterExpansion, the path of its JSON file, CLEASE's (settings, ECIs) or a Clease "
-        f"calculator, got {spec!r}"
+        f"expected a Hamiltonian: 'cuau', 'ising', a ClusterExpansion, the path of its JSON file, CLEASE's (settings, ECIs), a Clease "
+        f"calculator or a folder with ATAT's lat.in, got {spec!r}; alloygen.from_icet and from_smol make one of theirs"
     )

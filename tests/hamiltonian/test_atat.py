@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import spglib
+from ase.build import bulk
 
 import alloygen
 from alloygen.errors import AlloygenError
@@ -147,6 +148,10 @@ def test_three_vectors_are_axes_too(tmp_path):
     text = CASES["CuAu"][0].replace("3.8 3.8 3.8 90 90 90", "3.8 0 0\n0 3.8 0\n0 0 3.8")
     (tmp_path / "lat.in").write_text(text)
     assert alloygen.from_atat(tmp_path).fingerprint == first.fingerprint
+    problem = alloygen.Problem.of(
+        bulk("Cu", a=3.6).repeat(2), {"Au": 0.0}, tmp_path
+    )  # a folder stands for its Hamiltonian
+    assert problem.hamiltonian.fingerprint == first.fingerprint
 
 
 @pytest.mark.parametrize(
