@@ -12,6 +12,7 @@ the estimates, such as the corner of a convex hull, gets an error bar.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -35,7 +36,7 @@ CHUNK = 2**22
 class ByNumber(NamedTuple):
     """Sums over the samples with N atoms of an element at one beta: of weights, and weighted means of values.
 
-    number (L,); log_omega (L,) log sum_x[N(x) = N] exp(-beta E); mean (L, V); log_omega_replica (R, L); mean_replica
+    number (L,), or (L, k) of several elements; log_omega (L,) log sum_x[N(x) = N] exp(-beta E); mean (L, V); log_omega_replica (R, L); mean_replica
     (R, L, V); effective_samples (L,), (sum w)^2 / sum w^2 / inefficiency; weights (n,) of all samples, those with one N
     summing to 1, and row (n,), where in ``number`` each sample stands
     """
@@ -125,12 +126,12 @@ class Pool:
         return Estimate(centre, (parts[:, 1] / parts[:, 0]).std(ddof=1))
 
     @one_thread
-    def by_number(self, element: int, beta: float, values: ArrayLike | None = None) -> ByNumber:
-        """Sums and means of ``values`` (n, V) at each number of atoms of ``element`` (an index) that was sampled.
+    def by_number(self, element: int | Sequence[int], beta: float, values: ArrayLike | None = None) -> ByNumber:
+        """Sums and means of ``values`` (n, V) at each number of atoms of ``element`` (an index, or several) that was sampled.
 
         Omega_N(beta) = sum_{x: N(x) = N} exp(-beta E(x)),     F_N = -log Omega_N / beta
         """
-        number, row = self._groups(element)
+        number, row = self.groups(element)
         log_w = self.log_g - beta * self.energy
         top = np.full(len(number), -np.inf)
         np.maximum.at(top, row, log_w)
@@ -155,8 +156,10 @@ class Pool:
             sum_w**2 / np.bincount(row, w**2 / self.share, minlength=len(number)), w / sum_w[row], row,
         )  # fmt: skip
 
-    def _groups(self, element: int) -> tuple[np.ndarray, np.ndarray]:
-        number, row = np.unique(np.rint(self.counts[:, element]).astype(int), return_inverse=True)
+    def groups(self, element: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of atoms that were sampled, rising, (L,) or (L, k), and which of them each sample has (n,)."""
+        counts = np.rint(self.counts[:, element if np.ndim(element) == 0 else list(np.ravel(element))]).astype(int)
+        number, row = np.unique(counts, axis=0, return_inverse=True)
         return number, row.ravel()
 
 

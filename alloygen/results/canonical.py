@@ -18,23 +18,17 @@ import numpy as np
 from alloygen.conditions import exchangeable, temperatures
 from alloygen.edge.prototypes import is_vacancy, kind
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
-from alloygen.estimate.chains import widening
-from alloygen.estimate.pool import ByNumber, Pool
+from alloygen.estimate.pool import Pool
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import MIN_ESS
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.results.at_counts import FEWEST, Columns, Known, require_absolute
 from alloygen.types import ArrayLike, Temperatures
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-DEEP = 0.5  # weight of all exchanges of two atoms, against the lowest configuration's, below which it is alone at its composition
-FURTHER = (
-    1.5  # times what exchanges of two atoms add, for those of more: about half as much again where it was enumerated
-)
-EXCHANGES = 256  # that are looked at for each composition
-FEWEST = 3.0  # effective samples at a composition, below which no error bar of an average over them holds
 CONVENTION = (
     "energies per site of the supercell; x is the fraction of the exchangeable sites that hold the element, held ones among them; "
     "F absolute, mixing F relative to the ends of x that can be reached"
@@ -131,164 +125,17 @@ def free_energies(
     """
     import xarray as xr
 
-    if not pool.absolute:
-        raise AlloygenError(
-            "expected samples with absolute free energies: a likelihood, or a Monte Carlo scan that holds T = infinity "
-            "(alloygen.mc by replica exchange, or montecarlo.tempering.ladder)"
-        )
+    require_absolute(pool)
     b, T = binary(h, element, held), temperatures(T)
-    lowest = {} if occ is None else _lowest(pool, h, b, occ, held)
-    known = _averages(pool, h, b, T, values or {}, lowest)
-    _add_ends(known, b, h.n_sites)
-    _add_differences(known, b, T, h.n_sites)
-    units = {"heat_capacity": f"{h.unit}/K", "entropy": f"{h.unit}/K", "effective_samples": "1"} | dict.fromkeys(
-        values or {}, "1"
-    )
-    data: dict[str, tuple] = {
-        k: (("T", "n"), v, {"units": units.get(k.removesuffix("_stderr"), h.unit)}) for k, v in known.table.items()
-    }
-    for name in ("free_energy", "heat_capacity"):
-        data[f"{name}_replica"] = (("T", "replica", "n"), known.replicas[name], {"units": units.get(name, h.unit)})
+    atoms = b.held + np.arange(b.free + 1)[:, None]
+    columns = Columns(counted=(b.index,), atoms=atoms, ends=dict(zip(b.reach, b.ends, strict=True)))
+    known = Known.of(pool, h, columns, T, values or {}, occ, held)
+    share = (np.arange(b.free + 1) - b.reach[0]) / max(b.reach[1] - b.reach[0], 1)
+    known.add_differences(T, ((1 - share) * b.ends[0] + share * b.ends[1]) / h.n_sites)
+    data = known.data(h, "n", values or {})
     n = np.arange(b.free + 1)
     attributes = {**axis_attributes(h, b), "convention": CONVENTION, **(info or {})}
     return xr.Dataset(data, {"T": ("T", T, {"units": "K"}), "n": n, "x": ("n", n / b.free)}, attributes)
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What is known at each (T, n): ``table`` of values and errors (nT, L), ``replicas`` (nT, R, L) of the bootstrap, ``unseen`` (nT, L), what
-    no sample shows. ``names`` of the averages."""
-
-    names: list[str]
-    table: dict[str, np.ndarray]
-    replicas: dict[str, np.ndarray]
-    unseen: dict[str, np.ndarray]
-
-
-def _averages(pool: Pool, h: Hamiltonian, b: Binary, T: np.ndarray, values: dict, lowest: dict[int, _Lowest]) -> _Known:
-    """Averages at the compositions that were sampled, one temperature after another; nan at the others."""
-    zero = float(pool.energy.mean())
-    energy = pool.energy - zero
-    columns = np.column_stack([energy, energy**2, *(np.asarray(v, dtype=float) for v in values.values())])
-    count, size = b.free + 1, h.n_sites
-    names = ["free_energy", "energy", "heat_capacity", *values]
-    table = {
-        k: np.full((len(T), count), np.nan) for k in [*names, *(f"{k}_stderr" for k in names), "effective_samples"]
-    }
-    replicas = {
-        k: np.full((len(T), len(pool.replica), count), np.nan) for k in ("free_energy", "energy", "heat_capacity")
-    }
-    counted = {k: np.zeros((len(T), count)) for k in names}
-    for t, temperature in enumerate(T):
-        beta = 1.0 / (h.kB * temperature)
-        by = pool.by_number(b.index, beta, columns)
-        at = by.number - b.held
-        scale = h.kB * beta**2 / size
-        found = {
-            "free_energy": (-by.log_omega / (beta * size), -by.log_omega_replica / (beta * size)),
-            "energy": ((by.mean[:, 0] + zero) / size, (by.mean_replica[..., 0] + zero) / size),
-            "heat_capacity": tuple(scale * (m[..., 1] - m[..., 0] ** 2) for m in (by.mean, by.mean_replica)),
-        } | {k: (by.mean[:, 2 + i], by.mean_replica[..., 2 + i]) for i, k in enumerate(values)}
-        wider = np.array([widening(2.0 * k) for k in by.effective_samples])
-        unseen, more = _unseen(by, lowest, beta, size, h.kB), _one_more(by, columns, scale, size)
-        for name, (value, moved) in found.items():
-            counted[name][t, at] = unseen.get(name, 0.0)
-            table[name][t, at] = value
-            error = moved.std(0, ddof=1) ** 2 + counted[name][t, at] ** 2 + more.get(name, 0.0) ** 2
-            table[f"{name}_stderr"][t, at] = wider * np.sqrt(error)
-            if name in replicas:
-                replicas[name][t][:, at] = moved
-        table["effective_samples"][t, at] = by.effective_samples
-    return _Known(names, table, replicas, counted)
-
-
-def _add_ends(known: _Known, b: Binary, size: int) -> None:
-    """The two ends are one configuration each: their values are exact."""
-    for n, e in zip(b.reach, b.ends, strict=True):
-        for name, value in (("free_energy", e / size), ("energy", e / size), ("heat_capacity", 0.0)):
-            known.table[name][:, n], known.table[f"{name}_stderr"][:, n] = value, 0.0
-            known.replicas[name][..., n] = value
-        known.table["effective_samples"][:, n] = np.inf
-
-
-def _add_differences(known: _Known, b: Binary, T: np.ndarray, size: int) -> None:
-    """The mixing free energy and the entropy; no errors where few samples are effective."""
-    table, replicas = known.table, known.replicas
-    share = (np.arange(b.free + 1) - b.reach[0]) / max(b.reach[1] - b.reach[0], 1)
-    line = ((1 - share) * b.ends[0] + share * b.ends[1]) / size
-    table |= {"mixing": table["free_energy"] - line, "mixing_stderr": table["free_energy_stderr"]}
-    table["entropy"] = (table["energy"] - table["free_energy"]) / T[:, None]
-    spread = (replicas["energy"] - replicas["free_energy"]).std(1, ddof=1)
-    table["entropy_stderr"] = np.hypot(spread, known.unseen["energy"] + known.unseen["free_energy"]) / T[:, None]
-    for name in (*known.names, "mixing", "entropy"):
-        table[f"{name}_stderr"] = np.where(table["effective_samples"] < FEWEST, np.nan, table[f"{name}_stderr"])
-
-
-def _one_more(by: ByNumber, columns: np.ndarray, scale: float, size: int) -> dict[str, np.ndarray]:
-    """The most that one sample more of those that are there would move the energy and the heat capacity: few of a phase are k + 1."""
-    from_mean = columns[:, 0] - by.mean[by.row, 0]
-    variance = by.mean[:, 1] - by.mean[:, 0] ** 2
-    return {
-        "energy": by.largest(from_mean) / size, "heat_capacity": scale * by.largest(from_mean**2 - variance[by.row])
-    }  # fmt: skip
-
-
-def _unseen(by: ByNumber, lowest: dict[int, _Lowest], beta: float, size: int, kB: float) -> dict[str, np.ndarray]:
-    """What states that none of the effective samples shows may add to each quantity: those of chance 1 / effective.
-
-    Above a single state such a one lies kT log(effective) higher, some more where it is degenerate; one kT is added for that. Deep in a phase
-    all samples of a composition may be one structure, and their spread says nothing. There its exchanges of two atoms say what is
-    to be expected at most: the leading term of a low-temperature expansion at this composition, of levels that no sample has.
-    """
-    chance = 1.0 / by.effective_samples
-    step = 1.0 - np.log(chance)  # in kT
-    out = [chance, chance * step, chance * step**2]
-    for k, near in lowest.items():
-        share = float(by.weights[near.samples].sum())
-        weight = near.each * share * np.exp(-beta * np.maximum(near.cost, 0.0))
-        if weight.sum() < DEEP:
-            at = beta * near.cost[~near.shown]
-            for power, term in enumerate(out):
-                term[k] = min(term[k], FURTHER * float((weight[~near.shown] * at**power).sum()))
-    return {"free_energy": out[0] / beta / size, "energy": out[1] / beta / size, "heat_capacity": kB * out[2] / size}
-
-
-@dataclass(frozen=True)
-class _Lowest:
-    """The lowest configuration at a composition: ``samples`` that have its energy; ``cost`` (K,) of exchanges of two atoms, each
-    standing for ``each`` of them, and whether they are ``shown``, a level that a sample of this composition has."""
-
-    samples: np.ndarray
-    cost: np.ndarray
-    each: float
-    shown: np.ndarray
-
-
-def _lowest(pool: Pool, h: Hamiltonian, b: Binary, occ: np.ndarray, held) -> dict[int, _Lowest]:
-    """By position of the composition in ``pool.by_number``: what lies near the lowest configuration that was sampled there."""
-    number, row = np.unique(np.rint(pool.counts[:, b.index]).astype(int), return_inverse=True)
-    order = np.lexsort([pool.energy, row.ravel()])
-    parts, rng = np.split(order, np.flatnonzero(np.diff(row.ravel()[order])) + 1), np.random.default_rng(0)
-    free = (h.lattice.changeable) & (True if held is None else np.asarray(held) < 0)
-    codes = h.lattice.site_elements
-    species = {e: (codes == h.elements.index(e)).argmax(1) for e in (b.other, b.element)}
-    near = 1e-9 * max(float(np.abs(pool.energy).max()), 1e-300)
-    out = {}
-    for k in range(len(number)):
-        energy, best = pool.energy[parts[k]], np.asarray(occ[parts[k][0]], dtype=np.int64)
-        has = best == species[b.element]
-        pairs = np.stack(np.meshgrid(np.flatnonzero(free & has), np.flatnonzero(free & ~has)), -1).reshape(-1, 2)
-        if len(pairs) == 0:
-            continue
-        each = max(len(pairs) / EXCHANGES, 1.0)
-        pairs = pairs if each == 1.0 else pairs[rng.choice(len(pairs), EXCHANGES, replace=False)]
-        moved, at = np.tile(best, (len(pairs), 1)), np.arange(len(pairs))
-        moved[at, pairs[:, 0]], moved[at, pairs[:, 1]] = species[b.other][pairs[:, 0]], species[b.element][pairs[:, 1]]
-        level = h.energy(moved)
-        after = np.minimum(np.searchsorted(energy, level), len(energy) - 1)
-        shown = np.minimum(np.abs(energy[after] - level), np.abs(energy[np.maximum(after - 1, 0)] - level)) < near
-        out[k] = _Lowest(parts[k][energy - energy[0] < near], level - energy[0], each, shown)
-    return out
 
 
 def axis_attributes(h: Hamiltonian, b: Binary) -> dict:
