@@ -143,11 +143,13 @@ def monte_carlo(args) -> int:
 def phase_diagram(args) -> int:
     """``alloygen phase-diagram``."""
     from alloygen.api import scan
+    from alloygen.results.phase_diagram import PhaseDiagram
 
     named = [m for m in args.mu if "=" not in m]
     if len(named) > 1 or (named and len(args.mu) > 1):
         raise BadCondition(f"expected one element whose chemical potential is varied, got {args.mu}")
     mu, T = named[0] if named else shell.potentials(args.mu), shell.temperatures(args.T)
+    plane = isinstance(mu, dict) and sum(isinstance(v, list) for v in mu.values()) > 1
     if args.method == "mc" and args.jobs > 1:
         raise AlloygenError(
             f"expected --jobs 1 with --method mc, whose replicas exchange in one process, got {args.jobs}"
@@ -158,21 +160,22 @@ def phase_diagram(args) -> int:
         _require_file(path)
     with _pool(args.jobs) if args.jobs > 1 else nullcontext() as executor:
         samples = scan(
-            _problem(args, atoms, mu), T, mu, args.n, adaptive=None if args.method == "mc" else True, seed=args.seed,
+            _problem(args, atoms, mu), T, mu, args.n, adaptive=None if args.method == "mc" or plane else True, seed=args.seed,
             sampler=_sampler(args), h=shell.field(args.field), job=_job(args, executor),
         )  # fmt: skip
     print(samples)
     diagram = samples.phase_diagram(step=args.step)
     print(diagram)
-    for title, frame in (
-        ("transitions at fixed composition (T in K)", diagram.transitions),
-        ("invariant points", diagram.invariants),
-    ):
-        if len(frame):
-            print(f"\n{title}\n{frame.to_string(index=False, float_format=lambda v: f'{v:.4g}')}")
-    doubtful = int((~diagram.regions["reliable"]).sum())
-    print(f"\n{len(diagram.regions)} two-phase regions over {len(diagram.T)} temperatures, {doubtful} of them on few effective samples (drawn "
-          f"dashed); {len(diagram.unresolved)} more edges of the hull are within the noise")  # fmt: skip
+    if isinstance(diagram, PhaseDiagram):
+        for title, frame in (
+            ("transitions at fixed composition (T in K)", diagram.transitions),
+            ("invariant points", diagram.invariants),
+        ):
+            if len(frame):
+                print(f"\n{title}\n{frame.to_string(index=False, float_format=lambda v: f'{v:.4g}')}")
+    doubtful = int((~diagram.regions["reliable"].astype(bool)).sum())
+    print(f"\n{len(diagram.regions)} regions of several phases over {len(diagram.T)} temperatures, {doubtful} of them on few effective samples (drawn "
+          f"dashed); {len(diagram.unresolved)} more parts of the hull are within the noise")  # fmt: skip
     return max(shell.keep(diagram.write, path, "the diagram") for path in files)
 
 

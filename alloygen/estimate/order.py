@@ -319,6 +319,40 @@ def orders_of(lattice: Lattice) -> list[str]:
     return Frame(lattice, _counted(lattice, None)).names()
 
 
+def sublattice_order(held: ArrayLike, lattice: Lattice, name: str) -> np.ndarray:
+    """How the elements share out over the two sublattices of a named order, (n, E), for any number of elements.
+
+        eta_e = p_e(first) - p_e(second),
+
+    the fractions of the sites of its first sublattice, the minority's, and of the second that hold e (Bragg and Williams, Proc. R. Soc. A 145, 699
+    (1934)), in the variant of the structure in which the sum of eta_e^2 is largest. With the composition x both follow: p_e(first) = x_e + (1 - share) eta_e
+    and p_e(second) = x_e - share eta_e. A binary's |eta| is 1 in the perfect structure; the eta of all elements sum to 0.
+
+    Parameters
+    ----------
+    held : (n, E, N) 1 where the site holds the element, else 0; lattice : the supercell; name : one of :func:`orders_of`
+
+    Raises :class:`AlloygenError` for a name that does not belong to the lattice.
+
+    Examples
+    --------
+    >>> import alloygen.data
+    >>> lattice = alloygen.data.cuau().on((2, 2, 2)).lattice
+    >>> gold = (np.ptp(lattice.offsets % 2, axis=1) == 0)      # Cu3Au
+    >>> sublattice_order([[~gold, gold]], lattice, "L1_2").tolist()
+    [[-1.0, 1.0]]
+    """
+    frame = Frame(lattice, _counted(lattice, None))
+    if name not in frame.names():
+        raise AlloygenError(f"expected one of the orders {frame.names()} that this supercell can have, got {name!r}")
+    values = np.asarray(held, dtype=np.float32)[..., frame.sites]
+    first = frame.sublattices(name).astype(np.float32)  # (V, n sites)
+    contrast = first / first.sum(1, keepdims=True) - (1 - first) / (1 - first).sum(1, keepdims=True)
+    eta = np.einsum("nes,vs->nve", values, contrast, optimize=True)
+    best = (eta**2).sum(2).argmax(1)
+    return eta[np.arange(len(eta)), best].astype(float)
+
+
 def _vector(which) -> np.ndarray | None:
     try:
         vector = np.asarray(which, dtype=float)

@@ -110,6 +110,30 @@ class Frame:
         second = amplitude[:, -2] if structure.rule == "one" and len(variants) > 1 else 0.0
         return structure.scale * (amplitude[:, -1] - second)
 
+    def sublattices(self, name: str) -> np.ndarray:
+        """(V, n) bool: for each variant of a superstructure, its orientations and translates, which of the n sites are of its first sublattice.
+
+        That is the one with ``share`` of the sites, which the minority holds. It is where the sum of the waves of the perfect structure,
+
+            rho(r) = share [1 + sum_k c_k cos(2 pi k.(r - r0))],
+
+        is one, and 0 elsewhere (Khachaturyan, Prog. Mater. Sci. 22, 1 (1978)); r0 runs over the sites.
+        """
+        structure, positions = SUPERSTRUCTURES[name], self._hollows_as_tops() if self.kind == "hcp" else self.positions
+        out = []
+        for vectors in (v for v in structure.variants if self.fits(v)):
+            angle = 2 * np.pi * np.einsum("vk,ijk->ijv", np.array(vectors), positions[None] - positions[:, None])
+            weight = np.array(
+                [
+                    2.0 if (np.array(v) % 1).any() and structure.share == 0.25 and len(vectors) == 2 else 1.0
+                    for v in vectors
+                ]
+            )
+            waves = (np.cos(angle) + (np.sin(angle) if structure.rule == "both" else 0.0)) @ weight
+            out.append(structure.share * (1.0 + waves))
+        rho = np.rint(np.concatenate(out) if out else np.zeros((0, len(positions)))).astype(bool)
+        return np.unique(rho, axis=0)
+
     def _expected(self) -> str:
         names = [n for n, s in SUPERSTRUCTURES.items() if s.parent == self.kind]
         basis = f"the conventional {self.kind} cell" if self.kind else "the primitive cell"

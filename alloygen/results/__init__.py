@@ -8,8 +8,9 @@ At many: ``runs`` (the record), ``joined`` (what the conditions know together: M
 ``scan`` is ``Scan``, and ``adaptive`` chooses the conditions of neural scans. ``provenance`` says where samples come from, as far as numbers
 depend on it.
 
-Over compositions: ``canonical`` (tables of F(T, x)), ``curves`` (such a table and its bootstrap), ``diagram_tables`` (of other sources),
-``phases``, ``boundaries``, ``transitions``, ``invariants``, ``export_diagram``; ``phase_diagram`` is ``PhaseDiagram``. ``paper`` has
-the constructions of Du et al., for comparison. ``hull`` has the ground states, ``density`` the states by their
+Over compositions: ``at_counts`` (averages at fixed numbers of atoms), ``canonical`` (tables of F(T, x)), ``curves`` (such a table and its bootstrap), ``diagram_tables`` (of other sources),
+``phases``, ``boundaries``, ``transitions``, ``invariants``, ``export_diagram``; ``phase_diagram`` is ``PhaseDiagram``. Of three and
+more elements: ``compositions`` (tables of F), ``splitting`` (which compositions are one phase), ``section_tables``, ``section_phases``,
+``export_sections``, ``plot_sections``; ``sections`` is ``IsothermalSections``. ``paper`` has the constructions of Du et al., for comparison. ``hull`` has the ground states, ``density`` the states by their
 energy (Wang-Landau), ``plot`` the pictures of all of these, ``sites`` which site holds what.
 """

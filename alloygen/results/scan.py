@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alloygen.conditions import Mu, chemical_potentials, temperature
+from alloygen.conditions import Mu, chemical_potentials, exchangeable, temperature
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch
 from alloygen.estimate.branches import Branches
 from alloygen.estimate.chains import Convergence
@@ -23,6 +23,7 @@ from alloygen.results.ensemble import Ensemble
 from alloygen.results.joined import Joint, Place
 from alloygen.results.provenance import Provenance
 from alloygen.results.runs import Runs
+from alloygen.results.section_phases import sections_table
 from alloygen.runtime.atomic import atomic_path
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from alloygen.results.phase_diagram import PhaseDiagram
+    from alloygen.results.sections import IsothermalSections
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -251,11 +253,14 @@ class Scan(Runs, Sequence):
         return self.joint.covariance()
 
     def free_energies(self, T: Temperatures | None = None, element: str | None = None) -> xr.Dataset:
-        """F(T, x) of a binary at fixed composition, with energy, entropy, heat capacity and order: an ``xarray.Dataset``.
+        """F(T, x) at fixed composition, with energy, entropy, heat capacity and order: an ``xarray.Dataset`` over (T, n) of a binary.
 
         From the samples of all conditions together, reweighted in mu and T; see :func:`alloygen.results.canonical.free_energies`. ``T``
         defaults to the temperatures of the scan. On fcc, bcc and hcp lattices order_L1_2, order_B2, ... are there too, those of
         :func:`alloygen.estimate.order.orders_of`. Where sites were held, compositions that cannot be reached are nan.
+
+        Of three and more elements on the same sites it is over (T, composition), see :func:`alloygen.results.compositions.free_energies`, and needs chemical potentials in
+        as many directions as the composition has; the orders are those of :func:`alloygen.estimate.order.sublattice_order`, order_L1_2_Cu, ...
 
         Examples
         --------
@@ -266,14 +271,27 @@ class Scan(Runs, Sequence):
         >>> round(float(table.mixing.sel(T=600, n=8)), 3)     # eV per site at x = 1/2; exact: -0.0421
         -0.042
         """
+        T = np.unique(self.T[np.isfinite(self.T)]) if T is None else T
+        origin = {"method": self.method, **tables.origin(self)}
+        if self._many:
+            return sections_table(
+                self.pool, self.hamiltonian, T, element, self.mu, [part.occ for part in self._parts], self.held, origin
+            )
         counted, lattice, values = binary(self.hamiltonian, element).element, self.hamiltonian.lattice, {}
         for name in orders_of(lattice):
             held = (sites.holds(lattice, counted, occ).astype(float) for part in self._parts for occ in part.occ)
             values[f"order_{name}"] = np.concatenate([long_range_order(s, lattice, name) for s in held])
-        T = np.unique(self.T[np.isfinite(self.T)]) if T is None else T
-        origin = {"method": self.method, **tables.origin(self)}
-        occ = np.concatenate([np.asarray(part.occ).reshape(-1, self.hamiltonian.n_sites) for part in self._parts])
-        return free_energies(self.pool, self.hamiltonian, T, element, values, origin, self.held, occ)
+        return free_energies(self.pool, self.hamiltonian, T, element, values, origin, self.held, self._every_occ)
+
+    @property
+    def _many(self) -> bool:
+        """Whether more than two elements can change places."""
+        return len(exchangeable(self.hamiltonian.lattice)) > 2
+
+    @property
+    def _every_occ(self) -> np.ndarray:
+        """(samples, N) of the pool."""
+        return np.concatenate([np.asarray(part.occ).reshape(-1, self.hamiltonian.n_sites) for part in self._parts])
 
     def phase_diagram(
         self,
@@ -282,27 +300,33 @@ class Scan(Runs, Sequence):
         *,
         step: float | None = None,
         min_width: int = 3,
-    ) -> PhaseDiagram:
+    ) -> PhaseDiagram | IsothermalSections:
         """The temperature-composition diagram of a binary, a :class:`~alloygen.results.phase_diagram.PhaseDiagram`.
 
         T : temperatures of the diagram; default: over the range of the scan in steps of ``step`` (10 K for alloys, else 1/40 of the
         range), reweighted between those that were sampled. element : that x counts
 
-        Raises AlloygenError where there is no binary, for samples without absolute free energies, and for samples of one composition.
+        Of three and more elements it is a stack of :class:`~alloygen.results.sections.IsothermalSections`, at the temperatures that were sampled if none are given.
+
+        Raises AlloygenError where there are no two elements, for samples without absolute free energies, and for samples of one composition.
         """
         from alloygen.results.phase_diagram import PhaseDiagram
+        from alloygen.results.sections import IsothermalSections
 
-        binary(self.hamiltonian, element)
+        if not self._many:
+            binary(self.hamiltonian, element)
         if self.facts.move is not None and self.facts.move.keeps_composition:
             raise AlloygenError(
                 "expected samples of many compositions, got canonical ones of a single one; its free energy is "
                 'scan[c].free_energy(). For a diagram use move="flip" with several mu'
             )
-        if T is None:
+        if T is None and not (self._many and step is None):
             sampled = np.unique(self.T[np.isfinite(self.T)])
             step = step or (10.0 if self.hamiltonian.unit == "eV" else np.ptp(sampled) / 40 or 1.0)
             T = np.union1d(sampled, np.arange(sampled[0], sampled[-1], step))
         table = self.free_energies(T, element)
+        if self._many:
+            return IsothermalSections(table, min_width)
         table["lowest_T"] = (
             "n",
             paper.lowest_drawn(self.joint.shown, table.attrs["element"]),
