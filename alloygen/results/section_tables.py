@@ -106,12 +106,14 @@ def of_grid(
 
 
 def surfaces(table: xr.Dataset, min_width: int) -> list[Surface]:
-    """The hull of each temperature."""
+    """The hull of each temperature, of the compositions whose F has an error bar, where there is a bootstrap."""
     known = "free_energy_replica" in table
+    f, error = table["free_energy"].values, table["free_energy_stderr"].values
+    f = np.where(np.isfinite(error), f, np.nan) if known else f
     return [
         Surface(
-            atoms=table["atoms"].values, f=table["free_energy"].values[t], error=table["free_energy_stderr"].values[t],
-            replica=table["free_energy_replica"].values[t] if known else None, min_width=min_width,
+            atoms=table["atoms"].values, f=f[t], error=error[t], min_width=min_width,
+            replica=np.where(np.isfinite(f[t]), table["free_energy_replica"].values[t], np.nan) if known else None,
         )
         for t in range(table.sizes["T"])
     ]  # fmt: skip
@@ -161,7 +163,7 @@ def _region(table, s: Surface, t: int, names, m: int, split: Split, support: flo
     apart = _least(s, corners, s.groups[m])
     notes = [f"{ess:.0f} effective samples at a corner"] if ess < MIN_ESS else []
     if len(split.x) > 1 and np.isnan(apart):
-        notes.append("nothing between two of the phases was visited")
+        notes.append("nothing between two of the phases has an error bar; add chemical potentials there")
     row: dict = {"T": float(table["T"].values[t]), "n_phases": len(split.x), "seen": int(s.seen[m])}
     for g in range(len(split.x)):
         row[f"phase_{g + 1}"] = _name(names, corners, split, g)
@@ -177,7 +179,7 @@ def _region(table, s: Surface, t: int, names, m: int, split: Split, support: flo
         row[f"mu_{e}_stderr"] = np.nan if slopes is None else scale * (slopes[:, k] - slopes[:, 0]).std(ddof=1)
     return row | {
         "barrier": float(s.height[inside].max(initial=0.0)) * size / kT, "significance": apart if s.replica is not None else np.nan, "support": support,
-        "effective_samples": ess, "reliable": not ess < MIN_ESS, "note": "; ".join(notes),
+        "effective_samples": ess, "reliable": not notes, "note": "; ".join(notes),
     }  # fmt: skip
 
 

@@ -179,7 +179,7 @@ class IsothermalSections:
         n_phases; phase_1, ... their names, x_A_1, ... their compositions at the middle of the facet, with ``_stderr`` from the bootstrap, which also hold
         the step of the composition / sqrt(12); fraction_1, ...; mu_B, ... against the first element, per atom; barrier, the largest F above the hull inside times
         the sites over kT; significance, the least barrier between two of the phases over its error; support, the share of the replicas that show as many phases
-        there; effective_samples, the fewest at a corner; reliable, at least 50 of them. A two-phase field is cut into many facets, one tie-line each.
+        there; effective_samples, the fewest at a corner; reliable, at least 50 of them, and compositions between the phases that have error bars; ``note`` says why not. A two-phase field is cut into many facets, one tie-line each.
         Facets of fewer than 90 % support are in :attr:`unresolved`.
         """
         return self._rows[~section_tables.doubtful(self._rows)].reset_index(drop=True)

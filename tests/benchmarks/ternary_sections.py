@@ -22,8 +22,12 @@ from ternaries import pairs
 import alloygen
 
 ROOT = Path(__file__).parents[2]
-ALLOY = {("Cu", "Au"): -0.060, ("Cu", "Pd"): -0.024, ("Au", "Pd"): 0.014}  # eV a pair: two pairs order, one demixes
-T = [500.0, 700.0, 1100.0]
+ALLOY = {
+    ("Cu", "Au"): 0.012,
+    ("Cu", "Pd"): 0.018,
+    ("Au", "Pd"): 0.022,
+}  # eV a pair of unlike neighbours: none of them mixes when cold
+T = [450.0, 700.0, 1000.0]
 
 
 def main() -> None:
@@ -33,7 +37,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "figures" / "ternary_sections.png")
     parser.add_argument("--keep", type=Path, help="netCDF of the sections")
     options = parser.parse_args()
-    mu, start = np.linspace(-0.75, 0.75, options.points), time.perf_counter()
+    mu, start = np.linspace(-0.12, 0.12, options.points), time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scan = alloygen.mc(pairs(ALLOY).on((4, 4, 2)), T=T, mu={"Au": mu, "Pd": mu}, n=options.n)
