@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from own_alloys import emt
 
 import alloygen
 from alloygen.estimate.weights import forward_ness, ness
@@ -33,6 +34,13 @@ FIRST = HELD + 1000  # number of the first alloy here; validation takes those be
 T = np.array([400.0, 500.0, 600.0, 700.0, 900.0, 1200.0])
 ABOVE = np.array([1600.0, 2200.0])  # to help the exchange
 BANDS = {"400-700 K": (400, 650), "700-1200 K": (700, 1200)}
+REAL = {
+    ("Cu", "Au"): 3.8,
+    ("Ag", "Pd"): 3.95,
+    ("Cu", "Ni"): 3.6,
+    ("Au", "Pt"): 4.0,
+    ("Cu", "Pd"): 3.75,
+}  # lattice constants, angstrom
 CELLS = {
     "cubic": {"2x4x4": (2, 4, 4), "4x4x4": (4, 4, 4), "4x4x8": (4, 4, 8)},
     "square": {"8x8": (8, 8, 1), "16x16": (16, 16, 1)},
@@ -153,6 +161,26 @@ def frustrated_ising(model: FamilyModel, n: int) -> list[dict]:
     return rows
 
 
+def real(model: FamilyModel, n: int) -> dict:
+    """Alloys fitted to EMT energies of all structures of up to five sites, with all their figures: NESS and Phi against replica exchange at ten conditions."""
+    out = {}
+    for (one, other), a in REAL.items():
+        expansion = emt([one, other], a, 5)
+        h = expansion.on((4, 4, 4))
+        law, own = ZeroShot(model, h), scale(h)
+        mu = [{other: float(m)} for m in np.linspace(*own.beyond(1.0)[0], 5)]
+        reference = alloygen.mc(h, own.T * np.array([1.0, 2.0]), mu, n=2000, seed=1)
+        rows = []
+        for k in range(len(reference)):
+            at = reference[k]
+            ens = alloygen.sample(h, at.T, dict(zip(h.elements, at.mu.tolist(), strict=True)), n=n, seed=0, sampler=law)
+            phi, truth = ens.free_energy(), reference.free_energy(k)
+            z = (phi.value - truth.value) / np.hypot(phi.stderr, truth.stderr)
+            rows.append({"T": at.T, "mu": at.mu.tolist(), "ness": ens.ness, "z": float(z)})
+        out[f"{one}-{other}"] = {"ecis": len(expansion.orbits), "beyond": law.terms.beyond, "rows": rows}
+    return out
+
+
 def diagram(model: FamilyModel) -> dict:
     """Seconds from an expansion to a diagram with error bars, 64 sites and 15 temperatures, without training and by Monte Carlo."""
     out, h = {}, held_alloy(model, 0, CELLS["cubic"]["4x4x4"])
@@ -193,6 +221,11 @@ def table(found: dict) -> str:
         values = [r["ness"] for r in found["ising"]]
         lines.append(
             f"\nIsing with next neighbours, 16x16: NESS median {np.median(values):.3f}, smallest {np.min(values):.3f}"
+        )
+    for name, made in found.get("real", {}).items():
+        v, z = (np.array([r[key] for r in made["rows"]]) for key in ("ness", "z"))
+        lines.append(
+            f"| {name} by EMT, {made['ecis']} ECIs ({1000 * made['beyond']:.1f} meV/site beyond the list) | {v.mean():.3f} | {v.min():.3f} | {np.abs(z).max():.1f} |"
         )
     for name, made in found.get("diagram", {}).items():
         lines.append(f"Diagram of an alloy, 15 temperatures, {name}: {made['seconds']:.0f} s")
@@ -240,6 +273,8 @@ def main() -> None:
     if model.parent.name == "fcc" and not args.only:
         found["cuau"] = on_cuau(ZeroShot(model, alloygen.data.cuau().on((4, 4, 4))), args.n)
         keep("CuAu")
+        found["real"] = real(model, args.n)
+        keep("real alloys")
     if model.parent.name == "square" and not args.only:
         found["ising"] = frustrated_ising(model, args.n)
         keep("Ising")
