@@ -30,6 +30,22 @@ NAMES = {
     (186, 4, 2): "wurtzite",
     (221, 5, 3): "perovskite",
 }
+# (crystal of the sites, space group of the decorated one, sites of its primitive cell by element, rising) -> name of the ordered structure
+ORDERED = {
+    ("fcc", 123, (1, 1)): "L1_0",
+    ("fcc", 166, (1, 1)): "L1_1",
+    ("fcc", 221, (1, 3)): "L1_2",
+    ("fcc", 139, (1, 3)): "D0_22",
+    ("fcc", 139, (2, 6)): "D0_23",
+    ("fcc", 87, (1, 4)): "D1_a",
+    ("bcc", 221, (1, 1)): "B2",
+    ("bcc", 225, (1, 3)): "D0_3",
+    ("bcc", 227, (2, 2)): "B32",
+    ("bcc", 139, (1, 2)): "C11_b",
+    ("bcc", 225, (1, 1, 2)): "L2_1",
+    ("hcp", 51, (2, 2)): "B19",
+    ("hcp", 194, (2, 6)): "D0_19",
+}
 CUBIC = {"fcc": 4, "bcc": 2, "simple cubic": 1, "diamond": 4}  # lattice points of the conventional cell
 
 
@@ -73,6 +89,35 @@ def conventional(primitive: Primitive, sublattices) -> tuple[str, np.ndarray | N
     ('bcc', [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0]])
     """
     return _conventional(primitive, tuple(int(b) for b in sublattices))
+
+
+def ordered_structure(lattice: Lattice, occ: np.ndarray) -> str:
+    """The name of the ordered structure that one configuration (N,) is, L1_2, D0_3, ..., of any number of elements; "" where it has none.
+
+    The sites that can change are decorated with their elements, and the space group of that, by spglib, with the numbers of atoms of its primitive cell tells the
+    structure: in any supercell, orientation and translation, and beside any fixed sublattices.
+
+    Examples
+    --------
+    >>> fcc = Lattice(Primitive(0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]), [[0, 0, 0]], [("Cu", "Au")]), (2, 2, 2))
+    >>> ordered_structure(fcc, (np.ptp(fcc.offsets % 2, axis=1) == 0).astype(int)), ordered_structure(fcc, np.zeros(8, dtype=int))
+    ('L1_2', '')
+    """
+    import spglib
+
+    sites = lattice.changeable
+    parent = conventional(lattice.primitive, np.unique(lattice.sublattice[sites]))[0] if sites.any() else ""
+    if not parent:
+        return ""
+    elements = lattice.site_elements[np.arange(len(sites)), occ][sites]
+    cell = lattice.matrix @ lattice.primitive.cell
+    unit = abs(np.linalg.det(lattice.primitive.cell)) ** (1 / 3)
+    places = lattice.positions[sites] @ np.linalg.inv(cell)
+    data = spglib.get_symmetry_dataset((cell / unit, places, 1 + elements), symprec=TOLERANCE)
+    if data is None:
+        return ""
+    share = len(set(data.mapping_to_primitive)) / len(elements)
+    return ORDERED.get((parent, data.number, tuple(sorted(round(n * share) for n in np.bincount(elements) if n))), "")
 
 
 @lru_cache(maxsize=64)  # asked for again at every condition of a scan

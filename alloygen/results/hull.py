@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from alloygen.conditions.record import semigrand
-from alloygen.edge.prototypes import is_vacancy
+from alloygen.edge.prototypes import is_vacancy, ordered_structure
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.types import ArrayLike
@@ -212,12 +212,17 @@ class GroundStates:
         ends = [Composition(_without_vacancies(by_element(h, c))) for c in here]
         return pymatgen_diagram(entries, ends)
 
+    @cached_property
+    def structures(self) -> list[str]:
+        """The name of each ordered structure, such as "L1_2"; "" where it has none, see :func:`alloygen.edge.prototypes.ordered_structure`."""
+        return [ordered_structure(self.hamiltonian.lattice, row) for row in self.occ]
+
     def to_pandas(self):
-        """A ``pandas.DataFrame`` of counts, energies and hull, one row per composition."""
+        """A ``pandas.DataFrame`` of counts, energies, hull and names of the structures, one row per composition."""
         import pandas as pd
 
         atoms = {e: self.counts[:, k] for k, e in enumerate(self.hamiltonian.elements)}
-        return pd.DataFrame(atoms | {k: getattr(self, k) for k in COLUMNS})
+        return pd.DataFrame(atoms | {k: getattr(self, k) for k in COLUMNS} | {"structure": self.structures})
 
     def to_xarray(self):
         """An ``xarray.Dataset`` with dimensions composition, element and site."""

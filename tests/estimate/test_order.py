@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import alloygen.data
+from alloygen.edge.prototypes import ordered_structure
 from alloygen.errors import AlloygenError
 from alloygen.estimate import order
-from alloygen.estimate.superstructure import SUPERSTRUCTURES
+from alloygen.estimate.superstructure import SUPERSTRUCTURES, Frame
 from alloygen.hamiltonian.ising import ising
 from alloygen.lattice import Lattice, Primitive
 from alloygen.testing.systems import FCC
@@ -273,6 +274,51 @@ def test_named_orders_are_one_in_every_variant_of_the_perfect_structure_and_none
 def test_all_variants_and_translates_were_there(name):
     """B19 has three directions of rows and two places of each, L1_1 four planes and two, and so on."""
     assert len(occupations(name, parents(PARENT[name])["usual"])) == VARIANTS[name]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_sublattices_are_those_of_the_perfect_structures(name):
+    """From sums of waves on one side, from crystals that ASE builds on the other; and spglib knows them by name, with either element on them."""
+    for title, lattice in parents(PARENT[name]).items():
+        free = lattice.n_species > 1
+        perfect = occupations(name, lattice)[:, free]
+        found = Frame(lattice, free).sublattices(name)
+        masks, known = ({tuple(row) for row in rows.astype(int).tolist()} for rows in (found, perfect))
+        assert masks == known if title == "usual" else masks >= known, (
+            title
+        )  # fixed sublattices may tell orientations apart
+        occ = np.zeros((len(found), lattice.n_sites), dtype=int)
+        occ[:, free] = found
+        assert {ordered_structure(lattice, row) for row in occ[:3]} == {name}, title
+        assert {ordered_structure(lattice, np.where(free, 1 - row, 0)) for row in occ[:3]} == {name}
+        held = np.stack([occ == k for k in (0, 1)], 1)
+        eta = order.sublattice_order(held & free, lattice, name)
+        assert np.abs(eta) == pytest.approx(1) and eta[:, 0] == pytest.approx(-eta[:, 1])
+
+
+def test_a_third_element_shares_the_sublattices():
+    """Cu3Au with one gold atom in four replaced by palladium; and what no structure is has no name."""
+    lattice = Lattice(Primitive(FCC, [[0, 0, 0]], [("Cu", "Au", "Pd")]), (4, 4, 4))
+    gold = Frame(lattice, lattice.n_species > 1).sublattices("L1_2")[1]
+    occ = gold.astype(int)
+    occ[np.flatnonzero(gold)[::4]] = 2
+    eta = order.sublattice_order((occ == np.arange(3)[:, None])[None], lattice, "L1_2")
+    assert eta.tolist() == [[-1.0, 0.75, 0.25]]
+    random = np.random.default_rng(0).integers(3, size=(20, 64))
+    eta = order.sublattice_order(random[:, None] == np.arange(3)[:, None], lattice, "L1_2")
+    assert np.abs(eta.sum(1)).max() < 1e-6 and np.abs(eta).max() < 0.5
+    assert ordered_structure(lattice, random[0]) == "" and ordered_structure(lattice, np.zeros(64, dtype=int)) == ""
+    with pytest.raises(AlloygenError, match=r"expected one of the orders .*L1_0.*, got 'B2'"):
+        order.sublattice_order([[gold]], lattice, "B2")
+
+
+def test_ternary_structures_of_bcc():
+    """Heusler Cu2MnAl (L2_1) and MoSi2 (C11_b), which no wave of one species names."""
+    lattice = Lattice(Primitive(BCC, [[0, 0, 0]], [("Cu", "Mn", "Al")]), (4, 4, 4))
+    d03 = Frame(lattice, lattice.n_species > 1).sublattices("D0_3")
+    assert sorted(ordered_structure(lattice, d03[0] + 2 * d03[k]) for k in (1, 2, 3)) == ["", "", "L2_1"]
+    layers = Lattice(Primitive(BCC, [[0, 0, 0]], [("Mo", "Si")]), [[0, 1, 1], [1, 0, 1], [3, 3, 0]])
+    assert ordered_structure(layers, (np.rint(2 * layers.positions[:, 2]) % 3 != 0).astype(int)) == "C11_b"
 
 
 def test_vectors_are_those_of_the_conventional_cell():
