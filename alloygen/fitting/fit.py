@@ -45,6 +45,7 @@ LADDER = (
 )  # shells that pairs, triplets, ... reach
 SHARE = 0.75  # most ECIs for each structure where the cutoffs are chosen here
 LEAST = 3  # structures
+RANK = 1e-9  # of the largest singular value that is none
 SHIFTED = 0.1  # primitive vectors that relaxed atoms may add to the shift of an operation
 
 
@@ -117,6 +118,7 @@ def fit(
     basis, x = _basis(lattice, samples, y, reach, method, seed)
     require_cells(x, np.array([s.energy for s in samples]), np.array([len(s.occ) for s in samples]))
     facts = {"references": reference, "reference_kind": kind, "left_out": left_out, "same": same}
+    _warn_of_alike(basis, x)
     alloy = _expansion(lattice, basis, method, samples, x, y, seed, facts)
     _warn_of_ground_states(samples, y, alloy)
     _warn_of_two_ways(samples, alloy)
@@ -260,6 +262,22 @@ def _expansion(
 
 
 # ---------------------------------------------------------------------- what to look at
+def _warn_of_alike(basis: Basis, x: np.ndarray) -> None:
+    """Say which orbits no structure tells apart, where there are more structures than orbits."""
+    if len(x) <= x.shape[1]:
+        return
+    size, directions = np.linalg.svd(x, full_matrices=False)[1:]
+    open_ones = directions[size < RANK * size[0]]
+    if len(open_ones):
+        names = [o.name for o, v in zip(basis.orbits, np.abs(open_ones).max(0), strict=True) if v > 0.05]
+        warnings.warn(
+            f"no structure tells the ECIs of {', '.join(names[:8])}{' and others' if len(names) > 8 else ''} apart ({len(open_ones)} combinations of "
+            "them are the same in all): a prior shares out what they are together. Add larger cells, or take smaller cutoffs",
+            FitWarning,
+            stacklevel=3,
+        )
+
+
 def _warn_of_ground_states(samples: list[Sample], y: np.ndarray, alloy: ClusterExpansion) -> None:
     assert alloy.fitted is not None
     counts = np.array([s.counts / len(s.occ) for s in samples])

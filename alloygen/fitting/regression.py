@@ -152,7 +152,7 @@ def learning_curve(x: np.ndarray, y: np.ndarray, method: str, seed: int) -> np.n
 
 def usable(x: np.ndarray) -> tuple[str, ...]:
     """The methods that structures can tell ECIs by; least squares takes more independent ones than there are ECIs."""
-    full = np.linalg.matrix_rank(x, 1e-9 * len(x)) == x.shape[1] and len(x) > x.shape[1]
+    full = np.linalg.matrix_rank(x, 1e-9 * np.linalg.norm(x, 2)) == x.shape[1] and len(x) > x.shape[1]
     return METHODS if full else METHODS[1:]
 
 

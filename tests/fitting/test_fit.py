@@ -344,6 +344,22 @@ def test_structures_off_the_lattice_are_named():
     assert alloy.fitted.strain[4] > 0.02 and len(alloy.fitted.labels) == len(bent)
 
 
+def test_clusters_that_no_structure_tells_apart_are_named():
+    """On hcp up to eight sites the triangles over the two kinds of holes have the same correlation functions."""
+    primitive = as_primitive(bulk("Mg", "hcp", a=3.0, c=4.9), ["Mg", "Zn"])
+    found = list(configurations(primitive, 6))
+    structures = [AtomsMap.of_lattice(lattice).to_atoms(occ) for lattice, rows in found for occ in rows]
+    energies = [0.01 * len(a) * np.cos(0.3 * k) for k, a in enumerate(structures)]
+    with pytest.warns(FitWarning, match="no structure tells the ECIs of triplet 1, triplet 2 apart"):
+        alloy = alloygen.fit(primitive, None, energies, structures, cutoffs=(4.5, 3.3), method="bayes")
+    names = alloy.fitted.names
+    one, other = (names.index(f"triplet {k}") for k in (1, 2))
+    assert alloy.fitted.mean[one] == pytest.approx(alloy.fitted.mean[other], abs=1e-9)
+    assert alloy.fitted.covariance[one, other] < 0
+    with pytest.raises(AlloygenError, match="structures that tell all ECIs apart"):
+        alloygen.fit(primitive, None, energies, structures, cutoffs=(4.5, 3.3), method="ols")
+
+
 # ---------------------------------------------------------------------- a real force field
 @pytest.mark.slow
 def test_copper_gold_palladium_by_emt():
