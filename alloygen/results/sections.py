@@ -38,7 +38,7 @@ class IsothermalSections:
         per site, effective_samples; free_energy_replica (T, replica, composition), the bootstrap; atoms and x (composition, element); order_... where known
     min_width : atoms that have to be exchanged between two phases at least, to be told from a rough F
 
-    F is that of a finite periodic cell, as in :class:`alloygen.PhaseDiagram`: compositions are a grid, regions narrower than ``min_width`` steps close,
+    F is that of a finite periodic cell, as in :class:`alloygen.results.phase_diagram.PhaseDiagram`: compositions are a grid, regions narrower than ``min_width`` steps close,
     and nothing is extrapolated. Where no two phases are told apart by ``min_width`` steps and a barrier of four errors, it is one phase.
 
     Examples
@@ -244,7 +244,7 @@ class IsothermalSections:
         return export_sections.to_pymatgen(self, self.row(T))
 
     def to_espei(self, phase_names: dict | None = None, pressure: float = 101325.0) -> dict:
-        """Tie-lines and tie-triangles as an ESPEI ZPF dataset (a dict for ``json.dump``), as :meth:`alloygen.PhaseDiagram.to_espei`.
+        """Tie-lines and tie-triangles as an ESPEI ZPF dataset (a dict for ``json.dump``), as :meth:`alloygen.results.phase_diagram.PhaseDiagram.to_espei`.
 
         Mole fractions of all atoms; the first element is left out of the lists. Only reliable regions are written.
         """
