@@ -55,7 +55,8 @@ def with_energies(name: str) -> tuple[ClusterExpansion, list[Atoms], np.ndarray]
     return expansion, structures, np.array(energies)
 
 
-BINARY = with_energies("binary")
+def binary() -> tuple[ClusterExpansion, list[Atoms], np.ndarray]:
+    return with_energies("binary")
 
 
 def relaxed(atoms: Atoms, seed: int) -> Atoms:
@@ -85,7 +86,7 @@ def test_the_truth_is_found_to_rounding(name):
 
 @pytest.mark.slow
 def test_relaxed_structures_are_laid_on_their_sites():
-    expansion, structures, energies = BINARY
+    expansion, structures, energies = binary()
     cell, species, cutoffs, _ = CASES["binary"]
     structures, energies = structures[:29], energies[:29]
     moved = [relaxed(atoms, k) for k, atoms in enumerate(structures)]
@@ -113,20 +114,25 @@ def test_references_are_linear():
         assert alloy.fitted.reference_kind == "end members"
         given = alloygen.fit(cell, species, total, structures, cutoffs=cutoffs, references=far, method="ols")
         np.testing.assert_allclose(given.on((2, 2, 2)).energy(occ), own.energy(occ), atol=1e-9)
-    pure = [k for k, atoms in enumerate(BINARY[1]) if len(set(atoms.get_chemical_symbols())) > 1]
-    alloy = alloygen.fit(CELL, ["Cu", "Au"], BINARY[2][pure], [BINARY[1][k] for k in pure], cutoffs=(4.0, 2.8))
+    pure = [k for k, atoms in enumerate(binary()[1]) if len(set(atoms.get_chemical_symbols())) > 1]
+    alloy = alloygen.fit(CELL, ["Cu", "Au"], binary()[2][pure], [binary()[1][k] for k in pure], cutoffs=(4.0, 2.8))
     assert alloy.fitted.reference_kind.startswith("least squares")
 
 
 # ---------------------------------------------------------------------- error bars
 def noisy(seed: int, noise: float = 2e-3):
-    x = BINARY_X
+    x = binary_x()
     rng = np.random.default_rng(seed)
     eci = rng.normal(scale=0.03, size=x.shape[1])
     return eci, x @ eci + rng.normal(scale=noise, size=len(x))
 
 
-BINARY_X = alloygen.fit(CELL, ["Cu", "Au"], BINARY[2], BINARY[1], cutoffs=(4.0, 2.8), method="ols").fitted.correlations
+@cache
+def binary_x() -> np.ndarray:
+    """Correlation functions of the structures."""
+    _, structures, energies = binary()
+    alloy = alloygen.fit(CELL, ["Cu", "Au"], energies, structures, cutoffs=(4.0, 2.8), method="ols")
+    return alloy.fitted.correlations
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -135,7 +141,7 @@ def test_error_bars_hold(method):
     z, noise = [], []
     for seed in range(25):
         eci, y = noisy(seed)
-        found = regress(BINARY_X, y, method)
+        found = regress(binary_x(), y, method)
         std = np.sqrt(np.diag(found.covariance))
         z += ((found.mean - eci)[found.kept] / std[found.kept]).tolist()
         noise.append(found.noise)
@@ -147,7 +153,7 @@ def test_error_bars_hold(method):
 
 
 def test_error_bars_of_energies_and_draws():
-    _, structures, energies = BINARY
+    _, structures, energies = binary()
     sizes = np.array([len(a) for a in structures])
     rng = np.random.default_rng(0)
     alloy = alloygen.fit(
@@ -206,7 +212,7 @@ def test_every_way_to_give_energies(tmp_path):
 
 def test_the_alloy_goes_wherever_a_hamiltonian_does(tmp_path):
     cell, species, cutoffs, _ = CASES["binary"]
-    alloy = alloygen.fit(cell, species, BINARY[2], BINARY[1], cutoffs=cutoffs)
+    alloy = alloygen.fit(cell, species, binary()[2], binary()[1], cutoffs=cutoffs)
     path = tmp_path / "own.json"
     path.write_text(json.dumps(alloy.to_dict()))
     again = ClusterExpansion.from_dict(json.loads(path.read_text()))
@@ -223,15 +229,15 @@ def test_the_alloy_goes_wherever_a_hamiltonian_does(tmp_path):
 def test_ground_states_that_differ_are_told():
     cell, species, cutoffs, _ = CASES["binary"]
     energies = np.array(
-        [len(a) * 0.01 * np.sin(37.0 * k) for k, a in enumerate(BINARY[1])]
+        [len(a) * 0.01 * np.sin(37.0 * k) for k, a in enumerate(binary()[1])]
     )  # nothing that clusters describe
     with pytest.warns(FitWarning, match="ground states of the fit are not those of its data: it misses"):
-        alloygen.fit(cell, species, energies, BINARY[1], cutoffs=cutoffs)
+        alloygen.fit(cell, species, energies, binary()[1], cutoffs=cutoffs)
 
 
 def test_the_structure_that_was_left_out_comes_next():
     """The lowest one of five sites is found among all that are not known; the most open one is open."""
-    expansion, structures, energies = BINARY
+    expansion, structures, energies = binary()
     small = [k for k, a in enumerate(structures) if len(a) < 5]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)
@@ -248,7 +254,7 @@ def test_the_structure_that_was_left_out_comes_next():
 
 def test_the_most_open_structures_tell_most():
     """Of structures outside, those asked for shrink the posterior more than as many at random."""
-    x, noise = BINARY_X, 2e-3
+    x, noise = binary_x(), 2e-3
     from alloygen.fitting.hulls import _most_open
 
     posterior = lambda rows: noise**2 * np.linalg.inv(x[rows].T @ x[rows] + 1e-4 * np.eye(x.shape[1]))  # noqa: E731
@@ -263,24 +269,24 @@ def test_the_most_open_structures_tell_most():
 # ---------------------------------------------------------------------- what is wrong is said
 def fitting(energies=None, structures=None, **options):
     return alloygen.fit(
-        CELL, ["Cu", "Au"], BINARY[2] if energies is None else energies, BINARY[1] if structures is None else structures,
+        CELL, ["Cu", "Au"], binary()[2] if energies is None else energies, binary()[1] if structures is None else structures,
         **{"cutoffs": (4.0, 2.8), "method": "ols"} | options,
     )  # fmt: skip
 
 
 def test_bad_input_is_refused_before_work():
-    n = len(BINARY[1])
-    bad = BINARY[2].copy()
+    n = len(binary()[1])
+    bad = binary()[2].copy()
     bad[3] = np.nan
-    alien = [*BINARY[1][:-1], bulk("Ag", a=4.0)]
+    alien = [*binary()[1][:-1], bulk("Ag", a=4.0)]
     for error, match, kw in [
         (AlloygenError, r"finite energies of whole cells, got 1 .*3 \(", dict(energies=bad)),
-        (AlloygenError, f"one energy for each of {n} structures, got {n - 1}", dict(energies=BINARY[2][:-1])),
+        (AlloygenError, f"one energy for each of {n} structures, got {n - 1}", dict(energies=binary()[2][:-1])),
         (UnknownSpecies, "Ag on sublattice 0", dict(structures=alien)),
         (
             AlloygenError,
             "more structures than ECIs, got 10 different",
-            dict(energies=BINARY[2][:10], structures=BINARY[1][:10], cutoffs=(6.6, 4.7)),
+            dict(energies=binary()[2][:10], structures=binary()[1][:10], cutoffs=(6.6, 4.7)),
         ),
         (AlloygenError, "expected method as one of", dict(method="magic")),
         (AlloygenError, "cutoff of clusters of 3 sites", dict(cutoffs=(3.0, -1))),
@@ -292,9 +298,9 @@ def test_bad_input_is_refused_before_work():
         with pytest.raises(error, match=match):
             fitting(**kw)
     with pytest.raises(AlloygenError, match="structures= with the"):
-        alloygen.fit(CELL, ["Cu", "Au"], list(BINARY[2]))
+        alloygen.fit(CELL, ["Cu", "Au"], list(binary()[2]))
     with pytest.raises(AlloygenError, match="carry their energies"):
-        alloygen.fit(CELL, ["Cu", "Au"], BINARY[1])
+        alloygen.fit(CELL, ["Cu", "Au"], binary()[1])
     with pytest.raises(AlloygenError, match="file with many structures"):
         alloygen.fit(CELL, ["Cu", "Au"], "nowhere.db")
     with pytest.raises(AlloygenError, match="Does the calculator know all of the elements"):
@@ -304,40 +310,40 @@ def test_bad_input_is_refused_before_work():
 @pytest.mark.parametrize("far", [0.0, -4.0])
 def test_energies_per_atom_are_caught(far):
     """By what clusters describe, with and without large energies of the elements; and by references. Energies of cells pass."""
-    sizes = np.array([len(a) for a in BINARY[1]])
-    copper = np.array([(a.symbols == "Cu").sum() for a in BINARY[1]])
-    total = BINARY[2] + far * sizes + (0.3 * far) * copper
+    sizes = np.array([len(a) for a in binary()[1]])
+    copper = np.array([(a.symbols == "Cu").sum() for a in binary()[1]])
+    total = binary()[2] + far * sizes + (0.3 * far) * copper
     fitting(total)
     with pytest.raises(AlloygenError, match="energies of whole cells, got some that look like energies per atom"):
         fitting(total / sizes)
     if far:
         given = {"Cu": 1.3 * far, "Au": far}
         one_size = np.flatnonzero(sizes == 5)
-        rows = [BINARY[1][k] for k in one_size]
+        rows = [binary()[1][k] for k in one_size]
         fitting(total[one_size], rows, references=given, method="bayes", cutoffs=(3.0,))
         with pytest.raises(AlloygenError, match="look like energies per atom"):
             fitting(total[one_size] / 5, rows, references=given, method="bayes", cutoffs=(3.0,))
 
 
 def test_repeated_and_contradictory_structures():
-    twice = [*BINARY[1], BINARY[1][5].repeat((1, 2, 1))]
+    twice = [*binary()[1], binary()[1][5].repeat((1, 2, 1))]
     with pytest.warns(FitWarning, match="1 structures repeat others"):
-        alloy = fitting(np.append(BINARY[2], 2 * BINARY[2][5]), twice)
-    assert len(alloy.fitted.labels) == len(BINARY[1]) and list(alloy.fitted.same.values()) == [alloy.fitted.labels[5]]
+        alloy = fitting(np.append(binary()[2], 2 * binary()[2][5]), twice)
+    assert len(alloy.fitted.labels) == len(binary()[1]) and list(alloy.fitted.same.values()) == [alloy.fitted.labels[5]]
     with pytest.raises(AlloygenError, match="1 that contradict: 5 "):
-        fitting(np.append(BINARY[2], 2 * BINARY[2][5] + 0.1), twice)
+        fitting(np.append(binary()[2], 2 * binary()[2][5] + 0.1), twice)
 
 
 def test_structures_off_the_lattice_are_named():
     bcc = bulk("Cu", "bcc", a=3.0, cubic=True)
-    structures, energies = [*BINARY[1], bcc], np.append(BINARY[2], 0.1)
-    label = f"{len(BINARY[1])} (Cu2)"
+    structures, energies = [*binary()[1], bcc], np.append(binary()[2], 0.1)
+    label = f"{len(binary()[1])} (Cu2)"
     with pytest.raises(LatticeMismatch, match=r"structures on the lattice, got 1 that do not fit. .*\(Cu2\)"):
         fitting(energies, structures)
     with pytest.warns(FitWarning, match="They are left out"):
         alloy = fitting(energies, structures, skip=True)
     assert list(alloy.fitted.left_out) == [label] and label not in alloy.fitted.labels
-    bent = [a.copy() for a in BINARY[1]]
+    bent = [a.copy() for a in binary()[1]]
     bent[4].set_cell(bent[4].cell[:] @ np.diag([1.03, 1.0, 0.98]), scale_atoms=True)
     with pytest.warns(FitWarning, match=r"1 of .* strained by more than 2 %.*4 \("):
         alloy = fitting(structures=bent)
