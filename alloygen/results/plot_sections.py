@@ -57,8 +57,8 @@ def stack(
 ) -> list[Axes]:
     """Several temperatures side by side; every one of the sections, up to nine evenly taken, if none are given. Returns the Axes."""
     _require_three(sections)
-    every = sections.T
-    chosen = every[np.unique(np.linspace(0, len(every) - 1, 9).round().astype(int))] if T is None else np.atleast_1d(T)
+    known = sections.T
+    chosen = known[np.unique(np.linspace(0, len(known) - 1, 9).round().astype(int))] if T is None else np.atleast_1d(T)
     if ax is None:
         import matplotlib.pyplot as plt
         import mpltern  # noqa: F401  registers the projection
@@ -70,10 +70,14 @@ def stack(
         figure.subplots_adjust(wspace=0.5, hspace=0.45)
     if len(ax) != len(chosen):
         raise AlloygenError(f"expected one of the Axes for each of {len(chosen)} temperatures, got {len(ax)}")
-    return [
-        section(sections, a, float(t), legend=k == len(chosen) - 1)
-        for k, (a, t) in enumerate(zip(ax, chosen, strict=True))
-    ]
+    for a, t in zip(ax, chosen, strict=True):
+        section(sections, a, float(t), legend=False)
+    every = {label: handle for a in ax for handle, label in zip(*a.get_legend_handles_labels(), strict=True)}
+    if every:
+        ax[-1].legend(
+            every.values(), every.keys(), fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0.78, 1.02)
+        )
+    return list(ax)
 
 
 def isopleth(sections: Stack, ax: Axes | None = None, start: Any = None, end: Any = None, points: int = 101) -> Axes:

@@ -1,6 +1,6 @@
 """The isothermal sections of docs/thermodynamics.md: a ternary of nearest-neighbour pairs on 32 fcc sites by replica exchange over a plane of mu.
 
-Run: python tests/benchmarks/ternary_sections.py [--n 200] [--out docs/figures/ternary_sections.png]
+Run: python tests/benchmarks/ternary_sections.py [--n 150] [--out docs/figures/ternary_sections.png]
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ T = [450.0, 700.0, 1000.0]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=200, help="samples at each condition")
+    parser.add_argument("--n", type=int, default=150, help="samples at each condition")
     parser.add_argument("--points", type=int, default=7, help="values of each chemical potential")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "figures" / "ternary_sections.png")
     parser.add_argument("--keep", type=Path, help="netCDF of the sections")
