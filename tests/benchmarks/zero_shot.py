@@ -176,7 +176,7 @@ def real(model: FamilyModel, n: int) -> dict:
             ens = alloygen.sample(h, at.T, dict(zip(h.elements, at.mu.tolist(), strict=True)), n=n, seed=0, sampler=law)
             phi, truth = ens.free_energy(), reference.free_energy(k)
             z = (phi.value - truth.value) / np.hypot(phi.stderr, truth.stderr)
-            rows.append({"T": at.T, "mu": at.mu.tolist(), "ness": ens.ness, "z": float(z)})
+            rows.append({"T": at.T, "mu": at.mu.tolist(), "ness": ens.ness, "z": float(z) if np.isfinite(z) else None})
         out[f"{one}-{other}"] = {"ecis": len(expansion.orbits), "beyond": law.terms.beyond, "rows": rows}
     return out
 
@@ -222,10 +222,16 @@ def table(found: dict) -> str:
         lines.append(
             f"\nIsing with next neighbours, 16x16: NESS median {np.median(values):.3f}, smallest {np.min(values):.3f}"
         )
+    if found.get("real"):
+        lines += [
+            "",
+            "| alloy | ECIs | meV/site beyond the list | NESS mean | smallest | Phi - replica exchange, largest, in error bars |",
+            "|---" * 6 + "|",
+        ]
     for name, made in found.get("real", {}).items():
-        v, z = (np.array([r[key] for r in made["rows"]]) for key in ("ness", "z"))
+        v, z = np.array([r["ness"] for r in made["rows"]]), [abs(r["z"]) for r in made["rows"] if r["z"] is not None]
         lines.append(
-            f"| {name} by EMT, {made['ecis']} ECIs ({1000 * made['beyond']:.1f} meV/site beyond the list) | {v.mean():.3f} | {v.min():.3f} | {np.abs(z).max():.1f} |"
+            f"| {name} | {made['ecis']} | {1000 * made['beyond']:.1f} | {v.mean():.3f} | {v.min():.3f} | {max(z):.1f} |"
         )
     for name, made in found.get("diagram", {}).items():
         lines.append(f"Diagram of an alloy, 15 temperatures, {name}: {made['seconds']:.0f} s")
