@@ -66,7 +66,7 @@ def measure(name: str, minutes: float) -> dict:
     trained = time.perf_counter() - started
     h = expansion.on(ALLOYS[name][2])
     T, mu = conditions(h)
-    reference = alloygen.mc(h, T, mu, n=2000, seed=1)
+    reference = alloygen.mc(h, T, mu, n=500, seed=1)
     rows = []
     for k in range(len(reference)):
         one = reference[k]
