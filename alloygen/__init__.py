@@ -23,6 +23,7 @@ _LAZY = {
     "anneal": "alloygen.montecarlo.annealing",
     "ground_states": "alloygen.montecarlo.ground_states",
     "Problem": "alloygen.edge.problem",
+    "Balance": "alloygen.conditions.composition",
     "Job": "alloygen.runtime.job",
     "Cooling": "alloygen.montecarlo.annealing",
     "Stages": "alloygen.montecarlo.metadynamics",

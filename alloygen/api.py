@@ -22,6 +22,7 @@ from alloygen.conditions import (
     relative,
     temperature,
 )
+from alloygen.conditions.composition import Balance, Composition, named_elements
 from alloygen.conditions.record import condition_from
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition
@@ -122,12 +123,14 @@ def sample(
     seed: int | None = 0,
     hamiltonian: HamiltonianLike | None = None,
     sampler: SamplerLike = None,
+    composition: Composition | None = None,
     fixed: Fixed | None = None,
     job: Job | None = None,
 ) -> Ensemble:
-    """Draw equilibrium configurations of an alloy at temperature T and chemical potentials mu.
+    """Draw equilibrium configurations of an alloy at temperature T and chemical potentials mu, or at a composition.
 
-    p(x) = exp(-beta [E(x) - sum_k mu_k N_k(x)]) / Z, the semigrand-canonical law.
+    p(x) = exp(-beta [E(x) - sum_k mu_k N_k(x)]) / Z, the semigrand-canonical law; with a composition mu = 0, the sum is over its configurations alone,
+    and ``ens.free_energy()`` is F = -kT log Z / N.
 
     Parameters
     ----------
@@ -147,6 +150,9 @@ def sample(
     sampler : :class:`alloygen.Neural` (which model, order, average, what follows) or :class:`alloygen.MonteCarlo`; or "neural", "mc", a
         model, the name or path of a checkpoint. None: the model that fits, else Monte Carlo with a NoModel warning that says
         which supercells have models
+    composition : {"Au": 16} atoms, {"Au": 0.25} of the sites that may change, {0: {"Au": 4}} by sublattice, "atoms" for what the atoms have, or
+        a :class:`alloygen.Balance` of charges, to which mu may be added. A model is corrected so that all draws have it, with exact
+        weights; Monte Carlo takes moves that keep it
     fixed : sites that are held: {atom index: symbol}, indices or a mask of ``atoms``, which keep their symbols, or Atoms in the same order
         with "X" where free (where X is a species it is a held vacancy, and all Atoms are held). The rest is drawn from
         p(x_rest | x_fixed); ``ens.info["log_p_fixed"]`` is the model's log p(x_fixed), and
@@ -172,13 +178,16 @@ def sample(
     """
     if h is not None and np.ndim(h):
         raise BadCondition(f"expected one field h, got {h!r}; several are for scan and mc")
+    mu = _no_potentials(mu, h, composition)
     T, mu, job = temperature(T), _potentials(atoms, mu, h), job or Job()  # T before any work is done
     n, seed = whole_number(n, "n, the number of configurations,"), seed_from(seed)
     if job.executor is not None:
         raise AlloygenError(
             f"expected no executor, got {job.executor!r}: it shares out the conditions of alloygen.scan"
         )
-    found, problem = placed(sampler, atoms, mu, hamiltonian, fixed)
+    named = mu if composition is None else {**named_elements(composition), **(mu if isinstance(mu, Mapping) else {})}
+    found, problem = placed(sampler, atoms, named, hamiltonian, fixed, larger=composition is None)
+    problem = problem.at_composition(composition)
     return found.sample(problem, condition_from(T, mu, problem.hamiltonian), n, seed, job)
 
 
@@ -191,6 +200,7 @@ def mc(
     h: float | Sequence[float] | None = None,
     seed: int | None = 0,
     hamiltonian: HamiltonianLike | None = None,
+    composition: Composition | None = None,
     fixed: Fixed | None = None,
     job: Job | None = None,
     **options: Any,
@@ -199,7 +209,7 @@ def mc(
 
     Parameters
     ----------
-    atoms, T, h, hamiltonian, fixed : as in :func:`sample`; several T or h
+    atoms, T, h, hamiltonian, composition, fixed : as in :func:`sample`; several T or h
     mu : as in :func:`sample`, or a sequence, or {"Au": [..]}, or {"Au": [..], "Pd": [..]} for a plane; every T is combined with every mu, both sorted and each value once
         (:func:`alloygen.conditions.grid`). Moves that keep the composition take none but 0
     n : samples per condition
@@ -222,12 +232,13 @@ def mc(
     if "occ" in options:
         raise AlloygenError(f'expected start="atoms", got occ={options["occ"]!r}')
     sampler = record(MonteCarlo, options, [k for k in signature(mc).parameters if k != "options"])
-    given = mu_list(_potentials(atoms, mu, h))
+    given = mu_list(_potentials(atoms, _no_potentials(mu, h, composition), h))
     n, seed, job = whole_number(n, "n, the samples per condition,"), seed_from(seed), job or Job()
-    problem = Problem.of(atoms, given, hamiltonian, fixed)
+    problem = Problem.of(atoms, [*given, named_elements(composition)], hamiltonian, fixed).at_composition(composition)
     target = problem.hamiltonian
     sampler.require_no_field(given, [chemical_potentials(m, target) for m in given if m is not None])
-    return sampler.scan(problem, grid(T, {} if sampler.keeps_composition else given, target), n, seed, job)
+    none = sampler.keeps_composition or (composition is not None and not isinstance(composition, Balance))
+    return sampler.scan(problem, grid(T, {} if none else given, target), n, seed, job)
 
 
 def scan(
@@ -313,6 +324,18 @@ def _spins(atoms) -> bool:
     """Whether a Hamiltonian is one of spins, which a field acts on."""
     atoms = atoms.hamiltonian if isinstance(atoms, Problem) else atoms
     return isinstance(atoms, Hamiltonian) and set(atoms.elements) == {"-", "+"}
+
+
+def _no_potentials(mu: Any, h: Any, composition: Composition | None) -> Any:
+    """mu as it is given; where the composition says the number of every element it is 0."""
+    if composition is None or isinstance(composition, Balance):
+        return mu if composition is None or mu is not None else {}
+    if mu is not None or h is not None:
+        raise BadCondition(
+            f"expected a composition or chemical potentials, got both, composition={composition!r} and {'mu' if h is None else 'h'}="
+            f"{mu if h is None else h!r}: at fixed numbers of atoms mu has no say. Leave one out"
+        )
+    return {}
 
 
 def _potentials(atoms: AtomsLike, mu: Any, h: Any, whole: bool = False) -> Any:

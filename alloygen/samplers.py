@@ -24,9 +24,11 @@ from alloygen.errors import AlloygenError, LowSampleSize, OutsideTrainedRange
 from alloygen.estimate.weights import user_level
 from alloygen.generate.conditional import log_p_fixed
 from alloygen.generate.outpaint import Outpainter
-from alloygen.generate.refine import Draws, Refinement
+from alloygen.generate.refine import Blocks, Draws, Refinement
 from alloygen.models.base import AnyCell, AnyOrder, Model
+from alloygen.models.canonical import Canonical
 from alloygen.models.draw import draw
+from alloygen.montecarlo.balanced import keeping
 from alloygen.montecarlo.laddered import MonteCarlo
 from alloygen.orders import FAMILIES
 from alloygen.results.adaptive import NeuralScan, Spacing
@@ -85,14 +87,15 @@ class Neural:
 
     def sample(self, problem: Problem, at: Condition, n: int, seed: int, job: Job) -> Ensemble:
         """n independent configurations at one condition."""
-        model, target = self.law, problem.hamiltonian
+        model, target = self._aimed(problem), problem.hamiltonian
         if job.executor is not None or job.checkpoint is not None:
             raise AlloygenError(
                 f"expected neither executor nor checkpoint for one condition, got {job}: a model draws anew from the same seed"
             )
-        warn_outside(model, at)
+        if problem.counts is None or not problem.counts.constraint.whole:
+            warn_outside(model, at)
         known = problem.known if problem.held.any() else None
-        draws = self._draws(problem, at, n, seed, known, job)
+        draws = self._draws(model, problem, at, n, seed, known, job)
         method, info = self._told(draws.painter, seed)
         if known is not None and target.n_sites == model.hamiltonian.n_sites and isinstance(model, AnyOrder):
             info["log_p_fixed"] = log_p_fixed(model, known, at, generator=torch.Generator().manual_seed(seed))
@@ -101,7 +104,7 @@ class Neural:
         else:
             occ, log_prob, told = self.then.refined(draws)
             method, info = f"{method}, {self.then.label}", info | told
-        facts = Provenance(seed=seed, known=known)
+        facts = Provenance(seed=seed, known=known, constrained=problem.counts is not None)
         T, mu = float(at.T), as_array(at.mu)
         ens = Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, problem.atoms_map, info, facts=facts)
         if model.remedy and ens.ness < UNEVEN:
@@ -123,8 +126,21 @@ class Neural:
         made = NeuralScan(self.law, n, self.order, seed, self.batch, refine, job).run(conditions)
         return replace(made, atoms_map=problem.atoms_map)
 
-    def _draws(self, problem: Problem, condition: Condition, n: int, seed: int, known, job: Job) -> Draws:
-        model, generator = self.law, torch.Generator().manual_seed(seed)
+    def _aimed(self, problem: Problem) -> Model:
+        """The model, at the numbers of atoms of the problem where there are any."""
+        if problem.counts is None:
+            return self.law
+        if not isinstance(self.law, AnyOrder) or self.law.hamiltonian.n_sites != problem.hamiltonian.n_sites:
+            raise AlloygenError(
+                f"expected an any-order model of the very supercell for a composition, got {self.law.name!r} on {self.law.lattice!r} for "
+                f'{problem.hamiltonian.lattice!r}; take a law of every supercell, or sampler="mc"'
+            )
+        if isinstance(self.then, Blocks):
+            raise AlloygenError("expected then=Anneal() or Flips() with a composition, which Blocks() would not keep")
+        return Canonical(self.law, problem.counts, self.order)
+
+    def _draws(self, model: Model, problem: Problem, condition: Condition, n: int, seed: int, known, job: Job) -> Draws:
+        generator = torch.Generator().manual_seed(seed)
         grown, family = (
             problem.hamiltonian.n_sites != model.hamiltonian.n_sites,
             self.order or model.trained.orders.family,
@@ -141,6 +157,8 @@ class Neural:
         painter = Outpainter(model, problem.hamiltonian, self.stride, family=family)
 
         def plain(at: Condition, count: int) -> tuple[np.ndarray, np.ndarray]:
+            if isinstance(model, Canonical):
+                model.aim(at)  # once, before the blocks ask for it
             if grown or known is not None or self.average != 1:
                 made = painter.draw(at, count, generator, known, self.batch, job.progress, self.average)
                 occ, log_prob = made.occ, made.log_prob
@@ -150,11 +168,14 @@ class Neural:
                 )
             return as_array(occ, np.int8), as_array(log_prob, np.float64)
 
-        return Draws(painter=painter, plain=plain, condition=condition, n=n, generator=generator, known=known)
+        move = "flip" if problem.counts is None else keeping(problem.counts)
+        return Draws(
+            painter=painter, plain=plain, condition=condition, n=n, generator=generator, known=known, move=move
+        )
 
     def _told(self, painter: Outpainter, seed: int) -> tuple[str, dict]:
         """How the samples are made, and the facts that go with them."""
-        model, target = self.law, painter.target
+        model, target = painter.model, painter.target
         family = self.order or model.trained.orders.family
         info = {"model": model.name, "fingerprint": target.fingerprint, "order": family, "seed": seed}
         info |= ({"average": self.average} if self.average > 1 else {}) | model.facts

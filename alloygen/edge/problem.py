@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from alloygen.arrays import as_array
+from alloygen.conditions.composition import Composition, constraint
+from alloygen.counts import Counts
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.one_law import laid
 from alloygen.edge.structures import atoms_from
@@ -39,6 +41,7 @@ class Problem:
     atoms_map : AtomsMap of its lattice
     known : int array (N,), the species index of each site that is held, -1 where free
     given : int8 array (B, N), occupations where walks are to begin, or None: random ones, or the atoms where moves keep the composition
+    counts : what the numbers of atoms have to be (:meth:`at_composition`), None where they are free
 
     Raises LatticeMismatch where the three do not belong together, AlloygenError where nothing can change.
 
@@ -56,6 +59,7 @@ class Problem:
     atoms_map: AtomsMap
     known: np.ndarray
     given: np.ndarray | None = None
+    counts: Counts | None = None
 
     def __post_init__(self) -> None:
         lattice, n = self.hamiltonian.lattice, self.hamiltonian.n_sites
@@ -133,6 +137,23 @@ class Problem:
             known = np.where(more >= 0, more, known)
         return replace(self, known=known, given=given)
 
+    def at_composition(self, composition: Composition | None) -> Problem:
+        """The same at given numbers of atoms; see :func:`alloygen.conditions.composition.constraint`. BadCondition where no configuration has them.
+
+        Examples
+        --------
+        >>> from ase.build import bulk
+        >>> problem = Problem.of(bulk("Cu", a=3.8).repeat((2, 2, 4)), {"Au": 0.0}).at_composition({"Au": 4})
+        >>> problem.counts.draw(2, np.random.default_rng(0)).sum(1).tolist()
+        [4, 4]
+        """
+        if composition is None:
+            return self
+        lattice = self.hamiltonian.lattice
+        occ = self.occ if isinstance(composition, str) and composition == "atoms" and not self.atoms_map.bare else None
+        wanted = constraint(composition, lattice, occ)
+        return replace(self, counts=Counts(lattice=lattice, constraint=wanted, known=self.known))
+
     # ------------------------------------------------------------------ sites
     @property
     def free(self) -> np.ndarray:
@@ -190,6 +211,8 @@ class Problem:
         known[row] = self.known
         moved = self.atoms_map.renumbered(hamiltonian.lattice, row)
         given = None if self.given is None else self.given[:, np.argsort(row)]
+        if self.counts is not None:
+            raise AlloygenError("expected the composition after the sites of the model, got it before")
         return Problem(hamiltonian=hamiltonian, atoms_map=moved, known=known, given=given)
 
     def __repr__(self) -> str:

@@ -23,6 +23,7 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.weights import log_mean, log_mean_exp, log_mean_of_islands, ness, normalized_weights
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.montecarlo.single_moves import Move
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Annealed:
 
 
 def anneal(hamiltonian: Hamiltonian, occ: np.ndarray, log_w: ArrayLike, path: Condition, *, sweeps: int = 20, seed: int = 0, threads: int = 1, known: ArrayLike | None = None,
-           islands: int = 0) -> Annealed:  # fmt: skip
+           islands: int = 0, move: str | Move = "flip") -> Annealed:  # fmt: skip
     """Move weighted samples along a path of conditions.
 
     Parameters
@@ -60,6 +61,7 @@ def anneal(hamiltonian: Hamiltonian, occ: np.ndarray, log_w: ArrayLike, path: Co
     path : K + 1 conditions, the first that of ``log_w``, the last the target
     sweeps : flips per site at each condition after the first
     known : (N,) species index of sites that never change, -1 where free
+    move : what moves them, "flip", or what keeps the composition, "swap"
     islands : groups that are resampled among themselves when their effective size falls below half; 0 for none
 
     Examples
@@ -85,7 +87,7 @@ def anneal(hamiltonian: Hamiltonian, occ: np.ndarray, log_w: ArrayLike, path: Co
         require_islands(islands, n)
     path_T, path_mu = path.arrays()
     beta = 1.0 / (path.kB * path_T)
-    chains = Chains(hamiltonian, path[0].expand(n), seed, occ=occ, known=known, threads=threads)
+    chains = Chains(hamiltonian, path[0].expand(n), seed, occ=occ, known=known, threads=threads, move=move)
     rng, times, found = np.random.default_rng(seed), 0, [ness(log_w)]
     for k in range(1, len(path_T)):
         walkers = chains.walkers

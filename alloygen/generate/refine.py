@@ -23,6 +23,7 @@ from alloygen.generate.annealed import Annealed, anneal
 from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.regenerate import Regenerator
 from alloygen.models.blocks import by_blocks, generators
+from alloygen.montecarlo.single_moves import Move
 
 HOTTER = (1.0, 1.2, 1.5)
 PILOT = 32  # draws that choose where to start from
@@ -39,15 +40,16 @@ class Draws:
     n: int
     generator: torch.Generator
     known: np.ndarray | None
+    move: str | Move = "flip"
 
     def log_weight(self, occ: np.ndarray, log_prob: np.ndarray, condition: Condition | None = None) -> np.ndarray:
         """-beta (E - mu.N) - log q, (B,), at the target or at another condition."""
         return -self.painter.target.reduced_energy(occ, self.condition if condition is None else condition) - log_prob
 
     def along(self, occ: np.ndarray, log_w: np.ndarray, path: Condition, sweeps: int, seed: int) -> Annealed:
-        """Flips along a path of conditions, with the same sites held."""
+        """Flips, or moves that keep the numbers of atoms, along a path of conditions, with the same sites held."""
         return anneal(self.painter.target, occ, log_w, path, sweeps=sweeps, seed=seed, threads=torch.get_num_threads(),
-                      known=self.known)  # fmt: skip
+                      known=self.known, move=self.move)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

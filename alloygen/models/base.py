@@ -103,6 +103,11 @@ class Model(nn.Module, ABC):
         return "neural"
 
     @property
+    def own_order(self) -> torch.Tensor | None:
+        """(N,) the one sequence that it decides sites in, where it has one; None for families of orders."""
+        return None
+
+    @property
     def remedy(self) -> str:
         """What to do where the weights of its draws are too uneven, told at once; empty where estimates tell it."""
         return ""
@@ -116,6 +121,29 @@ class Model(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where its weights lie; the processor for a law without any."""
         return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+
+class Steps(ABC):
+    """The way of B configurations, site by site; see :class:`Steering`."""
+
+    @abstractmethod
+    def corrected(self, site: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
+        """Normalised log-conditionals (B, S) of the next ``site`` (B, 1) from those of the law."""
+
+    @abstractmethod
+    def take(self, site: torch.Tensor, species: torch.Tensor) -> None:
+        """What the sites (B, 1) hold from now on, (B, 1)."""
+
+
+class Steering(ABC):
+    """What corrects the conditionals of a law on the way, such as counts that must be met in the end (:mod:`alloygen.models.canonical`).
+
+    The corrections know what was decided before, so that the product of the corrected conditionals is a normalised law again.
+    """
+
+    @abstractmethod
+    def begin(self, rows: int) -> Steps:
+        """The way of so many configurations, with what is known decided."""
 
 
 class AnyOrder(Model):
@@ -135,6 +163,42 @@ class AnyOrder(Model):
         """Exact log-likelihood (B,) of occupations along ``order``; the steps of known sites do not count."""
         one = lambda x, c, s, k: path_log_prob(self.log_conditionals(x, c, s), x, s, k)  # noqa: E731
         return by_blocks(one, occ, condition, order, known, largest=self.rows)
+
+    def steered(
+        self,
+        condition: Condition,
+        order: torch.Tensor,
+        generator: torch.Generator,
+        steering: Steering,
+        known: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As ``sample``, with every conditional corrected: (occ (B, N), log_prob (B,) of the corrected law). Here N passes of all steps."""
+        uniform = torch.rand(*order.shape, generator=generator, dtype=torch.float64, device=generator.device)
+        one = lambda c, s, u, k: self._steered(c, s, u, k, steering)  # noqa: E731
+        with torch.no_grad():
+            return by_blocks(one, condition, order, uniform.to(order.device), known, largest=self.rows)
+
+    def _steered(self, condition: Condition, order, uniform, known, steering: Steering):
+        occ = torch.zeros_like(order) if known is None else known.clamp_min(0)
+        log_prob = torch.zeros(len(order), dtype=torch.float64, device=order.device)
+        steps = steering.begin(len(order))
+        held = torch.zeros_like(order, dtype=torch.bool) if known is None else torch.gather(known, 1, order) >= 0
+        for t in range(order.shape[1]):
+            if held[:, t].all():
+                continue
+            site = order[:, t : t + 1]
+            log_p = steps.corrected(site, self.log_conditionals(occ, condition, order)[:, t])
+            choice = torch.where(
+                held[:, t : t + 1], torch.gather(occ, 1, site), draw_species(log_p, uniform[:, t, None])
+            )
+            steps.take(site, choice)
+            occ.scatter_(1, site, choice)
+            log_prob += torch.gather(log_p, 1, choice)[:, 0].masked_fill(held[:, t], 0.0)
+        return occ, log_prob
+
+    def sequence(self, order: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, N) the sequence in which :meth:`steered` decides the sites of ``order``, known ones first."""
+        return order
 
 
 class Network(AnyOrder):
@@ -161,6 +225,10 @@ class AnyCell(Network):
     def order(self) -> torch.Tensor:
         """(N,) the sequence in which it is trained to decide the sites of its supercell."""
 
+    @property
+    def own_order(self) -> torch.Tensor | None:
+        return self.order
+
 
 def draw_species(log_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """Species (..., 1) drawn by inverse CDF: log_p (..., S) of each, uniform (..., 1) in [0, 1).
@@ -171,6 +239,16 @@ def draw_species(log_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     1
     """
     return (uniform > log_p.exp().cumsum(-1)[..., :-1]).sum(-1, keepdim=True)
+
+
+def one_by_one(steps: Steps, sites: torch.Tensor, log_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Corrected conditionals (B, q, S) of sites (q,) that do not see one another, but whose corrections do."""
+    out = []
+    for k, site in enumerate(sites.split(1)):
+        site = site.expand(len(log_p), 1)
+        out.append(steps.corrected(site, log_p[:, k]))
+        steps.take(site, draw_species(out[-1], uniform[:, k]))
+    return torch.stack(out, dim=1)
 
 
 def taken(log_conditionals: torch.Tensor, occ: torch.Tensor, order: torch.Tensor) -> torch.Tensor:

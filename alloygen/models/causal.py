@@ -22,7 +22,7 @@ from alloygen.conditions import relative
 from alloygen.conditions.record import Condition
 from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.models.base import Network, draw_species
+from alloygen.models.base import Network, Steering, Steps, draw_species
 from alloygen.models.blocks import by_blocks
 from alloygen.nn.causal import CausalTransformer
 
@@ -199,7 +199,10 @@ class CausalModel(Network):
         one = lambda c, s, u, k: self._sample(c, s, u, k, stage)  # noqa: E731
         return by_blocks(one, condition, order, uniform.to(order.device), known)
 
-    def _sample(self, condition: Condition, order, uniform, known, stage: Stage):
+    def _steered(self, condition: Condition, order, uniform, known, steering: Steering):
+        return self._sample(condition, order, uniform, known, self.stage(), steering.begin(len(order)))
+
+    def _sample(self, condition: Condition, order, uniform, known, stage: Stage, steps: Steps | None = None):
         b, n = order.shape
         rank = _ranks(order, len(stage.torus), known)
         beta, site_mu, embedded = self._entering(condition)
@@ -219,11 +222,15 @@ class CausalModel(Network):
             previous, species, asked = (x[:, -1:] for x in self._tokens(stage, occ, order[:, max(t - 1, 0) : t + 1]))
             output = self.network(previous, species, asked, features, embedded, (cache, t))
             logp = self._logits(stage, output, fields, site, rank, step, beta, site_mu)[:, 0]
+            if steps is not None:
+                logp = steps.corrected(site, logp)
             choice = draw_species(logp, uniform[:, t, None])
             gained = torch.gather(logp, 1, choice)[:, 0]
             if known is not None:
                 choice = torch.where(known[:, t : t + 1] >= 0, known[:, t : t + 1], choice)
                 gained = torch.where(known[:, t] >= 0, 0.0, gained)
+            if steps is not None:
+                steps.take(site, choice)
             occ.scatter_(1, site, choice)
             log_prob += gained
         return occ, log_prob

@@ -6,7 +6,7 @@ import torch
 
 from alloygen import orders
 from alloygen.conditions.record import Condition
-from alloygen.models.base import AnyCell, Model
+from alloygen.models.base import Model
 from alloygen.models.blocks import by_blocks, generators
 from alloygen.runtime.progress import tqdm
 
@@ -15,8 +15,9 @@ def trained_orders(model: Model, n: int, generator: torch.Generator, family: str
     """n orders (n, N) of a family (None: the one that the model was trained on most), moved by random translations, or not moved
     at all where the model was trained so (a fixed-order model, the law of any supercell)."""
     trained = model.trained.orders
-    if isinstance(model, AnyCell) and family in (None, trained.family):
-        return model.order.to(generator.device).expand(n, -1)
+    own = model.own_order
+    if own is not None and family in (None, trained.family):
+        return own.to(generator.device).expand(n, -1)
     images = "none" if trained.fixed else "translations"
     return orders.draw(family or trained.family, model.hamiltonian.lattice, n, generator, images)
 

@@ -24,7 +24,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.parents import PARENTS, SIGMA, Parent, canonical
 from alloygen.hamiltonian.scale import scale
-from alloygen.models.base import AnyCell
+from alloygen.models.base import AnyCell, Steering, Steps
 from alloygen.models.local import Entering, LocalLaw, LocalSize, channels
 from alloygen.nn.embeddings import CouplingEmbedding
 
@@ -182,6 +182,31 @@ class ZeroShot(AnyCell):
         given = None if known is None else self._moved(known)
         occ, log_prob = self.law.sample(condition, self._orders(order), generator, given)
         return occ[:, self.row.to(occ.device)], log_prob
+
+    def _steered(self, condition: Condition, order, uniform, known, steering: Steering):
+        given = None if known is None else self._moved(known)
+        there = _Renumbered(steering, self.back)
+        occ, log_prob = self.law._steered(condition, self._orders(order), uniform, given, there)
+        return occ[:, self.row.to(occ.device)], log_prob
+
+    def sequence(self, order: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
+        return self.back[self.law.sequence(self._orders(order), None if known is None else self._moved(known))]
+
+
+class _Renumbered(Steering, Steps):
+    """Steering whose sites have other numbers: ``back`` (N,) is its own number of each."""
+
+    def __init__(self, steering: Steering, back: torch.Tensor, steps: Steps | None = None):
+        self.steering, self.back, self.steps = steering, back, steps
+
+    def begin(self, rows: int) -> Steps:
+        return _Renumbered(self.steering, self.back, self.steering.begin(rows))
+
+    def corrected(self, site: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
+        return cast(Steps, self.steps).corrected(self.back[site], log_p)
+
+    def take(self, site: torch.Tensor, species: torch.Tensor) -> None:
+        cast(Steps, self.steps).take(self.back[site], species)
 
 
 def is_of_one_alloy(metadata: Mapping) -> bool:

@@ -28,7 +28,7 @@ from alloygen.errors import LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.figures import Expansion
 from alloygen.levels import kinds
-from alloygen.models.base import AnyCell, Trained, draw_species
+from alloygen.models.base import AnyCell, Steering, Steps, Trained, draw_species, one_by_one
 from alloygen.models.blocks import by_blocks
 from alloygen.models.placed import Placed
 from alloygen.nn.embeddings import ConditionEmbedding
@@ -259,7 +259,18 @@ class LocalLaw(AnyCell):
         uniform = torch.rand(*order.shape, generator=generator, dtype=torch.float64, device=generator.device)
         return by_blocks(self._sample, condition, order, uniform.to(order.device), known, largest=self.rows)
 
-    def _sample(self, condition: Condition, order, uniform, known):
+    def _steered(self, condition: Condition, order, uniform, known, steering: Steering):
+        return self._sample(condition, order, uniform, known, steering)
+
+    def sequence(self, order: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
+        held = torch.zeros_like(order, dtype=torch.bool) if known is None else known >= 0
+        each = {}
+        for row in torch.unique(torch.cat([order, held.long()], dim=1), dim=0):
+            one, of = row.chunk(2)
+            each[tuple(row.tolist())] = torch.cat([one[of[one] > 0], *self.schedule(one, of > 0)])
+        return torch.stack([each[tuple(row.tolist())] for row in torch.cat([order, held.long()], dim=1)])
+
+    def _sample(self, condition: Condition, order, uniform, known, steering: Steering | None = None):
         occ = torch.zeros_like(order) if known is None else known.clamp_min(0)
         log_prob = torch.zeros(len(order), dtype=torch.float64, device=order.device)
         held = torch.zeros_like(occ, dtype=torch.bool) if known is None else known >= 0
@@ -267,16 +278,19 @@ class LocalLaw(AnyCell):
         for k in range(int(which.max()) + 1):
             rows = (which == k).nonzero()[:, 0]
             one = order[rows[0]], held[rows[0]]
-            occ[rows], log_prob[rows] = self._alike(condition[rows], *one, uniform[rows], occ[rows])
+            steps = None if steering is None else steering.begin(len(rows))
+            occ[rows], log_prob[rows] = self._alike(condition[rows], *one, uniform[rows], occ[rows], steps)
         return occ, log_prob
 
-    def _alike(self, condition: Condition, order, held, uniform, occ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The draws of rows of one order (N,) with the same sites held (N,)."""
+    def _alike(self, condition: Condition, order, held, uniform, occ, steps: Steps | None = None):
+        """The draws of rows of one order (N,) with the same sites held (N,): (occ (B, N), log_prob (B,))."""
         entering, log_prob = self.entering(condition), torch.zeros(len(occ), dtype=torch.float64, device=occ.device)
         rank = torch.argsort(order)[None]
         for sites in (part for group in self.schedule(order, held) for part in group.split(max(1, ROWS // len(occ)))):
             kind = self._tables(sites.device).kind[sites[:1]]
             log_p = self.law(self.seen(occ, rank, sites[None, None]), kind, entering)[0]
+            if steps is not None:
+                log_p = one_by_one(steps, sites, log_p, uniform[:, rank[0, sites], None])
             choice = draw_species(log_p, uniform[:, rank[0, sites], None])
             occ[:, sites] = choice[..., 0]
             log_prob += torch.gather(log_p, 2, choice)[..., 0].sum(1)

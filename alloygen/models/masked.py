@@ -23,7 +23,7 @@ from alloygen.conditions import relative
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.models.base import Network, draw_species
+from alloygen.models.base import Network, Steering, Steps, draw_species
 from alloygen.models.blocks import by_blocks
 from alloygen.nn.masked import NETWORKS, Size, build
 
@@ -131,24 +131,31 @@ class MaskedLaw(Network):
         known = torch.full_like(order, -1) if known is None else known
         return by_blocks(self._sample, condition, order, _uniform(order, generator), known)
 
-    def _sample(self, condition, order, uniform, known):
+    def _steered(self, condition: Condition, order, uniform, known, steering: Steering):
+        known = torch.full_like(order, -1) if known is None else known
+        return self._sample(condition, order, uniform, known, steering.begin(len(order)))
+
+    def _sample(self, condition, order, uniform, known, steps: Steps | None = None):
         occ = torch.zeros_like(order)
         decided = torch.zeros_like(order, dtype=torch.bool)
         log_prob = torch.zeros(len(order), dtype=torch.float64, device=order.device)
         for site, u in zip(order.split(1, dim=1), uniform.split(1, dim=1), strict=True):
             species = torch.gather(known, 1, site)
             if (species < 0).any():
-                choice, gained = self._draw(occ, condition, decided, site, u)
+                choice, gained = self._draw(occ, condition, decided, site, u, steps)
                 log_prob += torch.where(species[:, 0] < 0, gained, 0.0)
                 species = torch.where(species < 0, choice, species)
+                if steps is not None:
+                    steps.take(site, species)
             occ.scatter_(1, site, species)
             decided.scatter_(1, site, True)
         return occ, log_prob
 
-    def _draw(self, occ, condition, decided, site, uniform):
+    def _draw(self, occ, condition, decided, site, uniform, steps: Steps | None = None):
         """(species (B, 1), log-probability (B,)) of one site (B, 1) each, given the decided ones."""
         logp = self.conditionals(occ, condition, decided)
         logp = torch.gather(logp, 1, site[..., None].expand(-1, -1, logp.shape[2]))[:, 0]
+        logp = logp if steps is None else steps.corrected(site, logp)
         choice = draw_species(logp, uniform)
         return choice, torch.gather(logp, 1, choice)[:, 0]
 

@@ -12,10 +12,12 @@ import numpy as np
 from alloygen.arguments import one_of, whole_number
 from alloygen.conditions import Grid
 from alloygen.conditions.record import Condition
+from alloygen.counts import Counts
 from alloygen.edge.problem import Problem
-from alloygen.errors import BadCondition, LowSampleSize
+from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate.weights import user_level
 from alloygen.models.blocks import derived_seed
+from alloygen.montecarlo.balanced import keeping
 from alloygen.montecarlo.run import Run
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
 from alloygen.montecarlo.single_moves import Move, move_from
@@ -34,7 +36,7 @@ class MonteCarlo:
 
     move : "flip" (semigrand, at T and mu) or "swap" (canonical, at the composition of the atoms; free energies are those of what swaps
         reach, see :mod:`alloygen.montecarlo.states`), or a :class:`~alloygen.montecarlo.single_moves.Move`. One that keeps the
-        composition takes no mu
+        composition takes no mu. None: flips, or where a composition is asked for what keeps it (:mod:`alloygen.montecarlo.balanced`)
     method : "replica exchange" (over T and mu, on a ladder of temperatures up to infinity that is chosen automatically,
         so that free energies are absolute) or "metropolis" (independent chains at each condition)
     start : "random", or "atoms" to start from their species; moves that keep the composition start from the atoms
@@ -53,7 +55,7 @@ class MonteCarlo:
     ('mc', True)
     """
 
-    move: str | Move = "flip"
+    move: str | Move | None = None
     method: str = "replica exchange"
     start: str = "random"
     copies: int | None = None
@@ -65,7 +67,7 @@ class MonteCarlo:
     check: bool = True
 
     def __post_init__(self) -> None:
-        move_from(self.move)  # refuses what is none
+        _ = self.what_moves  # refuses what is none
         for name, allowed in (("method", METHODS), ("start", STARTS)):
             one_of(getattr(self, name), name, allowed)
         if self.copies is not None:
@@ -83,8 +85,8 @@ class MonteCarlo:
 
     @property
     def what_moves(self) -> Move:
-        """``move`` as an object, also where it was given by name."""
-        return move_from(self.move)
+        """``move`` as an object, also where it was given by name; flips where it was not."""
+        return move_from("flip" if self.move is None else self.move)
 
     @property
     def keeps_composition(self) -> bool:
@@ -110,6 +112,10 @@ class MonteCarlo:
 
     def scan(self, problem: Problem, grid: Grid, n: int, seed: int, job: Job, refine: bool = False) -> Scan:
         """The conditions of a grid; ``refine`` puts more mu between where exchange needs them."""
+        if problem.counts is not None:
+            start = problem.counts.draw(1, np.random.default_rng(seed))
+            free = replace(problem, counts=None, given=start)
+            return self._at_counts(problem.counts).scan(free, grid, n, seed, job, refine)
         h = problem.hamiltonian
         self.run(n).require_known(h)
         self.require_no_field(grid.mu.tolist(), grid.mu)
@@ -129,6 +135,25 @@ class MonteCarlo:
         if made.gap:
             warnings.warn(f"Phi is missing (nan): {made.gap}", LowSampleSize, stacklevel=user_level())
         return made
+
+    def _at_counts(self, counts: Counts) -> MonteCarlo:
+        """The same with a move that keeps the numbers of atoms."""
+        move = keeping(counts)
+        if self.start != "random":
+            raise AlloygenError(
+                'expected start="random" with a composition, which is where chains begin, got "atoms"; composition="atoms" takes theirs'
+            )
+        if self.move is None or str(self.what_moves) == str(move):
+            return replace(self, move=move)
+        if not self.keeps_composition:
+            raise BadCondition(
+                f"expected a move that keeps {counts.constraint.words}, {move}, got {self.move}; leave it out"
+            )
+        if not counts.constraint.whole:
+            raise BadCondition(
+                f"expected {move}, which reaches all of {counts.constraint.words}, got {self.move}; leave it out"
+            )
+        return self
 
     def _placed(self, problem: Problem, seed: int) -> Problem:
         """The problem with the one start of all chains, or none where each has a random one of its own."""

@@ -85,6 +85,8 @@ class Averages:
         h, known = d.hamiltonian, d.facts.known
         if not d.has_likelihood or not np.isfinite(d.T) or self.own_effective_samples < ENOUGH:
             return None
+        if d.facts.constrained:  # the hot chains flip
+            return None
         if d.heavy or (known is not None and (known[d.free] >= 0).all()):
             return None
         if not np.allclose(h.energy(d.occ), d.energy, rtol=0.0, atol=1e-6):

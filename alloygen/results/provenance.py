@@ -22,6 +22,7 @@ class Provenance:
     free_energy : Phi per site that was found by other means, such as MBAR
     log_states : log of the number of configurations, from which S at T = infinity follows
     stuck : why the chains know no error bar; empty where they do
+    constrained : whether the numbers of atoms were kept
 
     Examples
     --------
@@ -35,6 +36,7 @@ class Provenance:
     free_energy: Estimate | None = None
     log_states: float | None = None
     stuck: str = ""
+    constrained: bool = False
 
     def __post_init__(self) -> None:
         g = positive(self.inefficiency, "the statistical inefficiency", "samples")
