@@ -15,6 +15,7 @@ _LAZY = {
     "sample": "alloygen.api",
     "scan": "alloygen.api",
     "mc": "alloygen.api",
+    "order": "alloygen.ordering",
     "train": "alloygen.api",
     "load": "alloygen.api",
     "polish": "alloygen.own_law",

@@ -112,21 +112,22 @@ def constraint(composition: Composition, lattice: Lattice, occ: np.ndarray | Non
     if isinstance(composition, str) and composition == "atoms":
         if occ is None:
             raise BadCondition(f'expected Atoms with composition="atoms", got none. {HOW}.')
-        return _by_group(_counted(lattice, occ), lattice)
+        return by_group(_counted(lattice, occ), lattice)
     if not isinstance(composition, Mapping) or not composition:
         raise BadCondition(f'expected a composition as a dict, a Balance or "atoms", got {composition!r}. {HOW}.')
     by_sublattice = [isinstance(k, (int, np.integer)) for k in composition]
     if any(by_sublattice) != all(by_sublattice):
         raise BadCondition(f"expected a composition by element or by sublattice, got both in {composition!r}. {HOW}.")
     groups = _sublattices(composition, lattice) if all(by_sublattice) else _shared(composition, lattice)
-    return _by_group(groups, lattice)
+    return by_group(groups, lattice)
 
 
 # ---------------------------------------------------------------------- groups of sublattices, each with all its numbers
 Group: TypeAlias = tuple[list[int], dict[str, int]]  # sublattices, and the number of atoms of each of their elements
 
 
-def _by_group(groups: list[Group], lattice: Lattice) -> Constraint:
+def by_group(groups: list[Group], lattice: Lattice) -> Constraint:
+    """The constraints of groups of sublattices, each with the number of atoms of each of its elements."""
     weights, target, words = [], [], []
     for sublattices, counts in groups:
         rest = max(counts, key=lambda e: counts[e])  # the most abundant follows from the others

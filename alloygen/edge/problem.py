@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from alloygen.arrays import as_array
-from alloygen.conditions.composition import Composition, constraint
+from alloygen.conditions.composition import Composition, Constraint, constraint
 from alloygen.counts import Counts
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.one_law import laid
@@ -151,8 +151,11 @@ class Problem:
             return self
         lattice = self.hamiltonian.lattice
         occ = self.occ if isinstance(composition, str) and composition == "atoms" and not self.atoms_map.bare else None
-        wanted = constraint(composition, lattice, occ)
-        return replace(self, counts=Counts(lattice=lattice, constraint=wanted, known=self.known))
+        return self.with_counts(constraint(composition, lattice, occ))
+
+    def with_counts(self, wanted: Constraint) -> Problem:
+        """The same at the numbers of atoms that constraints say; BadCondition where no configuration has them."""
+        return replace(self, counts=Counts(lattice=self.hamiltonian.lattice, constraint=wanted, known=self.known))
 
     # ------------------------------------------------------------------ sites
     @property

@@ -137,7 +137,7 @@ def read_structure(path: PathLike) -> Atoms:
     if shared:
         raise AlloygenError(
             f"expected one species on each site, got sites that are occupied in part in {name!r}, such as {shared[0]}. "
-            "Choose a configuration, for example with pymatgen's OrderDisorderedStructureTransformation."
+            "alloygen.order(structure, T=...) draws configurations with these occupancies."
         )
     return atoms
 
@@ -172,7 +172,7 @@ def from_pymatgen(structure: Structure) -> Atoms:
     if not structure.is_ordered:
         raise LatticeMismatch(
             f"expected one species on each site, got a disordered structure {structure.composition.formula}. "
-            "Choose a configuration, for example with pymatgen's OrderDisorderedStructureTransformation."
+            "alloygen.order(structure, T=...) draws configurations with these occupancies."
         )
     return AseAtomsAdaptor.get_atoms(structure, msonable=False)
 
@@ -182,7 +182,7 @@ def write_structures(atoms_list: Iterable, path: PathLike, format: str | None = 
     """Write structures (any iterable of ``ase.Atoms``, read one at a time) and return the path.
 
     * ``extxyz`` (".extxyz", ".xyz"): one file; ``ase.io.read(path, ":")`` gives energies and ``info`` back.
-    * ``poscar`` (no suffix): a folder of POSCAR_00000, ..., atoms sorted by element, and index.csv with a row per
+    * ``poscar`` (no suffix): a folder of POSCAR_00000, ..., atoms sorted by element, vacancies ("X") left out, and index.csv with a row per
       file: energy and the numbers of ``info`` (a POSCAR has no place for them).
     * ``db``, ``json`` (".db", ".json"): an ASE database, the numbers as key_value_pairs.
 
@@ -260,7 +260,7 @@ def _write_poscars(atoms_list, folder: Path) -> None:
     for k, atoms in enumerate(atoms_list):
         name = f"POSCAR_{k:05d}"
         with open(folder / name, "w", encoding="utf-8") as file:
-            write_vasp(file, atoms, direct=True, sort=True)
+            write_vasp(file, atoms[atoms.numbers > 0], direct=True, sort=True)
         energy = {"energy": float(atoms.get_potential_energy())} if atoms.calc is not None else {}
         rows.append({"file": name, **energy, **_numbers(atoms)})
     columns = list(dict.fromkeys(key for row in rows for key in row)) or ["file"]

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from small_systems import cuau_16, generator, randomise
 
 import alloygen
 from alloygen import Anneal, Balance, Blocks, Flips, MonteCarlo, Neural
@@ -24,7 +25,6 @@ from alloygen.models.masked import AutoregressiveModel
 from alloygen.montecarlo.balanced import Balanced, keeping
 from alloygen.orders import known_first
 from alloygen.testing import enumerable
-from tests.small_systems import cuau_16, generator, randomise
 
 CHARGES = {"A": 1, "B": 2, "C": 3, "X": -1}
 SETTINGS = {
