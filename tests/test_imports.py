@@ -55,6 +55,7 @@ ROOMS = [
     "training",
     "registry",
     "samplers",
+    "ordering",
     "own_law",
     "api",
     "shell",

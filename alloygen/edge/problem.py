@@ -15,6 +15,7 @@ from alloygen.arrays import as_array
 from alloygen.conditions.composition import Composition, Constraint, constraint
 from alloygen.counts import Counts
 from alloygen.edge.atoms_map import AtomsMap
+from alloygen.edge.missing import filled
 from alloygen.edge.one_law import laid
 from alloygen.edge.structures import atoms_from
 from alloygen.edge.supercell import TOL, vacancies
@@ -97,7 +98,8 @@ class Problem:
 
         Parameters
         ----------
-        atoms : ase.Atoms, a pymatgen Structure or the path of a structure file; or a Hamiltonian on a supercell
+        atoms : ase.Atoms, a pymatgen Structure or the path of a structure file, where an atom that is missing is a vacancy if the alloy has
+            these ("X", put after the atoms); or a Hamiltonian on a supercell
             (``alloygen.ising(10)``, ``expansion.on((4, 4, 4))``), which stands for itself, its sites for the atoms; or a Problem
         mu : its keys say which alloy is meant, together with the elements of the atoms
         hamiltonian : a ClusterExpansion, a Hamiltonian, a name ("cuau"), a JSON file, CLEASE (settings, ECIs) or a Clease calculator;
@@ -256,7 +258,13 @@ def _placed(
     atoms = atoms_from(atoms)
     expansion = expansion_of(atoms, mu, hamiltonian)
     require_elements(atoms, mu, expansion)
-    return expansion, laid(atoms, expansion, tol)
+    try:
+        return expansion, laid(atoms, expansion, tol)
+    except LatticeMismatch:
+        whole = filled(atoms, expansion.primitive, tol)
+        if whole is None:
+            raise
+    return expansion, laid(whole, expansion, tol)
 
 
 def _require_one(h: Hamiltonian, other: ClusterExpansion) -> None:

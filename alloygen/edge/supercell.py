@@ -97,6 +97,24 @@ def find_matrices(primitive: Primitive, cell: np.ndarray, n_cells: int) -> Itera
         raise no_supercell(primitive, cell, n_cells)
 
 
+def upright(primitive: Primitive, cell: np.ndarray, n_cells: int) -> Found | None:
+    """The supercell of so many primitive cells in the caller's orientation, or None: quick, for where the number is not known.
+
+    Examples
+    --------
+    >>> cubic = Primitive(np.eye(3), [[0, 0, 0]], [("Cu", "Au")])
+    >>> [n for n in range(1, 13) if upright(cubic, 3.6 * np.diag([2, 2, 3]), n)]
+    [12]
+    """
+    axes = np.flatnonzero(primitive.pbc)
+    own, given = primitive.cell[axes], np.asarray(cell, dtype=float)[axes]
+    if not len(axes) or _measure(given) < 1e-9:
+        return None
+    scale = (_measure(given) / (n_cells * _measure(own))) ** (1 / len(axes))
+    rows = _direct(own, given / scale, n_cells, STRAIN)
+    return _found(primitive, rows[0], given, scale) if rows and np.linalg.det(rows[0]) > 0 else None
+
+
 def turned(primitive: Primitive, found: Found, limit: float) -> list[Found]:
     """Every way to lay the cell of ``found`` onto the same sites with the primitive cell turned, ``found`` itself first.
 

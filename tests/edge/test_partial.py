@@ -126,3 +126,25 @@ def test_even_draws_cover_all_orderings():
         alloy(), T=1e6, n=600, supercell=(2, 2, 1), sampler=MonteCarlo(method="metropolis", check=False)
     )
     assert len(np.unique(ens.occ, axis=0)) == 4
+
+
+@pytest.mark.parametrize("gone", [[], [1], [0, 4, 7, 9]])
+def test_missing_atoms_are_vacancies(gone):
+    """Rows of Li with some taken away: X put back in their places, in any supercell and at any length; elsewhere it stays an error."""
+    h = salt().on((3, 2, 1))
+    lattice = h.lattice
+    occ = np.zeros(h.n_sites, dtype=int)
+    lithium = np.flatnonzero(lattice.sublattice == 0)
+    occ[lithium[[g % 6 for g in gone]]] = 1
+    whole = alloygen.Problem.of(h).to_atoms(occ)
+    whole.set_cell(1.07 * whole.cell, scale_atoms=True)
+    whole.positions += 0.3
+    given = whole[whole.numbers > 0]
+    problem = alloygen.Problem.of(given, hamiltonian=salt())
+    assert problem.hamiltonian.energy(problem.occ[None])[0] == pytest.approx(h.energy(occ[None])[0], abs=1e-9)
+    found = problem.to_atoms(problem.occ)
+    assert found.get_chemical_symbols().count("X") == len(set(g % 6 for g in gone))
+    assert found.get_chemical_symbols()[: len(given)] == given.get_chemical_symbols()
+    titanium = given.get_chemical_symbols().index("Mn")
+    with pytest.raises(LatticeMismatch):  # this sublattice holds no vacancy
+        alloygen.Problem.of(given[[i for i in range(len(given)) if i != titanium]], hamiltonian=salt())
