@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import combinations_with_replacement, product
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -58,6 +59,18 @@ def keeping(counts: Counts) -> Move:
     )
 
 
+class Choices(NamedTuple):
+    """What sites may hold together: kind (N,) of each site; ``first`` and ``number`` by the code of what they hold, of the rows of ``listed`` (M, sites)
+    with the same sum; the code has ``labels`` = kinds times ``species`` digits."""
+
+    kind: np.ndarray
+    first: np.ndarray
+    number: np.ndarray
+    listed: np.ndarray
+    labels: int
+    species: int
+
+
 class Balanced(Move):
     """Changes of ``sites`` sites at once that keep the sums of the constraints of ``counts``."""
 
@@ -80,9 +93,8 @@ class Balanced(Move):
         return kind, lattice.n_species[first], self.counts.weights[first]
 
     @cached_property
-    def _choices(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(first, number) by code of what the sites hold, and species (M, sites) of all choices of one sum; see :meth:`kernel`."""
-        _, n_species, weights = self._kinds
+    def _choices(self) -> Choices:
+        kind, n_species, weights = self._kinds
         k, s = weights.shape[:2]
         first, number = np.zeros((2, (k * s) ** self.sites), dtype=np.int64)
         listed: list[tuple] = []
@@ -98,17 +110,15 @@ class Balanced(Move):
                         code = code * k * s + j * s + a
                     first[code], number[code] = len(listed), len(group)
                 listed += group
-        return first, number, np.array(listed, dtype=np.int64)
+        return Choices(kind, first, number, np.array(listed, dtype=np.int64), k * s, s)
 
     def kernel(self, tables: FlipTables, sites: np.ndarray) -> Kernel:
-        kind, _, weights = self._kinds
-        first, number, listed = self._choices
-        labels, at_once, s = weights.shape[0] * weights.shape[1], min(self.sites, len(sites)), weights.shape[1]
+        choices = self._choices
 
         def run(tables, walkers, lo, hi, beta, mu, attempts, sites):
-            _changes(tables, walkers, lo, hi, beta, mu, attempts, sites, kind, first, number, listed, labels, s)
+            _changes(tables, walkers, lo, hi, beta, mu, attempts, sites, choices)
 
-        if at_once < self.sites:
+        if len(sites) < self.sites:
             raise BadCondition(f"expected at least {self.sites} sites that may change, got {len(sites)}")
         return run
 
@@ -158,6 +168,37 @@ class Balanced(Move):
 
 
 @njit(cache=True, nogil=True)
+def _pick(choices: Choices, occ: np.ndarray, sites: np.ndarray, at: np.ndarray, old: np.ndarray, s: np.uint64):
+    """Different sites into ``at`` and what they hold into ``old``; (row of what they are to hold, -1 where there is but one way; rng state)."""
+    m, found, code = len(at), 0, 0
+    while found < m:
+        s = step(s)
+        i, fresh = sites[below(mix(s), len(sites))], True
+        for q in range(found):
+            fresh = fresh and at[q] != i
+        if fresh:
+            at[found], old[found] = i, occ[i]
+            code = code * choices.labels + choices.kind[i] * choices.species + old[found]
+            found += 1
+    if choices.number[code] < 2:
+        return np.int64(-1), s
+    s = step(s)
+    return choices.first[code] + below_low(mix(s), choices.number[code]), s
+
+
+@njit(cache=True, nogil=True)
+def _put(tables: FlipTables, occ: np.ndarray, states: np.ndarray, at: np.ndarray, new: np.ndarray) -> float:
+    """Species ``new`` (m,) onto sites ``at``, one after another; the change of the energy."""
+    n_words, delta = len(states) // len(occ), 0.0
+    for q in range(len(at)):
+        old = np.int64(occ[at[q]])
+        if new[q] != old:
+            delta += flip_energy(tables, states, n_words, at[q], old, new[q])
+            set_species(tables, occ, states, at[q], new[q])
+    return delta
+
+
+@njit(cache=True, nogil=True)
 def _changes(
     tables: FlipTables,
     walkers: Walkers,
@@ -167,67 +208,33 @@ def _changes(
     mu: np.ndarray,
     attempts: int,
     sites: np.ndarray,
-    kind: np.ndarray,
-    first: np.ndarray,
-    number: np.ndarray,
-    listed: np.ndarray,
-    labels: int,
-    n_max: int,
+    choices: Choices,
 ) -> None:
-    """``attempts`` changes of as many sites at once as ``listed`` (M, m) has columns, of the walkers lo..hi."""
-    n_free, n_words, m = len(sites), walkers.states.shape[1] // walkers.occ.shape[1], listed.shape[1]
+    """``attempts`` changes of as many sites at once as the choices have columns, of the walkers lo..hi."""
+    m = choices.listed.shape[1]
     at, old = np.empty(m, dtype=np.int64), np.empty(m, dtype=np.int64)
     for r in range(lo, hi):
-        occ, states, s, e = walkers.occ[r], walkers.states[r], walkers.rng[r], walkers.energy[r]
-        counts, done = walkers.counts[r].copy(), 0
+        occ, states, s = walkers.occ[r], walkers.states[r], walkers.rng[r]
         for _ in range(attempts):
-            found = 0
-            while found < m:
-                s = step(s)
-                i = sites[below(mix(s), n_free)]
-                new_one = True
-                for q in range(found):
-                    new_one = new_one and at[q] != i
-                if new_one:
-                    at[found] = i
-                    found += 1
-            code = 0
-            for q in range(m):
-                old[q] = occ[at[q]]
-                code = code * labels + kind[at[q]] * n_max + old[q]
-            if number[code] < 2:
+            row, s = _pick(choices, occ, sites, at, old, s)
+            if row < 0:
                 continue
-            s = step(s)
-            pick = first[code] + below_low(mix(s), number[code])
-            delta, gain, moved = 0.0, 0.0, False
+            new, gain = choices.listed[row], 0.0
+            delta = _put(tables, occ, states, at, new)
             for q in range(m):
-                new = listed[pick, q]
-                if new != old[q]:
-                    moved = True
-                    b = tables.sublattice[at[q]]
-                    delta += flip_energy(tables, states, n_words, at[q], old[q], new)
-                    gain += mu[r, tables.element_index[b, new]] - mu[r, tables.element_index[b, old[q]]]
-                    set_species(tables, occ, states, at[q], new)
-            if not moved:
-                continue
+                of = tables.element_index[tables.sublattice[at[q]]]
+                gain += mu[r, of[new[q]]] - mu[r, of[old[q]]]
             exponent = beta[r] * (gain - delta)
-            keep = True
             if exponent < 0.0:
                 s = step(s)
-                keep = uniform(mix(s)) < np.exp(exponent)
+                if uniform(mix(s)) >= np.exp(exponent):
+                    _put(tables, occ, states, at, old)
+                    continue
             for q in range(m):
-                new = listed[pick, q]
-                if new != old[q]:
-                    if keep:
-                        b = tables.sublattice[at[q]]
-                        counts[tables.element_index[b, old[q]]] -= 1.0
-                        counts[tables.element_index[b, new]] += 1.0
-                    else:
-                        set_species(tables, occ, states, at[q], old[q])
-            if keep:
-                e += delta
-                done += 1
-        walkers.rng[r], walkers.energy[r] = s, e
-        walkers.counts[r] = counts
-        walkers.accepted[r] += done
+                of = tables.element_index[tables.sublattice[at[q]]]
+                walkers.counts[r, of[old[q]]] -= 1.0
+                walkers.counts[r, of[new[q]]] += 1.0
+            walkers.energy[r] += delta
+            walkers.accepted[r] += 1
+        walkers.rng[r] = s
         walkers.tried[r] += attempts
