@@ -92,8 +92,7 @@ class Neural:
             raise AlloygenError(
                 f"expected neither executor nor checkpoint for one condition, got {job}: a model draws anew from the same seed"
             )
-        if problem.counts is None or not problem.counts.constraint.whole:
-            warn_outside(model, at)
+        warn_outside(model, model.asked(at) if isinstance(model, Canonical) else at)
         known = problem.known if problem.held.any() else None
         draws = self._draws(model, problem, at, n, seed, known, job)
         method, info = self._told(draws.painter, seed)

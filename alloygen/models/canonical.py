@@ -79,6 +79,11 @@ class Canonical(Model):
             self._aims[key] = aimed(self.law, self.counts, condition, self.family)
         return self._aims[key]
 
+    def asked(self, condition: Condition) -> Condition:
+        """What the model is asked at for a condition, or for rows of one."""
+        shift = as_tensor(self.aim(self._one(condition)).shift, device=condition.device)
+        return Condition(condition.T, condition.mu + shift, condition.kB)
+
     def sample(
         self,
         condition: Condition,
@@ -87,9 +92,8 @@ class Canonical(Model):
         known: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self._require_held(known)
-        aim = self.aim(self._one(condition))
-        rows = Condition(condition.T, condition.mu + as_tensor(aim.shift), condition.kB)
-        return self.law.steered(rows, order, generator, _Way(self.counts, aim), known)
+        way = _Way(self.counts, self.aim(self._one(condition)))
+        return self.law.steered(self.asked(condition), order, generator, way, known)
 
     @torch.no_grad()
     def log_prob(
@@ -101,10 +105,9 @@ class Canonical(Model):
     ) -> torch.Tensor:
         """Exact log-likelihood (B,) float64 of occupations (B, N); -inf for those of other numbers."""
         self._require_held(known)
-        aim = self.aim(self._one(condition))
-        rows = Condition(condition.T, condition.mu + as_tensor(aim.shift), condition.kB)
-        way = _Way(self.counts, aim)
-        return by_blocks(lambda *x: self._log_prob(way, *x), occ, rows, order, known, largest=self.rows)
+        way = _Way(self.counts, self.aim(self._one(condition)))
+        one = lambda *x: self._log_prob(way, *x)  # noqa: E731
+        return by_blocks(one, occ, self.asked(condition), order, known, largest=self.rows)
 
     def _log_prob(self, way: _Way, occ, condition, order, known) -> torch.Tensor:
         log_p, steps = self.law.log_conditionals(occ, condition, order), way.begin(len(occ))
