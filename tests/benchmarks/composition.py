@@ -52,7 +52,7 @@ def neural(n: int, rows: list[dict]) -> Iterator[list[dict]]:
             f, took = ens.free_energy(), time.perf_counter() - started
             row = {"way": way, "T": T, "gold": gold, "n": n, "ness": ens.ness, "F": f.value, "stderr": f.stderr}
             more = plain(name, h, T, gold, n) if way == "law" else {}
-            rows = [*rows, row | {"k_hat": ens.k_hat, "seconds": took} | more]
+            rows = [*rows, row | {"k_hat": ens.k_hat if np.isfinite(ens.k_hat) else None, "seconds": took} | more]
             print(json.dumps(rows[-1]), flush=True)
             yield rows
 
