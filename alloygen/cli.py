@@ -80,8 +80,8 @@ def _mc_parser(sub) -> None:
     q.add_argument("-T", nargs="+", required=True, metavar="K", help="temperatures in kelvin, or a range: 300:900:7")
     q.add_argument("--mu", action="append", default=[], metavar="El=eV",
                    help="chemical potential, repeatable: --mu Au=0.02, or a range of 9 values: --mu Au=-0.24:0.24:9")  # fmt: skip
-    q.add_argument("--move", choices=("flip", "swap"), default="flip",
-                   help="flips at mu (semigrand), or swaps at the composition of the structure (canonical)")  # fmt: skip
+    q.add_argument("--move", choices=("flip", "swap"), default=None,
+                   help="flips at mu (semigrand, default), or swaps at the composition of the structure (canonical)")  # fmt: skip
     q.add_argument("--method", choices=("replica-exchange", "metropolis"), default="replica-exchange")
     q.add_argument("--sweeps", type=shell.whole("--sweeps"), default=10, help="sweeps between samples (default 10)")
     q.add_argument("--precision", action="append", default=[], metavar="NAME=ERROR",

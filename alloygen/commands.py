@@ -128,8 +128,8 @@ def monte_carlo(args) -> int:
     print(scan)
     for ens in scan:
         told = ", ".join(f"mu_{e} {m:.6g}" for e, m in zip(ens.elements, ens.mu, strict=True))
-        print(f"T {ens.T:g}" + (f", {told}" if args.move == "flip" else ""))
-        _print_averages(ens, "Phi/site" if args.move == "flip" else "F/site")
+        print(f"T {ens.T:g}" + (f", {told}" if args.move != "swap" else ""))
+        _print_averages(ens, "Phi/site" if args.move != "swap" else "F/site")
     if scan.facts.exchanged:
         print(f"exchange rate {scan.info['exchange']:.2f} (least {scan.info['exchange_min']:.2f}), {scan.info['round_trips']} round "
               f"trips over {len(scan.info['ladder'])} temperatures")  # fmt: skip

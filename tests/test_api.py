@@ -283,7 +283,7 @@ def _agrees_with_the_transfer_matrix(ens, h, width=4.5):
 @pytest.mark.parametrize("h", [0.0, 0.1, -0.3])
 def test_the_ising_model_by_the_model_that_ships(h):
     ens = alloygen.sample(alloygen.ising(10), T=2.3, h=h, n=120, seed=1)
-    assert ens.method == "neural" and ens.info["model"] == "ising_10x10"
+    assert ens.method == "neural" and ens.info["model"] == "ising"
     _agrees_with_the_transfer_matrix(ens, h)
     if h:  # the check can fail
         wrong = transfer_matrix(10, 2.3, 0.0).free_energy

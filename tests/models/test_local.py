@@ -218,7 +218,7 @@ def test_a_measurement_counts_from_some_batches_later_on(tmp_path, monkeypatch):
 def test_a_law_learns_and_serves_a_cell_that_it_never_saw(tmp_path):
     """Its weights get more even than those of bare physics, and on a cell that no training saw they give Phi with its error."""
     model = {"kind": "local", "width": 32, "depth": 2, "window": 42, "levels": 2}
-    changed = recipe(BASE, steps=600, batch=64, model=model, validation={"every": 600})
+    changed = recipe(BASE, steps=350, batch=64, model=model, validation={"every": 350})
     trained = load_model(train(changed, tmp_path, progress=False))
     torch.manual_seed(0)
     bare = LocalModel(trained.hamiltonian, trained.ranges, width=8, depth=2, window=18, levels=2)

@@ -622,9 +622,9 @@ def test_a_ternary_walks(ternary, tmp_path):
         train({**c, "conditions": {**c["conditions"], "mu": [-0.1, 0.1]}}, tmp_path / "binary", progress=False)
 
 
-def test_data_for_a_ternary_are_refused(ternary, tmp_path):
+def test_data_of_a_ternary_have_a_number_for_each_element(ternary, tmp_path):
     c = {**config(), "system": {"hamiltonian": ternary, "repeats": [2, 2, 1]}}
-    with pytest.raises(AlloygenError, match=r"expected a binary alloy for the grid data\.mu"):
+    with pytest.raises(AlloygenError, match=r"data\.mu: expected 2 numbers a point"):
         train(c, tmp_path / "run", progress=False)
 
 
