@@ -51,11 +51,7 @@ def test_a_grid_is_what_was_asked_for(plain):
     assert len(plain) == 6 and plain.n == 40 and plain.method == "neural" and plain.info["model"] == "cuau"
     assert plain.at(500, {"Au": 0.02}).atoms[0].get_chemical_symbols().count("Au") > 0
     table = plain.to_xarray()
-    assert (
-        table.attrs["model"] == "cuau"
-        and table.attrs["n_sites"] == 16
-        and "Cu " in table.attrs["energy_reference"]
-    )
+    assert table.attrs["model"] == "cuau" and table.attrs["n_sites"] == 16 and "Cu " in table.attrs["energy_reference"]
     assert table["energy"].attrs["units"] == "eV" and {"phi", "entropy", "ness", "susceptibility_Au", "mu_Au"} <= set(
         table.variables
     )

@@ -105,12 +105,12 @@ def test_a_batch_holds_rows_of_several_alloys_each_with_its_own_law():
 def test_it_draws_alloys_that_it_never_saw_better_than_bare_physics(tmp_path):
     changed = recipe(
         BASE,
-        steps=350,
+        steps=600,
         batch=128,
         ema=0.98,
         model={"kind": "family", "width": 32, "depth": 2, "window": 24, "levels": 2},
         objective={"alive": 16, "mixed": 8, "known": 0.0, "foreign": 0.0},
-        validation={"every": 350},
+        validation={"every": 600},
     )
     law = load_model(train(changed, tmp_path, progress=False))
     assert isinstance(law, FamilyModel)
