@@ -52,7 +52,7 @@ SAMPLES = 60_000  # in all
 SITES = (64, 16)  # of the supercells, at most
 PATIENCE = 5.0  # minutes, below which a network is polished: two of these take CuAu to NESS .80, ten from nothing an alloy to .97; where they cross was not measured
 OBJECTIVE = {"kind": "patches", "per_kind": 1, "hard": 0.6, "known": 0.15, "foreign": 0.3}
-DRAWS = 8_000  # in all, for each look at which conditions are hard
+DRAWS = 4_000  # in all, for each look at which conditions are hard
 TRAINING = {"steps": 10**7, "batch": 256, "precision": "bf16", "weight_decay": 1e-4, "clip": 5.0, "ema": 0.998}
 POLISH = TRAINING | {"lr": 7e-4, "warmup": 50}
 FRESH = TRAINING | {"lr": 1.5e-3, "warmup": 200}
@@ -278,7 +278,7 @@ def _data(h: Hamiltonian, T: object, mu: object, seed: int) -> dict[str, Any]:
     points = np.tile(spans[:, 0], (len(shares), 1))
     points[:, free] += shares * np.ptp(spans[free], axis=1)
     few = max(8, SAMPLES // (n_T * len(points)))
-    run = {"sweeps": 10, "burn": 300} if len(free) == 1 else {"sweeps": 4, "burn": 200}
+    run = {"sweeps": 5 if len(free) == 1 else 4, "burn": 200}
     return {"T": np.geomspace(low, high, n_T).tolist(), "mu": points.tolist(), "samples": few, "seed": seed, **run}
 
 

@@ -96,7 +96,7 @@ def test_the_law_of_ising_against_kaufman(side, mean, least):
     law, T = law_of("ising", (side, side, 1)), [1.8, 2.2692, 3.0]
     phi = [kaufman_free_energy(side, t) for t in T]
     at = law.hamiltonian.condition(T, [[0.0, 0.0]] * len(T))
-    figures = evaluate.summary(evaluate.evaluate(law, at, 300, phi=phi))
+    figures = evaluate.summary(evaluate.evaluate(law, at, 160, phi=phi))
     assert figures["ness_mean"] > mean and figures["ness_min"] > least
     assert figures["phi_within_4_stderr"] == 1.0 and figures["phi_deviation_max_meV"] < 1.0
 
