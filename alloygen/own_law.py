@@ -113,16 +113,8 @@ def train_alloy(
             h, mu, minutes=minutes, T=T, name=name, folder=folder, seed=seed, workers=workers, progress=progress
         )
     data, place = _data(h, T, mu, seed), Place.of(expansion, name, folder)
-    config = {
-        "name": place.name,
-        "system": {"hamiltonian": _written(expansion, place), "repeats": sizes[0], "more": sizes[1:]},
-        "data": data,
-        "model": LOCAL,
-        "objective": _objective(data, 2000),
-        "training": FRESH | {"minutes": minutes, "seed": seed},
-        "validation": {"every": 10**7, "samples": 64},
-        "machine": {"threads": 1, "workers": workers},
-    }
+    training = FRESH | {"minutes": minutes, "seed": seed}
+    config = _config(place, expansion, sizes, data, 2000, LOCAL, training, workers)
     place.keep(_run(config, place, progress))
     place.clear()
     return cast(LocalModel, load_model(place.kept))
@@ -185,16 +177,8 @@ def polish(
     terms, data = canonical(cast(ClusterExpansion, h.expansion)), _data(h, T, mu, seed)
     lattice, _ = terms.on(h.lattice)
     place = Place.of(terms.expansion, name, folder)
-    config = {
-        "name": place.name,
-        "system": {"hamiltonian": _written(terms.expansion, place), "repeats": lattice.matrix.tolist()},
-        "data": data,
-        "model": {"kind": "family", **family.config()},
-        "objective": _objective(data, 500),
-        "training": POLISH | {"start": path, "minutes": minutes, "seed": seed},
-        "validation": {"every": 10**7, "samples": 64},
-        "machine": {"threads": 1, "workers": workers},
-    }
+    model, training = {"kind": "family", **family.config()}, POLISH | {"start": path, "minutes": minutes, "seed": seed}
+    config = _config(place, terms.expansion, [lattice.matrix.tolist()], data, 500, model, training, workers)
     made = _run(config, place, progress)
     polished = cast(FamilyModel, load_model(made))
     samples = read_tensors(place.run / "data.safetensors")[0]
@@ -235,12 +219,14 @@ def repeats_for(expansion: ClusterExpansion, sites: int) -> list[int]:
     ([4, 4, 4], [2, 2, 4])
     """
     primitive = expansion.primitive
-    bound = np.any([np.abs(o.members[..., :3]).reshape(-1, 3).any(0) for o in expansion.orbits if o.order > 1], axis=0)
+    bound = np.zeros(3, dtype=bool)  # along which clusters reach other cells
+    for orbit in expansion.orbits:
+        bound |= np.asarray(orbit.members)[..., :3].reshape(-1, 3).any(0)
     lengths, powers = np.linalg.norm(primitive.cell, axis=1), [1 << k for k in range(int(math.log2(max(sites, 1))) + 1)]
     most = max(1, sites // len(primitive.basis))
     best, chosen = (0, 0.0), [1, 1, 1]
-    for repeats in product(*(powers if along else [1] for along in np.atleast_1d(bound) & np.ones(3, bool))):
-        size = (lengths * repeats)[bound] if np.any(bound) else lengths
+    for repeats in product(*(powers if along else [1] for along in bound)):
+        size = (lengths * repeats)[bound] if bound.any() else lengths
         rank = (int(np.prod(repeats)), -float(size.max() / size.min()))
         if rank[0] <= most and rank > best:
             best, chosen = rank, list(repeats)
@@ -282,9 +268,30 @@ def _data(h: Hamiltonian, T: object, mu: object, seed: int) -> dict[str, Any]:
     return {"T": np.geomspace(low, high, n_T).tolist(), "mu": points.tolist(), "samples": few, "seed": seed, **run}
 
 
-def _objective(data: Mapping[str, Any], every: int) -> dict[str, Any]:
-    """Conditions are looked over ``every`` so many steps, with a few draws at each."""
-    return OBJECTIVE | {"hard_every": every, "hard_draws": max(4, DRAWS // (len(data["T"]) * len(data["mu"])))}
+def _config(
+    place: Place,
+    expansion: ClusterExpansion,
+    cells: list,
+    data: dict[str, Any],
+    every: int,
+    model: dict[str, Any],
+    training: dict[str, Any],
+    workers: int,
+) -> dict[str, Any]:
+    """The configuration of a run, its alloy written beside it; conditions are looked over ``every`` so many steps, with a few draws at each."""
+    alloy = place.run / "alloy.json"
+    alloy.write_text(json.dumps(expansion.to_dict()))
+    draws = max(4, DRAWS // (len(data["T"]) * len(data["mu"])))
+    return {
+        "name": place.name,
+        "system": {"hamiltonian": str(alloy), "repeats": cells[0], "more": cells[1:]},
+        "data": data,
+        "model": model,
+        "objective": OBJECTIVE | {"hard_every": every, "hard_draws": draws},
+        "training": training,
+        "validation": {"every": 10**7, "samples": 64},
+        "machine": {"threads": 1, "workers": workers},
+    }
 
 
 def _spans(h: Hamiltonian, mu: object, found: np.ndarray) -> np.ndarray:
@@ -333,13 +340,6 @@ def _is_taken(name: str, path: Path, expansion: ClusterExpansion) -> bool:
         return path.exists() and read_header(path).expansion.fingerprint != expansion.fingerprint
     except CheckpointError:
         return True
-
-
-def _written(expansion: ClusterExpansion, place: Place) -> str:
-    """The file of the expansion in the folder of the run."""
-    path = place.run / "alloy.json"
-    path.write_text(json.dumps(expansion.to_dict()))
-    return str(path)
 
 
 def _run(config: dict[str, Any], place: Place, progress: bool) -> Path:
