@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from own_alloys import emt
+from own_alloys import bcc, emt
 
 import alloygen
 from alloygen.estimate.weights import forward_ness, ness
@@ -34,13 +34,13 @@ FIRST = HELD + 1000  # number of the first alloy here; validation takes those be
 T = np.array([400.0, 500.0, 600.0, 700.0, 900.0, 1200.0])
 ABOVE = np.array([1600.0, 2200.0])  # to help the exchange
 BANDS = {"400-700 K": (400, 650), "700-1200 K": (700, 1200)}
-REAL = {
-    ("Cu", "Au"): 3.8,
-    ("Ag", "Pd"): 3.95,
-    ("Cu", "Ni"): 3.6,
-    ("Au", "Pt"): 4.0,
-    ("Cu", "Pd"): 3.75,
-}  # lattice constants, angstrom
+PUBLIC = Path(__file__).parent / "public"
+EMT = {"Cu-Au": 3.8, "Ag-Pd": 3.95, "Cu-Ni": 3.6, "Au-Pt": 4.0, "Cu-Pd": 3.75}  # lattice constants, angstrom
+REAL = {  # alloys that no training saw
+    "fcc": {f"{name}, fitted to EMT": lambda name=name, a=a: emt(name.split("-"), a, 5) for name, a in EMT.items()}
+    | {"Ni-W, published (DFT)": lambda: alloygen.from_atat(PUBLIC / "ni_w")},
+    "bcc": {"B2 and D0_3, two shells": bcc},
+}
 CELLS = {
     "cubic": {"2x4x4": (2, 4, 4), "4x4x4": (4, 4, 4), "4x4x8": (4, 4, 8)},
     "square": {"8x8": (8, 8, 1), "16x16": (16, 16, 1)},
@@ -126,23 +126,23 @@ def held_alloy(model: FamilyModel, k: int, cell):
     return model.parent.expansion(couplings(model.parent, prior, FIRST + k)).on(cell)
 
 
-def polished(model: FamilyModel, alloys: int, minutes: float, n: int, steps: int) -> list[dict]:
-    """NESS of held-out alloys before and after so many minutes of polish on this machine, 64 sites."""
-    rows = []
-    for k in range(alloys):
-        h = held_alloy(model, k, CELLS["cubic"]["4x4x4"])
-        at = [(t, m) for t, row in zip(T, spread_mu(h, steps), strict=True) for m in row]
-        with tempfile.TemporaryDirectory() as folder:
-            law = alloygen.polish(h, minutes=minutes, folder=folder, progress=False)
-        rows.append({"before": nesses(model.on(h), at, n), "after": nesses(law, at, n)})
-    return rows
+def polished(model: FamilyModel, k: int, minutes: float, n: int, steps: int) -> dict[str, list[float]]:
+    """NESS of held-out alloy k before and after so many minutes of polish on this machine, 64 sites."""
+    h = held_alloy(model, k, CELLS["cubic"]["4x4x4"])
+    at = [(t, m) for t, row in zip(T, spread_mu(h, steps), strict=True) for m in row]
+    with tempfile.TemporaryDirectory() as folder:
+        law = alloygen.polish(h, minutes=minutes, folder=folder, workers=1, progress=False)
+    return {"before": nesses(model.on(h), at, n), "after": nesses(law, at, n)}
 
 
 def cuau_polished(minutes: float, n: int) -> list[float]:
     """NESS of CuAu at the published conditions after so many minutes of polish."""
     with tempfile.TemporaryDirectory() as folder:
         return on_cuau(
-            alloygen.polish(alloygen.data.cuau().on((4, 4, 4)), minutes=minutes, folder=folder, progress=False), n
+            alloygen.polish(
+                alloygen.data.cuau().on((4, 4, 4)), minutes=minutes, folder=folder, workers=1, progress=False
+            ),
+            n,
         )
 
 
@@ -161,24 +161,21 @@ def frustrated_ising(model: FamilyModel, n: int) -> list[dict]:
     return rows
 
 
-def real(model: FamilyModel, n: int) -> dict:
-    """Alloys fitted to EMT energies of all structures of up to five sites, with all their figures: NESS and Phi against replica exchange at ten conditions."""
-    out = {}
-    for (one, other), a in REAL.items():
-        expansion = emt([one, other], a, 5)
-        h = expansion.on((4, 4, 4))
-        law, own = ZeroShot(model, h), scale(h)
-        mu = [{other: float(m)} for m in np.linspace(*own.beyond(1.0)[0], 5)]
-        reference = alloygen.mc(h, own.T * np.array([1.0, 2.0]), mu, n=2000, seed=1)
-        rows = []
-        for k in range(len(reference)):
-            at = reference[k]
-            ens = alloygen.sample(h, at.T, dict(zip(h.elements, at.mu.tolist(), strict=True)), n=n, seed=0, sampler=law)
-            phi, truth = ens.free_energy(), reference.free_energy(k)
-            z = (phi.value - truth.value) / np.hypot(phi.stderr, truth.stderr)
-            rows.append({"T": at.T, "mu": at.mu.tolist(), "ness": ens.ness, "z": float(z) if np.isfinite(z) else None})
-        out[f"{one}-{other}"] = {"ecis": len(expansion.orbits), "beyond": law.terms.beyond, "rows": rows}
-    return out
+def real(model: FamilyModel, name: str, n: int) -> dict:
+    """One of ``REAL`` with all its figures: NESS and Phi against replica exchange at ten conditions."""
+    expansion = REAL[model.parent.name][name]()
+    h = expansion.on((4, 4, 4))
+    law, own, other = ZeroShot(model, h), scale(h), h.elements[1]
+    mu = [{other: float(m)} for m in np.linspace(*own.beyond(1.0)[0], 5)]
+    reference = alloygen.mc(h, own.T * np.array([1.0, 2.0]), mu, n=2000, seed=1)
+    rows = []
+    for k in range(len(reference)):
+        at = reference[k]
+        ens = alloygen.sample(h, at.T, dict(zip(h.elements, at.mu.tolist(), strict=True)), n=n, seed=0, sampler=law)
+        phi, truth = ens.free_energy(), reference.free_energy(k)
+        z = (phi.value - truth.value) / np.hypot(phi.stderr, truth.stderr)
+        rows.append({"T": at.T, "mu": at.mu.tolist(), "ness": ens.ness, "z": float(z) if np.isfinite(z) else None})
+    return {"ecis": len(expansion.orbits), "beyond": law.terms.beyond, "rows": rows}
 
 
 def diagram(model: FamilyModel) -> dict:
@@ -248,7 +245,7 @@ def main() -> None:
     p.add_argument("--alloys", type=int, default=100, help="0 for the known systems alone")
     p.add_argument("--n", type=int, default=256)
     p.add_argument("--steps", type=int, default=3, help="chemical potentials at each temperature")
-    p.add_argument("--only", nargs="*", help="these cells alone; what was measured before stays")
+    p.add_argument("--only", nargs="*", help="these cells and alloys alone; what was measured before stays")
     p.add_argument(
         "--polish",
         action="store_true",
@@ -279,17 +276,22 @@ def main() -> None:
     if model.parent.name == "fcc" and not args.only:
         found["cuau"] = on_cuau(ZeroShot(model, alloygen.data.cuau().on((4, 4, 4))), args.n)
         keep("CuAu")
-        found["real"] = real(model, args.n)
-        keep("real alloys")
+    for name in REAL.get(model.parent.name, {}):
+        if not args.only or name in args.only:
+            found.setdefault("real", {})[name] = real(model, name, args.n)
+            keep(name)
     if model.parent.name == "square" and not args.only:
         found["ising"] = frustrated_ising(model, args.n)
         keep("Ising")
-    if args.polish:
+    if args.polish:  # goes on where it was stopped
         for m in (2.0, 15.0) if model.parent.name == "fcc" else ():
-            found.setdefault("cuau_polished", {})[f"{m:g}"] = cuau_polished(m, args.n)
-            keep(f"CuAu after {m:g} minutes")
-        found["polished"] = {"2": polished(model, 10, 2.0, args.n, args.steps)}
-        keep("polished")
+            if f"{m:g}" not in found.setdefault("cuau_polished", {}):
+                found["cuau_polished"][f"{m:g}"] = cuau_polished(m, args.n)
+                keep(f"CuAu after {m:g} minutes")
+        rows = found.setdefault("polished", {}).setdefault("2", [])
+        for k in range(len(rows), 10):
+            rows.append(polished(model, k, 2.0, args.n, args.steps))
+            keep(f"alloy {k} after 2 minutes")
     if args.diagram:
         found["diagram"] = diagram(model)
         keep("diagram")
