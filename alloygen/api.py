@@ -35,7 +35,7 @@ from alloygen.results.adaptive import Spacing
 from alloygen.results.ensemble import Ensemble
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
-from alloygen.samplers import Neural, Sampler, SamplerLike, placed
+from alloygen.samplers import Neural, Sampler, SamplerLike, placed, settled
 from alloygen.types import PathLike, Temperatures
 
 if TYPE_CHECKING:
@@ -148,8 +148,9 @@ def sample(
     hamiltonian : a ClusterExpansion, its name or file, for an alloy that no shipped expansion describes; Atoms that carry a Clease
         calculator need none
     sampler : :class:`alloygen.Neural` (which model, order, average, what follows) or :class:`alloygen.MonteCarlo`; or "neural", "mc", a
-        model, the name or path of a checkpoint. None: the model that fits, else Monte Carlo with a NoModel warning that says
-        which supercells have models
+        model, the name or path of a checkpoint. None: the model that fits; Monte Carlo where none does, with a NoModel warning that says
+        which supercells have models, and at conditions that the model was not trained on, with an OutsideTrainedRange warning. A model that
+        is named refuses those (:attr:`alloygen.Neural.outside`)
     composition : {"Au": 16} atoms, {"Au": 0.25} of the sites that may change, {0: {"Au": 4}} by sublattice, "atoms" for what the atoms have, or
         a :class:`alloygen.Balance` of charges, to which mu may be added. A model is corrected so that all draws have it, with exact
         weights; Monte Carlo takes moves that keep it
@@ -188,7 +189,8 @@ def sample(
     named = mu if composition is None else {**named_elements(composition), **(mu if isinstance(mu, Mapping) else {})}
     found, problem = placed(sampler, atoms, named, hamiltonian, fixed, larger=composition is None)
     problem = problem.at_composition(composition)
-    return found.sample(problem, condition_from(T, mu, problem.hamiltonian), n, seed, job)
+    at = condition_from(T, mu, problem.hamiltonian)
+    return settled(found, sampler, at).sample(problem, at, n, seed, job)
 
 
 def mc(
@@ -290,6 +292,8 @@ def scan(
     conditions = grid(T, _whole_range(found, target) if asked is None else asked, target)
     if refine is not None:
         _require_line(conditions, target)
+    if job.executor is None and not isinstance(adaptive, Spacing):  # which are of a model alone
+        found = settled(found, sampler, conditions.condition(target.kB))
     if isinstance(found, Neural):
         return found.scan(problem, conditions, n, seed, job, refine)
     if job.executor is not None or isinstance(adaptive, Spacing):

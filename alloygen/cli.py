@@ -64,6 +64,8 @@ def _sample_parser(sub) -> None:
     q.add_argument(
         "--method", choices=METHODS, default="auto", help="auto (default): neural where a model fits, else mc"
     )
+    q.add_argument("--outside", choices=("refuse", "allow"), default=None,
+                   help="what a model does at conditions it was not trained on; without it Monte Carlo samples there")  # fmt: skip
     q.add_argument("--fix", metavar="I=El,...", help="atoms that are held at a species: --fix 0=Au,5=Cu")
     q.add_argument(
         "--refine", choices=REFINE, help="anneal from a hotter condition, or move a model's draws afterwards"
@@ -108,6 +110,8 @@ def _phase_diagram_parser(sub) -> None:
     q.add_argument(
         "--method", choices=METHODS, default="auto", help="auto (default): neural where a model fits, else mc"
     )
+    q.add_argument("--outside", choices=("refuse", "allow"), default=None,
+                   help="what a model does at conditions it was not trained on; without it Monte Carlo samples there")  # fmt: skip
     step = shell.above_zero("--step")
     q.add_argument(
         "--step", type=step, default=None, help="step in T of the diagram, between the sampled T (default 10 K)"

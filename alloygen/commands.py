@@ -62,7 +62,7 @@ def _sampler(args) -> SamplerLike:
     from alloygen.generate.refine import Anneal, Blocks, Flips
     from alloygen.samplers import Neural
 
-    given = {k: v for k in ("model", "average", "refine") if (v := getattr(args, k, None)) is not None}
+    given = {k: v for k in ("model", "average", "outside", "refine") if (v := getattr(args, k, None)) is not None}
     if args.method == "mc":
         if set(given) - {"model"}:
             raise AlloygenError(

@@ -11,7 +11,7 @@ from alloygen.edge.partial import partial_from
 from alloygen.edge.problem import HamiltonianLike
 from alloygen.results.ensemble import Ensemble
 from alloygen.runtime.job import Job
-from alloygen.samplers import SamplerLike, placed
+from alloygen.samplers import SamplerLike, placed, settled
 from alloygen.types import ArrayLike, PathLike
 
 if TYPE_CHECKING:
@@ -57,4 +57,5 @@ def order(
     found = partial_from(structure).repeated(supercell)
     how, problem = placed(sampler, found.atoms, found.elements, hamiltonian, larger=False)
     problem = problem.with_counts(found.constraint(problem.atoms_map))
-    return how.sample(problem, condition_from(T, {}, problem.hamiltonian), n, seed, job or Job())
+    at = condition_from(T, {}, problem.hamiltonian)
+    return settled(how, sampler, at).sample(problem, at, n, seed, job or Job())

@@ -20,11 +20,11 @@ from alloygen.arrays import as_array
 from alloygen.conditions import Grid, Mu, Mus, references, relative
 from alloygen.conditions.record import Condition
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
-from alloygen.errors import AlloygenError, LowSampleSize, OutsideTrainedRange
+from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, OutsideTrainedRange
 from alloygen.estimate.weights import user_level
 from alloygen.generate.conditional import log_p_fixed
 from alloygen.generate.outpaint import Outpainter
-from alloygen.generate.refine import Blocks, Draws, Refinement
+from alloygen.generate.refine import Anneal, Blocks, Draws, Refinement
 from alloygen.models.base import AnyCell, AnyOrder, Model
 from alloygen.models.canonical import Canonical
 from alloygen.models.draw import draw
@@ -38,6 +38,7 @@ from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike, PathLike
 
+OTHERWISE = 'sampler="mc" says that Monte Carlo is meant, Neural(then=Anneal()) draws within the range and cools its draws, with exact weights'
 UNEVEN = 0.2  # NESS below which draws of a model that has a remedy say so
 
 
@@ -52,6 +53,9 @@ class Neural:
     average : weigh each draw by its likelihood averaged over this many paths, orders and translates: more even weights for more time
     stride : steps between windows where the supercell is larger than the model's and is out-painted (:mod:`alloygen.generate.outpaint`)
     then : what follows the draws: ``Anneal``, ``Blocks`` or ``Flips`` of :mod:`alloygen.generate.refine`
+    outside : what is done at conditions that the model was not trained on: "refuse" them, or "allow" them with an OutsideTrainedRange
+        warning. There all its draws may lie in one phase, the wrong one, and agree with each other: a NESS of 1 with a Phi that is off. ``Anneal``
+        begins at the coldest temperature of the range, so that colder ones are within it
 
     Raises AlloygenError when it is made, for what cannot be.
 
@@ -70,9 +74,11 @@ class Neural:
     average: int = 1
     stride: ArrayLike | None = None
     then: Refinement | None = None
+    outside: str = "refuse"
 
     def __post_init__(self) -> None:
         one_of(self.order, "order", (None, *FAMILIES))
+        one_of(self.outside, "outside", ("refuse", "allow"))
         if self.batch is not None:
             whole_number(self.batch, "batch")
         object.__setattr__(self, "average", whole_number(self.average, "average"))
@@ -92,7 +98,7 @@ class Neural:
             raise AlloygenError(
                 f"expected neither executor nor checkpoint for one condition, got {job}: a model draws anew from the same seed"
             )
-        warn_outside(model, model.asked(at) if isinstance(model, Canonical) else at)
+        self._require_inside(at)
         known = problem.known if problem.held.any() else None
         draws = self._draws(model, problem, at, n, seed, known, job)
         method, info = self._told(draws.painter, seed)
@@ -121,9 +127,45 @@ class Neural:
             if getattr(self, name) != getattr(Neural, name):
                 raise AlloygenError(f"expected a scan without {name}, which is for alloygen.sample alone, got {self}")
         conditions = grid.condition(problem.hamiltonian.kB)
-        warn_outside(self.law, conditions)
+        self._require_inside(conditions)
         made = NeuralScan(self.law, n, self.order, seed, self.batch, refine, job).run(conditions)
         return replace(made, atoms_map=problem.atoms_map)
+
+    def beyond(self, at: Condition) -> str:
+        """In what a condition, or some of several, lie outside the range that the model was trained on; empty where all lie inside."""
+        model = self.law
+        lattice, (low, high) = model.hamiltonian.lattice, model.ranges["T"]
+        T, mu = at.rows.arrays()
+        if isinstance(self.then, Anneal):
+            T = np.maximum(T, low)
+        found = [
+            f"T = {t:g} is outside {low:g} to {high:g}"
+            for t in np.unique([np.min(T), np.max(T)])
+            if not low * (1 - 1e-9) <= t <= high * (1 + 1e-9)
+        ]
+        differences = relative(mu, lattice)[:, 1:].T
+        of, names = references(lattice)[1:], lattice.elements
+        for k, values, (a, b) in zip(range(1, len(names)), differences, model.ranges["mu"], strict=True):
+            for value in np.unique([values.min(), values.max()]):
+                if not a - 1e-9 <= value <= b + 1e-9:
+                    found.append(f"mu_{names[k]} - mu_{names[of[k - 1]]} = {value:g} is outside {a:g} to {b:g}")
+        return "; ".join(found)
+
+    def _require_inside(self, at: Condition) -> None:
+        if not (beyond := self.beyond(at)):
+            return
+        if self.outside == "allow":
+            warnings.warn(
+                f"{self.law.name} was trained on another range: {beyond}. Its draws may all lie in a wrong phase with a NESS of 1; "
+                'sampler="mc" tells.',
+                OutsideTrainedRange,
+                stacklevel=user_level(),
+            )
+            return
+        raise BadCondition(
+            f"expected conditions that {self.law.name} was trained on, got others: {beyond}. There its draws may all lie in a wrong phase with a NESS "
+            f'of 1. {OTHERWISE}, Neural(outside="allow") draws all the same'
+        )
 
     def _aimed(self, problem: Problem) -> Model:
         """The model, at the numbers of atoms of the problem where there are any."""
@@ -225,23 +267,14 @@ def placed(
     return (MonteCarlo(), problem) if fits is None else (replace(found or Neural(), model=fits), problem)
 
 
-def warn_outside(model: Model, condition: Condition) -> None:
-    """Warn where conditions, or one, lie outside what the model was trained on."""
-    lattice, (low, high) = model.hamiltonian.lattice, model.ranges["T"]
-    T, mu = condition.rows.arrays()
-    outside = [
-        f"T = {t:g} is outside {low:g} to {high:g}" for t in np.unique([np.min(T), np.max(T)]) if not low <= t <= high
-    ]
-    differences = relative(mu, lattice)[:, 1:].T
-    of, names = references(lattice)[1:], lattice.elements
-    for k, values, (a, b) in zip(range(1, len(names)), differences, model.ranges["mu"], strict=True):
-        for value in np.unique([values.min(), values.max()]):
-            if not a - 1e-9 <= value <= b + 1e-9:
-                outside.append(f"mu_{names[k]} - mu_{names[of[k - 1]]} = {value:g} is outside {a:g} to {b:g}")
-    if outside:
-        warnings.warn(
-            f"the model was trained on another range: {'; '.join(outside)}. Weights stay exact, but look at the NESS, or "
-            'use sampler="mc".',
-            OutsideTrainedRange,
-            stacklevel=user_level(),
-        )
+def settled(sampler: Sampler, given: SamplerLike, at: Condition) -> Sampler:
+    """The sampler for these conditions: Monte Carlo, with an OutsideTrainedRange warning, where none was ``given`` and the model that was
+    found was not trained on them."""
+    if given is not None or not isinstance(sampler, Neural) or not (beyond := sampler.beyond(at)):
+        return sampler
+    warnings.warn(
+        f"Monte Carlo samples these conditions, and its samples are correlated: {sampler.law.name} was trained on others, {beyond}. {OTHERWISE}",
+        OutsideTrainedRange,
+        stacklevel=user_level(),
+    )
+    return MonteCarlo()

@@ -19,6 +19,7 @@ from scipy.special import logsumexp
 from small_systems import cuau_16, low_temperature_phi
 
 import alloygen
+from alloygen import Spacing
 from alloygen.conditions import mu_from_field
 from alloygen.edge.problem import Problem
 from alloygen.errors import (
@@ -34,6 +35,7 @@ from alloygen.errors import (
     UnusableModel,
 )
 from alloygen.estimate.result import Estimate
+from alloygen.exact.enumeration import Enumeration
 from alloygen.exact.ising import kaufman_free_energy, transfer_matrix
 from alloygen.montecarlo.single_moves import Swap
 from alloygen.runtime.job import Job
@@ -232,14 +234,49 @@ def test_bad_input_is_told_before_any_work(change, error, says):
         alloygen.sample(**arguments)
 
 
-def test_outside_the_trained_range_warns_and_says_the_range():
-    with pytest.warns(OutsideTrainedRange, match="190 to 1230"):
-        alloygen.sample(SMALL, T=1500, mu={"Au": 0.0}, n=5, seed=0)
-    with pytest.warns(OutsideTrainedRange, match=r"-0.25 to 0.25"):
-        alloygen.sample(SMALL, T=600, mu={"Au": 0.4}, n=5, seed=0)
+OUTSIDE = {"cold": (dict(T=20), "T = 20 is outside 190 to 1230"), "hot": (dict(T=1500), "T = 1500 is outside 190"), "mu": (dict(mu={"Au": 0.4}), "-0.25 to 0.25")}  # fmt: skip
+
+
+@pytest.mark.parametrize("change, says", OUTSIDE.values(), ids=OUTSIDE)
+def test_outside_its_range_a_model_refuses_unless_it_is_told(change, says):
+    at = dict(atoms=SMALL, T=600, mu={"Au": 0.0}, n=5) | change
+    for named in ("neural", "cuau_2x2x4", alloygen.Neural(then=alloygen.Flips())):
+        with pytest.raises(BadCondition, match=says + ".*NESS of 1.*outside=.allow"):
+            alloygen.sample(**at, sampler=named)
+    with pytest.raises(BadCondition, match=says):
+        alloygen.scan(**at, sampler="neural")
+    with pytest.warns(OutsideTrainedRange, match=says):
+        assert alloygen.sample(**at, sampler=alloygen.Neural(outside="allow")).method == "neural"
+    with pytest.raises(AlloygenError, match="outside as one of 'refuse', 'allow'"):
+        alloygen.Neural(outside="yes")
+
+
+def test_outside_of_every_model_monte_carlo_samples_with_a_word():
+    with pytest.warns(OutsideTrainedRange, match=r"Monte Carlo .*cuau was trained on others, T = 150 is outside 190"):
+        assert alloygen.sample(SMALL, T=150, mu={"Au": 0.0}, n=40, seed=0).method == "mc"
+    with pytest.warns(OutsideTrainedRange, match="T = 150"):
+        assert alloygen.scan(SMALL, [150, 600], {"Au": 0.0}, n=40).method == "mc"
+    with pytest.raises(BadCondition, match="T = 150"):  # what Monte Carlo has not is not given up in silence
+        alloygen.scan(SMALL, [150, 600], {"Au": [0.0, 0.1]}, n=40, adaptive=Spacing())
     with warnings.catch_warnings():
         warnings.simplefilter("error", OutsideTrainedRange)
-        alloygen.sample(SMALL, T=600, mu={"Au": 0.0}, n=5, seed=0)
+        assert alloygen.sample(SMALL, T=600, mu={"Au": 0.0}, n=5, seed=0).method == "neural"
+        assert alloygen.sample(SMALL, T=150, mu={"Au": 0.0}, n=40, sampler="mc").method == "mc"
+
+
+def test_cold_conditions_are_right_where_a_law_would_be_trapped():
+    """2x2x4 at 20 K: the law draws one wrong phase with NESS 1; annealed draws and Monte Carlo meet the sum over all states."""
+    h = alloygen.data.cuau().on((2, 2, 4))
+    exact = float(Enumeration(h).at(h.condition(20.0, [0.0, 0.1])).phi)
+    how = {"law": alloygen.Neural(model="cuau", outside="allow"), "annealed": alloygen.Neural(model="cuau", then=alloygen.Anneal(effort=0.1)), "mc": "mc"}  # fmt: skip
+    found = {}
+    for name, sampler in how.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found[name] = alloygen.sample(h, 20, {"Au": 0.1}, 200, sampler=sampler)
+    off = {name: abs(e.free_energy().value - exact) / e.free_energy().stderr for name, e in found.items()}
+    assert found["law"].ness > 0.99 and off["law"] > 100  # the control: nothing in the draws tells
+    assert found["annealed"].ness > 0.5 and off["annealed"] < 4 and off["mc"] < 4, off
 
 
 def test_atoms_with_a_clease_calculator_bring_their_own_hamiltonian(tmp_path):

@@ -73,7 +73,7 @@ class Refinement(ABC):
 
 
 class Anneal(Refinement):
-    """Draw hotter and anneal down with exact weights: 2000 temperatures times ``effort``, one sweep of flips each.
+    """Draw hotter, within the range of the model, and anneal down with exact weights: 2000 temperatures times ``effort``, one sweep of flips each.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class Anneal(Refinement):
     label, base = "annealed", 2000
 
     def refined(self, draws: Draws) -> tuple[np.ndarray, np.ndarray, dict]:
-        at, hottest = draws.condition, draws.painter.model.ranges["T"][1]
+        at, (coldest, hottest) = draws.condition, draws.painter.model.ranges["T"]
         T = float(at.T)
         seed = int(torch.randint(2**31, (1,), generator=draws.generator))
 
@@ -94,8 +94,9 @@ class Anneal(Refinement):
             path = 1.0 / np.linspace(1.0 / start, 1.0 / T, (self.steps if start > T else 0) + 1)
             return draws.along(occ, draws.log_weight(occ, log_prob, hot), at.at(path), 1, seed)
 
-        starts = {min(T * factor, hottest) for factor in HOTTER if T * factor <= hottest or factor == 1.0}
-        tried = sorted(starts | {max(hottest, T)})
+        first = max(T, coldest)
+        starts = {min(first * factor, hottest) for factor in HOTTER if first * factor <= hottest or factor == 1.0}
+        tried = sorted(starts | {max(hottest, first)})
         start = tried[int(np.argmax([annealed(t, PILOT).ness[-1] for t in tried]))]  # the most even weights in the end
         made = annealed(start, draws.n)
         facts = {"annealed_from": start, "annealing_steps": len(made.ness) - 1, "ness_before": float(made.ness[0])}

@@ -214,9 +214,10 @@ def is_of_one_alloy(metadata: Mapping) -> bool:
     return metadata.get("config", {}).get("objective", {}).get("kind", "stream") != "stream"
 
 
-def spans(hamiltonian: Hamiltonian, T: tuple[float, float] = (0.6, 8.0), margin: float = 8.0) -> dict:
+def spans(hamiltonian: Hamiltonian, T: tuple[float, float] = (0.6, 50.0), margin: float = 8.0) -> dict:
     """{"T": (low, high), "mu": [(low, high)]} of an alloy that a family is of use for: T in multiples of its scale, mu beyond its phases by
-    ``margin`` kT of that."""
+    ``margin`` kT of that. Trainings end at 5 times the scale; hotter the law comes near that of free sites, which it has exactly (NESS above .98 up to
+    50 times, docs/samplers.md)."""
     found = scale(hamiltonian)
     return {"T": (T[0] * found.T, T[1] * found.T), "mu": found.beyond(margin).tolist()}
 

@@ -7,6 +7,7 @@ thermodynamic length, the integral of s.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,8 @@ from scipy.special import erfcinv
 from alloygen.conditions import Grid
 from alloygen.conditions.record import Condition, semigrand
 from alloygen.edge.problem import Problem
-from alloygen.errors import AlloygenError
+from alloygen.errors import AlloygenError, NotConverged
+from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo.chains import Chains, problem_of
 from alloygen.montecarlo.single_moves import Move
@@ -28,6 +30,7 @@ from alloygen.runtime.job import Job
 
 PLACED, HALVED = 3, 6  # rounds of placing by thermodynamic length, and of halving steps
 RATIO = 1.45  # of neighbouring temperatures at most, up to the hottest one that is asked for
+FROZEN = 8.0  # times the entropy: coarse first points of good pilot runs show up to four times of it, frozen ones hundreds and more
 
 
 def grid_pairs(n_T: int, n_mu: int, beside: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
@@ -99,6 +102,13 @@ def ladder(
     neighbours differ by more than 1.45 times, however often they exchange: a pilot run tells little of a phase that it met
     rarely, and replicas bring such a phase down only where each step lets it live.
 
+    Cold pilot runs freeze: what they fell into differs from one replica to the next, and s, which should go to 0, does not. The entropy tells where,
+    because down to any beta
+
+        integral of beta s^2 dbeta = (S(T = inf) - S) / kB <= log(number of configurations).
+
+    Where they show more than eight times of that, s is taken as 0 from there on down, and a NotConverged warning says so.
+
     Parameters
     ----------
     problem : a Hamiltonian on its supercell, or a Problem, whose held sites stay and whose first start the pilot runs take
@@ -122,13 +132,31 @@ def ladder(
     wanted = np.unique(np.append(hamiltonian.require(grid, Grid).T, T_max))
     wanted = wanted[wanted <= T_max]
     chains = partial(Chains.of, problem, seed=seed, threads=(job or Job()).threads, move=move)
+    entropy = float(np.log(hamiltonian.lattice.n_species[problem.free]).sum())
+    frozen = 0.0  # temperature of the last pilot run
 
     def pilot(beta, sweeps):
+        nonlocal frozen
         with np.errstate(divide="ignore"):
             temperatures = 1.0 / (hamiltonian.kB * beta)
-        return _pilot(chains, replace(grid, T=temperatures).condition(hamiltonian.kB), len(grid.mu), sweeps)
+        s, rates = _pilot(chains, replace(grid, T=temperatures).condition(hamiltonian.kB), len(grid.mu), sweeps)
+        thawed = _thawed(beta, s, entropy)
+        frozen = temperatures[~thawed.all(1)].max(initial=0.0)
+        return np.where(thawed, s, 0.0), rates
 
-    trial = _refine(np.sort(1.0 / (hamiltonian.kB * wanted)), pilot, acceptance, sweeps)
+    marks = np.sort(1.0 / (hamiltonian.kB * wanted))
+    trial = _refine(marks, pilot, acceptance, sweeps)
+    if frozen > 0.0:  # the first points have to resolve where order sets in, from beta = 0 on
+        spread = pilot(marks[[0, -1]], sweeps)[0][0].max()
+        trial = _refine(marks, pilot, acceptance, sweeps, np.geomspace(0.1 / spread, marks[-1], 8 * PLACED))
+    if frozen > 0.0:
+        warnings.warn(
+            f"pilot runs are frozen from T = {frozen:.4g} on down, so that what a ladder from there to T = {wanted[0]:g} needs is not "
+            "known: it has few temperatures there, configurations stay what they were when they froze, and free energies rest on the lowest energy that was met. "
+            "Take temperatures above, or alloygen.ground_states for the states of lowest energy",
+            NotConverged,
+            stacklevel=user_level(),
+        )
     with np.errstate(divide="ignore"):
         rungs = _close(np.sort(1.0 / (hamiltonian.kB * trial)), wanted[np.isfinite(wanted)].max(initial=0.0))
     for t in wanted:  # as they were given, not as 1 / (1 / T)
@@ -184,14 +212,25 @@ def _first(problem: Hamiltonian | Problem) -> Problem:
     return problem if problem.given is None else replace(problem, given=problem.given[:1])
 
 
-def _refine(marks: np.ndarray, pilot, acceptance: float, sweeps: int) -> np.ndarray:
-    """Points along a path that hold ``marks`` (rising), with pilot(points, sweeps) -> (s, exchange rates) of them."""
+def _thawed(beta: np.ndarray, s: np.ndarray, entropy: float) -> np.ndarray:
+    """(n, M) where rising ``beta`` (n,) has not yet brought down more than FROZEN times the entropy that there is, by s (n, M) of each chemical potential."""
+    shown = beta[:, None] * s**2
+    lost = np.cumsum(0.5 * (shown[1:] + shown[:-1]) * np.diff(beta)[:, None], axis=0)
+    return np.concatenate([np.ones((1, s.shape[1]), dtype=bool), lost <= FROZEN * entropy])
+
+
+def _refine(marks: np.ndarray, pilot, acceptance: float, sweeps: int, begin: np.ndarray | None = None) -> np.ndarray:
+    """Points along a path that hold ``marks`` (rising), with pilot(points, sweeps) -> (s of each quantity (n, M), exchange rates) of them.
+
+    begin : the first points that are tried; a dozen at equal distances if not given
+    """
     if not 0.05 <= acceptance <= 0.9:
         raise AlloygenError(f"expected an exchange acceptance between 0.05 and 0.9, got {acceptance!r}")
     step = 2.0 * erfcinv(acceptance)
-    trial = _subdivide(marks, np.linspace(marks[0], marks[-1], 12))
+    trial = _subdivide(marks, np.linspace(marks[0], marks[-1], 12) if begin is None else begin)
     for _ in range(PLACED):
-        s = pilot(trial, sweeps)[0]
+        s = pilot(trial, sweeps)[0].max(1)
+        s = np.maximum(s, 1e-3 * s.max() + 1e-12)
         length = np.append(0.0, np.cumsum(0.5 * (s[1:] + s[:-1]) * np.diff(trial)))
         ends = np.interp(marks, trial, length)
         inner = [np.linspace(a, b, max(1, int(np.ceil((b - a) / step))) + 1) for a, b in pairwise(ends)]
@@ -226,7 +265,7 @@ def _close(rungs: np.ndarray, top: float) -> np.ndarray:
 def _pilot(
     make: Callable[..., Chains], path: Condition, n_beside: int, sweeps: int, slope: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Standard deviation of the conjugate quantity and exchange rates along a path, from a short run.
+    """Standard deviation of the conjugate quantity (n, n_beside) and exchange rates (n - 1,) along a path, from a short run.
 
     ``path`` has C conditions, ``n_beside`` of them side by side at each point, of which the worst counts. The quantity
     is E - mu.N, or beta slope.N where the path goes along ``slope`` (C, n_elements) in mu.
@@ -243,8 +282,8 @@ def _pilot(
             at, w = chains.replica_at, chains.walkers
             energy = semigrand(w.energy[at], w.counts[at], chains.mu)
             seen.append(energy if slope is None else chains.beta * (w.counts[at] * slope).sum(1))
-    s = np.std(seen, axis=0).reshape(n, n_beside).max(1)
+    s = np.std(seen, axis=0).reshape(n, n_beside)
     rates = np.ones(n - 1)
     for p, r in zip(chains.pairs, chains.exchange_rates, strict=True):
         np.minimum.at(rates, p[:, 0] // n_beside, r)
-    return np.maximum(s, 1e-3 * s.max() + 1e-12), rates
+    return s, rates

@@ -1,14 +1,17 @@
 """Ladders of temperatures: they hold what was asked for and exchange at the rate that was asked for."""
 
+import warnings
+
 import numpy as np
 import pytest
 from small_systems import hamiltonian
 
 import alloygen.data
 from alloygen.edge.problem import Problem
-from alloygen.errors import AlloygenError
+from alloygen.errors import AlloygenError, NotConverged
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.ising import ising
+from alloygen.montecarlo import tempering
 from alloygen.montecarlo.laddered import MonteCarlo
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.montecarlo.tempering import ladder, mu_ladder
@@ -57,6 +60,33 @@ def test_no_step_is_wide_up_to_the_hottest_temperature_asked_for():
 def test_a_ladder_may_end_below_infinity():
     rungs = ladder(ising(6), ising(6).grid([2.0, 2.5]), T_max=4.0)
     assert rungs[0] == 2.0 and rungs[-1] == 4.0 and 2.5 in rungs
+
+
+def test_a_ladder_to_the_cold_ends_and_says_where_it_is_frozen(monkeypatch):
+    """Frozen replicas differ from one another for ever; their spread is no fluctuation that rungs could follow (8500 of them at 0.1 K)."""
+    h = alloygen.data.cuau().on((2, 2, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotConverged)
+        rungs = ladder(h, h.grid(0.1, [[0.0, 0.0], [0.0, 0.06]]))
+    assert len(rungs) < 50 and rungs[0] == 0.1 and ((rungs > 200) & np.isfinite(rungs)).sum() > 2
+    s = replica_exchange(h, h.grid(0.1, [[0.0, 0.06]]), 200, ladder=rungs, check=False)
+    exact = float(Enumeration(h).at(h.condition(0.1, [0.0, 0.06])).phi)
+    assert abs(s.free_energy(0).value - exact) < 1e-6
+    monkeypatch.setattr(tempering, "FROZEN", 0.3)
+    with pytest.warns(NotConverged, match=r"frozen from T = .* on down, .* to T = 100 needs"):
+        ladder(h, h.grid(100.0, [[0.0, 0.0]]))
+    monkeypatch.setattr(tempering, "_thawed", lambda beta, s, entropy: np.ones(s.shape, dtype=bool))  # the control
+    assert len(ladder(h, h.grid(1.0, [[0.0, 0.0], [0.0, 0.06]]))) > 200
+
+
+def test_what_fluctuates_in_equilibrium_is_thawed():
+    """Of a two-level system the integral of beta s^2 is the entropy, log 2 in all."""
+    beta = np.linspace(0, 60, 400)
+    p = 1 / (1 + np.exp(beta))
+    s = np.sqrt(p * (1 - p))[:, None]
+    assert tempering._thawed(beta, s, np.log(2)).all()
+    assert np.trapezoid(beta * s[:, 0] ** 2, beta) == pytest.approx(np.log(2), rel=1e-3)
+    assert not tempering._thawed(beta, np.maximum(s, 0.1), np.log(2)).all()
 
 
 @pytest.mark.slow

@@ -147,9 +147,11 @@ def test_bad_input_is_told(change, error, says):
         alloygen.scan(ATOMS, **{**GRID, **change})
 
 
-def test_conditions_outside_the_trained_range_warn():
+def test_a_model_refuses_conditions_that_it_was_not_trained_on():
+    with pytest.raises(BadCondition, match="1500 is outside"):
+        alloygen.scan(ATOMS, [900, 1500], {"Au": 0.0}, n=10, sampler="neural")
     with pytest.warns(OutsideTrainedRange, match="1500"):
-        alloygen.scan(ATOMS, [900, 1500], {"Au": 0.0}, n=10, seed=0)
+        alloygen.scan(ATOMS, [900, 1500], {"Au": 0.0}, n=10, sampler=Neural(outside="allow"))
 
 
 def test_scans_join_only_with_their_like(plain):
