@@ -125,8 +125,9 @@ def test_checksums_of_the_shipped_files():
         assert folder.joinpath(name).stat().st_size < 7e6  # the law of CuAu: 3.2 million weights of two bytes
 
 
-# ---------------------------------------------------------------------- the network for every alloy on fcc
-def test_the_network_of_fcc_on_alloys_that_it_never_saw():
+# ---------------------------------------------------------------------- the networks for every alloy of a lattice
+@pytest.mark.parametrize("name", ["fcc_binary", "bcc_binary"])
+def test_a_network_on_alloys_that_it_never_saw(name):
     """Weights are even where the alloys are disordered, and Phi of replica exchange is within the error bars."""
     from alloygen.estimate.weights import ness
     from alloygen.models.draw import draw
@@ -134,10 +135,10 @@ def test_the_network_of_fcc_on_alloys_that_it_never_saw():
     from alloygen.training.prior import make
     from alloygen.training.stream import HELD
 
-    law = alloygen.load("fcc_binary")
+    law = alloygen.load(name)
     prior = load_config(law.metadata["config"]).prior
     even = []
-    for k in range(6):
+    for k in range(3):
         alloy = make(law.parent, prior, [(4, 4, 4)], HELD + 2000 + k)
         h, hot = alloy.hamiltonian, alloy.condition.T > 2 * alloy.condition.T.min()
         for at in alloy.condition[hot][::7]:
@@ -147,6 +148,6 @@ def test_the_network_of_fcc_on_alloys_that_it_never_saw():
     T = float(alloy.condition.T.min()) * 2
     mu = {"B": float(alloy.condition.mu[:, 1].median())}
     ens = alloygen.sample(h, T, mu, n=400, seed=0)
-    assert ens.method == "neural, zero-shot by fcc_binary"
+    assert ens.method == f"neural, zero-shot by {name}"
     phi, known = ens.free_energy(), alloygen.sample(h, T, mu, n=400, seed=0, sampler="mc").free_energy()
     assert abs(phi.value - known.value) < 4 * np.hypot(phi.stderr, known.stderr) < 2e-3

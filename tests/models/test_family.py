@@ -210,10 +210,10 @@ def test_a_diagram_of_an_alloy_without_training(at_hand):
 
 def test_a_lattice_that_it_is_not_for_is_left_to_monte_carlo(at_hand):
     with pytest.warns(NoModel):
-        ens = alloygen.sample(expansion("bcc").on((2, 2, 2)), 900, {"B": 0.0}, n=20, seed=0)
+        ens = alloygen.sample(expansion("sc").on((2, 2, 2)), 900, {"B": 0.0}, n=20, seed=0)
     assert not ens.method.startswith("neural")
     with pytest.raises(LatticeMismatch, match="of the parent lattice fcc"):
-        alloygen.sample(expansion("bcc").on((2, 2, 2)), 900, {"B": 0.0}, n=20, seed=0, sampler="my_fcc")
+        alloygen.sample(expansion("sc").on((2, 2, 2)), 900, {"B": 0.0}, n=20, seed=0, sampler="my_fcc")
 
 
 @pytest.mark.slow
@@ -248,7 +248,7 @@ def test_a_second_polish_goes_on_and_one_that_harms_is_not_kept(at_hand, tmp_pat
 
 def test_what_cannot_be_polished_is_said_before_work(at_hand):
     with pytest.raises(LatticeMismatch, match="a network for every alloy of the lattice"):
-        alloygen.polish(expansion("bcc").on((2, 2, 2)), progress=False)
+        alloygen.polish(expansion("sc").on((2, 2, 2)), progress=False)
     with pytest.raises(AlloygenError, match=r"T as \(low, high\)"):
         alloygen.polish(expansion("fcc").on((2, 2, 2)), T=(900, 300), progress=False)
     with pytest.raises(AlloygenError, match="mu of elements after the first"):
