@@ -11,22 +11,22 @@ import numpy as np
 
 from alloygen.arguments import record, seed_from, whole_number
 from alloygen.conditions import (
-    Grid,
     Mu,
     Mus,
     chemical_potentials,
-    exchangeable,
     grid,
     mu_from_field,
     mu_list,
-    relative,
+    references,
     temperature,
+    temperatures,
 )
 from alloygen.conditions.composition import Balance, Composition, named_elements
 from alloygen.conditions.record import condition_from
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.scale import scale
 from alloygen.models.base import Model
 from alloygen.models.store import load_model
 from alloygen.montecarlo.laddered import MonteCarlo
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from alloygen.training.config import Config
 
 __all__ = ["load", "mc", "sample", "scan", "train"]
+
+POINTS = {1: 9, 2: 5}  # values of each chemical potential that a scan begins with, by how many are varied; of more 3
+REACH = 5.0  # kT beyond the phases, where other elements are below a per cent
 
 
 def train(
@@ -253,6 +256,7 @@ def scan(
     seed: int | None = 0,
     hamiltonian: HamiltonianLike | None = None,
     sampler: SamplerLike = None,
+    composition: Composition | None = None,
     adaptive: bool | Spacing | None = None,
     job: Job | None = None,
 ) -> Scan:
@@ -260,14 +264,17 @@ def scan(
 
     Parameters
     ----------
-    atoms, h, hamiltonian, sampler : as in :func:`sample`; several h, without them those that the model was trained on
+    atoms, h, hamiltonian, sampler, composition : as in :func:`sample`; several h, without them those that the model was trained on. At a composition the
+        temperatures alone are varied: F, energies and order of one alloy
     T : temperatures in kelvin
-    mu : {"Au": [...]}, {"Au": [...], "Pd": [...]} for a plane of them, a sequence of dicts, or "Au" (or None, where the atoms hold both elements) for the whole range that the
-        model was trained on
+    mu : {"Au": [...]}, {"Au": [...], "Pd": [...]} for a plane of them, a sequence of dicts; or None, where the atoms or the Hamiltonian say which elements there are, or "Au":
+        of a binary the whole range that its model was trained on, else from one pure alloy to the others, as far as the energies say
+        (:mod:`alloygen.hamiltonian.scale`) and the model was trained
     n : configurations at each condition
     seed : as in :func:`sample`: same seed, same bits, with any executor too, and the first m of n at each condition those of n = m
     adaptive : put conditions between neighbours in mu until each pair is near enough, True or a
-        :class:`alloygen.results.adaptive.Spacing`; None: only where mu has no numbers; for mu along a line. Monte Carlo refines by exchange rates instead
+        :class:`alloygen.results.adaptive.Spacing`; None: only where mu has no numbers. Along a line of mu Monte Carlo refines by exchange rates, in a
+        plane up to 49 points by pilot runs (:func:`alloygen.montecarlo.tempering.mu_plane`)
     job : how it is run (:class:`alloygen.Job`): its executor (processes, threads, Dask, MPI) draws the conditions side by side, but not
         those of Monte Carlo, which exchange configurations; its checkpoint keeps finished conditions
 
@@ -283,15 +290,16 @@ def scan(
     (6, 'neural')
     """
     n, seed, job = whole_number(n, "n, the configurations at each condition,"), seed_from(seed), job or Job()
-    mu = _potentials(atoms, mu, h, whole=True)
+    mu = _potentials(atoms, _no_potentials(mu, h, composition), h, whole=True)
     asked = None if mu is None or isinstance(mu, str) else mu_list(mu)
     named: Any = asked if asked is not None else {} if mu is None else {mu: 0.0}
     refine = _refinement(asked is None if adaptive is None else adaptive)
+    if composition is not None:
+        named = [*(named if isinstance(named, list) else [named]), named_elements(composition)]
     found, problem = placed(sampler, atoms, named, hamiltonian, larger=False)
+    problem = problem.at_composition(composition)
     target = problem.hamiltonian
-    conditions = grid(T, _whole_range(found, target) if asked is None else asked, target)
-    if refine is not None:
-        _require_line(conditions, target)
+    conditions = grid(T, _whole_range(found, target, T, mu) if asked is None else asked, target)
     if job.executor is None and not isinstance(adaptive, Spacing):  # which are of a model alone
         found = settled(found, sampler, conditions.condition(target.kB))
     if isinstance(found, Neural):
@@ -302,16 +310,6 @@ def scan(
             f"of exchange, got {job} and adaptive={adaptive!r}; Job(threads=) shares out its chains"
         )
     return found.scan(problem, conditions, n, seed, job, refine is not None)
-
-
-def _require_line(conditions: Grid, target: Hamiltonian) -> None:
-    """Refuse to put conditions between neighbours in mu where these lie in a plane and have no order."""
-    differences = relative(conditions.mu, target.lattice)
-    if np.linalg.matrix_rank(differences - differences[0], tol=1e-9) > 1:
-        raise BadCondition(
-            "expected chemical potentials along a line with adaptive, which puts conditions between neighbours, got a plane of them; give as "
-            "many as are needed by themselves, adaptive=False"
-        )
 
 
 def _refinement(adaptive: bool | Spacing) -> Spacing | None:
@@ -359,15 +357,29 @@ def _potentials(atoms: AtomsLike, mu: Any, h: Any, whole: bool = False) -> Any:
     return mu_from_field(h)
 
 
-def _whole_range(sampler: Sampler, target: Hamiltonian):
-    """Nine chemical potentials over the range that a binary's model was trained on."""
-    free = exchangeable(target.lattice)
+def _whole_range(sampler: Sampler, target: Hamiltonian, T: Temperatures, element: str | None):
+    """Chemical potentials over the whole range of a model of a binary, else over the phases of the alloy, as far as its model was trained.
+
+    element : the one whose chemical potential is varied, where only one is
+    """
     model = sampler.law if isinstance(sampler, Neural) else None
+    of, names = references(target.lattice), target.elements
+    free = [e for e in range(len(names)) if of[e] != e]
     if model is not None and _spins(target):
         low, high = model.ranges["mu"][0]
-        return mu_from_field(0.5 * np.linspace(low, high, 9))
-    if model is None or len(free) != 2 or free[0] != target.elements[0]:
-        why = "Monte Carlo knows no range" if model is None else f"the range is one of {', '.join(target.elements[1:])}"
-        raise BadCondition(f'expected numbers for mu, such as mu={{"{free[-1]}": [-0.2, 0.0, 0.2]}}, got none: {why}')
-    low, high = model.ranges["mu"][target.elements.index(free[1]) - 1]
-    return {free[1]: np.linspace(low, high, 9).tolist()}
+        return mu_from_field(0.5 * np.linspace(low, high, POINTS[1]))
+    if model is not None and len(free) == 1 and of[free[0]] == 0:
+        low, high = model.ranges["mu"][free[0] - 1]
+        return {names[free[0]]: np.linspace(low, high, POINTS[1]).tolist()}
+    own, kT = scale(target), target.kB * float(np.max(temperatures(T)))
+    spans = own.mu + REACH * kT * np.array([-1.0, 1.0])
+    if model is not None:
+        trained = np.array(model.ranges["mu"])
+        spans = np.clip(spans, trained[:, :1], trained[:, 1:])
+    varied = [e for e in free if element in (None, names[of[e]], names[e])] if len(free) > 1 else free
+    values = {names[e]: np.linspace(*spans[e - 1], POINTS.get(len(varied), 3)).tolist() for e in varied}
+    if not values:
+        raise BadCondition(
+            f"expected an element whose chemical potential is varied, one of {', '.join(names[e] for e in free)}, got {element!r}"
+        )
+    return values

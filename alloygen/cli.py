@@ -59,6 +59,8 @@ def _sample_parser(sub) -> None:
     q.add_argument(
         "--mu", action="append", default=[], metavar="El=eV", help="chemical potential, repeatable: --mu Au=0.02"
     )
+    q.add_argument("--composition", action="append", default=[], metavar="El=N",
+                   help="numbers of atoms that stay, in place of --mu, repeatable: --composition Au=16 atoms, Au=0.25 of the sites, or 'atoms', what the structure has")  # fmt: skip
     q.add_argument("-o", "--output", help="write them here: .extxyz, .db, .json, or a folder of POSCARs")
     q.add_argument("--model", help="checkpoint, or the name of one that ships")
     q.add_argument(
@@ -82,6 +84,8 @@ def _mc_parser(sub) -> None:
     q.add_argument("-T", nargs="+", required=True, metavar="K", help="temperatures in kelvin, or a range: 300:900:7")
     q.add_argument("--mu", action="append", default=[], metavar="El=eV",
                    help="chemical potential, repeatable: --mu Au=0.02, or a range of 9 values: --mu Au=-0.24:0.24:9")  # fmt: skip
+    q.add_argument("--composition", action="append", default=[], metavar="El=N",
+                   help="numbers of atoms that stay, in place of --mu, repeatable: --composition Au=16 atoms, Au=0.25 of the sites, or 'atoms', what the structure has")  # fmt: skip
     q.add_argument("--move", choices=("flip", "swap"), default=None,
                    help="flips at mu (semigrand, default), or swaps at the composition of the structure (canonical)")  # fmt: skip
     q.add_argument("--method", choices=("replica-exchange", "metropolis"), default="replica-exchange")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from alloygen.conditions import Mus
+    from alloygen.conditions.composition import Composition
     from alloygen.edge.problem import Fixed, Problem
     from alloygen.hamiltonian.cluster import Hamiltonian
     from alloygen.runtime.job import Job
@@ -29,21 +31,29 @@ def sample(args) -> int:
     if args.effort is not None and args.refine is None:
         raise AlloygenError("expected --refine with --effort, which multiplies its steps, got none")
     T, mu, fixed = shell.temperature(args.T), shell.potentials(args.mu), shell.held(args.fix)
+    composition = shell.composition(args.composition)
     atoms = shell.structure(args.structure)
     shell.require_output(args.output, atoms)
     ens = api.sample(
-        _problem(args, atoms, mu, fixed), T, mu, args.n, seed=args.seed, sampler=_sampler(args),
-        h=cast(float | None, shell.field(args.field)), job=_job(args),
+        _problem(args, atoms, mu, fixed, composition), T, mu, args.n, seed=args.seed, sampler=_sampler(args),
+        h=cast(float | None, shell.field(args.field)), composition=composition, job=_job(args),
     )  # fmt: skip
     print(ens)
     if "log_p_fixed" in ens.info:
         print(f"{'log p fixed':>20} {ens.info['log_p_fixed']} (the model's, one pass)")
-    _print_averages(ens)
+    _print_averages(ens, "Phi/site" if composition is None else "F/site")
     return 0 if args.output is None else shell.keep(ens.write, args.output, f"{len(ens)} configurations")
 
 
-def _problem(args, atoms: Atoms | Hamiltonian, mu: Mus | str | None, fixed: Fixed | None = None) -> Problem:
+def _problem(
+    args,
+    atoms: Atoms | Hamiltonian,
+    mu: Mus | str | None,
+    fixed: Fixed | None = None,
+    composition: Composition | None = None,
+) -> Problem:
     """The structure on the lattice of --hamiltonian, of --model, or of what ships, as near as --tol asks."""
+    from alloygen.conditions.composition import named_elements
     from alloygen.edge.problem import Problem
     from alloygen.hamiltonian.cluster import Hamiltonian
     from alloygen.registry import load
@@ -54,6 +64,8 @@ def _problem(args, atoms: Atoms | Hamiltonian, mu: Mus | str | None, fixed: Fixe
     model = getattr(args, "model", None)
     hamiltonian = load(model).hamiltonian if args.hamiltonian is None and model is not None else args.hamiltonian
     named = {mu: 0.0} if isinstance(mu, str) else mu
+    if composition is not None:
+        named = named_elements(composition) | (dict(named) if isinstance(named, Mapping) else {})
     return Problem.of(atoms, named, hamiltonian, fixed, args.tol)
 
 
@@ -111,6 +123,8 @@ def monte_carlo(args) -> int:
     from alloygen.results.tables import require_table
 
     T, mu, fixed = shell.temperatures(args.T), shell.potentials(args.mu), shell.indices(args.fix)
+    composition = shell.composition(args.composition)
+    canonical = args.move == "swap" or composition is not None
     if mu and args.move == "swap":
         raise BadCondition("expected no --mu with --move swap: swaps keep the composition, mu has no effect")
     goal = shell.named_values(args.precision, "--precision NAME=ERROR", "--precision Au=0.002")
@@ -121,15 +135,15 @@ def monte_carlo(args) -> int:
         require_table(args.table)
     _require_file(args.checkpoint)
     scan = mc(
-        _problem(args, atoms, mu, fixed), T, mu, args.n, move=args.move, method=args.method.replace("-", " "),
+        _problem(args, atoms, mu, fixed, composition), T, mu, args.n, move=args.move, method=args.method.replace("-", " "),
         start=args.start, seed=args.seed, job=_job(args), sweeps=args.sweeps,
-        precision=precision, h=shell.field(args.field),
+        precision=precision, h=shell.field(args.field), composition=composition,
     )  # fmt: skip
     print(scan)
     for ens in scan:
         told = ", ".join(f"mu_{e} {m:.6g}" for e, m in zip(ens.elements, ens.mu, strict=True))
-        print(f"T {ens.T:g}" + (f", {told}" if args.move != "swap" else ""))
-        _print_averages(ens, "Phi/site" if args.move != "swap" else "F/site")
+        print(f"T {ens.T:g}" + ("" if canonical else f", {told}"))
+        _print_averages(ens, "F/site" if canonical else "Phi/site")
     if scan.facts.exchanged:
         print(f"exchange rate {scan.info['exchange']:.2f} (least {scan.info['exchange_min']:.2f}), {scan.info['round_trips']} round "
               f"trips over {len(scan.info['ladder'])} temperatures")  # fmt: skip
@@ -149,7 +163,6 @@ def phase_diagram(args) -> int:
     if len(named) > 1 or (named and len(args.mu) > 1):
         raise BadCondition(f"expected one element whose chemical potential is varied, got {args.mu}")
     mu, T = named[0] if named else shell.potentials(args.mu), shell.temperatures(args.T)
-    plane = isinstance(mu, dict) and sum(isinstance(v, list) for v in mu.values()) > 1
     if args.method == "mc" and args.jobs > 1:
         raise AlloygenError(
             f"expected --jobs 1 with --method mc, whose replicas exchange in one process, got {args.jobs}"
@@ -160,7 +173,7 @@ def phase_diagram(args) -> int:
         _require_file(path)
     with _pool(args.jobs) if args.jobs > 1 else nullcontext() as executor:
         samples = scan(
-            _problem(args, atoms, mu), T, mu, args.n, adaptive=None if args.method == "mc" or plane else True, seed=args.seed,
+            _problem(args, atoms, mu), T, mu, args.n, adaptive=None if args.method == "mc" else True, seed=args.seed,
             sampler=_sampler(args), h=shell.field(args.field), job=_job(args, executor),
         )  # fmt: skip
     print(samples)

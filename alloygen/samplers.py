@@ -126,9 +126,13 @@ class Neural:
         for name in ("average", "stride", "then"):
             if getattr(self, name) != getattr(Neural, name):
                 raise AlloygenError(f"expected a scan without {name}, which is for alloygen.sample alone, got {self}")
-        conditions = grid.condition(problem.hamiltonian.kB)
+        conditions, model = grid.condition(problem.hamiltonian.kB), self._aimed(problem)
+        if isinstance(model, Canonical) and (job.executor is not None or job.checkpoint is not None):
+            raise AlloygenError(
+                f"expected neither executor nor checkpoint with a composition, got {job}; leave them out"
+            )
         self._require_inside(conditions)
-        made = NeuralScan(self.law, n, self.order, seed, self.batch, refine, job).run(conditions)
+        made = NeuralScan(model, n, self.order, seed, self.batch, refine, job).run(conditions)
         return replace(made, atoms_map=problem.atoms_map)
 
     def beyond(self, at: Condition) -> str:

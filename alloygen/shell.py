@@ -9,9 +9,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alloygen.arguments import positive, seed_from, whole_number
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
+
+if TYPE_CHECKING:
+    from alloygen.conditions.composition import Composition
 
 MOST_VALUES, MOST_SITES = 100_000, 10_000_000
 
@@ -151,6 +155,24 @@ def require_output(path: str | None, atoms) -> None:
             f"expected no -o with the Ising model, whose spins are no atoms, got {path!r}; in Python they are in ens.occ"
         )
     require_target(path)
+
+
+def composition(words: list[str]) -> Composition | None:
+    """``--composition`` as the functions of alloygen take it: numbers of atoms or fractions by element, or "atoms".
+
+    Examples
+    --------
+    >>> composition(["Au=16"]), composition(["Au=0.25", "Pd=0.25"]), composition(["atoms"]), composition([])
+    ({'Au': 16}, {'Au': 0.25, 'Pd': 0.25}, 'atoms', None)
+    """
+    if words == ["atoms"]:
+        return "atoms"
+    option = "--composition ELEMENT=atoms or a fraction"
+    named = single(named_values(words, option, "--composition Au=16 or --composition Au=0.25"), "--composition")
+    whole = {
+        word.partition("=")[0]: _number(word.partition("=")[2]) for word in words
+    }  # 1 atom is not all of them, 1.0
+    return None if named is None else {e: n for e, n in whole.items() if isinstance(n, int | float)}
 
 
 def potentials(pairs: list[str]) -> dict | None:

@@ -9,6 +9,7 @@ import pytest
 from ase.build import bulk
 
 import alloygen
+import alloygen.data
 from alloygen.cli import main
 from alloygen.exact.enumeration import Enumeration
 from alloygen.exact.ising import transfer_matrix
@@ -309,6 +310,20 @@ def test_sample_prints_and_writes(tmp_path, capsys):
     assert len(frames) == 50 and frames[0].info["mu_Au"] == pytest.approx(0.02)
 
 
+@pytest.mark.parametrize("command", ["sample", "mc"])
+def test_a_composition_is_kept(command, tmp_path, capsys):
+    """One atom, not all of them, and F at it by either way against the enumeration."""
+    out = tmp_path / "c.extxyz"
+    told = ["Cu:2x2x4", "-T", "700", "--composition", "Au=1", "-n", "60", "-q", "-o", str(out)]
+    assert main([command, *told]) == 0
+    text = capsys.readouterr().out
+    assert {f.symbols.count("Au") for f in ase.io.read(out, ":")} == {1}
+    h = alloygen.data.cuau().on((2, 2, 4))
+    energy = h.energy(np.eye(16, dtype=np.int8))  # one atom at each site
+    exact = -h.kB * 700 * np.logaddexp.reduce(-energy / (h.kB * 700)) / 16
+    assert shown(text, "F/site")[0] == pytest.approx(exact, abs=2e-4)
+
+
 def test_mc_prints_averages_with_errors(tmp_path, capsys):
     table, out = tmp_path / "t.csv", tmp_path / "c.extxyz"
     assert main(["mc", "Cu:2x2x2", "-T", "900", "1100", "--mu", "Au=-0.1:0.1:3", "-n", "100", "--table", str(table), "-o", str(out),
@@ -362,6 +377,10 @@ def test_canonical_mc_with_fixed_atoms(tmp_path, capsys):
         (["mc", "Cu:2x2x4", "-T", "600", "--hamiltonian", "cuau", "--move", "swap"], "two elements"),
         (["sample", "no_such_file.cif", "-T", "600", "--mu", "Au=0"], "ASE reads"),
         (["sample", "Cu:2x2x4", "-T", "600"], "mu="),
+        (["sample", "Cu:2x2x4", "-T", "600", "--composition", "Au=0.3"], "the nearest are 4 (0.25) and 5"),
+        (["mc", "Cu:2x2x4", "-T", "600", "--composition", "Au=17"], "the nearest of Au alone is 16"),
+        (["mc", "Cu:2x2x4", "-T", "600", "--composition", "Au=4", "--mu", "Au=0"], "Leave one out"),
+        (["sample", "Cu:2x2x4", "-T", "600", "--composition", "Au"], "--composition ELEMENT"),
         (["train", "no_such.toml"], "no file"),
         (["evaluate", "cuau_2x2x4", "--grid", "nope"], "cuau"),
     ],
@@ -491,7 +510,7 @@ def test_phase_diagram_writes_picture_netcdf_and_json(tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments, says", [
     (["--mu", "Au", "--mu", "Cu"], "one element"), (["--mu", "Au", "-T", "hot"], "-T with temperatures"), (["--mu", "Au", "--jobs", "0"], "--jobs"),
-    (["--mu", "Zn"], "Zn"), ([], "Name the second element"), (["--mu", "Au", "--method", "mc"], "numbers for mu"),
+    (["--mu", "Zn"], "Zn"), ([], "Name the second element"),
 ])  # fmt: skip
 def test_phase_diagram_tells_what_it_expected(arguments, says, tmp_path, capsys):
     assert main(["phase-diagram", "Cu:2x2x4", *arguments, "-o", str(tmp_path / "x"), "-q"]) == 2

@@ -2,6 +2,7 @@
 
     given    one temperature, one set of chemical potentials, the field notation
     grids    several of each: ``Grid``, every temperature with every set; the grids at which models are judged
+    plane    neighbours among chemical potentials in a plane, and how far apart their laws are
     record   ``Condition``, what models and samplers take: one condition, or one for each row of a batch
 
 The record holds tensors, so it is imported by name where it is used: this room alone does not load torch.

@@ -118,6 +118,13 @@ class Branches:
         return [_Part(mbar, inside, bool(len(hot)), why)]
 
     # ------------------------------------------------------------------ results
+    def foresee(self, states: np.ndarray) -> None:
+        """Look at the states of finite temperature among ``states`` together: see :meth:`alloygen.estimate.mbar.MBAR.foresee`."""
+        at = states[self._samples.beta[states] > 0]
+        for part in self.parts:
+            if isinstance(part.mbar, MBAR):
+                part.mbar.foresee(self._samples.beta[at], self._samples.beta_mu[at])
+
     def log_z(self, state: int) -> Estimate:
         """log Z of a sampled state; nan, with a note, where it has samples of a part without a reference."""
         s = self._samples
@@ -245,13 +252,15 @@ class _Part:
         log_w, value = mbar._weights(beta, beta_mu)
         w = np.exp(log_w)
         unseen = float((w**2 / mbar._mix.c).sum())
-        level_column = w - (np.where(cold[1], w, 0.0) / w[cold[1]].sum() if cold else 0.0)
+        at_level = np.where(cold[1], w, 0.0) / w[cold[1]].sum() if cold else np.zeros(len(w))
+        level_column = w - at_level
         if cold and not self.hot:
             return Estimate(cold[0], self._beside(w, cold[1], level_column) or unseen)
-        column = w - mbar._mix.state(mbar._ref)
+        column, b = w - mbar._mix.state(mbar._ref), mbar._moved(beta, beta_mu, w, mbar._one) - mbar._of_reference
         if cold is None:
-            return Estimate(value, np.hypot(mbar._errors(column[None])[0], unseen))
-        error, doubt = mbar._errors(np.stack([column, column - level_column]))
+            return Estimate(value, np.hypot(mbar._errors(column[None], b=b)[0], unseen))
+        beside = mbar._mix.near(at_level).project(at_level[None]) - mbar._of_reference
+        error, doubt = mbar._errors(np.stack([column, column - level_column]), b=np.concatenate([b, beside]))
         apart, note = abs(cold[0] - value), ""
         if apart > np.log(2) + CONFLICT * np.hypot(doubt, unseen):  # more than a twin phase that was not met
             note = (

@@ -71,9 +71,9 @@ class Ladder:
         """Independent samples that the averages rest on."""
         return float(1.0 / (self.weights**2 * self.mbar.sample).sum())
 
-    def mean(self, values: np.ndarray, quantum: float = 0.0) -> Estimate:
-        """Average of ``values`` (n,); ``quantum`` as in :meth:`alloygen.estimate.mbar.MBAR.mean`."""
-        found = self.mbar.mean(values, self.beta, self.beta_mu, quantum, weights=self.weights)
+    def mean(self, values: np.ndarray, quantum: float = 0.0, linear: np.ndarray | None = None) -> Estimate:
+        """Average of ``values`` (n,); ``quantum`` and ``linear`` as in :meth:`alloygen.estimate.mbar.MBAR.mean`."""
+        found = self.mbar.mean(values, self.beta, self.beta_mu, quantum, weights=self.weights, linear=linear)
         return Estimate(
             found.value, float(np.hypot(found.stderr, self._apart(values, found.value, quantum))), found.note
         )

@@ -21,10 +21,10 @@ from scipy.special import logsumexp
 
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate import chains as markov
-from alloygen.estimate.mixture import Mixture, Near, gap_of_states
+from alloygen.estimate.mixture import CHUNK, Mixture, Near, gap_of_states
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.serial import one_thread
-from alloygen.estimate.series import Memory, block_factors, inefficiencies, series_of
+from alloygen.estimate.series import Memory, blocks_of, inefficiencies, series_of
 from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.types import ArrayLike
 
@@ -109,6 +109,7 @@ class MBAR:
         """Shift f to the reference, and keep what all errors need."""
         self._absolute = reference is not None
         self._last: tuple = ((), None)
+        self._foreseen: dict[tuple, np.ndarray] = {}
         reference = {int(k): float(z) for k, z in (reference if self._absolute else {0: 0.0}).items()}
         bad = [k for k in reference if not 0 <= k < len(f)]
         if bad or not reference:
@@ -190,10 +191,46 @@ class MBAR:
 
     def _near(self, beta: float, beta_mu: ArrayLike, merged: np.ndarray) -> Near:
         """What :meth:`_errors` needs of the rows that count at one condition, kept for the next average there."""
-        key = (float(beta), *np.ravel(beta_mu).tolist())
+        key = _key(beta, beta_mu)
         if self._last[0] != key:
             self._last = (key, self._mix.near(merged))
         return self._last[1]
+
+    @one_thread
+    def foresee(self, beta: ArrayLike, beta_mu: ArrayLike) -> None:
+        """Look at the conditions beta (C,), beta mu (C, E) together, in one pass over all samples and states.
+
+        What :meth:`log_z` and averages that are linear in energy and counts need there for their errors, sum_n w_n (1, E_n, N_n) V_n, is kept:
+        one by one each condition needs a pass of its own.
+        """
+        mix, width = self._mix, self._mix.x.shape[1] + 1
+        slope = np.column_stack([np.ravel(beta), -np.asarray(beta_mu, dtype=np.float64)])
+        keys = [_key(b, m) for b, m in zip(slope[:, 0], -slope[:, 1:], strict=True)]
+        new = [c for c, key in enumerate(keys) if key not in self._foreseen]
+        at_once = max(1, CHUNK // (width * min(len(mix.x), max(1, CHUNK // len(mix.n)))))  # conditions
+        for some in np.split(new, range(at_once, len(new), at_once)) if new else []:
+            log_z = np.array([self._weights(slope[c, 0], -slope[c, 1:])[1] for c in some])
+
+            def left(part: slice, some=some, log_z=log_z) -> np.ndarray:
+                w = mix.c[part] * np.exp(-slope[some] @ mix.x[part].T - self._log_d[part] - log_z[:, None])
+                x = np.vstack([np.ones(w.shape[1]), mix.x[part].T])
+                return (w[:, None] * x).reshape(-1, w.shape[1])
+
+            found = mix.project(left).reshape(len(some), width, -1)
+            self._foreseen |= {keys[c]: b for c, b in zip(some, found, strict=True)}
+
+    def _moved(self, beta: float, beta_mu: ArrayLike, w: np.ndarray, terms: ArrayLike) -> np.ndarray:
+        """sum_n w_n (terms . (1, E_n, N_n)) V_n (1, K), of the merged weights w (M,) at one condition."""
+        known = self._foreseen.get(_key(beta, beta_mu))
+        if known is not None:
+            return np.asarray(terms, dtype=float)[None] @ known
+        factor = terms[0] + self._mix.x @ np.asarray(terms[1:], dtype=float)
+        return self._near(beta, beta_mu, w).project((w * factor)[None])
+
+    @cached_property
+    def _one(self) -> np.ndarray:
+        """The terms of a weight alone."""
+        return np.eye(1, self._mix.x.shape[1] + 1)[0]
 
     @cached_property
     def _of_reference(self) -> np.ndarray:
@@ -277,16 +314,17 @@ class MBAR:
         with the change of f one Newton step from the replica's weights; see :func:`alloygen.estimate.pool.from_mbar`.
         """
         mix, lengths = self._mix, self._lengths
-        a = block_factors(draw, lengths, self._n_chains if self._cuts is not None else 0)  # (R, n)
-        extra = (a - 1.0) * mix.share
+        block, sizes = blocks_of(lengths, self._n_chains if self._cuts is not None else 0)
+        a = np.concatenate([draw(size) for size in sizes], 1)  # (R, blocks)
         state = np.repeat(np.arange(len(lengths)), lengths)
-        merged = sparse.csr_array((np.ones(len(mix.row)), (mix.row, np.arange(len(mix.row)))))
-        grown = np.stack([np.bincount(state, r, minlength=len(lengths)) for r in extra])  # (R, K) change of N_k
+        table = lambda column, shape: sparse.csr_array((mix.share, (block, column)), shape=(a.shape[1], shape))  # noqa: E731
+        grown = (a - 1.0) @ table(state, len(lengths)).toarray()  # (R, K) change of N_k
         root = np.sqrt(mix.n)
-        q = -(mix.project((merged @ extra.T).T) - grown / root) @ mix.inverse  # sqrt(N) delta f
+        q = -((a - 1.0) @ mix.project(table(mix.row, len(mix.c))) - grown / root) @ mix.inverse  # sqrt(N) delta f
         q += (grown / mix.n - (q / root)[:, [self._ref]]) * root
-        moved = mix.lift(q)[mix.row]  # (n, R) delta log d
-        factor = (a * np.exp(-np.clip(moved.T, -20, 20))).astype(np.float32)
+        moved = mix.lift(q.astype(np.float32))  # (M, R) delta log d
+        np.exp(-np.clip(moved, -20, 20, out=moved), out=moved)
+        factor = np.stack([one[block] * by[mix.row] for one, by in zip(a.astype(np.float32), moved.T, strict=True)])
         x = mix.x[mix.row]
         with np.errstate(divide="ignore"):
             log_g = np.log(mix.share) - self._log_d[mix.row]
@@ -299,7 +337,7 @@ class MBAR:
         w = np.exp(log_w)
         unseen = float((w**2 / self._mix.c).sum())
         self._warn(1.0 / unseen, "log Z")
-        b = self._near(beta, beta_mu, w).project(w[None]) - self._of_reference
+        b = self._moved(beta, beta_mu, w, self._one) - self._of_reference
         return Estimate(log_z, np.hypot(self._errors((w - self._mix.state(self._ref))[None], b=b)[0], unseen))
 
     @one_thread
@@ -314,11 +352,12 @@ class MBAR:
             raise AlloygenError(
                 f"expected as many samples of each state, got {self._lengths}: their times are not the same"
             )
+        self.foresee(beta, beta_mu)
         found = [self.log_z(b, m) for b, m in zip(beta, beta_mu, strict=True)]
         mix, reference, rows = self._mix, self._mix.state(self._ref), []
         for b, m in zip(beta, beta_mu, strict=True):
             w = np.exp(self._weights(b, m)[0])
-            q = (self._near(b, m, w).project(w[None]) - self._of_reference) @ mix.inverse
+            q = (self._moved(b, m, w, self._one) - self._of_reference) @ mix.inverse
             rows.append(self._in_time(mix.share * ((w - reference) / mix.c)[mix.row], q[0])[0])
         y = np.stack(rows)
         y -= y.mean(1, keepdims=True)
@@ -351,13 +390,14 @@ class MBAR:
         beta_mu: ArrayLike,
         quantum: float = 0.0,
         weights: np.ndarray | None = None,
+        linear: ArrayLike | None = None,
     ) -> Estimate:
         """Average over the law at one condition of an observable of the samples: (n,) state by state, (K, n) or a list.
 
             <A> = sum_n w_n A_n,     stderr from the column z_n = w_n (A_n - <A>), and one sample more of the largest z, or quantum / ESS
 
         k visits to a rare state have the Poisson error of k + 1. ``quantum`` is the smallest step of the observable (see :func:`alloygen.estimate.chains.mean`); ``weights`` (n,) those of
-        :meth:`log_weights`, where they are known.
+        :meth:`log_weights`, where they are known; ``linear`` (1 + E,) the coefficients of energy and counts where the values are a sum of these.
         """
         values = np.concatenate([np.ravel(v) for v in values]) if isinstance(values, list) else np.ravel(values)
         mix, w = self._mix, np.exp(self.log_weights(beta, beta_mu)) if weights is None else weights
@@ -367,7 +407,10 @@ class MBAR:
         self._warn(1.0 / square, "The mean")
         z = w * (values - value)
         merged, column = (np.bincount(mix.row, x, minlength=len(mix.c)) for x in (w, z))
-        b = self._near(beta, beta_mu, merged).project(column[None])
+        if linear is None:
+            b = self._near(beta, beta_mu, merged).project(column[None])
+        else:
+            b = self._moved(beta, beta_mu, merged, [-value, *np.ravel(linear)])
         error = self._errors(column[None], z, b)[0]
         visit = float((np.abs(z) * self.sample).max())
         return Estimate(value, np.hypot(error, max(quantum * square, visit)))
@@ -388,3 +431,8 @@ class MBAR:
         missed = square + beta * quantum * float((w**2 * self.sample).sum())
         error = np.hypot(self._errors((column - mix.state(self._ref))[None], b=b)[0], missed)
         return Estimate(beta * mean + self._weights(beta, beta_mu)[1], error)
+
+
+def _key(beta: float, beta_mu: ArrayLike) -> tuple:
+    """A condition as numbers that name it."""
+    return (float(beta), *np.ravel(beta_mu).tolist())

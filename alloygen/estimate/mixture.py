@@ -19,6 +19,7 @@ from alloygen.errors import AlloygenError, LowSampleSize
 from alloygen.estimate.weights import user_level
 
 CHUNK = 2**22  # numbers in a block of samples x states: 32 MB
+KEPT = 2**24  # numbers of rows x states that are kept at one condition: 128 MB
 COARSE = 20_000  # rows of the thinned data on which the solution starts
 SHARED = 20.0  # samples that two parts of the states must have in common; below one there is no answer
 
@@ -41,14 +42,18 @@ def gap_of_states(i: int, j: int, shared: float) -> str:
 
 
 class Near(NamedTuple):
-    """Some merged rows (m,) and their V (m, K)."""
+    """Some merged rows (m,) of a mixture and, where they are few enough to be kept, their V (m, K)."""
 
+    mixture: Mixture
     rows: np.ndarray
-    v: np.ndarray
+    v: np.ndarray | None
 
     def project(self, left: np.ndarray) -> np.ndarray:
         """sum_n z_n V_n (C, K) for rows z of ``left`` (C, M) that are zero elsewhere."""
-        return left[:, self.rows] @ self.v
+        if self.v is not None:
+            return left[:, self.rows] @ self.v
+        parts = self.mixture.parts_of(self.rows)
+        return sum(left[:, at] @ self.mixture.origin(at)[0] for at in parts) / np.sqrt(self.mixture.n)
 
 
 class Mixture:
@@ -215,19 +220,22 @@ class Mixture:
             raise torn
         warnings.warn(f"{text}; free energies across are unreliable", LowSampleSize, stacklevel=user_level())
 
-    def project(self, left: np.ndarray | sparse.sparray) -> np.ndarray:
-        """sum_n z_n V_n (C, K) for rows z of ``left`` (C, M), dense or sparse."""
-        out = np.zeros((left.shape[0], len(self.n)))
-        for part in self.blocks():
-            out += left[:, part] @ self.origin(part)[0]
-        return out / np.sqrt(self.n)
+    def project(self, left: np.ndarray | sparse.sparray | Callable[[slice], np.ndarray]) -> np.ndarray:
+        """sum_n z_n V_n (C, K) for rows z of ``left`` (C, M), dense, sparse, or a function that makes those of a block of rows (C, m)."""
+        made = left if callable(left) else lambda part: left[:, part]
+        return sum(made(part) @ self.origin(part)[0] for part in self.blocks()) / np.sqrt(self.n)
+
+    def parts_of(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Merged rows in blocks of at most CHUNK numbers of rows x states."""
+        return np.array_split(rows, max(1, -(-len(rows) * len(self.n) // CHUNK)))
 
     def near(self, weights: np.ndarray) -> Near:
         """The rows that weigh anything of the merged ``weights`` (M,), most of them nothing at a cold condition, with their V."""
         rows = np.flatnonzero(weights > 1e-12 * weights.max())
-        step = max(1, CHUNK // len(self.n))
-        v = [self.origin(rows[a : a + step])[0] for a in range(0, len(rows), step)]
-        return Near(rows, np.concatenate(v) / np.sqrt(self.n))
+        if len(rows) * len(self.n) > KEPT:
+            return Near(self, rows, None)
+        v = [self.origin(at)[0] for at in self.parts_of(rows)]
+        return Near(self, rows, np.concatenate(v) / np.sqrt(self.n))
 
     def lift(self, q: np.ndarray) -> np.ndarray:
         """sum_k V_nk q_k (M, C) for rows q of (C, K)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,15 +89,21 @@ def inefficiencies(
     return g
 
 
-def block_factors(draw: Callable[[int], np.ndarray], lengths: Sequence[int], chains: int) -> np.ndarray:
-    """(R, n): blocks of time that all states share where ``chains`` of each ran side by side (0: they did not), else blocks of each state."""
+def blocks_of(lengths: Sequence[int], chains: int) -> tuple[np.ndarray, list[int]]:
+    """The block (n,) of each sample, and how many blocks there are in each set that is drawn anew together: one set of blocks of time that all states
+    share where ``chains`` of each ran side by side (0: they did not), else one of each state.
+
+    Examples
+    --------
+    >>> [x.tolist() if isinstance(x, np.ndarray) else x for x in (*blocks_of([2, 2], 1), *blocks_of([2, 1], 0))]
+    [[0, 1, 0, 1], [2], [0, 1, 2], [2, 1]]
+    """
     if chains and len(set(lengths)) == 1:
         per_chain = max(1, min(BLOCKS // chains, lengths[0] // chains))
         time = np.arange(lengths[0] // chains) * per_chain // (lengths[0] // chains)
         block = (np.arange(chains)[:, None] * per_chain + time).ravel()
-        return np.tile(draw(per_chain * chains)[:, block], len(lengths))
-    parts = []
-    for n in lengths:
-        blocks = min(BLOCKS, n)
-        parts.append(draw(blocks)[:, np.arange(n) * blocks // n])
-    return np.concatenate(parts, 1)
+        return np.tile(block, len(lengths)), [per_chain * chains]
+    sizes = [min(BLOCKS, n) for n in lengths]
+    first = np.cumsum([0, *sizes])
+    parts = [start + np.arange(n) * size // n for start, n, size in zip(first, lengths, sizes, strict=False)]
+    return np.concatenate(parts), sizes

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from alloygen.arguments import one_of, whole_number
-from alloygen.conditions import Grid
+from alloygen.conditions import Grid, plane, relative
 from alloygen.conditions.record import Condition
 from alloygen.counts import Counts
 from alloygen.edge.problem import Problem
@@ -21,7 +21,7 @@ from alloygen.montecarlo.balanced import keeping
 from alloygen.montecarlo.run import Run
 from alloygen.montecarlo.sampling import metropolis, replica_exchange
 from alloygen.montecarlo.single_moves import Move, move_from
-from alloygen.montecarlo.tempering import ladder, mu_ladder
+from alloygen.montecarlo.tempering import ladder, mu_ladder, mu_plane
 from alloygen.results.ensemble import Ensemble
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
@@ -122,7 +122,8 @@ class MonteCarlo:
         placed, move = self._placed(problem, seed), self.what_moves
         if refine:
             coldest = replace(grid, T=grid.T[:1]).condition(h.kB)
-            grid = replace(grid, mu=mu_ladder(placed, coldest, seed=seed, job=job))
+            line = plane.directions(relative(grid.mu, h.lattice)).shape[1] < 2
+            grid = replace(grid, mu=(mu_ladder if line else mu_plane)(placed, coldest, seed=seed, job=job))
         run = self._kept | {"move": move, "seed": seed, "job": job}
         if self.copies is not None:
             run["copies"] = self.copies

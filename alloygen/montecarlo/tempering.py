@@ -8,7 +8,7 @@ thermodynamic length, the integral of s.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -18,7 +18,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.special import erfcinv
 
-from alloygen.conditions import Grid
+from alloygen.conditions import Grid, plane, relative
 from alloygen.conditions.record import Condition, semigrand
 from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, NotConverged
@@ -29,6 +29,11 @@ from alloygen.montecarlo.single_moves import Move
 from alloygen.runtime.job import Job
 
 PLACED, HALVED = 3, 6  # rounds of placing by thermodynamic length, and of halving steps
+NATS, MOST, NEAREST = (
+    6.0,
+    81,
+    0.05,
+)  # of a plane of mu: how far apart neighbours may be, how many points, and the least step in kT
 RATIO = 1.45  # of neighbouring temperatures at most, up to the hottest one that is asked for
 FROZEN = 8.0  # times the entropy: coarse first points of good pilot runs show up to four times of it, frozen ones hundreds and more
 
@@ -53,8 +58,8 @@ def grid_pairs(n_T: int, n_mu: int, beside: Sequence[np.ndarray] | None = None) 
 def mu_neighbours(mu: np.ndarray) -> list[np.ndarray]:
     """Neighbours among chemical potentials (M, n_elements), differences, as sets of disjoint pairs.
 
-    Along each axis of a grid those next to each other where all other differences agree; where that leaves some apart, also those that follow
-    each other in the list.
+    Along each axis of a grid those next to each other where all other differences agree; where that leaves some apart, the edges of a triangulation
+    (:func:`alloygen.conditions.plane.edges`).
 
     Examples
     --------
@@ -73,7 +78,7 @@ def mu_neighbours(mu: np.ndarray) -> list[np.ndarray]:
     every = np.concatenate(sets) if sets else np.zeros((0, 2), dtype=int)
     graph = sparse.coo_array((np.ones(len(every)), tuple(every.T)), (len(mu), len(mu)))
     if connected_components(graph, directed=False)[0] > 1:
-        sets += _successive(np.arange(len(mu)))
+        sets = plane.disjoint(plane.edges(mu))
     return [s for s in sets if len(s)]
 
 
@@ -206,6 +211,52 @@ def mu_ladder(
     return at(_refine(marks, pilot, acceptance, sweeps))
 
 
+def mu_plane(
+    problem: Hamiltonian | Problem,
+    path: Condition,
+    *,
+    nats: float = NATS,
+    most: int = MOST,
+    sweeps: int = 400,
+    seed: int = 0,
+    job: Job | None = None,
+) -> np.ndarray:
+    """Chemical potentials in a plane, or in more directions: those of ``path`` and more of them where the composition jumps.
+
+    Pilot runs of replica exchange measure the mean composition at each; between neighbours whose laws are more than ``nats`` apart
+    (:mod:`alloygen.conditions.plane`) the middle is added, the widest gaps first, until there are ``most``. Take the lowest temperature of a grid. Where its chains
+    hardly move they tell roughly where phases meet, which is enough to put samples there. Returns (n, n_elements).
+
+    Examples
+    --------
+    >>> from alloygen.testing import enumerable
+    >>> h = enumerable("ternary").hamiltonian
+    >>> corners = [[0, a, b] for a in (-1.0, 1.0) for b in (-1.0, 1.0)]
+    >>> mu = mu_plane(h, h.condition(300.0, corners), most=9)
+    >>> mu[:4].tolist() == corners, len(mu)
+    (True, 9)
+    """
+    problem = _first(problem)
+    h = problem.hamiltonian
+    T, mu = h.require(path, Condition).rows.arrays()
+    if np.ptp(T) > 0:
+        raise AlloygenError(f"expected chemical potentials at one temperature, got T = {np.unique(T).tolist()}")
+    beta = 1.0 / (h.kB * T[0])
+    while len(mu) < most:
+        pairs, differences = plane.edges(relative(mu, h.lattice)), relative(mu, h.lattice)
+        at = Condition(np.full(len(mu), T[0]), mu, path.kB)
+        chains = Chains.of(problem, at, seed, mu_neighbours(differences), threads=(job or Job()).threads)
+        seen = [counts for _, counts in _rounds(chains, sweeps)]
+        far = plane.divergence(beta, mu, np.mean(seen, axis=0), pairs)
+        far = np.where(beta * np.abs(mu[pairs[:, 1]] - mu[pairs[:, 0]]).max(1) > NEAREST, far, 0.0)
+        wide = np.argsort(-far, kind="stable")[: min((far > nats).sum(), most - len(mu), max(len(mu) // 2, 4))]
+        if not len(wide):
+            break
+        middle = 0.5 * mu[pairs[wide]].sum(1)
+        mu = np.concatenate([mu, middle[np.sort(np.unique(np.round(middle, 9), axis=0, return_index=True)[1])]])
+    return mu
+
+
 def _first(problem: Hamiltonian | Problem) -> Problem:
     """The problem with one start at most, for a path whose length is not known yet."""
     problem = problem_of(problem)
@@ -273,17 +324,24 @@ def _pilot(
     n = len(path) // n_beside
     pairs = [(p[:, None, :] * n_beside + np.arange(n_beside)[None, :, None]).reshape(-1, 2) for p in grid_pairs(n, 1)]
     chains = make(path, pairs=pairs)
-    rounds, seen = max(sweeps // 5, 10), []
+    seen = [
+        semigrand(energy, counts, chains.mu) if slope is None else chains.beta * (counts * slope).sum(1)
+        for energy, counts in _rounds(chains, sweeps)
+    ]
+    s = np.std(seen, axis=0).reshape(n, n_beside)
+    rates = np.ones(n - 1)
+    for p, r in zip(chains.pairs, chains.exchange_rates, strict=True):
+        np.minimum.at(rates, p[:, 0] // n_beside, r)
+    return s, rates
+
+
+def _rounds(chains: Chains, sweeps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Energies and counts at the conditions, every five of ``sweeps`` sweeps, the first quarter of them left out of it and of the counters."""
+    rounds = max(sweeps // 5, 10)
     for k in range(rounds):
         chains.step(5)
         if k == rounds // 4:
             chains.reset_counters()
         if k >= rounds // 4:
             at, w = chains.replica_at, chains.walkers
-            energy = semigrand(w.energy[at], w.counts[at], chains.mu)
-            seen.append(energy if slope is None else chains.beta * (w.counts[at] * slope).sum(1))
-    s = np.std(seen, axis=0).reshape(n, n_beside)
-    rates = np.ones(n - 1)
-    for p, r in zip(chains.pairs, chains.exchange_rates, strict=True):
-        np.minimum.at(rates, p[:, 0] // n_beside, r)
-    return s, rates
+            yield w.energy[at], w.counts[at]

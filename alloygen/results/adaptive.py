@@ -7,12 +7,12 @@ Jeffreys' divergence, which for p ~ exp(-beta [E - mu.N]) is exact in the mean n
 
 about the squared distance of two Gaussians in standard deviations. Intervals with J above a limit are halved until none is
 left. At a first-order transition they shrink to kT / (N dx) and no further, so a window of a few meV between two transitions
-is found without being told.
+is found without being told. In a plane of chemical potentials the intervals are the edges of a triangulation
+(:mod:`alloygen.conditions.plane`), made anew in each round: points gather along the lines where the composition jumps.
 """
 
 from __future__ import annotations
 
-import itertools
 from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 
@@ -21,12 +21,13 @@ import torch
 
 from alloygen.arguments import positive, whole_number
 from alloygen.arrays import as_array
-from alloygen.conditions import relative
+from alloygen.conditions import plane, relative
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
 from alloygen.models.base import Model, Network
 from alloygen.models.blocks import derived_seed
+from alloygen.models.canonical import Canonical
 from alloygen.models.draw import draw
 from alloygen.results.provenance import RunProvenance
 from alloygen.results.scan import Scan
@@ -92,6 +93,7 @@ class NeuralScan:
     spacing: Spacing | None = None
     job: Job = field(default_factory=Job)
     done: dict = field(default_factory=dict)  # (T, mu...) -> (occ, energy, log_prob)
+    _numbers: dict = field(default_factory=dict, init=False, repr=False)  # (T, mu...) -> mean numbers of atoms
 
     def run(self, conditions: Condition) -> Scan:
         """The scan of C conditions, and of those that refining adds."""
@@ -136,26 +138,28 @@ class NeuralScan:
 
     # ------------------------------------------------------------------ refining
     def _gaps(self, keys: list, widest: float) -> list:
-        """Midpoints of the intervals that are too wide, the widest first."""
+        """Midpoints of the intervals that are too wide, the widest first, each once."""
         h = self.model.hamiltonian
-        numbers = {k: self._mean_counts(k) for k in keys}
-        found = []
+        found: dict[tuple, float] = {}
         for T in sorted({k[0] for k in keys}):
-            row = sorted((k for k in keys if k[0] == T), key=lambda k: tuple(relative(np.array(k[1:]), h.lattice)))
-            beta = 1.0 / (h.kB * T)
-            for a, b in itertools.pairwise(row):
-                step = np.array(b[1:]) - np.array(a[1:])
-                j = beta * step @ (numbers[b] - numbers[a])
-                if j > widest and beta * np.abs(step).max() > MIN_STEP:
-                    middle = 0.5 * (np.array(a[1:]) + np.array(b[1:]))
-                    found.append((j, _key(h.condition(T, middle))))
-        return [k for _, k in sorted(found, reverse=True)]
+            row = [k for k in keys if k[0] == T]
+            mu, beta = np.array([k[1:] for k in row]), 1.0 / (h.kB * T)
+            pairs = plane.edges(relative(mu, h.lattice))
+            numbers = np.array([self._mean_counts(k) for k in row])
+            for j, (a, b) in zip(plane.divergence(beta, mu, numbers, pairs), pairs, strict=True):
+                if j > widest and beta * np.abs(mu[b] - mu[a]).max() > MIN_STEP:
+                    middle = _key(h.condition(T, 0.5 * (mu[a] + mu[b])))
+                    found[middle] = max(j, found.get(middle, 0.0))
+        return sorted(found, key=lambda k: (-found[k], k))
 
     def _mean_counts(self, key) -> np.ndarray:
+        if key in self._numbers:
+            return self._numbers[key]
         h = self.model.hamiltonian
         occ, energy, log_prob = self.done[key]
         counts = h.counts(occ)
-        return normalized_weights(-self._at(key).reduced(energy, counts) - log_prob) @ counts
+        self._numbers[key] = normalized_weights(-self._at(key).reduced(energy, counts) - log_prob) @ counts
+        return self._numbers[key]
 
     def _at(self, key: tuple) -> Condition:
         return self.model.hamiltonian.condition(key[0], key[1:])
@@ -170,8 +174,12 @@ class NeuralScan:
             "order": self.family,
             "seed": self.seed,
         }
-        return Scan(self.model.hamiltonian, where[:, 0], where[:, 1:], occ, energy, 0, "neural", log_prob,
-                    facts=RunProvenance(seed=self.seed), info=info)  # fmt: skip
+        return Scan(self.model.hamiltonian, where[:, 0], where[:, 1:], occ, energy, 0, self._method, log_prob,
+                    facts=RunProvenance(seed=self.seed, constrained=isinstance(self.model, Canonical)), info=info)  # fmt: skip
+
+    @property
+    def _method(self) -> str:
+        return self.model.method if isinstance(self.model, Canonical) else "neural"
 
     def identity(self) -> dict:
         model = self.model

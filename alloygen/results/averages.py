@@ -153,10 +153,10 @@ class Averages:
         n, out = d.n_sites, []
         series = [(d.energy, known.samples.energy, self.quantum)]
         series += [(c, k, 1.0) for c, k in zip(d.counts.T, known.samples.counts.T, strict=True)]
-        for own, values, quantum in series:
+        for (own, values, quantum), of in zip(series, np.eye(len(series)), strict=True):
             if np.ptp(values) <= 1e-9:
                 continue
-            there = known.mean(values / n, quantum / n)
+            there = known.mean(values / n, quantum / n, linear=of / n)
             x = d.by_chain(own / n)
             here = Estimate(x.mean(), np.hypot(markov.standard_error(x), quantum / n * inefficiency(x) / x.size))
             here = known.own(values / n, there.value, quantum / n) if whole else here

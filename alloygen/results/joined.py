@@ -93,6 +93,9 @@ class Joint:
     def convergence(self, at: Callable[[int], Convergence]) -> list[Convergence]:
         """That of each condition, found ``at`` it once."""
         if self._convergence is None:
+            if self.shown.exchanged and not self.apart:
+                beta = self.shown.beta
+                self.mbar.foresee(beta, beta[:, None] * self.shown.mu)
             self._convergence = [at(c) for c in range(len(self.shown))]
         return self._convergence
 
@@ -202,6 +205,7 @@ class Joint:
     def phi(self) -> list[Estimate]:
         """(C,) Phi of each condition, T = infinity left out."""
         kT = self.shown.hamiltonian.kB * self.shown.T
+        self.branches.foresee(np.arange(len(self.shown)))
         found = [self.branches.log_z(c) if np.isfinite(self.shown.T[c]) else None for c in range(len(self.shown))]
         scale = kT / self.shown.hamiltonian.n_sites
         return [

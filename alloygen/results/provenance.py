@@ -57,6 +57,7 @@ class RunProvenance:
     held : the exchangeable sites that no move changed
     exchanged : whether the conditions exchanged their configurations, so that averages rest on all of them
     log_states : log of the number of configurations, which makes free energies absolute from T = infinity on
+    constrained : whether the numbers of atoms were kept, by a model
     acceptance : (C,) share of accepted moves at each condition
     renewals : (C,) replicas that came to each condition from the hottest one
 
@@ -72,6 +73,7 @@ class RunProvenance:
     held: tuple[int, ...] = ()
     exchanged: bool = False
     log_states: float | None = None
+    constrained: bool = False
     acceptance: np.ndarray | None = None
     renewals: np.ndarray | None = None
 

@@ -89,6 +89,7 @@ class Scan(Runs, Sequence):
         facts = Provenance(
             seed=self.facts.seed,
             log_states=self.facts.log_states,
+            constrained=self.facts.constrained,
             stuck="; ".join(convergence.frozen(self, c)) if self.chains and not self.exchanged else "",
         )
         return Ensemble(
@@ -315,10 +316,10 @@ class Scan(Runs, Sequence):
 
         if not self._many:
             binary(self.hamiltonian, element)
-        if self.facts.move is not None and self.facts.move.keeps_composition:
+        if self.facts.constrained or (self.facts.move is not None and self.facts.move.keeps_composition):
             raise AlloygenError(
                 "expected samples of many compositions, got canonical ones of a single one; its free energy is "
-                'scan[c].free_energy(). For a diagram use move="flip" with several mu'
+                'scan[c].free_energy(). For a diagram use move="flip" with several mu, without composition='
             )
         if T is None and not (self._many and step is None):
             sampled = np.unique(self.T[np.isfinite(self.T)])

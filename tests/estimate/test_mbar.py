@@ -321,6 +321,23 @@ def test_blocks_and_thinning_change_nothing(monkeypatch):
         assert a == pytest.approx(b, abs=1e-8)
 
 
+def test_many_conditions_at_once_are_as_one_by_one(monkeypatch):
+    """What :meth:`MBAR.foresee` keeps, against a pass for each condition; rows that are too many to keep change nothing either."""
+    beta, beta_mu, energy, counts, *_ = uneven()
+    same = [x[:200] for x in energy], [x[:200] for x in counts]
+    one, two = (MBAR(beta, beta_mu, *same, inefficiency="measure") for _ in range(2))
+    monkeypatch.setattr(mixture, "KEPT", 100)
+    two.foresee(beta, beta_mu)
+    linear = np.array([2.0, 0.0, -1.0, 0.5])[: 1 + beta_mu.shape[1]]
+    values = np.column_stack([np.concatenate(same[0]), np.concatenate(same[1])]) @ linear
+    for b, m in zip(beta, beta_mu, strict=True):
+        assert one.log_z(b, m).stderr == pytest.approx(two.log_z(b, m).stderr, rel=1e-7, abs=1e-12)
+        known = two.mean(values, b, m, linear=linear)
+        assert one.mean(values, b, m).stderr == pytest.approx(known.stderr, rel=1e-6)
+        assert two.mean(values**2, b, m).stderr == pytest.approx(one.mean(values**2, b, m).stderr, rel=1e-6)
+    assert two.mean(values, *between("ternary"), linear=linear).stderr > 0  # one that was not foreseen
+
+
 def test_weights_give_the_means():
     beta, beta_mu, energy, counts, *_ = uneven()
     m, at = MBAR(beta, beta_mu, energy, counts, inefficiency=np.linspace(1, 3, len(beta))), between("ternary")

@@ -185,6 +185,20 @@ def test_monte_carlo_through_the_same_door(atoms):
     assert ens.method == "mc" and (ens.occ.sum(1) == 4).all()
 
 
+@pytest.mark.parametrize("sampler", ["cuau", "mc"])
+def test_a_scan_of_one_composition(atoms, sampler):
+    """F over temperatures at a composition, by a model and by Monte Carlo; it makes no diagram."""
+    scan = alloygen.scan(atoms, [700, 900], composition={"Au": 4}, n=150, sampler=sampler)
+    assert (scan.occ.sum(-1) == 4).all() and len(scan) == 2
+    for k, T in enumerate((700, 900)):
+        f = scan[k].free_energy()
+        assert abs(f.value - exact_f(4, T)) < 4 * f.stderr < 0.01
+    with pytest.raises(AlloygenError, match="many compositions"):
+        scan.phase_diagram()
+    with pytest.raises(BadCondition, match="got both"):
+        alloygen.scan(atoms, [700], mu={"Au": [0.0, 0.1]}, composition={"Au": 4}, sampler=sampler)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["shared element", "charges"])
 def test_monte_carlo_of_linear_constraints(name):

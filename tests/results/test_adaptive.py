@@ -5,12 +5,14 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+import ternaries
 import torch
 from ase.build import bulk
 
 import alloygen
 import alloygen.data
 from alloygen import Neural, Spacing
+from alloygen.conditions import plane
 from alloygen.errors import (
     AlloygenError,
     BadCondition,
@@ -19,7 +21,9 @@ from alloygen.errors import (
     OutsideTrainedRange,
     UnknownSpecies,
 )
+from alloygen.models.causal import CausalModel
 from alloygen.models.store import load_model
+from alloygen.montecarlo.tempering import mu_plane
 from alloygen.results import adaptive
 from alloygen.runtime.job import Job
 
@@ -139,7 +143,6 @@ def test_a_checkpoint_is_known_by_the_weights_of_its_model(tmp_path):
     (dict(mu=None), UnknownSpecies, "Name the second element"),
     (dict(adaptive=3), AlloygenError, "Spacing"),
     (dict(sampler=2), AlloygenError, "expected sampler"),
-    (dict(mu="Au", sampler="mc"), BadCondition, "Monte Carlo knows no range"),
     (dict(adaptive=Spacing(max_conditions=5)), AlloygenError, "max_conditions"),
 ])  # fmt: skip
 def test_bad_input_is_told(change, error, says):
@@ -183,3 +186,42 @@ def test_monte_carlo_scans_go_through_the_same_call():
         and len(np.unique(scan.mu[:, 1])) >= 2
     )
     assert scan.absolute and np.isfinite(scan.free_energies([800]).free_energy.sel(n=8).item())
+
+
+def test_a_plane_refines_itself_and_finds_its_range_untold(monkeypatch):
+    """Draws of the exact law of 8 sites of three elements: neighbours come as near as asked and F is that of the enumeration; a coarse grid's are far apart (control)."""
+    e, T, n = ternaries.lopsided(), 700.0, 60
+    h = e.hamiltonian
+
+    def exact(model, at, n, seed, *_):
+        log_p = np.log(e.at(at).probabilities)
+        rows = np.random.default_rng(seed).choice(len(e), n, p=np.exp(log_p))
+        return e.occ[rows], e.energy[rows], log_p[rows]
+
+    monkeypatch.setattr(adaptive, "draw_condition", exact)
+    model = CausalModel(h, ranges={"T": [300, 3000], "mu": [[-0.8, 0.8]] * 2}, width=8, depth=1, heads=1)
+    asked = dict(T=T, n=n, sampler=model)
+    coarse, fine = (alloygen.scan(h, **asked, adaptive=how) for how in (False, Spacing(3.0, max_conditions=400)))
+
+    def widest(scan):
+        pairs = plane.edges(scan.mu - scan.mu[:, :1])
+        return plane.divergence(1 / (h.kB * T), scan.mu, scan.counts.mean(1), pairs).max()
+
+    assert len(coarse) == 25 and widest(coarse) > 4
+    assert 25 < len(fine) < 400 and widest(fine) < 3 + 1e-9
+    found, truth = fine.phase_diagram().table, ternaries.exact_free_energies(e, T)
+    f = np.array([truth[tuple(n)] for n in found["atoms"].values.tolist()])
+    error = found["free_energy_stderr"].values[0]
+    z = (found["free_energy"].values[0] - f)[error > 0] / error[error > 0]
+    assert len(f) == len(truth) and len(z) > 30 and np.abs(z).max() < 5
+
+
+def test_monte_carlo_over_a_plane_puts_points_where_the_composition_jumps():
+    h = ternaries.pairs(ternaries.PATCHY).on((2, 2, 2))
+    corners = [[0.0, a, b] for a in np.linspace(-0.5, 0.5, 5) for b in np.linspace(-0.5, 0.5, 5)]
+    mu = mu_plane(h, h.condition(500.0, corners), most=45)
+    assert len(mu) == 45 and np.array_equal(mu[:25], corners)
+    away = lambda rows: np.abs(np.sort(rows, 1)[:, 2] - np.sort(rows, 1)[:, 1])  # noqa: E731 from where two phases meet
+    assert away(mu[25:]).mean() < 0.5 * away(mu[:25]).mean()
+    with pytest.raises(AlloygenError, match="one temperature"):
+        mu_plane(h, h.condition([500.0, 600.0], corners[:2]))

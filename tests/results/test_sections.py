@@ -283,8 +283,6 @@ def test_a_model_goes_through_the_same_door():
     error = table["free_energy_stderr"].values[0]
     z = ((table["free_energy"].values[0] - f)[error > 0]) / error[error > 0]
     assert len(z) > 25 and np.abs(z).max() < 5
-    with pytest.raises(BadCondition, match="along a line with adaptive"):
-        alloygen.scan(e.hamiltonian, T=T, mu=mu, n=10, sampler=model, adaptive=True)
 
 
 def test_orders_of_a_ternary_are_told_by_its_sublattices():
