@@ -29,11 +29,8 @@ from alloygen.montecarlo.single_moves import Move
 from alloygen.runtime.job import Job
 
 PLACED, HALVED = 3, 6  # rounds of placing by thermodynamic length, and of halving steps
-NATS, MOST, NEAREST = (
-    6.0,
-    81,
-    0.05,
-)  # of a plane of mu: how far apart neighbours may be, how many points, and the least step in kT
+NATS, MOST = 6.0, 49  # of a plane of mu: how far apart neighbours may be, and how many points
+NEAREST = 0.05  # kT between points of a plane at least
 RATIO = 1.45  # of neighbouring temperatures at most, up to the hottest one that is asked for
 FROZEN = 8.0  # times the entropy: coarse first points of good pilot runs show up to four times of it, frozen ones hundreds and more
 
