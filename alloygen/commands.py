@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from alloygen import shell
 from alloygen.errors import AlloygenError, BadCondition
@@ -63,7 +63,7 @@ def _problem(
 
     model = getattr(args, "model", None)
     hamiltonian = load(model).hamiltonian if args.hamiltonian is None and model is not None else args.hamiltonian
-    named = {mu: 0.0} if isinstance(mu, str) else mu
+    named: Any = {mu: 0.0} if isinstance(mu, str) else mu
     if composition is not None:
         named = named_elements(composition) | (dict(named) if isinstance(named, Mapping) else {})
     return Problem.of(atoms, named, hamiltonian, fixed, args.tol)

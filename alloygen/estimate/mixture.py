@@ -53,7 +53,7 @@ class Near(NamedTuple):
         if self.v is not None:
             return left[:, self.rows] @ self.v
         parts = self.mixture.parts_of(self.rows)
-        return sum(left[:, at] @ self.mixture.origin(at)[0] for at in parts) / np.sqrt(self.mixture.n)
+        return np.asarray(sum(left[:, at] @ self.mixture.origin(at)[0] for at in parts)) / np.sqrt(self.mixture.n)
 
 
 class Mixture:
@@ -222,8 +222,9 @@ class Mixture:
 
     def project(self, left: np.ndarray | sparse.sparray | Callable[[slice], np.ndarray]) -> np.ndarray:
         """sum_n z_n V_n (C, K) for rows z of ``left`` (C, M), dense, sparse, or a function that makes those of a block of rows (C, m)."""
-        made = left if callable(left) else lambda part: left[:, part]
-        return sum(made(part) @ self.origin(part)[0] for part in self.blocks()) / np.sqrt(self.n)
+        parts = self.blocks()
+        rows = ((left(part) if callable(left) else left[:, part]) @ self.origin(part)[0] for part in parts)
+        return np.asarray(sum(rows)) / np.sqrt(self.n)
 
     def parts_of(self, rows: np.ndarray) -> list[np.ndarray]:
         """Merged rows in blocks of at most CHUNK numbers of rows x states."""
