@@ -299,7 +299,9 @@ def scan(
     found, problem = placed(sampler, atoms, named, hamiltonian, larger=False)
     problem = problem.at_composition(composition)
     target = problem.hamiltonian
-    conditions = grid(T, _whole_range(found, target, T, mu) if asked is None else asked, target)
+    conditions = grid(
+        T, _whole_range(found, target, T, mu if isinstance(mu, str) else None) if asked is None else asked, target
+    )
     if job.executor is None and not isinstance(adaptive, Spacing):  # which are of a model alone
         found = settled(found, sampler, conditions.condition(target.kB))
     if isinstance(found, Neural):
@@ -377,7 +379,8 @@ def _whole_range(sampler: Sampler, target: Hamiltonian, T: Temperatures, element
         trained = np.array(model.ranges["mu"])
         spans = np.clip(spans, trained[:, :1], trained[:, 1:])
     varied = [e for e in free if element in (None, names[of[e]], names[e])] if len(free) > 1 else free
-    values = {names[e]: np.linspace(*spans[e - 1], POINTS.get(len(varied), 3)).tolist() for e in varied}
+    count = POINTS.get(len(varied), 3)
+    values = {names[e]: np.linspace(spans[e - 1, 0], spans[e - 1, 1], count).tolist() for e in varied}
     if not values:
         raise BadCondition(
             f"expected an element whose chemical potential is varied, one of {', '.join(names[e] for e in free)}, got {element!r}"

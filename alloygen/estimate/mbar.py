@@ -219,12 +219,12 @@ class MBAR:
             found = mix.project(left).reshape(len(some), width, -1)
             self._foreseen |= {keys[c]: b for c, b in zip(some, found, strict=True)}
 
-    def _moved(self, beta: float, beta_mu: ArrayLike, w: np.ndarray, terms: ArrayLike) -> np.ndarray:
+    def _moved(self, beta: float, beta_mu: ArrayLike, w: np.ndarray, terms: np.ndarray) -> np.ndarray:
         """sum_n w_n (terms . (1, E_n, N_n)) V_n (1, K), of the merged weights w (M,) at one condition."""
         known = self._foreseen.get(_key(beta, beta_mu))
         if known is not None:
-            return np.asarray(terms, dtype=float)[None] @ known
-        factor = terms[0] + self._mix.x @ np.asarray(terms[1:], dtype=float)
+            return terms[None] @ known
+        factor = terms[0] + self._mix.x @ terms[1:]
         return self._near(beta, beta_mu, w).project((w * factor)[None])
 
     @cached_property
@@ -410,7 +410,7 @@ class MBAR:
         if linear is None:
             b = self._near(beta, beta_mu, merged).project(column[None])
         else:
-            b = self._moved(beta, beta_mu, merged, [-value, *np.ravel(linear)])
+            b = self._moved(beta, beta_mu, merged, np.append(-value, np.asarray(linear, dtype=np.float64)))
         error = self._errors(column[None], z, b)[0]
         visit = float((np.abs(z) * self.sample).max())
         return Estimate(value, np.hypot(error, max(quantum * square, visit)))
