@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from alloygen.arguments import positive, seed_from
+from alloygen.conditions import references
 from alloygen.data import checkpoints, own_folder
 from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, NotConverged, UnknownSpecies
@@ -210,7 +211,7 @@ def _likelihood(law: FamilyModel, samples: Mapping[str, torch.Tensor], most: int
 
 # ---------------------------------------------------------------------- what is found by itself
 def repeats_for(expansion: ClusterExpansion, sites: int) -> list[int]:
-    """Repeats of the primitive cell, powers of two, of ``sites`` sites at most and as even as can be; one along axes without interactions.
+    """Repeats of the primitive cell, powers of two, with ``sites`` sites at most that hold one species or another, as even as can be; one along axes without interactions.
 
     Examples
     --------
@@ -223,7 +224,7 @@ def repeats_for(expansion: ClusterExpansion, sites: int) -> list[int]:
     for orbit in expansion.orbits:
         bound |= np.asarray(orbit.members)[..., :3].reshape(-1, 3).any(0)
     lengths, powers = np.linalg.norm(primitive.cell, axis=1), [1 << k for k in range(int(math.log2(max(sites, 1))) + 1)]
-    most = max(1, sites // len(primitive.basis))
+    most = max(1, sites // max(1, sum(len(names) > 1 for names in primitive.species)))
     best, chosen = (0, 0.0), [1, 1, 1]
     for repeats in product(*(powers if along else [1] for along in bound)):
         size = (lengths * repeats)[bound] if bound.any() else lengths
@@ -305,8 +306,13 @@ def _spans(h: Hamiltonian, mu: object, found: np.ndarray) -> np.ndarray:
     unknown = set(mu) - set(h.elements)
     if unknown:
         raise UnknownSpecies(f"expected mu of some of the elements {h.elements}, got {sorted(map(str, unknown))}")
-    spans = found.copy()
+    spans, origin = found.copy(), references(h.lattice)
     for element, span in mu.items():
+        if element in (own := [e for k, e in enumerate(h.elements) if origin[k] == k > 0]):
+            raise AlloygenError(
+                f"expected mu of elements that another of their sublattice counts from, got one of {element}. Elements of {own} share no sublattice with "
+                f"{h.elements[0]}: mu of the others there is counted from theirs"
+            )
         k, (low, high) = h.elements.index(element), _range(span, f"mu of {element}")
         if k > 0:
             spans[k - 1] = low, high

@@ -73,6 +73,13 @@ def test_cells_are_as_even_as_can_be(name, sites, expected):
     assert name != "square" or found == expected
 
 
+def test_sites_that_stay_do_not_count():
+    """A sublattice of one species makes no supercell smaller."""
+    oxide = random_expansion(FCC, [[0, 0, 0], [0.5, 0.5, 0.5]], [("Li", "X"), ("O",)], seed=1)
+    alone = random_expansion(FCC, [[0, 0, 0]], [("Li", "X")], seed=1)
+    assert np.prod(own_law.repeats_for(oxide, 64)) == np.prod(own_law.repeats_for(alone, 64)) == 64
+
+
 @pytest.fixture
 def quick(tmp_path, monkeypatch):
     monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
@@ -149,6 +156,11 @@ BAD = {
     "mu of another": (dict(alloy="cuau", mu={"Pd": (0, 1)}), UnknownSpecies, "'Cu', 'Au'"),
     "one number": (dict(alloy="cuau", mu={"Au": 0.1}), AlloygenError, r"mu of Au as \(low, high\)"),
     "of the reference": (dict(alloy=ternary(), mu={"Cu": (0, 1)}), AlloygenError, "after the first"),
+    "of what others are counted from": (
+        dict(alloy=salt(), mu={"O": (0, 1)}),
+        AlloygenError,
+        r"\['O'\] share no sublattice with Li",
+    ),
     "bare mu of a ternary": (dict(alloy=ternary(), mu=(0, 1)), AlloygenError, "as {element"),
     "cells": (dict(alloy="cuau", cells=[(4, 4)]), AlloygenError, "expected cells as a list"),
     "no cells": (dict(alloy="cuau", cells=[]), AlloygenError, "expected cells as a list"),

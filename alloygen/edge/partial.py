@@ -107,8 +107,8 @@ class Partial:
             if foreign := [e for e in sums if e not in shared]:
                 where = "/".join(lattice.species[sublattices[0]])
                 raise UnknownSpecies(
-                    f"expected {where} on the sites of sublattice {sublattices[0]}, got occupancies of {', '.join(map(str, foreign))}"
-                    f"{' (vacancies are not in this alloy)' if None in foreign else ''}"
+                    f"expected {where} on the sites of sublattice {sublattices[0]}, got occupancies of {', '.join(e or 'vacancies' for e in foreign)}"
+                    f"{', which this alloy does not have: occupancies that add up to less than one leave some' if None in foreign else ''}"
                 )
             if len(shared) > 1:
                 out.append((sublattices, _numbers(sums, lattice, sublattices)))

@@ -201,7 +201,11 @@ def laid_out(
         raise UnknownSpecies(_all_of("elements that the sublattices may hold", unknown, "Name them in species"))
     if failed and not (skip and out):
         raise LatticeMismatch(
-            _all_of("structures on the lattice", failed, "Mend them, raise tol, or pass skip=True to fit without them")
+            _all_of(
+                "structures on the lattice",
+                failed,
+                "Mend them (a primitive cell whose shape is nearer to theirs may do), raise tol where atoms are off their sites, or pass skip=True to fit without them",
+            )
         )
     if failed:
         warnings.warn(_all_of("structures on the lattice", failed, "They are left out"), FitWarning, stacklevel=4)

@@ -11,7 +11,7 @@ from alloygen.errors import AlloygenError, UnknownSpecies
 from alloygen.fitting.data import Sample
 
 RANK = 1e-9
-TELLS = 0.25  # share of the error left, energies read per site against per cell, that tells
+TELLS = 0.5  # share of the error left, energies read per site against per cell, that tells; right ones leave 1 or more, noisy or few as they are
 
 
 def formation_energies(

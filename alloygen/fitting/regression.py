@@ -20,6 +20,7 @@ from alloygen.arguments import one_of
 from alloygen.errors import AlloygenError
 
 METHODS = ("ols", "ridge", "bayes", "ard", "lasso")
+LEAST_FOR_PATH = 6  # structures that the lasso path is chosen by; of fewer none can be left out
 FOLDS = 10
 SMALL = 1e-13  # of the spread of the energies: noise that is rounding
 
@@ -118,6 +119,8 @@ def _ard(x: np.ndarray, y: np.ndarray):
 def _lasso(x: np.ndarray, y: np.ndarray):
     from sklearn.linear_model import LassoLarsCV
 
+    if len(x) < LEAST_FOR_PATH:
+        return _bayes(x, y)
     kept = LassoLarsCV(cv=5).fit(x, y).coef_ != 0
     if not kept.any():
         return kept, np.zeros(0), _noise(x[:, :0], y, 0.0)

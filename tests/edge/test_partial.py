@@ -95,7 +95,7 @@ WRONG = {
     ),
     "a vacancy where there is none": (
         lambda p: alloygen.order(Structure(CELL, [{"Cu": 0.5, "Au": 0.25}], [[0, 0, 0]]), T=600, supercell=(2, 2, 1)),
-        UnknownSpecies, "vacancies are not in this alloy",
+        UnknownSpecies, "got occupancies of vacancies, which this alloy does not have",
     ),
     "no such file": (lambda p: alloygen.order(p / "none.cif", T=600), AlloygenError, "no file there"),
     "no supercell": (lambda p: alloygen.order(alloy(), T=600, supercell=(0, 1, 1)), LatticeMismatch, "three repeats"),

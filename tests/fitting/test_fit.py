@@ -325,6 +325,44 @@ def test_energies_per_atom_are_caught(far):
             fitting(total[one_size] / 5, rows, references=given, method="bayes", cutoffs=(3.0,))
 
 
+def test_formation_energies_per_atom_are_caught_too():
+    """Of EMT copper-gold, which small clusters describe to a few percent only."""
+    structures = alloygen.enumerate_structures(CELL, ["Cu", "Au"], max_sites=4)
+    of_emt = lambda a: EMT().get_potential_energy(a)  # noqa: E731
+    gold = np.array([(a.symbols == "Au").sum() for a in structures])
+    sizes = np.array([len(a) for a in structures])
+    ends = of_emt(structures[0]), of_emt(structures[1])
+    energies = np.array([of_emt(a) for a in structures]) - (sizes - gold) * ends[0] - gold * ends[1]
+    cutoffs = {"cutoffs": (3.9,), "method": "ridge"}
+    alloygen.fit(CELL, ["Cu", "Au"], energies, structures, **cutoffs)
+    with pytest.raises(AlloygenError, match="look like energies per atom"):
+        alloygen.fit(CELL, ["Cu", "Au"], energies / sizes, structures, **cutoffs)
+
+
+@pytest.mark.parametrize("n", [3, 4, 6])
+def test_a_few_structures_without_sense_are_fitted_or_refused(n):
+    """Never a traceback of a library that finds too few to leave some out."""
+    noise = np.random.default_rng(n).normal(size=n)
+    for method in (None, "lasso"):
+        try:
+            alloygen.fit(CELL, ["Cu", "Au"], noise, binary()[1][:n], method=method, cutoffs=(2.8,), references=None)
+        except AlloygenError as error:
+            assert "expected" in str(error)
+
+
+def test_an_ordered_structure_that_shrank_along_c_is_still_on_the_lattice():
+    """L1_0 of copper-gold has c / a = .92: strained by more than 5 % at the same volume. A step further on the way to bcc is another crystal."""
+    flat = [a.copy() for a in binary()[1]]
+    (k,) = [k for k, a in enumerate(flat) if len(a) == 2 and np.isclose(abs(a.cell[1, 0] - a.cell[0, 0]), 0)][:1] or [2]
+    flat[k].set_cell(flat[k].cell[:] @ np.diag([1.0, 1.0, 0.92]), scale_atoms=True)
+    with pytest.warns(FitWarning, match="strained by more than 2 %"):
+        alloy = fitting(structures=flat)
+    assert 0.04 < alloy.fitted.strain[k] < 0.06
+    flat[k].set_cell(flat[k].cell[:] @ np.diag([1.0, 1.0, 0.85]), scale_atoms=True)
+    with pytest.raises(LatticeMismatch, match="strained by 8 % at most"):
+        fitting(structures=flat)
+
+
 def test_repeated_and_contradictory_structures():
     twice = [*binary()[1], binary()[1][5].repeat((1, 2, 1))]
     with pytest.warns(FitWarning, match="1 structures repeat others"):

@@ -79,9 +79,8 @@ def phi(m: int, function: int, s: int) -> float:
     return -np.cos(2 * np.pi * s * t / m) if function % 2 == 0 else -np.sin(2 * np.pi * s * t / m)
 
 
-def brute_force(name: str, clusters: list, lattice, occ: np.ndarray) -> float:
+def brute_force(text: str, clusters: list, lattice, occ: np.ndarray) -> float:
     """E / cell = sum m J <prod phi>, the mean over all operations and translations, sites found by their places."""
-    text, _ = CASES[name]
     primitive, axes = lattice_of(text), axes_of(text)
     kinds = [1 + primitive.species.index(s) for s in primitive.species]
     symmetry = spglib.get_symmetry((primitive.cell, primitive.basis, kinds), symprec=1e-4)
@@ -115,10 +114,32 @@ def test_energies_are_those_of_the_formula(name, tmp_path):
     expansion = alloygen.from_atat(tmp_path)
     h = expansion.on((2, 1, 2))
     occ = h.random(3, 0)
-    expected = [brute_force(name, clusters, h.lattice, row) * 4 for row in occ]
+    expected = [brute_force(CASES[name][0], clusters, h.lattice, row) * 4 for row in occ]
     np.testing.assert_allclose(h.energy(occ), expected, atol=1e-9)
     assert np.ptp(expected) > 1e-3
     assert expansion.primitive.species == lattice_of(CASES[name][0]).species
+
+
+PUBLISHED = [  # ECIs (eV) of (Co, Cu, Mg, Ni, Zn) on the cation layers of a Ruddlesden-Popper oxide, by mmaps: github.com/krishnapitike/MMC_CE
+    *(-0.0033190845, 0.0569380356, 0.0208426236, 0.0663456599, 0.0395738774, -0.0058258605, -0.0036534908, -0.0107344804),
+    *(0.0009821498, 0.0064095537, 0.0053459091, 0.0002073337, -0.0056351853, 0.0014534806, 0.0040805262),
+]  # fmt: skip
+
+
+def test_a_published_expansion_of_five_species(tmp_path):
+    """The files' own clusters: the constant, four points, and ten neighbours in the plane, by the functions of both."""
+    text = "3.83 3.83 12.6 90 90 90\n1 0 0\n0 1 0\n0 0 1\n0 0 0 Co,Cu,Mg,Ni,Zn\n0.5 0.5 0.5 Co,Cu,Mg,Ni,Zn\n"
+    pairs = [(f, g) for g in range(4) for f in range(g, 4)]
+    points = [[], *([[1, 1, 1, 3, f]] for f in range(4)), *([[1, 1, 1, 3, f], [1, 0, 1, 3, g]] for f, g in pairs)]
+    counts = [1, 2, 2, 2, 2, *(4 if f == g else 8 for f, g in pairs)]
+    clusters = list(zip(counts, points, PUBLISHED, strict=True))
+    write_files(tmp_path, text, clusters)
+    h = alloygen.from_atat(tmp_path).on((2, 2, 1))
+    occ = h.random(4, 0)
+    expected = [brute_force(text, clusters, h.lattice, row) * 4 for row in occ]
+    np.testing.assert_allclose(h.energy(occ), expected, atol=1e-9)
+    with pytest.raises(AssertionError):  # negative control: two species exchanged
+        np.testing.assert_allclose(h.energy(np.array([1, 0, 2, 3, 4], dtype=np.int8)[occ]), expected, atol=1e-4)
 
 
 def test_the_gold_copper_that_ships_in_atats_terms(tmp_path):
