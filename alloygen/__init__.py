@@ -50,7 +50,12 @@ _LAZY = {
     "next_structures": "alloygen.fitting.hulls",
     "ising": "alloygen.hamiltonian.ising",
 }
-_MODULES = {"data": "alloygen.data", "testing": "alloygen.testing", "plot": "alloygen.results.plot"}
+_MODULES = {
+    "errors": "alloygen.errors",
+    "data": "alloygen.data",
+    "testing": "alloygen.testing",
+    "plot": "alloygen.results.plot",
+}
 __all__ = [*_LAZY, *_MODULES]
 
 

@@ -27,9 +27,9 @@ def blocks(text: str, language: str) -> list[str]:
 
 def test_readme_is_short():
     assert len(README.splitlines()) <= 150
-    (lines,) = blocks(README, "python")
-    code = [line for line in lines.splitlines() if line and not line.startswith(("import", "from"))]
-    assert len(code) <= 15
+    for lines in blocks(README, "python"):
+        code = [line for line in lines.splitlines() if line and not line.startswith(("import", "from"))]
+        assert len(code) <= 15
 
 
 @pytest.mark.slow
@@ -37,7 +37,7 @@ def test_readme_lines_run(tmp_path, monkeypatch):
     """On a smaller cell; they run as they stand where the wheel is tried."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    (code,) = blocks(README, "python")
+    code, _ = blocks(README, "python")
     for large, small in SMALLER.items():
         assert large in code
         code = code.replace(large, small)
@@ -45,6 +45,32 @@ def test_readme_lines_run(tmp_path, monkeypatch):
     exec(compile(code, "README.md", "exec"), names)
     assert len(names["ens"]) == 200 and (tmp_path / "configs.extxyz").stat().st_size > 10_000
     assert len(names["diagram"].tie_lines(300))
+
+
+OWN_SMALLER = {
+    "max_sites=5": "max_sites=3",
+    "minutes=2": "minutes=0.05, cells=[(2, 2, 1)]",
+    "(4, 4, 4)": "(2, 2, 2)",
+    "n=100": "n=32",
+}
+
+
+@pytest.mark.slow
+def test_readme_lines_of_an_own_alloy_run(tmp_path, monkeypatch):
+    """Found among the user's models by what follows."""
+    from alloygen import own_law
+
+    monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setattr(own_law, "SAMPLES", 4_000)
+    _, code = blocks(README, "python")
+    for large, small in OWN_SMALLER.items():
+        assert large in code
+        code = code.replace(large, small)
+    names: dict = {}
+    head = "import alloygen\nfrom ase.build import bulk\nfrom ase.calculators.emt import EMT\n"
+    exec(compile(head + code, "README.md", "exec"), names)
+    assert names["ens"].method in ("neural", "zero-shot") and len(list(tmp_path.glob("*.safetensors"))) == 1
 
 
 @pytest.mark.slow
