@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 
-.PHONY: demo test check lint wheel benchmark benchmark-mc benchmark-models benchmark-thermodynamics benchmark-any-order benchmark-any-cell benchmark-calibration reproduce-cuau reproduce-ising clean
+.PHONY: demo test check lint wheel benchmark benchmark-mc benchmark-models benchmark-thermodynamics benchmark-any-order benchmark-any-cell benchmark-calibration reproduce-cuau reproduce-ising clean hardening
 
 demo: $(VENV)/.installed
 	$(BIN)/python tutorials/demo.py
@@ -56,6 +56,10 @@ benchmark-thermodynamics: $(VENV)/.installed-test
 benchmark-any-order: $(VENV)/.installed-test
 	$(BIN)/python tests/benchmarks/any_order.py
 	$(BIN)/python tests/benchmarks/any_order_figures.py
+
+# damaged files, kills, bad arguments: the tables of docs/files.md (an hour of a core)
+hardening: $(VENV)/.installed-test
+	$(BIN)/python tests/hardening/run.py
 
 # z-scores of every estimator in every regime over 30 seeds (see docs/error_bars.md); goes on where it was stopped
 benchmark-calibration: $(VENV)/.installed-test

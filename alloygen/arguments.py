@@ -11,6 +11,7 @@ n shares itself out among them.
 from __future__ import annotations
 
 import difflib
+import os
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import fields
@@ -60,6 +61,21 @@ def positive(value: object, name: str, unit: str = "") -> float:
     return float(value)
 
 
+def finite(value: object, name: str) -> float:
+    """``value`` as a finite float.
+
+    Examples
+    --------
+    >>> finite(-1, "J")
+    -1.0
+    """
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real) or not abs(float(value)) < float("inf"):
+        raise AlloygenError(f"expected {name} as a finite number, got {value!r}")
+    return float(value)
+
+
 def fraction(value: object, name: str) -> float:
     """``value`` as a float above 0 and below 1.
 
@@ -71,6 +87,21 @@ def fraction(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
         raise AlloygenError(f"expected {name} as a number above 0 and below 1, got {value!r}")
     return float(value)
+
+
+def path_name(value: object, name: str = "a path") -> str:
+    """A path as text; AlloygenError for what is none.
+
+    Examples
+    --------
+    >>> path_name(3, "checkpoint")
+    Traceback (most recent call last):
+    alloygen.errors.AlloygenError: expected checkpoint as a path, text or pathlib.Path, got 3
+    """
+    found = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(found, str) or "\0" in found:
+        raise AlloygenError(f"expected {name} as a path, text or pathlib.Path, got {value!r}")
+    return found
 
 
 def one_of(value: object, name: str, allowed: Collection) -> None:

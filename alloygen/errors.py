@@ -37,6 +37,10 @@ class NotConverged(UserWarning):
     """A Monte Carlo run that has not forgotten its start, or has not reached the precision asked for."""
 
 
+class NotSaved(UserWarning):
+    """A file that could not be written, while what was to be in it is still at hand."""
+
+
 class UnusableModel(UserWarning):
     """A file among the models that cannot be used and is passed over."""
 

@@ -16,6 +16,8 @@ import numpy as np
 from alloygen.errors import AlloygenError
 from alloygen.types import ArrayLike
 
+MOST_SITES = 50_000_000  # of a supercell that a file names
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Primitive:
@@ -42,6 +44,16 @@ class Primitive:
         object.__setattr__(self, "basis", np.asarray(self.basis, dtype=float).reshape(-1, 3))
         object.__setattr__(self, "species", tuple(tuple(s) for s in self.species))
         object.__setattr__(self, "pbc", tuple(bool(p) for p in self.pbc))
+        if (
+            not np.isfinite(self.cell).all()
+            or not np.isfinite(self.basis).all()
+            or abs(np.linalg.det(self.cell)) < 1e-12
+        ):
+            raise AlloygenError(
+                f"expected three independent cell vectors and finite coordinates, got {self.cell.tolist()} and {self.basis.tolist()}"
+            )
+        if not all(self.species) or not all(isinstance(s, str) and s for names in self.species for s in names):
+            raise AlloygenError(f"expected the names of one species at least on each site, got {self.species}")
         if len(self.species) != len(self.basis):
             raise AlloygenError(
                 f"expected one species list per basis site ({len(self.basis)}), got {len(self.species)}: {self.species}"
@@ -66,7 +78,12 @@ class Primitive:
 
     @classmethod
     def from_dict(cls, d: dict) -> Primitive:
-        return cls(np.array(d["cell"]), np.array(d["basis"]), tuple(map(tuple, d["species"])), tuple(d["pbc"]))
+        if not isinstance(d["species"], list) or not all(isinstance(names, list) for names in d["species"]):
+            raise AlloygenError(f"expected species as a list of names for each site, got {d['species']!r}")
+        pbc = d["pbc"]
+        if not isinstance(pbc, list) or len(pbc) != 3 or not all(isinstance(p, bool) for p in pbc):
+            raise AlloygenError(f"expected pbc as three truth values, got {pbc!r}")
+        return cls(np.array(d["cell"]), np.array(d["basis"]), tuple(map(tuple, d["species"])), tuple(pbc))
 
 
 class Lattice:
@@ -88,9 +105,13 @@ class Lattice:
     """
 
     def __init__(self, primitive: Primitive, matrix: ArrayLike):
-        matrix = np.asarray(matrix)
-        if matrix.shape == (3,):
-            matrix = np.diag(matrix)
+        if not isinstance(primitive, Primitive):
+            raise AlloygenError(f"expected a Primitive as the cell of a lattice, got {primitive!r:.80}")
+        try:
+            numbers = np.asarray(matrix, dtype=float)
+        except (TypeError, ValueError):
+            raise AlloygenError(f"expected three repeats or a 3x3 integer matrix, got {matrix!r:.80}") from None
+        matrix = np.diag(numbers) if numbers.shape == (3,) else numbers
         rounded = np.rint(matrix.astype(float)).astype(np.int64)
         if matrix.shape != (3, 3) or np.abs(matrix - rounded).max() > 1e-6:
             raise AlloygenError(f"expected three repeats or a 3x3 integer matrix, got {matrix.tolist()}")
@@ -362,7 +383,16 @@ class Lattice:
 
     @classmethod
     def from_dict(cls, d: dict) -> Lattice:
-        return cls(Primitive.from_dict(d["primitive"]), np.array(d["matrix"]))
+        primitive, matrix = Primitive.from_dict(d["primitive"]), np.array(d["matrix"], dtype=float)
+        if (
+            matrix.shape != (3, 3)
+            or not (np.abs(matrix) < 1e6).all()
+            or abs(np.linalg.det(matrix)) * len(primitive.basis) > MOST_SITES
+        ):
+            raise AlloygenError(
+                f"expected a 3x3 matrix of a supercell of at most {MOST_SITES} sites, got {d['matrix']!r}"
+            )
+        return cls(primitive, matrix)
 
     def __repr__(self) -> str:
         diagonal = np.count_nonzero(self.matrix - np.diag(self.matrix.diagonal())) == 0

@@ -7,7 +7,6 @@ phase to the other, for each element after the first.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shutil
@@ -182,7 +181,7 @@ def polish(
     config = _config(place, terms.expansion, [lattice.matrix.tolist()], data, 500, model, training, workers)
     made = _run(config, place, progress)
     polished = cast(FamilyModel, load_model(made))
-    samples = read_tensors(place.run / "data.safetensors")[0]
+    samples = read_tensors(place.run / "data.safetensors", names=("T", "mu", "occ"))[0]
     before, after = (_likelihood(f.on(terms.expansion.on(lattice)), samples) for f in (family, polished))
     if after > before:
         place.keep(made)
@@ -280,8 +279,7 @@ def _config(
     workers: int,
 ) -> dict[str, Any]:
     """The configuration of a run, its alloy written beside it; conditions are looked over ``every`` so many steps, with a few draws at each."""
-    alloy = place.run / "alloy.json"
-    alloy.write_text(json.dumps(expansion.to_dict()))
+    alloy = expansion.write(place.run / "alloy.json")
     draws = max(4, DRAWS // (len(data["T"]) * len(data["mu"])))
     return {
         "name": place.name,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-import secrets
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alloygen.arguments import positive, seed_from, whole_number
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
+from alloygen.runtime.atomic import write_somewhere
 
 if TYPE_CHECKING:
     from alloygen.conditions.composition import Composition
@@ -240,19 +239,12 @@ def keep(write: Callable[[Path], object], path: str | Path, what: str) -> int:
     """
     path = Path(path)
     try:
-        write(path)
-    except Exception as error:  # a full disk, a folder that went away, a database that will not: the result counts
-        why = str(error) or type(error).__name__
-    else:
+        there = write_somewhere(write, path)
+    except Exception as error:
+        print(f"could not write {what} to {path}, nor to the current or the temporary folder: {error}", file=sys.stderr)
+        return 1
+    if there == path:
         print(f"wrote {what} to {path}")
         return 0
-    for folder in (Path.cwd(), Path(tempfile.gettempdir())):
-        other = folder / f"alloygen_{secrets.token_hex(4)}_{path.name}"
-        try:
-            write(other)
-        except Exception:
-            continue
-        print(f"could not write {path}: {why}\nwrote {what} to {other} instead", file=sys.stderr)
-        return 1
-    print(f"could not write {what} to {path}, nor to the current or the temporary folder: {why}", file=sys.stderr)
+    print(f"wrote {what} to {there} instead of {path}", file=sys.stderr)
     return 1

@@ -38,7 +38,8 @@ def cuau() -> ClusterExpansion:
     """
     from alloygen.hamiltonian.expansion import ClusterExpansion
 
-    return ClusterExpansion.from_dict(json.loads(files(__package__).joinpath("cuau.json").read_text()))
+    with as_file(files(__package__).joinpath("cuau.json")) as path:
+        return ClusterExpansion.read(path)
 
 
 def cuau_reference() -> xr.Dataset:
@@ -54,10 +55,10 @@ def cuau_reference() -> xr.Dataset:
     >>> F.sizes["T"], F.sizes["n_Au"], abs(float(F[0, 0])) < 1e-9      # pure Cu
     (21, 129, True)
     """
-    import xarray as xr
+    from alloygen.runtime.tables import read_table
 
-    with as_file(files(__package__).joinpath("cuau_4x4x8_reference.nc")) as path, xr.open_dataset(path) as data:
-        return data.load()
+    with as_file(files(__package__).joinpath("cuau_4x4x8_reference.nc")) as path:
+        return read_table(path, "the Monte Carlo reference of CuAu")
 
 
 @lru_cache(maxsize=1)

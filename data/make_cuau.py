@@ -1,6 +1,5 @@
 """Makes cuau.json from CLEASE figures and the published ECIs. Run: python data/make_cuau.py"""
 
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -75,5 +74,5 @@ def formation(expansion: ClusterExpansion) -> ClusterExpansion:
 
 if __name__ == "__main__":
     target = Path(__file__).with_name("cuau.json")
-    target.write_text(json.dumps(formation(raw()).to_dict()) + "\n")
+    formation(raw()).write(target)
     print(f"wrote {target.name}, {target.stat().st_size} bytes")

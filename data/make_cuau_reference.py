@@ -22,6 +22,7 @@ from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.runtime.atomic import atomic_path
 from alloygen.runtime.job import Job
 from alloygen.runtime.progress import tqdm
+from alloygen.runtime.tables import write_table
 
 REPEATS, T = (4, 4, 8), np.arange(200.0, 1201.0, 50.0)
 LADDER = np.union1d(T, [375.0, 425.0, 675.0, 712.0, 725.0, 737.0, 775.0, 825.0])  # closer at the transitions
@@ -131,7 +132,7 @@ def main() -> None:
         "made_by": "data/make_cuau_reference.py",
     }  # fmt: skip
     with atomic_path(args.output) as part:
-        data.to_netcdf(part)
+        write_table(part, data)
     print(
         f"largest error of F: {1000 * float(data.free_energy_stderr.max()):.3f} meV/site; {time.time() - start:.0f} s; wrote {args.output}"
     )

@@ -10,12 +10,13 @@ import csv
 import numbers
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alloygen.arguments import path_name
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.runtime.atomic import atomic_folder, atomic_path, require_writable
 from alloygen.types import PathLike
@@ -198,7 +199,11 @@ def write_structures(atoms_list: Iterable, path: PathLike, format: str | None = 
     >>> [str(a.symbols) for a in ase.io.read(path, ":")]
     ['Cu', 'Au']
     """
-    path, kind = Path(path), format_of(path, format)
+    path = Path(path_name(path, "where structures are written"))
+    kind = format_of(path, format)
+    if not isinstance(atoms_list, Iterable) or isinstance(atoms_list, (str, bytes, Mapping)):
+        raise AlloygenError(f"expected structures as a list of ase.Atoms, got {atoms_list!r:.80}")
+    require_target(path, format)
     if kind == "poscar":
         _check_folder(path)
         with atomic_folder(path) as part:

@@ -12,16 +12,17 @@ lattice, whose sites are told apart by their lists.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
+from alloygen.arguments import path_name
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.clusters import Cluster, image, key, symmetries, trigonometric_functions
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.lattice import Primitive
+from alloygen.runtime.documents import contents_of, read_text
 from alloygen.types import PathLike
 from alloygen.units import KB_EV_PER_K
 
@@ -45,7 +46,13 @@ def from_atat(folder: PathLike, *, name: str = "ATAT expansion", citation: str =
     >>> expansion = from_atat("CuAu")                              # doctest: +SKIP
     >>> expansion.on((4, 4, 4)).energy(occ)                        # doctest: +SKIP
     """
-    texts = {file: _text(Path(os.fspath(folder)), file) for file in FILES}
+    folder = path_name(folder, "the folder of ATAT's files")
+    with contents_of(folder, "ATAT's lat.in, clusters.out and eci.out"):
+        texts = {file: read_text(Path(folder) / file, f"ATAT's {', '.join(FILES)}") for file in FILES}
+        return _expansion(texts, name, citation)
+
+
+def _expansion(texts: dict[str, str], name: str, citation: str) -> ClusterExpansion:
     primitive, axes = _lattice(texts["lat.in"])
     functions, of = trigonometric_functions(primitive)
     clusters = _clusters(texts["clusters.out"])
@@ -60,15 +67,6 @@ def from_atat(folder: PathLike, *, name: str = "ATAT expansion", citation: str =
         for k, (cluster, value) in enumerate(zip(clusters, eci, strict=True))
     ]
     return ClusterExpansion(primitive, functions, tuple(orbits), KB_EV_PER_K, "eV", name, citation)
-
-
-def _text(folder: Path, file: str) -> str:
-    try:
-        return (folder / file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AlloygenError(
-            f"expected a folder with ATAT's {', '.join(FILES)}, got no {file} to read in {str(folder)!r} ({error})"
-        ) from None
 
 
 def _numbers(words: list[str], where: str) -> list[float]:

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from itertools import permutations
 from numbers import Real
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -23,6 +22,7 @@ from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit, merged
 from alloygen.lattice import Primitive
+from alloygen.runtime.documents import contents_of, read_text
 from alloygen.types import PathLike
 from alloygen.units import KB_EV_PER_K
 
@@ -65,7 +65,12 @@ def from_clease(
     >>> expansion = from_clease(settings, eci)                      # doctest: +SKIP
     >>> expansion.on((4, 4, 4)).energy(occ)                         # doctest: +SKIP
     """
-    settings, eci = _resolve(settings, eci)
+    files = [x for x in (settings, eci) if isinstance(x, (str, os.PathLike))]
+    with contents_of(files, "settings and ECIs of CLEASE"):
+        return _expansion(*_resolve(settings, eci), name, citation)
+
+
+def _expansion(settings: Any, eci: Mapping[str, float], name: str, citation: str) -> ClusterExpansion:
     prim = settings.prim_cell
     known = set(settings.all_cf_names)
     unknown = sorted(set(eci) - known)
@@ -124,10 +129,7 @@ def _finite(eci: Mapping, where: str) -> dict[str, float]:
 
 def _json(path: str, what: str, decode: Callable[[str], Any]) -> Any:
     """What a JSON file holds; an error names the file and what it should have held."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise AlloygenError(f"expected a JSON file with CLEASE {what}, found none to read at {path!r}: {e}") from None
+    text = read_text(path, f"a JSON file with CLEASE {what}")
     try:
         return decode(text)
     except json.JSONDecodeError as e:

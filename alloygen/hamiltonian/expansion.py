@@ -14,16 +14,21 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
+from alloygen.arguments import positive
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.hamiltonian.fitted import Fitted
 from alloygen.lattice import Lattice, Primitive
-from alloygen.types import ArrayLike
+from alloygen.runtime.documents import contents_of, read_document, require_whole, write_document
+from alloygen.types import ArrayLike, PathLike
 from alloygen.units import KB_EV_PER_K
+
+FORMAT = "alloygen cluster expansion"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,8 +65,20 @@ class ClusterExpansion:
             raise AlloygenError(
                 f"expected site functions with one value per element {self.primitive.elements}, got shape {functions.shape}"
             )
+        if not np.isfinite(functions).all():
+            raise AlloygenError("expected site functions with finite values, got others")
         object.__setattr__(self, "functions", functions)
         object.__setattr__(self, "orbits", tuple(self.orbits))
+        for o in self.orbits:
+            off = o.members[..., 3:].size and not 0 <= o.members[..., 3].min() <= o.members[..., 3].max() < len(
+                self.primitive.basis
+            )
+            none = o.functions.size and not 0 <= o.functions.min() <= o.functions.max() < len(functions)
+            if off or none:
+                raise AlloygenError(
+                    f"expected members of orbit {o.name!r} on the {len(self.primitive.basis)} sites of the cell, with site functions below "
+                    f"{len(functions)}, got others"
+                )
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -106,7 +123,7 @@ class ClusterExpansion:
 
     def to_dict(self) -> dict:
         return {
-            "format": "alloygen cluster expansion",
+            "format": FORMAT,
             "version": 1,
             "name": self.name,
             "citation": self.citation,
@@ -130,20 +147,52 @@ class ClusterExpansion:
 
     @classmethod
     def from_dict(cls, d: dict) -> ClusterExpansion:
-        if d.get("format") != "alloygen cluster expansion" or d.get("version", 0) > 1:
-            raise AlloygenError(
-                "expected a file in the format 'alloygen cluster expansion' version 1, got "
-                f"{d.get('format')!r} version {d.get('version')!r}; write one with ClusterExpansion.to_dict()"
-            )
-        orbits = tuple(Orbit(o["name"], o["eci"], o["members"], o["functions"], o["weights"]) for o in d["orbits"])
-        return cls(
-            Primitive.from_dict(d["primitive"]),
-            np.array(d["functions"]),
-            orbits,
-            d["kB"],
-            d["unit"],
-            d["name"],
-            d["citation"],
-            d.get("notes", {}),
-            Fitted.from_dict(d["fitted"]) if "fitted" in d else None,
+        """The expansion of what :meth:`to_dict` or a file of :meth:`write` holds.
+
+        Raises AlloygenError for what is no expansion, by what it lacks, and for contents that are not those of their checksum.
+        """
+        try:
+            content = require_whole(d, FORMAT)
+        except AlloygenError as error:
+            raise AlloygenError(f"{error}; write an expansion with ClusterExpansion.write()") from None
+        texts = {k: content[k] for k in ("name", "citation", "unit")}
+        if not all(isinstance(v, str) for v in texts.values()) or not isinstance(content["orbits"], list):
+            raise AlloygenError(f"expected {', '.join(texts)} as text and a list of orbits, got {texts}")
+        orbits = tuple(
+            Orbit(o["name"], o["eci"], o["members"], o["functions"], o["weights"]) for o in content["orbits"]
         )
+        return cls(
+            Primitive.from_dict(content["primitive"]),
+            np.array(content["functions"], dtype=float),
+            orbits,
+            positive(content["kB"], "kB"),
+            content["unit"],
+            content["name"],
+            content["citation"],
+            dict(content.get("notes", {})),
+            Fitted.from_dict(content["fitted"]) if "fitted" in content else None,
+        )
+
+    def write(self, path: PathLike) -> Path:
+        """Write as JSON with a checksum, whole or not at all; the path of the file is a ``hamiltonian=`` from then on.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from alloygen.hamiltonian.ising import ising_expansion
+        >>> path = ising_expansion().write(Path(tempfile.mkdtemp()) / "ising.json")
+        >>> ClusterExpansion.read(path).fingerprint == ising_expansion().fingerprint
+        True
+        """
+        return write_document(path, {k: v for k, v in self.to_dict().items() if k != "version"}, FORMAT)
+
+    @classmethod
+    def read(cls, path: PathLike) -> ClusterExpansion:
+        """The expansion in a file of :meth:`write`, or in one that ``json.dump(to_dict())`` made, which has no checksum.
+
+        Raises AlloygenError, with the name of the file, as :meth:`from_dict` does.
+        """
+        what = "an expansion in alloygen's JSON format (ClusterExpansion.write)"
+        found = read_document(path, what)
+        with contents_of(path, f"{what}; for CLEASE settings use alloygen.from_clease,"):
+            return cls.from_dict(found)

@@ -7,7 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from alloygen.errors import AlloygenError
 from alloygen.lattice import Primitive
+
+FAR, FUNCTIONS = 10_000, 10_000  # cells between members of a cluster, site functions: at most
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,8 +30,12 @@ class Orbit:
 
     def __post_init__(self):
         weights = np.asarray(self.weights, dtype=float).reshape(-1)
-        functions = np.asarray(self.functions, dtype=np.int64).reshape(len(weights), -1)
-        members = np.asarray(self.members, dtype=np.int64).reshape(len(weights), functions.shape[1], 4)
+        functions = _whole(self.functions, "site functions", FUNCTIONS).reshape(len(weights), -1)
+        members = _whole(self.members, "members", FAR).reshape(len(weights), functions.shape[1], 4)
+        if not (np.isfinite(weights).all() and np.isfinite(float(self.eci))):
+            raise AlloygenError(
+                f"expected a finite ECI and finite weights of orbit {self.name!r}, got {self.eci!r} and {weights[:4].tolist()}"
+            )
         for name, value in (("members", members), ("functions", functions), ("weights", weights)):
             object.__setattr__(self, name, value)
 
@@ -38,6 +45,16 @@ class Orbit:
 
     def __repr__(self) -> str:
         return f"Orbit({self.name!r}, ECI {self.eci:.6g}, {len(self.weights)} clusters of {self.order} sites)"
+
+
+def _whole(values: Any, what: str, most: int) -> np.ndarray:
+    """Whole numbers as int64, none larger than ``most``."""
+    given = np.asarray(values)
+    if given.size == 0:
+        return given.astype(np.int64)
+    if given.dtype.kind not in "iuf" or not (np.abs(given) <= most).all() or (given != np.rint(given)).any():
+        raise AlloygenError(f"expected {what} of an orbit as whole numbers of at most {most}, got others")
+    return given.astype(np.int64)
 
 
 def merged(orbit: Orbit) -> Orbit:

@@ -66,8 +66,8 @@ def _read(path: str) -> Any:
         icet = import_module("icet")
     except ImportError:
         raise AlloygenError(
-            f"expected icet to read its own file {path!r}, a pickle, got no such package. pip install icet, and alloygen.from_icet(path).to_dict() "
-            "as JSON needs it no more"
+            f"expected icet to read its own file {path!r}, a pickle, got no such package. pip install icet, and alloygen.from_icet(path).write(file) "
+            "makes one that needs it no more"
         ) from None
     try:
         return icet.ClusterExpansion.read(path)

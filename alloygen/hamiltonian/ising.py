@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alloygen.arguments import whole_number
+from alloygen.arguments import finite, whole_number
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.lattice import Primitive
@@ -17,6 +17,7 @@ from alloygen.lattice import Primitive
 
 def ising_expansion(h: float = 0.0, J: float = 1.0) -> ClusterExpansion:
     """The model on the primitive cell; ``on((L, L, 1))`` makes the lattice."""
+    h, J = finite(h, "h"), finite(J, "J")
     primitive = Primitive(np.eye(3), np.zeros((1, 3)), (("-", "+"),), (True, True, False))
     bonds = np.array([[(0, 0, 0, 0), (1, 0, 0, 0)], [(0, 0, 0, 0), (0, 1, 0, 0)]])
     orbits = [Orbit("bond", -J, bonds, np.zeros((2, 2)), np.ones(2))]

@@ -14,7 +14,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from alloygen.hamiltonian.clusters import image, key
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.lattice import Primitive
+from alloygen.runtime.documents import contents_of, read_document
 from alloygen.types import PathLike
 from alloygen.units import KB_EV_PER_K
 
@@ -44,7 +44,11 @@ def from_smol(expansion: Any | PathLike, *, name: str = "smol expansion", citati
     >>> expansion = from_smol("expansion.mson")                    # doctest: +SKIP
     >>> expansion.on((4, 4, 4)).energy(occ)                        # doctest: +SKIP
     """
-    found = _dict_of(expansion)
+    with contents_of([expansion] if isinstance(expansion, (str, os.PathLike)) else [], "a ClusterExpansion of smol"):
+        return _expansion(_dict_of(expansion), name, citation)
+
+
+def _expansion(found: Mapping, name: str, citation: str) -> ClusterExpansion:
     space = found["cluster_subspace"]
     orbits = [o for size in sorted(space["orbits"], key=int) for o in space["orbits"][size]]
     ops = [(np.array(s["matrix"])[:3, :3], np.array(s["matrix"])[:3, 3]) for s in space["symops"]]
@@ -73,10 +77,7 @@ def _dict_of(given: Any) -> Mapping:
     where = "the expansion"
     if isinstance(given, (str, os.PathLike)):
         where = repr(os.fspath(given))
-        try:
-            given = json.loads(Path(given).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            raise AlloygenError(f"expected a JSON file with a smol ClusterExpansion at {where}: {error}") from None
+        given = read_document(given, "a JSON file with a smol ClusterExpansion")
     elif hasattr(given, "as_dict"):
         given = json.loads(
             json.dumps(given.as_dict(), default=lambda x: x.tolist() if hasattr(x, "tolist") else x.as_dict())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -45,16 +44,7 @@ def expansion_from(spec: ClusterExpansion | PathLike | tuple[Any, Any] | Any) ->
 
         return from_atat(spec)
     if isinstance(spec, (str, os.PathLike)) and os.path.isfile(spec):
-        try:
-            with open(spec) as f:
-                return ClusterExpansion.from_dict(json.load(f))
-        except AlloygenError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise AlloygenError(
-                f"expected an expansion in alloygen's JSON format (to_dict) in {os.fspath(spec)!r}, got a file that holds none "
-                f"({type(error).__name__}: {error}). Write it anew; for CLEASE settings use alloygen.from_clease."
-            ) from None
+        return ClusterExpansion.read(spec)
     raise AlloygenError(
         f"expected a Hamiltonian: 'cuau', 'ising', a ClusterExpansion, the path of its JSON file, CLEASE's (settings, ECIs), a Clease "
         f"calculator or a folder with ATAT's lat.in, got {spec!r}; alloygen.from_icet and from_smol make one of theirs"

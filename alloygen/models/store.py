@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alloygen.errors import AlloygenError, CheckpointError
+from alloygen.errors import CheckpointError
 from alloygen.runtime.tensors import read_metadata, read_tensors, version_of, write_tensors
 from alloygen.types import PathLike
 
@@ -91,7 +91,7 @@ def load_model(
         return _built(tensors, header, hamiltonian).to(device).eval()
     except CheckpointError:
         raise
-    except (*CHANGED, AlloygenError) as error:
+    except CHANGED as error:
         raise _changed(path, error) from error
 
 
@@ -121,10 +121,23 @@ def _header(meta: dict, path: PathLike) -> Header:
         raise
     except CHANGED as error:
         raise _changed(path, error) from error
+    if not (
+        np.isfinite(ranges := np.concatenate([np.ravel(meta["ranges"][k]) for k in ("T", "mu")]).astype(float)).all()
+    ):
+        raise CheckpointError(f"{path}: expected finite trained ranges, got {ranges.tolist()}. Use the original.")
     return Header(path=os.fspath(path), metadata=meta, expansion=expansion, lattice=lattice)
 
 
-CHANGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError)  # of metadata changed by hand
+CHANGED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # of metadata changed by hand
 
 
 def _changed(path: PathLike, error: Exception) -> CheckpointError:
@@ -152,7 +165,9 @@ def _built(tensors: dict, header: Header, hamiltonian: Hamiltonian | ClusterExpa
             f"expected a checkpoint of the Hamiltonian {hamiltonian.fingerprint}, got one of {expansion.fingerprint} "
             f"({expansion.name}) in {path}. Train one with `alloygen train`, or use the expansion of the checkpoint."
         )
+    _require_size(tensors, meta["model"], path)
     model = MODELS[meta["kind"]](header.hamiltonian, meta["ranges"], **meta["model"])
+    own_kinds = {k: v.dtype for k, v in model.state_dict().items()}
     own, given = ({k: tuple(v.shape) for k, v in part.items()} for part in (model.state_dict(), tensors))
     differ = sorted(k for k in own.keys() | given.keys() if own.get(k) != given.get(k))
     if differ:
@@ -162,9 +177,27 @@ def _built(tensors: dict, header: Header, hamiltonian: Hamiltonian | ClusterExpa
     broken = sorted(k for k, v in tensors.items() if not bool(v.isfinite().all()))
     if broken:
         raise CheckpointError(f"{path}: expected finite numbers, got others in {broken[:5]}. Use the original.")
+    kinds = sorted(k for k, v in tensors.items() if v.dtype not in (model.stored, own_kinds[k]))
+    if kinds:
+        raise CheckpointError(
+            f"{path}: expected weights as {model.stored}, got {[(k, str(tensors[k].dtype)) for k in kinds[:3]]}. Use the original."
+        )
     model.load_state_dict(tensors)
     model.trained, model.metadata = _trained(meta), meta
     return model
+
+
+LARGEST_OPTION = 4096  # of a model, where no tensor of the file has an axis as long
+
+
+def _require_size(tensors: dict, options: dict, path: PathLike) -> None:
+    """CheckpointError for options of a network that is larger than the tensors of the file, before any of it is allocated."""
+    most = max([LARGEST_OPTION, *(n for v in tensors.values() for n in v.shape)])
+    numbers = {k: v for k, v in options.items() if isinstance(v, int) and abs(v) > most}
+    if numbers:
+        raise CheckpointError(
+            f"{path}: expected options of the model that fit its tensors, got {numbers}. Use the original."
+        )
 
 
 def _trained(meta: dict) -> Trained:

@@ -24,12 +24,15 @@ from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
+from alloygen.hamiltonian.kept import require_kept
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.single_moves import Move, move_from
 from alloygen.montecarlo.walkers import make_walkers, share
+from alloygen.runtime.tensors import matching, require_range
 from alloygen.types import ArrayLike
 
+MOST_STEPS = 2**60  # of any counter: more than a run can make
 ACCEPTED_COST = 2.0  # of an accepted flip above a rejected one, in units of the latter (measured on CuAu)
 
 
@@ -226,6 +229,10 @@ class Chains:
 
     def state(self) -> dict[str, np.ndarray]:
         """All arrays that a continued run needs (copies of them), by name."""
+        return {k: v.copy() for k, v in self._places().items()}
+
+    def _places(self) -> dict[str, np.ndarray]:
+        """The arrays themselves, by name."""
         w = {f"walkers.{k}": v for k, v in self.walkers._asdict().items() if k != "states"}
         own = {
             k: getattr(self, k)
@@ -234,16 +241,30 @@ class Chains:
         pairs = {f"tried.{k}": v for k, v in enumerate(self.tried)} | {
             f"swapped.{k}": v for k, v in enumerate(self.swapped)
         }
-        return {k: v.copy() for k, v in (w | own | pairs).items()}
+        return w | own | pairs
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what ``state`` gave, into chains made with the same arguments."""
-        for name, value in state.items():
-            head, _, tail = name.partition(".")
-            place = getattr(self, head)
-            if tail:
-                place = place[int(tail)] if isinstance(place, list) else getattr(place, tail)
-            place[...] = value
+        """Put back what ``state`` gave, into chains made with the same arguments.
+
+        Raises AlloygenError for what no state of them can be.
+        """
+        found, places = matching(state, self.state()), self._places()
+        h, n = self.hamiltonian, len(self.replica_at)
+        require_kept(h, *(found[f"walkers.{k}"] for k in ("occ", "energy", "counts")))
+        if len(np.unique(found["walkers.rng"])) < len(self.walkers.rng):
+            raise AlloygenError("expected random numbers of its own for each chain, got the same")
+        by_copy = np.sort(found["replica_at"].reshape(self.copies, -1), axis=1).ravel()
+        if not np.array_equal(by_copy, np.arange(n)):
+            raise AlloygenError("expected each replica at one condition of its copy, got others")
+        held = np.setdiff1d(np.arange(h.n_sites), self.sites)
+        if (found["walkers.occ"][:, held] != self.walkers.occ[:, held]).any():
+            raise AlloygenError("expected the held sites as they are held, got others")
+        require_range(
+            found, **{k: (0, MOST_STEPS) for k in places if k.split(".")[-1] not in ("occ", "energy", "counts", "rng")}
+        )
+        require_range(found, heading=(0, 2))
+        for name, place in places.items():
+            place[...] = found[name]
         moves.fill(self.tables, self.walkers)
 
 

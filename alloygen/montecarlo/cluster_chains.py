@@ -24,9 +24,12 @@ from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.kept import require_kept
+from alloygen.montecarlo.chains import MOST_STEPS
 from alloygen.montecarlo.rng import below, mix, seeds, step, uniform
 from alloygen.montecarlo.single_moves import Flip
 from alloygen.montecarlo.walkers import share
+from alloygen.runtime.tensors import matching, require_range
 from alloygen.types import ArrayLike
 
 KINDS = ("wolff", "swendsen-wang")
@@ -303,6 +306,9 @@ class ClusterChains:
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Put back what ``state`` gave, into chains made with the same arguments."""
-        for name, value in state.items():
+        found = matching(state, self.state())
+        require_kept(self.hamiltonian, found["occ"])
+        require_range(found, accepted=(0, MOST_STEPS), attempts=(0, MOST_STEPS))
+        for name, value in found.items():
             getattr(self, name)[...] = value
         self._observe()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from alloygen.arguments import seed_from, whole_number
-from alloygen.errors import BadCondition
+from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.ising import ising
+from alloygen.montecarlo.chains import MOST_STEPS
 from alloygen.montecarlo.multispin import BLOCK, PackedIsing
 from alloygen.montecarlo.single_moves import Flip
 from alloygen.montecarlo.walkers import share
+from alloygen.runtime.tensors import matching, require_range
 from alloygen.types import ArrayLike
 
 
@@ -95,6 +97,10 @@ class PackedChains:
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Put back what ``state`` gave, into chains made with the same arguments."""
-        self._replicas.words[...] = state["words"].view(np.uint64)
-        self._replicas.rng[...] = state["rng"]
-        self.accepted[:], self.attempts[:] = state["accepted"], state["attempts"]
+        found = matching(state, self.state())
+        require_range(found, accepted=(0, MOST_STEPS), attempts=(0, MOST_STEPS))
+        self._replicas.words[...] = found["words"]
+        self._replicas.rng[...] = found["rng"]
+        if not np.array_equal(self._replicas.spins(), found["occ"]):
+            raise AlloygenError("expected words and spins of the same configurations, got others")
+        self.accepted[:], self.attempts[:] = found["accepted"], found["attempts"]

@@ -18,10 +18,12 @@ from alloygen.errors import AlloygenError, NotConverged
 from alloygen.estimate.chains import equilibration, mean, memory
 from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.kept import require_kept
 from alloygen.results.provenance import RunProvenance
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job, Loop
 from alloygen.runtime.resume import digest, identity
+from alloygen.runtime.tensors import matching
 
 if TYPE_CHECKING:
     from alloygen.montecarlo.chains import Chains
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 FIRST, MAX_DROPS = 20, 6  # rounds before the first sample, and how often the start may be cut, with burn=None
 LARGEST = 4e9  # bytes of samples
+MOST_ROUNDS = 10**12  # more than any run keeps
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,8 @@ class _Sampler:
     # ------------------------------------------------------------------ the loop
     def go(self, job: Job) -> None:
         burn = FIRST if self.run.burn is None else self.run.burn
-        with job.loop(self, self.title, unit="round") as loop:
+        round_ = sum(a.nbytes for a in self.chains.configurations())
+        with job.loop(self, self.title, unit="round", expected=self.wanted * round_) as loop:
             while self.burned < burn:
                 self.chains.step(self.run.sweeps)
                 self.burned += 1
@@ -295,16 +299,33 @@ class _Sampler:
         if self.occ:
             arrays |= {"occ": np.stack(self.occ), "energy": np.stack(self.energy)}
             arrays |= {f"observed.{k}": np.stack(v) for k, v in self.observed.items()}
-        return arrays, {"burned": self.burned, "drops": self.drops, "wanted": self.wanted}
+        return arrays, {"burned": self.burned, "drops": self.drops, "wanted": self.wanted, "kept": len(self.occ)}
 
     def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None:
         state = {k.removeprefix("chains."): v for k, v in arrays.items() if k.startswith("chains.")}
-        self.chains.restore({k: v.view(np.uint64) if k.endswith("rng") else v for k, v in state.items()})
-        self.burned, self.drops = progress["burned"], progress["drops"]
-        self.wanted = max(self.wanted, progress["wanted"] if self.run.precision else 0)
-        if "occ" in arrays:
-            self.occ, self.energy = list(arrays["occ"]), list(arrays["energy"])
-            self.observed = {k: list(arrays[f"observed.{k}"]) for k in self.observed}
+        kept = self._kept({k: v for k, v in arrays.items() if not k.startswith("chains.")})
+        self.chains.restore(state)
+        self.burned = whole_number(progress["burned"], "burned", 0, FIRST if self.run.burn is None else self.run.burn)
+        self.drops = whole_number(progress["drops"], "drops", 0, MAX_DROPS)
+        wanted = whole_number(progress["wanted"], "wanted", 1, MOST_ROUNDS)
+        self.wanted = max(self.wanted, wanted if self.run.precision else 0)
+        if whole_number(progress.get("kept", len(kept["occ"])), "kept", 0) != len(kept["occ"]):
+            raise AlloygenError(f"expected {progress['kept']} rounds of samples, got {len(kept['occ'])}")
+        self.occ, self.energy = list(kept["occ"]), list(kept["energy"])
+        self.observed = {k: list(kept[f"observed.{k}"]) for k in self.observed}
+
+    def _kept(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The samples of a file, as many rounds of each; none where it holds none yet."""
+        occ, energy = self.chains.configurations()
+        like = {"occ": occ[None], "energy": energy[None]}
+        like |= {f"observed.{k}": np.zeros((1, len(occ))) for k in self.observed}
+        if not arrays:
+            return {k: v[:0] for k, v in like.items()}
+        found = matching(arrays, like, rows=like)
+        if len({len(v) for v in found.values()}) > 1:
+            raise AlloygenError(f"expected as many rounds of each, got { {k: len(v) for k, v in found.items()} }")
+        require_kept(self.chains.hamiltonian, found["occ"], found["energy"])
+        return found
 
 
 def _warn(scan: Scan, sampler: _Sampler) -> None:

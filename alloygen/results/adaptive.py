@@ -25,6 +25,7 @@ from alloygen.conditions import plane, relative
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import normalized_weights
+from alloygen.hamiltonian.kept import require_kept
 from alloygen.models.base import Model, Network
 from alloygen.models.blocks import derived_seed
 from alloygen.models.canonical import Canonical
@@ -33,6 +34,7 @@ from alloygen.results.provenance import RunProvenance
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import digest, identity
+from alloygen.runtime.tensors import matching, require_range
 
 MIN_STEP = 1e-3  # of kT: conditions nearer than this are one
 
@@ -196,8 +198,18 @@ class NeuralScan:
         return {"conditions": np.array(keys), "occ": occ, "energy": energy, "log_prob": log_prob}, {}
 
     def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None:
-        names = ("conditions", "occ", "energy", "log_prob")
-        for key, *rest in zip(*(arrays.get(k, ()) for k in names), strict=True):
+        if not arrays:
+            return
+        h = self.model.hamiltonian
+        one = np.zeros((1, self.n))
+        like: dict[str, np.ndarray] = {"conditions": np.zeros((1, 1 + len(h.elements))), "occ": np.zeros((1, self.n, h.n_sites), dtype=np.int8),
+                "energy": one, "log_prob": one}  # fmt: skip
+        found = matching(arrays, like, rows=like)
+        if len({len(v) for v in found.values()}) > 1:
+            raise AlloygenError(f"expected as many conditions of each, got { {k: len(v) for k, v in found.items()} }")
+        require_kept(h, found["occ"], found["energy"])
+        require_range(found, log_prob=(-1e300, 1e-6 * h.n_sites), conditions=(-1e300, 1e300))
+        for key, *rest in zip(*found.values(), strict=True):
             self.done[tuple(key.tolist())] = tuple(rest)
 
 

@@ -6,16 +6,41 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alloygen.arguments import positive, whole_number
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.profile import CompositionProfile
 from alloygen.results.canonical import axis_attributes, binary
 from alloygen.results.curves import listed
+from alloygen.runtime.tables import require_numbers
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
     import xarray as xr
 
 REPLICAS = 100
+
+
+def require(table: xr.Dataset) -> None:
+    """AlloygenError for a table that no phase diagram is read from: axes, numbers and attributes that have to be there.
+
+    What else a table of free energies must have, :class:`alloygen.results.curves.Curves` looks at.
+    """
+    missing = [k for k in ("T", "n", "x") if k not in table.variables]
+    missing += [k for k in ("element", "other", "unit", "kB", "n_sites", "n_exchangeable") if k not in table.attrs]
+    if missing:
+        raise AlloygenError(f"expected a table over (T, n) with x and what it is of, got none of {missing}")
+    require_numbers(table, ("x",), ("T", "n"))
+    x, f = table["x"].values, table["free_energy"] if "free_energy" in table else None
+    even = (
+        len(x) > 2 and np.allclose(x, np.linspace(x[0], x[-1], len(x)), atol=1e-6) and -1e-9 <= x[0] < x[-1] <= 1 + 1e-9
+    )
+    if table["x"].dims != ("n",) or not even or f is None or f.dims != ("T", "n"):
+        raise AlloygenError(
+            f"expected free_energy over (T, n), and x evenly spaced within 0 to 1, got {dict(table.sizes)}"
+        )
+    for name in ("n_sites", "n_exchangeable"):
+        whole_number(table.attrs[name], name)
+    positive(table.attrs["kB"], "kB")
 
 
 def of_grid(
@@ -31,7 +56,12 @@ def of_grid(
     unit: str,
 ) -> xr.Dataset:
     """The table of free energies per site on a grid, see :meth:`alloygen.results.phase_diagram.PhaseDiagram.from_table`."""
-    T, x, f = np.atleast_1d(np.asarray(T, float)), np.asarray(x, float), np.asarray(free_energy, float)
+    try:
+        T, x, f = np.atleast_1d(np.asarray(T, float)), np.asarray(x, float), np.asarray(free_energy, float)
+    except (TypeError, ValueError):
+        raise AlloygenError(
+            f"expected T, x and free_energy as arrays of numbers, got {T!r:.60}, {x!r:.60} and {free_energy!r:.60}"
+        ) from None
     if stderr is not None:
         stderr = np.broadcast_to(np.asarray(stderr, float), f.shape)
     even = x.ndim == 1 and len(x) > 2 and np.allclose(x, np.linspace(x[0], x[-1], len(x)), atol=1e-6)

@@ -17,6 +17,7 @@ from alloygen.results.curves import Curves
 from alloygen.results.hull import pymatgen_diagram
 from alloygen.results.phases import DISORDERED
 from alloygen.runtime.atomic import atomic_path
+from alloygen.runtime.tables import write_table
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def write(path: PathLike, curves: Curves, found: dict[str, pd.DataFrame], draw: 
         elif path.suffix == ".csv":
             found["regions"].to_csv(part, index=False)
         elif path.suffix == ".nc":
-            curves.table.assign_attrs(min_width=curves.min_width).to_netcdf(part)
+            write_table(part, curves.table.assign_attrs(min_width=curves.min_width))
         else:
             import matplotlib.pyplot as plt
             from matplotlib.figure import Figure

@@ -18,6 +18,8 @@ from alloygen.results.phases import DISORDERED
 from alloygen.results.section_phases import occupations, phase_orders
 from alloygen.results.section_tables import Stack
 from alloygen.runtime.atomic import atomic_path
+from alloygen.runtime.documents import sealed
+from alloygen.runtime.tables import write_table
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:
@@ -167,6 +169,9 @@ def _reference(sections: Stack) -> str:
 
 
 # ---------------------------------------------------------------------- files
+FORMAT = "alloygen isothermal sections"
+
+
 def to_dict(sections: Stack, found: dict[str, pd.DataFrame]) -> dict:
     """See :meth:`alloygen.results.sections.IsothermalSections.to_dict`; ``found`` by name."""
     told = {k: json.loads(frame.to_json(orient="records")) for k, frame in found.items()}
@@ -200,11 +205,11 @@ def write(path: PathLike, sections: Stack, found: dict[str, pd.DataFrame], draw:
         raise AlloygenError(f"expected a path that ends in one of {', '.join(known)}, got {str(path)!r}")
     with atomic_path(path) as part:
         if path.suffix == ".json":
-            Path(part).write_text(json.dumps(to_dict(sections, found)))
+            part.write_text(json.dumps(sealed(to_dict(sections, found), FORMAT)), encoding="utf-8")
         elif path.suffix == ".csv":
             found["regions"].to_csv(part, index=False)
         elif path.suffix == ".nc":
-            sections.table.assign_attrs(min_width=sections.min_width).to_netcdf(part)
+            write_table(part, sections.table.assign_attrs(min_width=sections.min_width))
         else:
             import matplotlib.pyplot as plt
             from matplotlib.figure import Figure

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from alloygen import units
-from alloygen.arguments import one_of
-from alloygen.errors import AlloygenError
+from alloygen.arguments import one_of, whole_number
 from alloygen.results import boundaries, diagram_tables, export_diagram, paper, phases, transitions
 from alloygen.results.curves import Curves
 from alloygen.results.invariants import Invariants
+from alloygen.runtime.documents import contents_of
+from alloygen.runtime.tables import read_table
 from alloygen.types import ArrayLike, PathLike
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from alloygen.estimate.profile import CompositionProfile
+
+
+MOST_STEPS = 10**6  # of ``min_width``
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,12 +101,11 @@ class PhaseDiagram(Curves):
     @classmethod
     def read(cls, path: PathLike) -> PhaseDiagram:
         """A diagram from the netCDF that :meth:`write` made."""
-
-        if not Path(path).exists():
-            raise AlloygenError(f"expected a netCDF file of a phase diagram, found none at {str(path)!r}")
-        with xr.open_dataset(path) as data:
-            table = data.load()
-        return cls(table, int(table.attrs.get("min_width", 3)))
+        what = "the table of a phase diagram (PhaseDiagram.write)"
+        table = read_table(path, what)
+        with contents_of(path, what):
+            diagram_tables.require(table)
+            return cls(table, whole_number(table.attrs.get("min_width", 3), "min_width", 1, MOST_STEPS))
 
     # ------------------------------------------------------------------ what it shows
     @cached_property

@@ -25,6 +25,7 @@ from alloygen.results.provenance import Provenance
 from alloygen.results.runs import Runs
 from alloygen.results.section_phases import sections_table
 from alloygen.runtime.atomic import atomic_path
+from alloygen.runtime.tables import write_table
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
 if TYPE_CHECKING:
@@ -383,7 +384,7 @@ class Scan(Runs, Sequence):
             if path.suffix == ".csv":
                 self.to_pandas().to_csv(part, index=False)
             else:
-                self.to_xarray().to_netcdf(part)
+                write_table(part, self.to_xarray())
         return path
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from alloygen.arguments import whole_number
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.weights import MIN_ESS
 from alloygen.results.splitting import SURE, Split, Surface
+from alloygen.runtime.tables import require_numbers
 from alloygen.types import ArrayLike
 
 if TYPE_CHECKING:
@@ -57,6 +58,13 @@ def require(table: xr.Dataset) -> None:
         raise AlloygenError(
             f"expected a table over (T, composition) of three elements at least, with free_energy, free_energy_stderr, effective_samples, atoms and x, got "
             f"{dict(table.sizes)} without {sorted(missing) or 'nothing'}; two elements are for PhaseDiagram"
+        )
+    require_numbers(table, ("atoms", "x"), ("T",))
+    for name in ("n_sites", "n_exchangeable"):
+        whole_number(table.attrs.get(name), name)
+    if table["x"].dims != ("composition", "element") or table["free_energy"].dims != ("T", "composition"):
+        raise AlloygenError(
+            f"expected x over (composition, element) and free_energy over (T, composition), got {dict(table.sizes)}"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,12 +12,15 @@ import numpy as np
 import xarray as xr
 
 from alloygen import units
-from alloygen.arguments import one_of
+from alloygen.arguments import one_of, path_name, whole_number
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
 from alloygen.results import export_sections, section_phases, section_tables
 from alloygen.results.curves import listed
+from alloygen.results.export_sections import FORMAT
 from alloygen.results.section_tables import region_rows
 from alloygen.results.splitting import Surface
+from alloygen.runtime.documents import contents_of, read_document, require_whole
+from alloygen.runtime.tables import LARGEST, read_table
 from alloygen.types import ArrayLike, PathLike
 
 if TYPE_CHECKING:
@@ -91,25 +93,28 @@ class IsothermalSections:
     @classmethod
     def read(cls, path: PathLike) -> IsothermalSections:
         """Sections from the netCDF (.nc) or the JSON (.json) that :meth:`write` made."""
-        path = Path(path)
-        if not path.exists():
-            raise AlloygenError(f"expected a file of isothermal sections, found none at {str(path)!r}")
-        if path.suffix == ".json":
-            return cls.from_dict(json.loads(path.read_text()))
-        with xr.open_dataset(path) as data:
-            table = data.load()
-        return cls(table, int(table.attrs.get("min_width", 3)))
+        what = "isothermal sections (IsothermalSections.write)"
+        path = path_name(path, what)
+        if Path(path).suffix == ".json":
+            found = read_document(path, what, most=LARGEST)
+            with contents_of(path, what):
+                return cls.from_dict(found)
+        table = read_table(path, what)
+        with contents_of(path, what):
+            return cls(table, whole_number(table.attrs.get("min_width", 3), "min_width", 1))
 
     @classmethod
     def from_dict(cls, told: dict) -> IsothermalSections:
-        """Sections from what :meth:`to_dict` made."""
+        """Sections from what :meth:`to_dict` or a file of :meth:`write` holds."""
+        if isinstance(told, dict) and "format" in told:
+            told = require_whole(told, FORMAT)
         if not isinstance(told, dict) or "table" not in told:
             raise AlloygenError("expected a dict with a table, as IsothermalSections.to_dict makes it, got none")
         table = xr.Dataset.from_dict(told["table"])
         plain = {
             k: v.astype(float) for k, v in table.data_vars.items() if v.dtype.kind in "OU"
         }  # None is nan, "inf" infinite
-        return cls(table.assign(plain), int(told["min_width"]))
+        return cls(table.assign(plain), whole_number(told["min_width"], "min_width", 1))
 
     # ------------------------------------------------------------------ what it is of
     @property

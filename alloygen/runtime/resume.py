@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from alloygen.arrays import as_array
-from alloygen.errors import CheckpointError
+from alloygen.errors import AlloygenError, CheckpointError
+from alloygen.runtime.documents import FAULTS
 from alloygen.runtime.tensors import read_tensors, version_of, write_tensors
 from alloygen.types import PathLike
 
@@ -32,6 +33,12 @@ class Law(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def lattice(self) -> Lattice: ...
+
+
+class Restorable(Protocol):
+    """Work that takes back the state that it was in, after a look at it: AlloygenError, or any other, for one that it cannot have."""
+
+    def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None: ...
 
 
 SHOWN = 12  # numbers of an array that are written out; longer ones are a digest
@@ -123,5 +130,22 @@ def read_run(path: PathLike | None, run: dict, remedy: str = REMEDY) -> tuple[di
     if path is None or not Path(path).exists():
         return None
     tensors, meta = read_tensors(path)
-    require_same_run(path, run, meta.get("run", {"format": meta["format"]}), remedy)
-    return {k: as_array(v) for k, v in tensors.items()}, meta["progress"]
+    found, progress = meta.get("run", {"format": meta["format"]}), meta.get("progress", {})
+    if not isinstance(found, dict) or not isinstance(progress, dict):
+        raise CheckpointError(
+            f"expected the state of a run in {os.fspath(path)!r}, got metadata of another kind. {remedy}"
+        )
+    require_same_run(path, run, found, remedy)
+    return {k: as_array(v) for k, v in tensors.items()}, progress
+
+
+def put_back(work: Restorable, path: PathLike, arrays: dict[str, np.ndarray], progress: dict) -> None:
+    """``work.restore``, whose complaints become a CheckpointError that names the file."""
+    try:
+        work.restore(arrays, progress)
+    except FAULTS as error:
+        kind = "" if isinstance(error, AlloygenError) else f"{type(error).__name__}: "
+        raise CheckpointError(
+            f"{os.fspath(path)}: expected the state of this run, got one that it cannot have ({kind}{str(error)[:400]}). Take another copy "
+            "of the file, or another path to start anew."
+        ) from error

@@ -19,6 +19,7 @@ from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.parents import PARENTS
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.orders import Orders
+from alloygen.runtime.documents import contents_of, read_document
 from alloygen.training.kinds import (
     ArmConfig,
     CausalConfig,
@@ -185,7 +186,10 @@ def load_config(source: Config | dict | PathLike) -> Config:
     if isinstance(source, Config):
         return source
     if isinstance(source, (str, os.PathLike)):
-        source = _read(source)
+        what = "a TOML configuration"
+        found = read_document(source, what, tomllib.loads, ConfigError)
+        with contents_of(source, what, ConfigError):
+            return load_config(found)
     if not isinstance(source, dict):
         raise ConfigError(f"expected a configuration as the path of a TOML file or a dict, got {source!r}")
     unknown = sorted(set(source) - {*SECTIONS, "name"})
@@ -209,16 +213,6 @@ def load_config(source: Config | dict | PathLike) -> Config:
         validation=_section(ValidationConfig, source),
         machine=_section(MachineConfig, source),
     )
-
-
-def _read(path: str | os.PathLike) -> dict:
-    if not os.path.isfile(path):
-        raise ConfigError(f"expected a TOML configuration, found no file at {os.fspath(path)!r}")
-    with open(path, "rb") as f:
-        try:
-            return tomllib.load(f)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"expected a TOML configuration in {f.name!r}, got a syntax error: {error}") from None
 
 
 S = TypeVar("S", bound=Section)

@@ -12,17 +12,19 @@ import numpy as np
 import torch
 
 from alloygen import orders
-from alloygen.arrays import as_tensor
+from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions.record import Condition
-from alloygen.errors import ConfigError
+from alloygen.errors import CheckpointError, ConfigError
 from alloygen.generate.outpaint import repeats, windows
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.kept import require_kept
 from alloygen.lattice import Lattice
 from alloygen.models.local import LocalLaw
 from alloygen.objectives.batch import Batch
 from alloygen.objectives.likelihood import heat_bath, relative_entropy, symmetrised
+from alloygen.runtime.documents import contents_of
 from alloygen.runtime.job import Job
-from alloygen.runtime.tensors import read_tensors, version_of, write_tensors
+from alloygen.runtime.tensors import matching, read_tensors, version_of, write_tensors
 from alloygen.training.config import Config
 from alloygen.training.held import around_foreign
 from alloygen.training.kinds import LikelihoodConfig, PatchesConfig
@@ -190,7 +192,8 @@ def _samples(
     if path.exists():
         tensors, meta = read_tensors(path)
         if meta.get("key") == key:
-            return hamiltonian.condition(tensors["T"], tensors["mu"]), tensors["occ"]
+            asked = hamiltonian.grid(T, mu).condition(hamiltonian.kB)
+            return _kept(hamiltonian, tensors, asked, path)
     job = Job(threads=config.machine.threads or torch.get_num_threads(), progress=progress)
     how: dict[str, Any] = dict(sweeps=d.sweeps, burn=d.burn, seed=d.seed, job=job, check=False)
     if d.moves == "clusters":
@@ -202,3 +205,18 @@ def _samples(
     tensors = {"T": as_tensor(s.T), "mu": as_tensor(s.mu), "occ": as_tensor(s.occ, torch.int8)}
     write_tensors(path, tensors, {"format": "alloygen samples", "version": version_of("alloygen samples"), "key": key})
     return hamiltonian.condition(tensors["T"], tensors["mu"]), tensors["occ"]
+
+
+def _kept(
+    hamiltonian: Hamiltonian, tensors: dict[str, torch.Tensor], asked: Condition, path: Path
+) -> tuple[Condition, torch.Tensor]:
+    """The samples of a file, after a look at them."""
+    n = next(iter(tensors["occ"].shape[1:2]), 0) if "occ" in tensors else 0
+    T, mu = asked.rows.arrays()
+    like = {"T": T, "mu": mu, "occ": np.zeros((len(T), n, hamiltonian.n_sites), dtype=np.int8)}
+    with contents_of(path, "Monte Carlo samples of a training", CheckpointError):
+        found = matching({k: as_array(v) for k, v in tensors.items()}, like)
+        require_kept(hamiltonian, found["occ"])
+        if not all(np.allclose(np.sort(found[k], 0), np.sort(like[k], 0)) for k in ("T", "mu")):
+            raise CheckpointError("expected the temperatures and chemical potentials of the configuration, got others")
+        return hamiltonian.condition(tensors["T"], tensors["mu"]), tensors["occ"]

@@ -16,12 +16,13 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from alloygen.arguments import whole_number
 from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, ConfigError
@@ -31,12 +32,17 @@ from alloygen.models.draw import trained_orders
 from alloygen.models.family import FamilyModel
 from alloygen.models.store import load_model, save_model
 from alloygen.objectives.batch import Batch
+from alloygen.runtime.atomic import require_writable, write_somewhere
 from alloygen.runtime.job import Job
+from alloygen.runtime.lock import only_writer
 from alloygen.runtime.resume import identity
+from alloygen.runtime.tensors import matching, require_range
 from alloygen.training.config import Config, load_config
 from alloygen.training.task import untrained
 from alloygen.training.tasks import Task, make_task
 from alloygen.types import PathLike
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # that the optimiser keeps of each parameter
 
 
 class TrainingInterrupted(Exception):
@@ -182,6 +188,7 @@ class Trainer:
         return tensors, {"step": self.step, "seconds": self.seconds, "threads": torch.get_num_threads()}
 
     def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None:
+        self._require(arrays)
         tensors = {k: torch.from_numpy(v) for k, v in arrays.items()}
         part = lambda p: {k[len(p) :]: v for k, v in tensors.items() if k.startswith(p)}  # noqa: E731
         self.model.load_state_dict(part("model."))
@@ -195,8 +202,27 @@ class Trainer:
         self.optimizer.load_state_dict(full)
         self.task.load(part("task."))
         self.generator.set_state(tensors["generator"])
-        self.step, self.seconds = progress["step"], progress["seconds"]
-        torch.set_num_threads(self.config.machine.threads or progress["threads"])
+        self.step = whole_number(progress["step"], "step", 0, 10**12)
+        self.seconds = float(progress["seconds"])
+        if not 0 <= self.seconds < 1e12:
+            raise AlloygenError(f"expected the seconds that a run took, got {self.seconds!r}")
+        threads = whole_number(progress["threads"], "threads", 1, 4096)
+        torch.set_num_threads(self.config.machine.threads or threads)
+
+    def _require(self, arrays: dict[str, np.ndarray]) -> None:
+        """AlloygenError for tensors that this run has not, or of another kind or shape, and for numbers that are not finite."""
+        fixed = ("model.", "average.", "generator")
+        moments: dict[str, np.ndarray] = {}
+        for i, p in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+            like = as_array(torch.empty_like(p, device="cpu"))
+            moments |= {f"optimizer.{i}.step": np.zeros((), np.float32)} | {f"optimizer.{i}.{k}": like for k in MOMENTS}
+        known = {k: as_array(v) for k, v in self.state()[0].items() if k.startswith(fixed)}
+        if any(k.startswith("optimizer.") for k in arrays):  # there are none before the first step
+            known |= moments
+        matching({k: v for k, v in arrays.items() if not k.startswith("task.")}, known)
+        whole = {k: (-1e30, 1e30) for k, v in arrays.items() if v.dtype.kind == "f" and not k.startswith("task.")}
+        squares = {k: (0.0, 1e30) for k in whole if k.startswith("optimizer.") and k.endswith((".exp_avg_sq", ".step"))}
+        require_range(arrays, **(whole | squares))
 
 
 def _parts(drawn: Batch, n: int) -> Iterator[Batch]:
@@ -238,11 +264,15 @@ def train(
     Raises
     ------
     TrainingInterrupted : after Ctrl-C, with everything saved
+    CheckpointError : for a state that is damaged or another run's, and a folder that another training writes
+
+    Where the model cannot be written in the folder any more, it is elsewhere, and a NotSaved warning says where.
     """
     config = load_config(config)
     folder = Path(folder)
+    require_writable(folder, folder=True)
     folder.mkdir(parents=True, exist_ok=True)
-    with _threads(config.machine.threads):
+    with only_writer(folder / "run"), _threads(config.machine.threads):
         return _train(config, folder, resume, progress, stop_at)
 
 
@@ -294,8 +324,7 @@ def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: 
             "threads": torch.get_num_threads(),
             "figures": trainer.figures,
         }
-        save_model(path, model, **facts)
-    return path
+        return write_somewhere(lambda p: save_model(p, model, **facts), path)
 
 
 def _loop(trainer: Trainer, job: Job, log: Path, stop_at: int | None) -> None:
@@ -315,7 +344,7 @@ def _loop(trainer: Trainer, job: Job, log: Path, stop_at: int | None) -> None:
                     **trainer.figures,
                     "seconds": round(time.monotonic() - started, 1),
                 }
-                with log.open("a") as f:
+                with suppress(OSError), log.open("a") as f:  # a full disk stops no training
                     f.write(json.dumps(line) + "\n")
             shown = {"loss": f"{loss:.4f}", **{k: f"{v:.3f}" for k, v in trainer.figures.items()}}
             loop.tick(trainer.step, shown=shown if trainer.step % 10 == 0 else None)

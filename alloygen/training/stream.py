@@ -25,7 +25,7 @@ from alloygen.training.kinds import StreamConfig
 from alloygen.training.patches import Cell, Kinds, Patches
 from alloygen.training.prior import Alloy, make, place
 from alloygen.training.sections import PriorConfig
-from alloygen.training.task import Task, on_cells, untrained
+from alloygen.training.task import Task, on_cells, require_state, untrained
 
 HELD = 10**9  # alloys from this number on are for validation and tests: no training meets them
 VALIDATION = 4  # of them
@@ -158,6 +158,7 @@ class Stream(Task[Mixed]):
         return {"drawn": torch.tensor(self.drawn)}
 
     def load(self, state: dict) -> None:
+        require_state(state, self.state(), least=0)
         self.drawn, self.coming = int(state["drawn"]), None
 
 

@@ -9,12 +9,14 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
+from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models import MODELS
 from alloygen.models.base import Network, Trained
 from alloygen.models.local import LocalLaw
 from alloygen.objectives.batch import Batch
+from alloygen.runtime.tensors import matching, require_range
 from alloygen.training.config import Config
 
 Drawn = TypeVar("Drawn", bound=Batch)
@@ -48,7 +50,7 @@ class Task(ABC, Generic[Drawn]):
 
     @abstractmethod
     def load(self, state: dict) -> None:
-        """Take over what ``state`` returned."""
+        """Take over what ``state`` returned; AlloygenError for what it cannot have (:func:`require_state`)."""
 
 
 def untrained(config: Config, hamiltonian: Hamiltonian) -> Network:
@@ -57,6 +59,13 @@ def untrained(config: Config, hamiltonian: Hamiltonian) -> Network:
     model = MODELS[config.model.kind](hamiltonian, config.source.ranges(), **asdict(config.model))
     model.trained = Trained(name=config.name, orders=config.orders)
     return model
+
+
+def require_state(given: dict[str, torch.Tensor], like: dict[str, torch.Tensor], least: float = -1e30) -> None:
+    """AlloygenError unless tensors have the names, kinds and shapes of ``like`` and finite numbers of at least ``least``."""
+    found = {k: as_array(v) for k, v in given.items()}
+    matching(found, {k: as_array(v) for k, v in like.items()})
+    require_range(found, **dict.fromkeys(found, (least, 1e30)))
 
 
 Law = TypeVar("Law", bound=LocalLaw)

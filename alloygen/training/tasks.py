@@ -41,7 +41,7 @@ from alloygen.training.kinds import LikelihoodConfig, MarginalConfig, PatchesCon
 from alloygen.training.patches import Cell, Patches
 from alloygen.training.sections import ConditionsConfig
 from alloygen.training.stream import Stream
-from alloygen.training.task import Drawn, Task, on_cells, spread_over, untrained
+from alloygen.training.task import Drawn, Task, on_cells, require_state, spread_over, untrained
 
 LAG = 200  # batches, so that those that were asked for before a measurement are the same for every number of processes
 
@@ -96,7 +96,7 @@ class Likelihood(Task[Samples]):
         return {}
 
     def load(self, state: dict) -> None:
-        pass  # the generator of the loop says which batch comes next
+        require_state(state, {})  # the generator of the loop says which batch comes next
 
 
 class Asked(NamedTuple):
@@ -209,7 +209,11 @@ class PatchLikelihood(Task[Batch]):
         return {"drawn": torch.tensor(self.drawn), **{f"spread {k}": v for k, v in self.spreads.items()}}
 
     def load(self, state: dict) -> None:
-        self.drawn, prefix = int(state["drawn"]), "spread "
+        prefix = "spread "
+        spreads = [k for k in state if k.startswith(prefix) and k.removeprefix(prefix).isdecimal()]
+        of_condition = torch.zeros(len(self.cells[0].condition), dtype=torch.float64)
+        require_state(state, {"drawn": torch.tensor(0), **dict.fromkeys(spreads, of_condition)}, least=0)
+        self.drawn = int(state["drawn"])
         self.spreads = {int(k.removeprefix(prefix)): v for k, v in state.items() if k.startswith(prefix)}
         self.coming = None
 
@@ -256,6 +260,7 @@ class _Walking(Task[Drawn]):
         return {"T": self.walk.T, "mu": self.walk.mu}
 
     def load(self, state: dict) -> None:
+        require_state(state, self.state())
         self.walk.T, self.walk.mu = state["T"], state["mu"]
 
 
@@ -322,6 +327,7 @@ class Marginal(_Walking[marginal.Erased]):
 
     def load(self, state: dict) -> None:
         super().load(state)
+        self.hamiltonian.check(state["occ"])
         self.occ = state["occ"].to(self.config.machine.device)
 
 

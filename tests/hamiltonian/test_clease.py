@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_named(settings, tmp_path):
     with pytest.raises(AlloygenError, match=r"do not fit.*c7_d0009_0_00") as caught:
         from_clease(s, {**eci, "c7_d0009_0_00": 0.1})
     assert "c2_d0003_0_00" in str(caught.value)
-    with pytest.raises(AlloygenError, match=r"found none to read at .*nowhere\.json"):
+    with pytest.raises(AlloygenError, match=r".*nowhere\.json"):
         from_clease(tmp_path / "nowhere.json", eci)
     with pytest.raises(AlloygenError, match="got NoneType"):
         from_clease(s)
@@ -198,7 +198,7 @@ def test_broken_settings_name_their_file(settings, tmp_path, content, words):
     with pytest.raises(AlloygenError, match=words) as caught:
         from_clease(path, eci)
     assert "some settings.json" in str(caught.value)
-    with pytest.raises(AlloygenError, match="found none to read"):
+    with pytest.raises(AlloygenError, match="found no file"):
         from_clease(tmp_path, eci)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.special import gammaln
 
+from alloygen.arguments import whole_number
 from alloygen.conditions import Mu, chemical_potentials, exchangeable, references, temperature
 from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, UnknownSpecies
@@ -30,7 +31,7 @@ class Counted:
         self.h, self.sites = h, problem.free
         self.start = problem.base
         element = element if element is not None else (free[-1] if len(free) == 2 else None)
-        if element not in free:
+        if not isinstance(element, str) or element not in free:
             raise UnknownSpecies(
                 f"expected the element to count as one of {free}, got {element!r}; name it where more than two change places"
             )
@@ -57,7 +58,10 @@ class Counted:
 
     def _window(self, window) -> tuple[int, int]:
         top = len(self.hosts)
-        low, high = (0, top) if window is None else (int(w) for w in window)
+        try:
+            low, high = (0, top) if window is None else (whole_number(w, "an end of the window", 0) for w in window)
+        except (TypeError, ValueError):
+            low, high = 1, 0
         if not 0 <= low < high <= top:
             raise AlloygenError(
                 f"expected a window (lowest, highest) within 0 and {top} atoms of {self.name}, got {window}"

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from alloygen.errors import AlloygenError
+from alloygen.hamiltonian.kept import require_kept
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.metadynamics.counted import Counted
 from alloygen.montecarlo.metadynamics.kernels import Exchanges, Law, Numbers, walk
@@ -13,6 +15,7 @@ from alloygen.montecarlo.metadynamics.settings import Stages
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.walkers import make_walkers
 from alloygen.runtime.resume import identity
+from alloygen.runtime.tensors import matching, require_range
 
 CHECK = 100  # sweeps between checks of flatness
 BLOCKS, LEAST, MOST = 64, 16, 2**25  # blocks of production: at most, at least; numbers that all of them may store
@@ -168,7 +171,31 @@ class FlatWalk:
         return self._arrays(), {}
 
     def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None:
-        """Put back what ``state`` gave, into a walk made with the same arguments."""
-        for name, place in self._arrays().items():
-            place[...] = arrays[name].view(place.dtype).reshape(place.shape)
+        """Put back what ``state`` gave, into a walk made with the same arguments.
+
+        Raises AlloygenError for what no state of it can be.
+        """
+        places = self._arrays()
+        found = matching(arrays, places)
+        self._require(found)
+        for name, place in places.items():
+            place[...] = found[name]
         moves.fill(self.tables, self.walkers)
+
+    def _require(self, found: dict[str, np.ndarray]) -> None:
+        """AlloygenError for what compiled code cannot walk on: numbers outside the window, places that are none."""
+        p = self.problem
+        require_kept(p.h, *(found[f"walkers.{k}"] for k in ("occ", "energy", "counts")))
+        n = found["walkers.counts"][:, p.element]
+        if n.min() < self.window.start or n.max() >= self.window.stop:
+            raise AlloygenError(f"expected numbers of {p.name} in the window, got {n.min():g} to {n.max():g}")
+        held = np.setdiff1d(np.arange(p.h.n_sites), p.sites)
+        if (found["walkers.occ"][:, held] != p.start[held]).any():
+            raise AlloygenError("expected the held sites as they are held, got others")
+        if (np.sort(found["at"], axis=1) != np.arange(len(self.T))).any():
+            raise AlloygenError("expected each walker at one temperature, got others")
+        most, numbers = float(2**60), {"bias", "link"}
+        require_range(found, clock=(0, most), heading=(0, 2), height=(0, self.stages.height), **dict.fromkeys(numbers, (-1e300, 1e300)),
+                      **dict.fromkeys(("tally", "rounds", "trips", "now", "weight", "sweeps", "flat", "sums"), (0, most)))  # fmt: skip
+        require_range({k: np.array(v) for k, v in zip(("phase", "block"), found["clock"], strict=False)}, phase=(LEARN, DONE),
+                      block=(0, max(self.n_blocks, ROUNDS[1])))  # fmt: skip

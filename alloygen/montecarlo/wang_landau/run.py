@@ -33,6 +33,7 @@ from alloygen.conditions import Field, chemical_potentials
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.hamiltonian.kept import require_kept
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.single_moves import Move, move_from
 from alloygen.montecarlo.wang_landau.bins import KERNELS, Plan, fill, new_walks, rules_of
@@ -43,6 +44,7 @@ from alloygen.montecarlo.wang_landau.settings import Bins, Schedule
 from alloygen.results.density import DensityOfStates
 from alloygen.runtime.job import Job
 from alloygen.runtime.resume import identity
+from alloygen.runtime.tensors import matching, require_range
 from alloygen.types import ArrayLike
 
 
@@ -172,6 +174,28 @@ class _Walking:
         return own | {f"blocks.{k}": v for k, v in self.w.blocks._asdict().items()}
 
     def restore(self, arrays: dict[str, np.ndarray], progress: dict) -> None:
-        for name, place in self._arrays().items():
-            place[...] = arrays[name].view(place.dtype)
+        places = self._arrays()
+        found = matching(arrays, places)
+        self._require(found)
+        for name, place in places.items():
+            place[...] = found[name]
         fill(self.plan, self.w)
+
+    def _require(self, found: dict[str, np.ndarray]) -> None:
+        """AlloygenError for what compiled code cannot walk on: energies in other bins than allowed, blocks that are not there."""
+        plan, w, most = self.plan, self.w, float(2**60)
+        require_kept(plan.hamiltonian, found["occ"], found["energy"], mu=plan.mu)
+        held = np.setdiff1d(np.arange(plan.hamiltonian.n_sites), plan.rules.sites)
+        if (found["occ"][:, held] != w.occ[:, held]).any():
+            raise AlloygenError("expected the held sites as they are held, got others")
+        for name in ("low", "high"):
+            if not np.array_equal(found[name], getattr(w, name)):
+                raise AlloygenError(f"expected the bins of this run as {name}, got others")
+        at = plan.bin(found["energy"])
+        if (at < w.low).any() or (at > w.high).any():
+            raise AlloygenError("expected energies in the bins that are allowed, got others")
+        kept = w.blocks.counts.shape[1]
+        require_range(found, log_g=(-1, most), log_f=(0, most), **{"blocks.filled": (0, max(kept - 1, 0))},
+                      **dict.fromkeys(("first", "blocks.biases", "blocks.begin"), (-most, most)),
+                      **dict.fromkeys(("seen", "visits", "second", "leads", "attempts", "stages", "inverse_t", "late", "blocks.counts",
+                                       "blocks.leads", "blocks.mark", "blocks.led", "blocks.length", "blocks.passed"), (0, most)))  # fmt: skip

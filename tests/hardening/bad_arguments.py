@@ -1,0 +1,95 @@
+"""Public functions called with what cannot be meant: each is to be a clear error, before any work."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import clease.settings  # noqa: F401 so that no case waits for it
+import numpy as np
+from attacked import atoms
+from trial import Outcome, outcome_of
+
+import alloygen
+from alloygen.edge.structures import write_structures
+from alloygen.hamiltonian.source import expansion_from
+from alloygen.results.phase_diagram import PhaseDiagram
+from alloygen.training.config import load_config
+
+JUNK: list[Any] = [
+    None,
+    "x",
+    b"x",
+    "",
+    -1,
+    1.5,
+    float("nan"),
+    float("inf"),
+    [],
+    [None],
+    {},
+    {"x": 1},
+    {"Au": "x"},
+    object(),
+    np.zeros((2, 2)),
+    True,
+]
+X = np.linspace(0, 1, 9)
+
+# function, and keywords that are right
+CALLS: dict[str, tuple[Callable, dict]] = {
+    "sample": (alloygen.sample, dict(atoms=atoms(), T=600, mu={"Au": 0.0}, n=4, seed=0, sampler="mc", fixed=None)),
+    "mc": (alloygen.mc, dict(atoms=atoms(), T=[600], mu={"Au": 0.0}, n=4, seed=0, sweeps=1, burn=0, move="flip", method="metropolis", start="random", fixed=None)),
+    "scan": (alloygen.scan, dict(atoms=atoms(), T=[600], mu={"Au": [0.0]}, n=4, sampler="mc", seed=0)),
+    "wang_landau": (partial(alloygen.wang_landau, alloygen.ising(3)), dict(mu=None, schedule=alloygen.Schedule(log_f_final=0.1), walkers=1, seed=0, bins=None, move="flip")),
+    "metadynamics": (partial(alloygen.metadynamics, alloygen.ising(2)), dict(T=3.0, element=None, window=None, stages=alloygen.Stages(production=200, sweeps=50), seed=0)),
+    "Job": (alloygen.Job, dict(threads=1, executor=None, checkpoint=None, save_every=1.0, progress=False)),
+    "ising": (alloygen.ising, dict(L=3, J=1.0, h=0.0)),
+    "load": (alloygen.load, dict(path="cuau_2x2x4", hamiltonian=None)),
+    "expansion_from": (expansion_from, dict(spec="cuau")),
+    "from_clease": (alloygen.from_clease, dict(settings="x", eci={})),
+    "from_atat": (alloygen.from_atat, dict(folder="x")),
+    "from_smol": (alloygen.from_smol, dict(expansion="x")),
+    "from_icet": (alloygen.from_icet, dict(expansion="x")),
+    "load_config": (load_config, dict(source={"data": {"T": [300.0], "mu": [0.0]}})),
+    "PhaseDiagram.from_table": (PhaseDiagram.from_table, dict(T=[300.0], x=X, free_energy=(X * X)[None])),
+    "PhaseDiagram.read": (PhaseDiagram.read, dict(path="nowhere.nc")),
+    "ClusterExpansion.read": (alloygen.ClusterExpansion.read, dict(path="nowhere.json")),
+    "ClusterExpansion.from_dict": (alloygen.ClusterExpansion.from_dict, dict(d=alloygen.data.cuau().to_dict())),
+    "Lattice": (alloygen.Lattice, dict(primitive=alloygen.data.cuau().primitive, matrix=(2, 2, 2))),
+    "write_structures": (write_structures, dict(atoms_list=[atoms()], path="/proc/x.extxyz")),
+}  # fmt: skip
+
+
+def cases() -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    """(function, argument and value, the call)."""
+    for name, (function, right) in CALLS.items():
+        for key in right:
+            for value in JUNK[key == "stages" :]:  # None is the default there, which takes long
+                yield name, f"{key}={value!r:.40}", partial(_call, function, {**right, key: value})
+
+
+def _call(function: Callable, given: dict) -> str:
+    with tempfile.TemporaryDirectory() as folder:  # for what is written at "x"
+        os.chdir(folder)
+        function(**given)
+    return "done"
+
+
+def attack(every: int = 1, seconds: float = 10.0, only: str = "") -> tuple[Counter, list[tuple[str, str, Outcome]]]:
+    """(how many of each kind, those that nobody wants) of every ``every``-th case; what is taken may be right: None for a default, a number as text."""
+    counts, bad = Counter(), []
+    for k, (name, told, call) in enumerate(cases()):
+        if k % every or only not in name:
+            continue
+        found = outcome_of(call, same="done", seconds=seconds)
+        kind = "taken" if found.kind == "the same" else found.kind
+        counts[kind] += 1
+        if kind not in ("taken", "clear"):
+            bad.append((name, told, found))
+            print(f"    {kind}: {name}({told}): {str(found.told)[:160]}", flush=True)
+    return counts, bad
