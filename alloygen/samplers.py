@@ -20,7 +20,7 @@ from alloygen.arrays import as_array
 from alloygen.conditions import Grid, Mu, Mus, references, relative
 from alloygen.conditions.record import Condition
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
-from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, OutsideTrainedRange
+from alloygen.errors import AlloygenError, BadCondition, OutsideTrainedRange
 from alloygen.estimate.weights import user_level
 from alloygen.generate.conditional import log_p_fixed
 from alloygen.generate.outpaint import Outpainter
@@ -39,7 +39,6 @@ from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike, PathLike
 
 OTHERWISE = 'sampler="mc" says that Monte Carlo is meant, Neural(then=Anneal()) draws within the range and cools its draws, with exact weights'
-UNEVEN = 0.2  # NESS below which draws of a model that has a remedy say so
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,13 +111,7 @@ class Neural:
         facts = Provenance(seed=seed, known=known, constrained=problem.counts is not None)
         T, mu = float(at.T), as_array(at.mu)
         ens = Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, problem.atoms_map, info, facts=facts)
-        if model.remedy and ens.ness < UNEVEN:
-            warnings.warn(
-                f"the {n} configurations at T = {T:g} are worth {ens.ness * n:.1f} independent ones (NESS {ens.ness:.2g}, expected at least "
-                f"{UNEVEN}). {model.remedy}",
-                LowSampleSize,
-                stacklevel=user_level(),
-            )
+        ens.tell(model.remedy)
         return ens
 
     def scan(self, problem: Problem, grid: Grid, n: int, seed: int, job: Job, refine: Spacing | None = None) -> Scan:
@@ -133,7 +126,9 @@ class Neural:
             )
         self._require_inside(conditions)
         made = NeuralScan(model, n, self.order, seed, self.batch, refine, job).run(conditions)
-        return replace(made, atoms_map=problem.atoms_map)
+        scan = replace(made, atoms_map=problem.atoms_map)
+        scan.tell(model.remedy)
+        return scan
 
     def beyond(self, at: Condition) -> str:
         """In what a condition, or some of several, lie outside the range that the model was trained on; empty where all lie inside."""

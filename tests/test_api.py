@@ -264,6 +264,41 @@ def test_outside_of_every_model_monte_carlo_samples_with_a_word():
         assert alloygen.sample(SMALL, T=150, mu={"Au": 0.0}, n=40, sampler="mc").method == "mc"
 
 
+def test_uneven_weights_are_heard_at_once_and_once(tmp_path):
+    """NESS .13: told by whatever comes first, and by nothing that follows for the same result."""
+    law = alloygen.Neural(model="cuau", outside="allow")
+    draw = lambda: alloygen.sample(SMALL, 100, {"Au": 0.06}, 300, sampler=law)  # noqa: E731
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ens = draw()
+    low = [w for w in caught if w.category is LowSampleSize]
+    assert (
+        len(low) == 1
+        and re.search(r"NESS 0\.1\d, expected at least 0\.2.*refine", str(low[0].message))
+        and low[0].filename == __file__
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LowSampleSize)
+        assert len(ens.atoms) == 300
+        ens.write(tmp_path / "configs.extxyz"), ens.free_energy(), ens.composition("Au"), ens.heat_capacity()
+        alloygen.sample(SMALL, 600, {"Au": 0.06}, 300).atoms[0]  # even weights: the control
+    for look in (
+        lambda e: e.atoms,
+        lambda e: e.write(tmp_path / "part.extxyz"),
+        lambda e: e.to_pymatgen(),
+        lambda e: e.free_energy(),
+    ):
+        with pytest.warns(LowSampleSize):
+            look(ens[:200])  # another result
+    with pytest.warns(LowSampleSize, match=r"1 of 2 conditions are uneven \(NESS below 0.2; least 0.1.*at T = 100"):
+        scan = alloygen.scan(SMALL, 100, {"Au": [0.05, 0.06]}, 300, sampler=law)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LowSampleSize)
+        scan.tell()
+    with pytest.warns(LowSampleSize, match="uneven"):
+        scan.select([0, 1]).phase_diagram(T=[100])
+
+
 def test_cold_conditions_are_right_where_a_law_would_be_trapped():
     """2x2x4 at 20 K: the law draws one wrong phase with NESS 1; annealed draws and Monte Carlo meet the sum over all states."""
     h = alloygen.data.cuau().on((2, 2, 4))

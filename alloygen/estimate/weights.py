@@ -13,6 +13,7 @@ import sys
 import warnings
 from types import FrameType
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from alloygen.types import ArrayLike
 
 MIN_ESS = 50.0
 MAX_SHARE = 0.2
+UNEVEN = 0.2  # NESS below which configurations are told of when they are drawn, looked at or written
+REFINE = "Draw more samples, or refine them (annealing, or a model trained nearer to this condition)"
 
 
 def as_log_weights(log_w: ArrayLike) -> np.ndarray:
@@ -255,16 +258,51 @@ def k_hat(log_w: ArrayLike) -> float:
     return tail(as_log_weights(log_w)).k_hat
 
 
+_heard: WeakValueDictionary[int, np.ndarray] = (
+    WeakValueDictionary()
+)  # weights that were told of, by their ids: each once
+
+
+def _tell(log_w: ArrayLike, text: str) -> None:
+    if isinstance(log_w, np.ndarray):
+        _heard[id(log_w)] = log_w
+    warnings.warn(text, LowSampleSize, stacklevel=user_level())
+
+
+def heard(log_w: ArrayLike) -> bool:
+    """Whether a warning of these very weights, as an object, has been given."""
+    return _heard.get(id(log_w)) is log_w
+
+
 def warn_if_low(log_w: ArrayLike, what: str) -> None:
-    """Warn :class:`~alloygen.errors.LowSampleSize` when ESS < 50, one weight carries more than 20 % of the sum or k-hat is above 0.7."""
+    """Warn :class:`~alloygen.errors.LowSampleSize` when ESS < 50, one weight carries more than 20 % of the sum or k-hat is above 0.7: once for the
+    same array."""
+    if heard(log_w):
+        return
     w = normalized_weights(log_w)
     size, found = 1.0 / (w**2).sum(), tail(as_log_weights(log_w))
     share, k = found.largest, found.k_hat
     if size < MIN_ESS or share > MAX_SHARE or found.heavy:
-        warnings.warn(
+        _tell(
+            log_w,
             f"{what} rests on {size:.1f} effective samples of {len(w)} (largest weight {share:.0%} of the sum, k-hat {k:.2f}; "
             f"expected at least {MIN_ESS:.0f}, at most {MAX_SHARE:.0%} and at most {MAX_K}): the value and its error bar are "
-            "unreliable. Draw more samples, or refine them (annealing, or a model trained nearer to this condition).",
-            LowSampleSize,
-            stacklevel=user_level(),
+            f"unreliable. {REFINE}.",
+        )
+
+
+def warn_if_uneven(log_w: ArrayLike, what: str, remedy: str = "") -> None:
+    """Warn :class:`~alloygen.errors.LowSampleSize` when NESS < 0.2 or k-hat is above 0.7: once for the same array, estimates included.
+
+    what : whose weights they are; remedy : what to do, else to draw more or to refine
+    """
+    if heard(log_w):
+        return
+    share, found = ness(log_w), tail(as_log_weights(log_w))
+    if share < UNEVEN or found.heavy:
+        n = len(np.asarray(log_w))
+        _tell(
+            log_w,
+            f"{what} are worth {share * n:.1f} independent ones (NESS {share:.2g}, expected at least {UNEVEN}; k-hat {found.k_hat:.2f}, expected at most "
+            f"{MAX_K}): they follow the law of the alloy by their weights alone. {remedy or REFINE}; ens.resample(n) takes some by weight",
         )

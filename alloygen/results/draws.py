@@ -163,6 +163,11 @@ class Draws:
         """(n,) log-weights; None where all samples weigh the same."""
         return self.log_weight if self.has_likelihood or self.log_w is not None else None
 
+    def tell(self, remedy: str = "") -> None:
+        """Warn :class:`~alloygen.errors.LowSampleSize` where the weights are uneven; once, by whatever of these samples is asked for first."""
+        if len(self) and (log_w := self.known_log_weight) is not None:
+            weights.warn_if_uneven(log_w, f"the {len(self)} configurations at T = {self.T:g}", remedy)
+
     @property
     def weights(self) -> np.ndarray:
         """Normalised weights (n,), summing to one; equal for samples without a likelihood."""
@@ -196,6 +201,8 @@ class Draws:
 
     def alone(self) -> Draws:
         """These samples without what is made of them: what an estimator keeps."""
+        if self.log_prob is not None:
+            _ = self.log_weight  # one array for all, so that what is wrong with it is told once
         draws = object.__new__(Draws)
         draws.__dict__.update({k: v for k, v in self.__dict__.items() if k in Draws.__dict__ or k in _FIELDS})
         return draws

@@ -22,6 +22,7 @@ class AtomsSequence(Sequence):
                 "alloygen.sample(atoms, ...), or pass atoms_map="
             )
         self._draws = draws
+        draws.tell()
 
     def __len__(self) -> int:
         return len(self._draws)

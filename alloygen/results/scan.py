@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloygen.conditions import Mu, chemical_potentials, exchangeable, temperature
-from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch
+from alloygen.conditions.record import semigrand
+from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
+from alloygen.estimate import weights
 from alloygen.estimate.branches import Branches
 from alloygen.estimate.chains import Convergence
 from alloygen.estimate.mbar import MBAR
@@ -219,6 +222,22 @@ class Scan(Runs, Sequence):
         """Why free energies of a Monte Carlo scan are missing at some conditions; empty where all are known."""
         return self.joint.gap
 
+    def tell(self, remedy: str = "") -> None:
+        """Warn :class:`~alloygen.errors.LowSampleSize` of conditions whose weights are uneven; once for a scan."""
+        if self.log_prob is None or self.__dict__.get("_told"):
+            return
+        u = semigrand(self.energy, self.counts, self.mu[:, None]) * self.beta[:, None]
+        found = np.array([weights.ness(row) for row in -u - self.log_prob])
+        if (few := found < weights.UNEVEN).any():
+            object.__setattr__(self, "_told", True)
+            worst = int(found.argmin())
+            warnings.warn(
+                f"the weights of {int(few.sum())} of {len(self)} conditions are uneven (NESS below {weights.UNEVEN}; least {found[worst]:.2g}, at T = "
+                f"{self.T[worst]:g}, mu = {self.mu[worst].tolist()}): what rests on them is unreliable. {remedy or weights.REFINE}",
+                LowSampleSize,
+                stacklevel=weights.user_level(),
+            )
+
     def free_energy(self, c: int) -> Estimate:
         """Phi = -kB T log Z / N at a condition, an Estimate: absolute if the run held T = infinity, else an error.
 
@@ -317,6 +336,7 @@ class Scan(Runs, Sequence):
 
         if not self._many:
             binary(self.hamiltonian, element)
+        self.tell()
         if self.facts.constrained or (self.facts.move is not None and self.facts.move.keeps_composition):
             raise AlloygenError(
                 "expected samples of many compositions, got canonical ones of a single one; its free energy is "
