@@ -1,4 +1,4 @@
-"""Command line: ``alloygen sample | mc | phase-diagram | train | evaluate | models``."""
+"""Command line: ``alloygen sample | mc | phase-diagram | train | evaluate | models | info``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ def parser() -> shell.Parser:
     p = shell.Parser(prog="alloygen", description="Equilibrium configurations and free energies of lattice alloys.")
     p.add_argument("--version", action="version", version=f"alloygen {__version__}")
     sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_sample_parser, _mc_parser, _phase_diagram_parser, _train_parser, _evaluate_parser, _models_parser):
+    for add in (
+        _sample_parser,
+        _mc_parser,
+        _phase_diagram_parser,
+        _train_parser,
+        _evaluate_parser,
+        _models_parser,
+        _info_parser,
+    ):
         add(sub)
     return p
 
@@ -145,6 +153,10 @@ def _models_parser(sub) -> None:
     _command(
         sub, "models", commands.models, "list the models at hand: what for, their ranges and how even their weights are"
     )
+
+
+def _info_parser(sub) -> None:
+    _command(sub, "info", commands.info, "versions, cores, threads, free memory and models, to send with a question")
 
 
 def _evaluate_parser(sub) -> None:

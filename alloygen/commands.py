@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
@@ -255,6 +256,39 @@ def train(args) -> int:
         print(f"interrupted: {stop}", file=sys.stderr)
         return 130
     print(f"trained model: {folder / 'model.safetensors' if by_config else folder / f'{model.name}.safetensors'}")
+    return 0
+
+
+def info(args) -> int:
+    """``alloygen info``."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    import torch
+
+    from alloygen import __version__
+    from alloygen.data import checkpoints, own_folder
+    from alloygen.limits import available
+
+    def of(name: str) -> str:
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            return f"{name} -"
+
+    free = available()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    told = {
+        "alloygen": f"{__version__}, Python {platform.python_version()}, {platform.machine()}",
+        "needs": ", ".join(map(of, ("torch", "numpy", "scipy", "numba", "ase", "clease", "pymatgen", "xarray"))),
+        "cores": f"{cores}, load {os.getloadavg()[0]:.1f}",
+        "threads of models": f"{torch.get_num_threads()} blocks side by side, each on one (OMP_NUM_THREADS, torch.set_num_threads)",
+        "threads of Monte Carlo": "1 (Job(threads=), --threads)",
+        "free memory": "unknown" if free is None else f"{free / 1e9:.1f} GB",
+        "models": f"{len(checkpoints())}, your own in {own_folder()}",
+    }
+    for name, text in told.items():
+        print(f"{name:>22}  {text}")
     return 0
 
 

@@ -25,6 +25,10 @@ class ConfigError(AlloygenError):
     """A training configuration with an unknown key or an impossible value."""
 
 
+class TooLarge(AlloygenError):
+    """What would need more memory than the machine has, or a time without end; told before any work."""
+
+
 class OutsideTrainedRange(UserWarning):
     """A condition outside the range that the model was trained on."""
 

@@ -14,9 +14,11 @@ from itertools import product
 import numpy as np
 
 from alloygen.errors import AlloygenError
+from alloygen.limits import require_memory
 from alloygen.types import ArrayLike
 
 MOST_SITES = 50_000_000  # of a supercell that a file names
+SITE_BYTES = 500  # of a supercell with the tables of an expansion, at least
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -115,7 +117,12 @@ class Lattice:
         rounded = np.rint(matrix.astype(float)).astype(np.int64)
         if matrix.shape != (3, 3) or np.abs(matrix - rounded).max() > 1e-6:
             raise AlloygenError(f"expected three repeats or a 3x3 integer matrix, got {matrix.tolist()}")
-        volume = round(np.linalg.det(rounded))
+        volume = round(np.linalg.det(rounded.astype(float)))
+        require_memory(
+            SITE_BYTES * abs(volume) * len(primitive.basis),
+            f"a supercell of {abs(volume)} primitive cells",
+            "Take a smaller one",
+        )
         diagonal = np.count_nonzero(rounded - np.diag(rounded.diagonal())) == 0
         if volume == 0 or (diagonal and (rounded.diagonal() < 1).any()):
             raise AlloygenError(

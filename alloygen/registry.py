@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -20,7 +22,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.parents import canonical
 from alloygen.lattice import Lattice
-from alloygen.models.base import AnyCell, Model
+from alloygen.models.base import AnyCell, Model, Network
 from alloygen.models.family import FamilyModel, ZeroShot, is_of_one_alloy
 from alloygen.models.store import Header, load_model, read_header
 from alloygen.types import PathLike
@@ -28,11 +30,12 @@ from alloygen.types import PathLike
 if TYPE_CHECKING:
     import pandas as pd
 
-_loaded: dict[tuple[str, int, int], Model] = {}
+KEPT = 8  # models in memory
+_loaded: OrderedDict[tuple[str, int, int], Network] = OrderedDict()
 
 
 def load(path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None = None) -> Model:
-    """Load a trained model from a checkpoint file, or by the name of one that ships (``"cuau_4x4x4"``).
+    """Load a trained model from a checkpoint file, or by the name of one that ships (``"cuau_4x4x4"``): one of your own, which may be changed.
 
     Raises CheckpointError for a damaged or newer file, and for one of another Hamiltonian than the one given.
 
@@ -42,13 +45,24 @@ def load(path: PathLike, hamiltonian: Hamiltonian | ClusterExpansion | None = No
     >>> alloygen.load("cuau_2x2x4").hamiltonian.n_sites
     16
     """
+    if hamiltonian is not None:
+        return load_model(named(path), hamiltonian)
+    model = shared(path)
+    h = model.hamiltonian  # which never changes
+    return deepcopy(model, {id(h): h})
+
+
+def shared(path: PathLike) -> Network:
+    """The model of a file, one for all who only ask it; the last few are kept. :func:`load` gives one of the caller's own."""
     path = named(path)
     state = path.stat()
     key = (str(path.absolute()), state.st_mtime_ns, state.st_size)
     if key not in _loaded:
         _loaded[key] = load_model(path)
-    model = _loaded[key]
-    return load_model(path, hamiltonian) if hamiltonian is not None else model
+    _loaded.move_to_end(key)
+    while len(_loaded) > KEPT:
+        _loaded.popitem(last=False)
+    return _loaded[key]
 
 
 def named(path: object) -> Path:
@@ -67,6 +81,10 @@ def named(path: object) -> Path:
         raise CheckpointError(
             f"expected the file of a checkpoint, got the folder {os.fspath(path)!r}; a run's model is model.safetensors in its folder"
         )
+    if not os.path.isfile(path):
+        raise CheckpointError(
+            f"expected the file of a checkpoint, got {os.fspath(path)!r}, which is a pipe, a socket or a device"
+        )
     return Path(path)
 
 
@@ -79,7 +97,7 @@ def given(
     larger: bool = True,
 ) -> tuple[Model, Problem]:
     """The model that is named, and the problem on its sites or, where it is to out-paint (``larger``), on its own."""
-    model = model if isinstance(model, Model) else load(model)
+    model = model if isinstance(model, Model) else shared(model)
     if isinstance(model, FamilyModel):  # the alloy is the caller's
         problem = Problem.of(atoms, mu, hamiltonian, fixed)
         return ZeroShot(model, problem.hamiltonian), problem
@@ -221,7 +239,7 @@ def _first_whole(headers: Iterable[Header]) -> Model | None:
     """The first of the models whose weights can be read."""
     for header in headers:
         try:
-            return load(header.path)
+            return shared(header.path)
         except CheckpointError as error:
             _pass_over([str(error)])
     return None

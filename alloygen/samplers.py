@@ -25,6 +25,7 @@ from alloygen.estimate.weights import user_level
 from alloygen.generate.conditional import log_p_fixed
 from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.refine import Anneal, Blocks, Draws, Refinement
+from alloygen.limits import require_memory, sample_bytes
 from alloygen.models.base import AnyCell, AnyOrder, Model
 from alloygen.models.canonical import Canonical
 from alloygen.models.draw import draw
@@ -38,6 +39,7 @@ from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike, PathLike
 
+IN_PARTS = "Draw parts with seeds of their own, and write each before the next (docs/samplers.md)"
 OTHERWISE = 'sampler="mc" says that Monte Carlo is meant, Neural(then=Anneal()) draws within the range and cools its draws, with exact weights'
 
 
@@ -93,6 +95,8 @@ class Neural:
     def sample(self, problem: Problem, at: Condition, n: int, seed: int, job: Job) -> Ensemble:
         """n independent configurations at one condition."""
         model, target = self._aimed(problem), problem.hamiltonian
+        words = f"{n} configurations of {target.n_sites} sites"
+        require_memory(sample_bytes(n, target.n_sites, len(target.elements)), words, IN_PARTS)
         if job.executor is not None or job.checkpoint is not None:
             raise AlloygenError(
                 f"expected neither executor nor checkpoint for one condition, got {job}: a model draws anew from the same seed"
@@ -124,6 +128,12 @@ class Neural:
             raise AlloygenError(
                 f"expected neither executor nor checkpoint with a composition, got {job}; leave them out"
             )
+        h = problem.hamiltonian
+        words = f"{len(conditions)} conditions with {n} configurations of {h.n_sites} sites each"
+        needed = sample_bytes(n, h.n_sites, len(h.elements)) + sample_bytes(
+            n * len(conditions), h.n_sites, len(h.elements), many=False
+        )
+        require_memory(needed, words, "Take fewer at each condition, or scan one temperature after another")
         self._require_inside(conditions)
         made = NeuralScan(model, n, self.order, seed, self.batch, refine, job).run(conditions)
         scan = replace(made, atoms_map=problem.atoms_map)

@@ -16,7 +16,7 @@ from alloygen.runtime.atomic import write_somewhere
 if TYPE_CHECKING:
     from alloygen.conditions.composition import Composition
 
-MOST_VALUES, MOST_SITES = 100_000, 10_000_000
+MOST_SITES = 10_000_000
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,6 +70,8 @@ def values(text: str) -> list[float]:
     >>> values("600"), values("200:400:3")
     ([600.0], [200.0, 300.0, 400.0])
     """
+    from alloygen.conditions.given import MOST_VALUES
+
     every = [_number(word) for word in text.split(":")]
     words = [w for w in every if isinstance(w, int | float) and abs(w) < float("inf")]
     if len(words) < len(every) or len(words) not in (1, 3):

@@ -15,6 +15,7 @@ ROOMS = [
     "types",
     "errors",
     "arguments",
+    "limits",
     "units",
     "lattice",
     "levels",

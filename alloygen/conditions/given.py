@@ -23,6 +23,7 @@ from alloygen.errors import BadCondition, UnknownSpecies
 if TYPE_CHECKING:
     import torch
 
+MOST_VALUES = 100_000  # of T or of mu in one call
 HOW_MU = 'Write it by element, in eV per atom, for example mu={"Au": 0.05}; an element that is not named has mu = 0'
 
 
@@ -287,6 +288,8 @@ def is_sequence(x) -> bool:
 def items(x) -> list:
     if getattr(x, "ndim", 1) > 1:
         raise BadCondition(f"expected a number or a flat sequence, got an array of shape {tuple(x.shape)}. Flatten it.")
+    if (n := len(x) if hasattr(x, "__len__") else 0) > MOST_VALUES:
+        raise BadCondition(f"expected at most {MOST_VALUES} numbers, got {n}. Take fewer, or scan them in parts")
     return list(x)
 
 

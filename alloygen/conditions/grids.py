@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from alloygen.conditions.given import Alloy, Mu, chemical_potentials, is_sequence, items, relative, temperature
+from alloygen.conditions.given import (
+    MOST_VALUES,
+    Alloy,
+    Mu,
+    chemical_potentials,
+    is_sequence,
+    items,
+    relative,
+    temperature,
+)
 from alloygen.errors import BadCondition
 from alloygen.types import Temperatures
 
@@ -133,6 +143,10 @@ def mu_list(mu: Mus | None) -> list:
     for element, values in varied.items():
         if not values:
             raise BadCondition(f"expected at least one mu of {element}, got an empty sequence. Give numbers.")
+    if (count := prod(map(len, varied.values()))) > MOST_VALUES:
+        raise BadCondition(
+            f"expected at most {MOST_VALUES} chemical potentials, got a grid of {count}: {' x '.join(str(len(v)) for v in varied.values())}. Take fewer of each"
+        )
     return [{**mu, **dict(zip(varied, row, strict=True))} for row in product(*varied.values())]
 
 

@@ -34,6 +34,9 @@ def _pairs(lattice: Lattice, sublattices, cutoff: float) -> tuple[np.ndarray, np
     return primitive_neighbor_list("ijd", lattice.primitive.pbc, lattice.shortest_vectors, positions, cutoff)
 
 
+MOST_SHELLS = 1000  # the pairs grow as the third power of how far they reach
+
+
 def _shells(distances: np.ndarray) -> np.ndarray:
     """Rising distances that differ by more than rounding."""
     d = np.sort(distances)
@@ -84,7 +87,7 @@ def pair_multiplicity(
     >>> [int(m.sum(1)[0]) for m in shells], shells[0].toarray()[0].tolist()     # two of the 12 neighbours are i itself
     ([12, 6, 24, 12, 24, 8], [2, 4, 4, 2])
     """
-    n_shells = whole_number(n_shells, "n_shells, the number of coordination shells,")
+    n_shells = whole_number(n_shells, "n_shells, the number of coordination shells,", 1, MOST_SHELLS)
     known = np.arange(lattice.n_sublattices)
     sublattices = known if sublattices is None else np.unique(sublattices)
     if not len(sublattices) or not np.isin(sublattices, known).all():

@@ -19,7 +19,8 @@ this on a small cell.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -32,6 +33,14 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
 from alloygen.models.blocks import LARGEST, by_blocks
 from alloygen.orders import Orders
+
+
+@contextmanager
+def own_random_state(seed: int = 0) -> Iterator[None]:
+    """torch's global generator seeded for what draws from it unasked, such as the first weights of a network, and afterwards as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 @dataclass(frozen=True, kw_only=True)

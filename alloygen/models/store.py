@@ -158,6 +158,7 @@ def require_model(meta: dict, path: PathLike) -> None:
 
 def _built(tensors: dict, header: Header, hamiltonian: Hamiltonian | ClusterExpansion | None) -> Network:
     from alloygen.models import MODELS
+    from alloygen.models.base import own_random_state
 
     path, meta, expansion = header.path, header.metadata, header.expansion
     if hamiltonian is not None and hamiltonian.fingerprint != expansion.fingerprint:
@@ -166,7 +167,8 @@ def _built(tensors: dict, header: Header, hamiltonian: Hamiltonian | ClusterExpa
             f"({expansion.name}) in {path}. Train one with `alloygen train`, or use the expansion of the checkpoint."
         )
     _require_size(tensors, meta["model"], path)
-    model = MODELS[meta["kind"]](header.hamiltonian, meta["ranges"], **meta["model"])
+    with own_random_state():
+        model = MODELS[meta["kind"]](header.hamiltonian, meta["ranges"], **meta["model"])
     own_kinds = {k: v.dtype for k, v in model.state_dict().items()}
     own, given = ({k: tuple(v.shape) for k, v in part.items()} for part in (model.state_dict(), tensors))
     differ = sorted(k for k in own.keys() | given.keys() if own.get(k) != given.get(k))

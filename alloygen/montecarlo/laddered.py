@@ -16,6 +16,7 @@ from alloygen.counts import Counts
 from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, BadCondition, LowSampleSize
 from alloygen.estimate.weights import user_level
+from alloygen.limits import require_memory, sample_bytes
 from alloygen.models.blocks import derived_seed
 from alloygen.montecarlo.balanced import keeping
 from alloygen.montecarlo.run import Run
@@ -118,6 +119,12 @@ class MonteCarlo:
             return self._at_counts(problem.counts).scan(free, grid, n, seed, job, refine)
         h = problem.hamiltonian
         self.run(n).require_known(h)
+        c = len(grid.T) * len(grid.mu)
+        require_memory(
+            sample_bytes(n * c, h.n_sites, len(h.elements), many=False),
+            f"{c} conditions with {n} samples of {h.n_sites} sites each",
+            "Keep fewer: a smaller n with more sweeps between samples, or fewer conditions at once",
+        )
         self.require_no_field(grid.mu.tolist(), grid.mu)
         placed, move = self._placed(problem, seed), self.what_moves
         if refine:

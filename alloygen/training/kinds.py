@@ -20,11 +20,15 @@ class ModelConfig(KindSection):
     orders: ClassVar[Orders] = Orders()
 
 
+MOST = 10_000  # of any size of a network, which no machine here would hold beyond
+
+
 def _sizes(m: Any, attends: bool) -> Iterator[Rule]:
     """What holds of the sizes of every network, and of the heads of one that attends."""
     yield not attends or (m.heads >= 2 and m.heads % 2 == 0), "model.heads", "an even number", m.heads
     fits = not attends or m.width % max(2, 2 * m.heads) == 0
     yield fits, "model.width", f"a multiple of 2 * heads = {2 * m.heads}", m.width
+    yield max(m.width, m.depth * m.expand) <= MOST, "model", f"width and depth times expand of at most {MOST}", m
     yield m.width >= 1 and m.depth >= 1 and m.expand >= 1, "model", "width >= 1, depth >= 1 and expand >= 1", m
 
 
@@ -59,6 +63,7 @@ class LocalConfig(ModelConfig):
     def rules(self) -> Iterator[Rule]:
         yield self.width >= 2 and self.width % 2 == 0, "model.width", "an even number of at least 2", self.width
         sizes = (self.depth, self.window, self.levels, self.frequencies)
+        yield max(self.width, *sizes) <= MOST, "model", f"numbers of at most {MOST}", (self.width, *sizes)
         yield min(sizes) >= 1, "model", "depth >= 1, window >= 1, levels >= 1 and frequencies >= 1", sizes
 
 

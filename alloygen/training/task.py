@@ -13,7 +13,7 @@ from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models import MODELS
-from alloygen.models.base import Network, Trained
+from alloygen.models.base import Network, Trained, own_random_state
 from alloygen.models.local import LocalLaw
 from alloygen.objectives.batch import Batch
 from alloygen.runtime.tensors import matching, require_range
@@ -55,8 +55,8 @@ class Task(ABC, Generic[Drawn]):
 
 def untrained(config: Config, hamiltonian: Hamiltonian) -> Network:
     """The model of a configuration with weights at random."""
-    torch.manual_seed(config.training.seed)
-    model = MODELS[config.model.kind](hamiltonian, config.source.ranges(), **asdict(config.model))
+    with own_random_state(config.training.seed):
+        model = MODELS[config.model.kind](hamiltonian, config.source.ranges(), **asdict(config.model))
     model.trained = Trained(name=config.name, orders=config.orders)
     return model
 

@@ -1,0 +1,132 @@
+"""What cannot fit is told before any work, and the caller's generators and threads stay as they are."""
+
+import os
+import random
+import time
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+
+import alloygen
+from alloygen import cli, limits, registry
+from alloygen.conditions import grid
+from alloygen.errors import AlloygenError, BadCondition, CheckpointError, TooLarge
+
+SMALL = bulk("Cu", a=3.8).repeat((2, 2, 4))
+AT = dict(T=600, mu={"Au": 0.02})
+HUGE = {
+    "sample": (lambda: alloygen.sample(SMALL, **AT, n=10**12), TooLarge, "Draw parts"),
+    "batch": (lambda: alloygen.sample(SMALL, **AT, n=10**12, sampler=alloygen.Neural(batch=10**9)), TooLarge, "Draw parts"),
+    "annealed": (lambda: alloygen.sample(SMALL, **AT, n=10**12, sampler=alloygen.Neural(then=alloygen.Anneal())), TooLarge, "GB"),
+    "mc": (lambda: alloygen.mc(SMALL, **AT, n=10**12), TooLarge, "a smaller n"),
+    "sample by mc": (lambda: alloygen.sample(SMALL, **AT, n=10**12, sampler="mc"), TooLarge, "a smaller n"),
+    "scan": (lambda: alloygen.scan(SMALL, range(300, 900), {"Au": np.linspace(0, 0.1, 1000)}, 10**9), TooLarge, "600000 conditions"),
+    "values of mu": (lambda: alloygen.scan(SMALL, 600, {"Au": range(10**8)}), BadCondition, "at most 100000 numbers, got 100000000"),
+    "values of T": (lambda: alloygen.mc(SMALL, range(1, 10**9), {"Au": 0.0}), BadCondition, "at most 100000"),
+    "grid of mu": (lambda: grid(600, {"Cu": range(10**4), "Au": range(10**4)}, alloygen.data.cuau()), BadCondition, "10000 x 10000"),
+    "supercell": (lambda: alloygen.data.cuau().on((200_000, 2000, 2000)), TooLarge, "a smaller one"),
+    "shells": (lambda: alloygen.sample(SMALL, **AT, n=5).warren_cowley(10**6), AlloygenError, "from 1 to 1000"),
+    "width": (lambda: alloygen.train(config={"name": "x", "model": {"kind": "causal", "width": 8 * 10**9}}), AlloygenError, "."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call, error, says", HUGE.values(), ids=HUGE)
+def test_what_is_too_much_is_told_before_work(call, error, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    started = time.process_time()
+    with pytest.raises(error, match=says):
+        call()
+    assert time.process_time() - started < 5 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", ["sample Cu:2000x2000x2000 -T 600", "mc Cu:2x2x4 -T 600 --mu Au=-1:1:100000000", "sample Cu:2x2x4 -T 600 -n 1000000000000"])  # fmt: skip
+def test_the_shell_refuses_it_too(words, capsys):
+    assert cli.main(words.split()) == 2 and "expected" in capsys.readouterr().err
+
+
+def test_memory_is_that_of_the_narrowest_limit(monkeypatch):
+    monkeypatch.setattr(limits, "_machine", lambda: 10**10)
+    monkeypatch.setattr(limits, "_group", lambda: 10**9)
+    monkeypatch.setattr(limits, "_address_space", lambda: None)
+    assert limits.available() == 10**9
+    with pytest.raises(TooLarge, match=r"got 2 things, about 0\.9 GB\. Take one"):
+        limits.require_memory(9e8, "2 things", "Take one")
+    limits.require_memory(7e8, "2 things", "Take one")
+    monkeypatch.setattr(limits, "_machine", lambda: None)
+    monkeypatch.setattr(limits, "_group", lambda: None)
+    assert limits.available() is None
+    limits.require_memory(1e30, "where nothing tells, all", "")
+
+
+def test_a_pipe_is_no_model(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(CheckpointError, match="a pipe"):
+        alloygen.load(tmp_path / "pipe.safetensors")
+    monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
+    assert "pipe" not in alloygen.data.checkpoints()
+
+
+def test_a_loaded_model_is_ones_own(monkeypatch):
+    mine, other = alloygen.load("cuau_2x2x4"), alloygen.load("cuau_2x2x4")
+    assert mine is not other
+    before = alloygen.sample(SMALL, **AT, n=20, sampler=other).log_prob
+    with torch.no_grad():
+        for p in mine.parameters():
+            p.zero_()
+    mine.ranges["T"] = (1.0, 2.0)
+    assert np.array_equal(alloygen.sample(SMALL, **AT, n=20, sampler="cuau_2x2x4").log_prob, before)
+    assert np.array_equal(alloygen.sample(SMALL, **AT, n=20, sampler=alloygen.load("cuau_2x2x4")).log_prob, before)
+    monkeypatch.setattr(registry, "KEPT", 1)
+    registry.shared("ising_10x10")
+    assert len(registry._loaded) == 1
+
+
+def _state():
+    return (
+        torch.default_generator.get_state().tolist(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        np.random.get_state()[1].tolist(),  # noqa: NPY002 the global one is meant
+        random.getstate(),
+    )
+
+
+TINY = {
+    "name": "tiny", "system": {"hamiltonian": "cuau", "repeats": [2, 2, 1]}, "model": {"kind": "causal", "width": 8, "depth": 1, "heads": 2},
+    "data": {"T": [600, 900], "mu": [0.0, 0.1], "samples": 20, "burn": 5, "seed": 0}, "training": {"steps": 2, "batch": 8, "warmup": 1},
+    "machine": {"threads": 2},
+}  # fmt: skip
+CALLS = {
+    "load": lambda p: registry._loaded.clear() or alloygen.load("cuau_2x2x4"),
+    "sample": lambda p: alloygen.sample(SMALL, **AT, n=20).atoms[0],
+    "averages": lambda p: alloygen.sample(SMALL, **AT, n=60).to_pymatgen()[:1] and alloygen.sample(SMALL, **AT, n=60).heat_capacity(),
+    "refined": lambda p: alloygen.sample(SMALL, **AT, n=20, sampler=alloygen.Neural(then=alloygen.Blocks(effort=0.1))),
+    "composition": lambda p: alloygen.sample(SMALL, 600, composition={"Au": 4}, n=20),
+    "scan": lambda p: alloygen.scan(SMALL, 600, {"Au": [0.0, 0.05]}, 20),
+    "mc": lambda p: alloygen.mc(SMALL, **AT, n=40, check=False),
+    "metropolis": lambda p: alloygen.mc(SMALL, **AT, n=20, method="metropolis", check=False),
+    "anneal": lambda p: alloygen.anneal(SMALL, {"Au": 0.02}),
+    "train": lambda p: alloygen.train(config=TINY, folder=p / "run", progress=False),
+    "models": lambda p: cli.main(["models"]),
+    "info": lambda p: cli.main(["info"]),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "call", [pytest.param(c, id=name, marks=[pytest.mark.slow] * (name == "train")) for name, c in CALLS.items()]
+)
+def test_the_state_of_the_caller_is_left_alone(call, tmp_path, capsys):
+    np.random.seed(5)  # noqa: NPY002 the global one is meant
+    torch.manual_seed(5), random.seed(5)
+    before = _state()
+    call(tmp_path)
+    assert _state() == before
+
+
+def test_info_says_what_a_question_needs(capsys):
+    assert cli.main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert alloygen.__version__ in text and f"torch {torch.__version__.split('+')[0]}" in text and "free memory" in text
