@@ -106,7 +106,7 @@ def _own_checkpoints() -> tuple[dict[str, Path], list[str]]:
         paths = sorted(own_folder().iterdir())
     except OSError as error:
         return {}, [f"expected a folder of models, got {folder!r} ({error.strerror}); the models that ship are used"]
-    return {p.name: p for p in paths if p.suffix == ".safetensors" and p.is_file()}, []
+    return {p.name: p for p in paths if p.suffix == ".safetensors" and not (p.is_dir() or p.is_fifo())}, []
 
 
 def configurations() -> dict[str, Traversable]:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
@@ -494,7 +495,7 @@ def test_only_the_model_that_is_chosen_is_read(monkeypatch):
     from alloygen.models.store import load_model
 
     read = []
-    monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setattr(registry, "_loaded", OrderedDict())
     monkeypatch.setattr(registry, "load_model", lambda path, *h: read.append(path.name) or load_model(path, *h))
     alloygen.sample(SMALL, T=600, mu={"Au": 0.02}, n=2)
     assert read == ["cuau.safetensors"]
