@@ -73,7 +73,7 @@ def train(
         supercell, which is then the one to learn on
     minutes : of training; the Monte Carlo samples that it learns from take some seconds more
     cells : supercells to learn on, [(4, 4, 4), (2, 2, 4)] or matrices; None: of 64 and of 16 sites at most
-    T : (low, high); None: 0.6 to 5 times the temperature at which a substitution in a random alloy costs 2 kT
+    T : (low, high); None: 0.6 to 5 times the temperature at which the alloy orders, which a short run finds
     mu : {element: (low, high)}, counted from the first element; None: from one nearly pure alloy to the other
     name : of the model; None: that of the expansion
     folder : where it is kept; None: the user's models, ``$ALLOYGEN_MODELS`` or ``~/.alloygen/models``. With a configuration: where the run lives

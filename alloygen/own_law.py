@@ -1,7 +1,7 @@
 """A law of one's own alloy by some minutes of training: ranges, samples and recipe found by themselves, kept where ``sample`` finds it.
 
 ``train_alloy`` begins with the network for every alloy of the lattice where there is one, as ``polish`` does, and from nothing otherwise: any species and
-sublattices. Conditions are a grid of T over the temperatures of the alloy (:mod:`alloygen.hamiltonian.scale`) with chemical potentials from one pure
+sublattices. Conditions are a grid of T around the temperature at which it orders, which a short run finds, with chemical potentials from one pure
 phase to the other, for each element after the first.
 """
 
@@ -19,8 +19,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from scipy.stats import qmc
 
 from alloygen.arguments import positive, seed_from
+from alloygen.arrays import as_array
 from alloygen.conditions import references
 from alloygen.data import checkpoints, own_folder
 from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
@@ -29,18 +31,25 @@ from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.parents import canonical
-from alloygen.hamiltonian.scale import scale
+from alloygen.hamiltonian.scale import Scale, scale
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.models.base import AnyCell
 from alloygen.models.family import FamilyModel, ZeroShot
 from alloygen.models.local import LocalModel
 from alloygen.models.store import load_model, read_header
+from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.registry import family_of
+from alloygen.runtime.job import Job
 from alloygen.runtime.tensors import read_tensors
 from alloygen.training.numbers import is_supercell
 from alloygen.types import PathLike
 
-TEMPERATURES = (0.6, 5.0)  # in multiples of the scale of the alloy
+TEMPERATURES = (
+    0.6,
+    5.0,
+)  # in multiples of the scale of the alloy; of the temperature at which it orders, where that is lower
+PILOT = (0.12, 1.5, 14)  # temperatures of the pilot in multiples of the scale, and how many
+ORDERS = 0.2  # kB a site: heat capacities that stay below have no peak
 MARGIN = 8.0  # kT of the scale, of mu beyond the phases: enough for nearly pure alloys at the highest T
 GRIDS = {
     1: (14, 31),
@@ -143,7 +152,7 @@ def polish(
     atoms, hamiltonian : the supercell and the alloy, as :func:`alloygen.sample` takes them; any binary expansion of fcc, bcc, hcp, sc or square
     mu : {element: (low, high)} or (low, high) of the last element less the first, in the unit of the energy; None: as far as its phases go
     minutes : of training, the Monte Carlo run before it not counted
-    T : (low, high); None: 0.6 to 5 times the temperature scale of the alloy (:func:`alloygen.hamiltonian.scale.scale`)
+    T : (low, high); None: 0.6 to 5 times the temperature at which the alloy orders, by a short run
     name : of the model; None: that of the expansion
     folder : where it is kept; None: the user's models, ``$ALLOYGEN_MODELS`` or ``~/.alloygen/models``
     seed : of the samples and of the training
@@ -252,20 +261,38 @@ def _data(h: Hamiltonian, T: object, mu: object, seed: int) -> dict[str, Any]:
     """The grid of conditions and the samples of it."""
     own = scale(h)
     spans = _spans(h, mu, own.beyond(MARGIN))
-    low, high = _range(T, "T") if T is not None else tuple(x * own.T for x in TEMPERATURES)
+    low, high = _range(T, "T") if T is not None else tuple(x * _orders(h, own, seed) for x in TEMPERATURES)
     free = np.flatnonzero(spans[:, 0] < spans[:, 1])
     n_T, n_mu = GRIDS.get(len(free), SCATTERED)
     if len(free) in GRIDS:
         shares = np.array(list(product(np.linspace(0, 1, n_mu), repeat=len(free))))
     else:
-        from scipy.stats import qmc
-
         shares = qmc.Sobol(len(free), scramble=False).random(n_mu)
     points = np.tile(spans[:, 0], (len(shares), 1))
     points[:, free] += shares * np.ptp(spans[free], axis=1)
     few = max(8, SAMPLES // (n_T * len(points)))
     run = {"sweeps": 5 if len(free) == 1 else 4, "burn": 200}
     return {"T": np.geomspace(low, high, n_T).tolist(), "mu": points.tolist(), "samples": few, "seed": seed, **run}
+
+
+def _orders(h: Hamiltonian, own: Scale, seed: int) -> float:
+    """The temperature at which the alloy orders or separates, the scale at most: where the heat capacity at constant mu is largest, the median over
+    chemical potentials between its phases, in a short replica-exchange run. Frustrated alloys order far below the scale."""
+    free = np.flatnonzero(own.mu[:, 0] < own.mu[:, 1])
+    shares = np.vstack([np.full((1, len(free)), 0.5), qmc.Sobol(len(free), scramble=False).random(8)[2:]])
+    points = np.zeros((len(shares), len(h.elements)))
+    points[:, 1:] = own.mu[:, 0]
+    points[:, 1 + free] += shares * np.ptp(own.mu[free], axis=1)
+    T = own.T * np.geomspace(*PILOT)
+    s = replica_exchange(
+        h, h.grid(T, points), 60, sweeps=4, burn=60, seed=seed, check=False, job=Job(threads=1, progress=False)
+    )
+    n_conditions, n, n_sites = s.occ.shape
+    at = h.condition(s.T, s.mu)[torch.arange(n_conditions).repeat_interleave(n)]
+    energy = h.reduced_energy(s.occ.reshape(-1, n_sites), at)
+    capacity = as_array(energy).reshape(len(T), len(points), -1).var(2) / n_sites  # in kB
+    peaks = T[capacity.argmax(0)][capacity.max(0) > ORDERS]
+    return min(own.T, float(np.median(peaks))) if len(peaks) else own.T
 
 
 def _config(

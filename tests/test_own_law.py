@@ -62,6 +62,17 @@ def test_a_scale_knows_what_a_substitution_costs():
     assert np.allclose(own.mu, [[0.3, 0.3], [-0.2, -0.2]], atol=1e-9) and own.T < 1e-6
 
 
+def test_frustrated_alloys_order_far_below_their_scale():
+    """fcc whose first neighbours repel their kind orders at kT = 1.74 J (Mackenzie and Young, J. Phys. C 14, 3927 (1981)), the Ising model at 2.27 J."""
+    J = np.zeros(len(PARENTS["fcc"].figures))
+    J[1] = 6 * 0.02  # six bonds a site, eV
+    h, square = PARENTS["fcc"].expansion(J).on((4, 4, 4)), alloygen.ising(8)
+    known = 1.74 * 0.02 / h.kB
+    assert scale(h).T > 1.8 * known
+    assert 0.7 * known < own_law._orders(h, scale(h), 0) < 1.3 * known
+    assert 1.8 < own_law._orders(square, scale(square), 0) <= scale(square).T
+
+
 @pytest.mark.parametrize(
     ("name", "sites", "expected"),
     [("fcc", 128, [4, 4, 8]), ("hcp", 64, [4, 4, 2]), ("square", 64, [8, 8, 1]), ("bcc", 1, [1, 1, 1])],
