@@ -126,9 +126,11 @@ class ZeroShot(AnyCell):
         self.law = family.on(self.terms.expansion.on(lattice))
         self.row, self.back = as_tensor(row), as_tensor(np.argsort(row))
         self.trained, self.metadata = family.trained, family.metadata
-        self.ranges = spans(hamiltonian)
         same = torch.allclose(family.couplings, self.law.couplings, rtol=1e-9, atol=0.0)
         self.polished = same and is_of_one_alloy(family.metadata)
+        self.ranges = spans(hamiltonian)
+        if self.polished:  # as cold as it was polished, which may be below or above what is known without
+            self.ranges["T"] = float(family.ranges["T"][0]), self.ranges["T"][1]
 
     @property
     def method(self) -> str:

@@ -16,7 +16,7 @@ from alloygen.hamiltonian.figures import Orbit
 from alloygen.hamiltonian.parents import PARENTS, canonical
 from alloygen.models.base import Trained
 from alloygen.models.draw import draw
-from alloygen.models.family import FamilyModel, ZeroShot
+from alloygen.models.family import FamilyModel, ZeroShot, spans
 from alloygen.models.store import load_model, save_model
 from alloygen.testing import check_model
 from alloygen.training import loop
@@ -222,7 +222,8 @@ def test_a_polished_network_is_taken_for_its_alloy_alone(at_hand, tmp_path):
     h = skewed_cuau().on([[2, 1, 0], [0, 2, 0], [0, 0, 2]])
     before = alloygen.sample(h, 700, {"Au": 0.02}, n=1000, seed=0)
     (tmp_path / "my_fcc.safetensors").rename(tmp_path / "renamed.safetensors")  # a file may be called anything
-    law = alloygen.polish(h, minutes=0.1, name="mine", progress=False)
+    law = alloygen.polish(h, minutes=0.1, T=(650, 3000), name="mine", progress=False)
+    assert law.ranges["T"][0] == 650 and spans(h)["T"][0] < 300
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["mine.safetensors", "renamed.safetensors"]
     assert not list((tmp_path / "runs").iterdir())
     after = alloygen.sample(h, 700, {"Au": 0.02}, n=1000, seed=0)
