@@ -48,6 +48,7 @@ TEMPERATURES = (
     0.6,
     5.0,
 )  # in multiples of the scale of the alloy; of the temperature at which it orders, where that is lower
+BEYOND = 2.0  # in multiples of the scale, to which temperatures reach at least
 PILOT = (0.12, 1.5, 14)  # temperatures of the pilot in multiples of the scale, and how many
 ORDERS = 0.2  # kB a site: heat capacities that stay below have no peak
 MARGIN = 8.0  # kT of the scale, of mu beyond the phases: enough for nearly pure alloys at the highest T
@@ -261,7 +262,7 @@ def _data(h: Hamiltonian, T: object, mu: object, seed: int) -> dict[str, Any]:
     """The grid of conditions and the samples of it."""
     own = scale(h)
     spans = _spans(h, mu, own.beyond(MARGIN))
-    low, high = _range(T, "T") if T is not None else tuple(x * _orders(h, own, seed) for x in TEMPERATURES)
+    low, high = _range(T, "T") if T is not None else _temperatures(h, own, seed)
     free = np.flatnonzero(spans[:, 0] < spans[:, 1])
     n_T, n_mu = GRIDS.get(len(free), SCATTERED)
     if len(free) in GRIDS:
@@ -273,6 +274,12 @@ def _data(h: Hamiltonian, T: object, mu: object, seed: int) -> dict[str, Any]:
     few = max(8, SAMPLES // (n_T * len(points)))
     run = {"sweeps": 5 if len(free) == 1 else 4, "burn": 200}
     return {"T": np.geomspace(low, high, n_T).tolist(), "mu": points.tolist(), "samples": few, "seed": seed, **run}
+
+
+def _temperatures(h: Hamiltonian, own: Scale, seed: int) -> Range:
+    """Around the temperature at which the alloy orders, and beyond its scale."""
+    ordering = _orders(h, own, seed)
+    return TEMPERATURES[0] * ordering, max(TEMPERATURES[1] * ordering, BEYOND * own.T)
 
 
 def _orders(h: Hamiltonian, own: Scale, seed: int) -> float:

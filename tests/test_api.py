@@ -396,7 +396,7 @@ def test_the_whole_range_of_an_ising_model_is_one_of_fields():
 
     model = alloygen.load("ising_10x10")
     low, high = model.ranges["mu"][0]
-    assert _whole_range(alloygen.Neural(model=model), model.hamiltonian) == mu_from_field(
+    assert _whole_range(alloygen.Neural(model=model), model.hamiltonian, 2.0, None) == mu_from_field(
         np.linspace(low / 2, high / 2, 9)
     )
 

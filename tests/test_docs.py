@@ -77,7 +77,7 @@ def test_readme_lines_of_an_own_alloy_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", ["samplers.md", "fitting.md"])
 def test_lines_of_pages_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks((ROOT / "docs" / page).read_text(), "python")
+    code = "\n".join(blocks((ROOT / "docs" / page).read_text(), "python"))
     exec(compile(code, page, "exec"), {})
 
 
