@@ -12,12 +12,21 @@ TUTORIALS = Path(__file__).parents[1] / "tutorials"
 pytestmark = pytest.mark.slow
 
 
+SMALLER = {
+    "np.linspace(500, 950, 4)": "np.linspace(500, 950, 2)",
+    "np.linspace(360, 720, 4)": "np.linspace(400, 700, 2)",
+    "mine.on((4, 4, 4))": "mine.on((2, 2, 4))",
+    "cell.repeat((4, 4, 4))": "cell.repeat((2, 2, 4))",
+    "max_sites=5": "max_sites=4",
+}
+
+
 def lighter(source: str) -> str:
     """The code of a cell with a fifth of the draws, a tenth of the steps: enough to see that it runs. Outputs are saved of whole runs."""
     for names, share in (("n|samples|production", 5), ("steps", 10)):
         source = re.sub(rf"\b({names})=([\d_]{{2,}})\b", lambda m: f"{m[1]}={max(32, int(m[2]) // share)}", source)  # noqa: B023
-    source = source.replace("np.linspace(500, 950, 4)", "np.linspace(500, 950, 2)")
-    source = source.replace("mine.on((4, 4, 4))", "mine.on((2, 2, 4))")
+    for whole, small in SMALLER.items():
+        source = source.replace(whole, small)
     return re.sub(r"\bminutes=1\b", "minutes=0.1", source)
 
 
