@@ -44,10 +44,7 @@ from alloygen.runtime.tensors import read_tensors
 from alloygen.training.numbers import is_supercell
 from alloygen.types import PathLike
 
-TEMPERATURES = (
-    0.6,
-    5.0,
-)  # in multiples of the scale of the alloy; of the temperature at which it orders, where that is lower
+TEMPERATURES = (0.6, 5.0)  # in multiples of the temperature at which the alloy orders
 BEYOND = 2.0  # in multiples of the scale, to which temperatures reach at least
 PILOT = (0.12, 1.5, 14)  # temperatures of the pilot in multiples of the scale, and how many
 ORDERS = 0.2  # kB a site: heat capacities that stay below have no peak
