@@ -373,8 +373,7 @@ def _whole_range(sampler: Sampler, target: Hamiltonian, T: Temperatures, element
     if model is not None and len(free) == 1 and of[free[0]] == 0:
         low, high = model.ranges["mu"][free[0] - 1]
         return {names[free[0]]: np.linspace(low, high, POINTS[1]).tolist()}
-    own, kT = scale(target), target.kB * float(np.max(temperatures(T)))
-    spans = own.mu + REACH * kT * np.array([-1.0, 1.0])
+    spans = scale(target).beyond(REACH, float(np.max(temperatures(T))))
     if model is not None:
         trained = np.array(model.ranges["mu"])
         spans = np.clip(spans, trained[:, :1], trained[:, 1:])

@@ -58,6 +58,21 @@ def _alloy(q, n: int, per: str) -> None:
                    help=f"how far atoms may be off their sites, in nearest-neighbour distances (default {TOL})")  # fmt: skip
 
 
+def _how(q: shell.Parser) -> None:
+    """What draws, of commands that take a model or Monte Carlo."""
+    q.add_argument("--model", help="checkpoint, or the name of one that ships")
+    q.add_argument(
+        "--method", choices=METHODS, default="auto", help="auto (default): neural where a model fits, else mc"
+    )
+    q.add_argument("--outside", choices=("refuse", "allow"), default=None,
+                   help="what a model does at conditions it was not trained on; without it Monte Carlo samples there")  # fmt: skip
+
+
+def _composition(q: shell.Parser) -> None:
+    q.add_argument("--composition", action="append", default=[], metavar="El=N",
+                   help="numbers of atoms that stay, in place of --mu, repeatable: --composition Au=16 atoms, Au=0.25 of the sites, or 'atoms', what the structure has")  # fmt: skip
+
+
 def _sample_parser(sub) -> None:
     q = _command(
         sub, "sample", commands.sample, "draw configurations at one condition, with a trained model or by Monte Carlo"
@@ -67,15 +82,9 @@ def _sample_parser(sub) -> None:
     q.add_argument(
         "--mu", action="append", default=[], metavar="El=eV", help="chemical potential, repeatable: --mu Au=0.02"
     )
-    q.add_argument("--composition", action="append", default=[], metavar="El=N",
-                   help="numbers of atoms that stay, in place of --mu, repeatable: --composition Au=16 atoms, Au=0.25 of the sites, or 'atoms', what the structure has")  # fmt: skip
+    _composition(q)
     q.add_argument("-o", "--output", help="write them here: .extxyz, .db, .json, or a folder of POSCARs")
-    q.add_argument("--model", help="checkpoint, or the name of one that ships")
-    q.add_argument(
-        "--method", choices=METHODS, default="auto", help="auto (default): neural where a model fits, else mc"
-    )
-    q.add_argument("--outside", choices=("refuse", "allow"), default=None,
-                   help="what a model does at conditions it was not trained on; without it Monte Carlo samples there")  # fmt: skip
+    _how(q)
     q.add_argument("--fix", metavar="I=El,...", help="atoms that are held at a species: --fix 0=Au,5=Cu")
     q.add_argument(
         "--refine", choices=REFINE, help="anneal from a hotter condition, or move a model's draws afterwards"
@@ -92,8 +101,7 @@ def _mc_parser(sub) -> None:
     q.add_argument("-T", nargs="+", required=True, metavar="K", help="temperatures in kelvin, or a range: 300:900:7")
     q.add_argument("--mu", action="append", default=[], metavar="El=eV",
                    help="chemical potential, repeatable: --mu Au=0.02, or a range of 9 values: --mu Au=-0.24:0.24:9")  # fmt: skip
-    q.add_argument("--composition", action="append", default=[], metavar="El=N",
-                   help="numbers of atoms that stay, in place of --mu, repeatable: --composition Au=16 atoms, Au=0.25 of the sites, or 'atoms', what the structure has")  # fmt: skip
+    _composition(q)
     q.add_argument("--move", choices=("flip", "swap"), default=None,
                    help="flips at mu (semigrand, default), or swaps at the composition of the structure (canonical)")  # fmt: skip
     q.add_argument("--method", choices=("replica-exchange", "metropolis"), default="replica-exchange")
@@ -118,12 +126,7 @@ def _phase_diagram_parser(sub) -> None:
     q.add_argument("--mu", action="append", default=[], metavar="El[=a:b:n]",
                    help="element whose chemical potential is varied, over the model's range (--mu Au) or a given one "
                    "(--mu Au=-0.2:0.2:9)")  # fmt: skip
-    q.add_argument("--model", help="checkpoint, or the name of one that ships")
-    q.add_argument(
-        "--method", choices=METHODS, default="auto", help="auto (default): neural where a model fits, else mc"
-    )
-    q.add_argument("--outside", choices=("refuse", "allow"), default=None,
-                   help="what a model does at conditions it was not trained on; without it Monte Carlo samples there")  # fmt: skip
+    _how(q)
     step = shell.above_zero("--step")
     q.add_argument(
         "--step", type=step, default=None, help="step in T of the diagram, between the sampled T (default 10 K)"

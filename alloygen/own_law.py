@@ -22,7 +22,6 @@ import torch
 from scipy.stats import qmc
 
 from alloygen.arguments import positive, seed_from
-from alloygen.arrays import as_array
 from alloygen.conditions import references
 from alloygen.data import checkpoints, own_folder
 from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
@@ -31,7 +30,7 @@ from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.parents import canonical
-from alloygen.hamiltonian.scale import Scale, scale
+from alloygen.hamiltonian.scale import Scale, between, scale
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.models.base import AnyCell
 from alloygen.models.family import FamilyModel, ZeroShot
@@ -266,8 +265,7 @@ def _data(h: Hamiltonian, T: object, mu: object, seed: int) -> dict[str, Any]:
         shares = np.array(list(product(np.linspace(0, 1, n_mu), repeat=len(free))))
     else:
         shares = qmc.Sobol(len(free), scramble=False).random(n_mu)
-    points = np.tile(spans[:, 0], (len(shares), 1))
-    points[:, free] += shares * np.ptp(spans[free], axis=1)
+    points = between(spans, shares)
     few = max(8, SAMPLES // (n_T * len(points)))
     run = {"sweeps": 5 if len(free) == 1 else 4, "burn": 200}
     return {"T": np.geomspace(low, high, n_T).tolist(), "mu": points.tolist(), "samples": few, "seed": seed, **run}
@@ -282,19 +280,13 @@ def _temperatures(h: Hamiltonian, own: Scale, seed: int) -> Range:
 def _orders(h: Hamiltonian, own: Scale, seed: int) -> float:
     """The temperature at which the alloy orders or separates, the scale at most: where the heat capacity at constant mu is largest, the median over
     chemical potentials between its phases, in a short replica-exchange run. Frustrated alloys order far below the scale."""
-    free = np.flatnonzero(own.mu[:, 0] < own.mu[:, 1])
-    shares = np.vstack([np.full((1, len(free)), 0.5), qmc.Sobol(len(free), scramble=False).random(8)[2:]])
-    points = np.zeros((len(shares), len(h.elements)))
-    points[:, 1:] = own.mu[:, 0]
-    points[:, 1 + free] += shares * np.ptp(own.mu[free], axis=1)
-    T = own.T * np.geomspace(*PILOT)
+    n_free = int((own.mu[:, 0] < own.mu[:, 1]).sum())
+    shares = np.vstack([np.full((1, n_free), 0.5), qmc.Sobol(n_free, scramble=False).random(8)[2:]])
+    points, T = np.insert(between(own.mu, shares), 0, 0.0, axis=1), own.T * np.geomspace(*PILOT)
     s = replica_exchange(
         h, h.grid(T, points), 60, sweeps=4, burn=60, seed=seed, check=False, job=Job(threads=1, progress=False)
     )
-    n_conditions, n, n_sites = s.occ.shape
-    at = h.condition(s.T, s.mu)[torch.arange(n_conditions).repeat_interleave(n)]
-    energy = h.reduced_energy(s.occ.reshape(-1, n_sites), at)
-    capacity = as_array(energy).reshape(len(T), len(points), -1).var(2) / n_sites  # in kB
+    capacity = s.reduced.reshape(len(T), len(points), -1).var(2) / h.n_sites  # in kB
     peaks = T[capacity.argmax(0)][capacity.max(0) > ORDERS]
     return min(own.T, float(np.median(peaks))) if len(peaks) else own.T
 

@@ -263,7 +263,8 @@ _heard: WeakValueDictionary[int, np.ndarray] = (
 )  # weights that were told of, by their ids: each once
 
 
-def _tell(log_w: ArrayLike, text: str) -> None:
+def tell(log_w: ArrayLike, text: str) -> None:
+    """Warn :class:`~alloygen.errors.LowSampleSize` of weights, or of the likelihoods that they come of, which are :func:`heard` of from then on."""
     if isinstance(log_w, np.ndarray):
         _heard[id(log_w)] = log_w
     warnings.warn(text, LowSampleSize, stacklevel=user_level())
@@ -283,7 +284,7 @@ def warn_if_low(log_w: ArrayLike, what: str) -> None:
     size, found = 1.0 / (w**2).sum(), tail(as_log_weights(log_w))
     share, k = found.largest, found.k_hat
     if size < MIN_ESS or share > MAX_SHARE or found.heavy:
-        _tell(
+        tell(
             log_w,
             f"{what} rests on {size:.1f} effective samples of {len(w)} (largest weight {share:.0%} of the sum, k-hat {k:.2f}; "
             f"expected at least {MIN_ESS:.0f}, at most {MAX_SHARE:.0%} and at most {MAX_K}): the value and its error bar are "
@@ -301,7 +302,7 @@ def warn_if_uneven(log_w: ArrayLike, what: str, remedy: str = "") -> None:
     share, found = ness(log_w), tail(as_log_weights(log_w))
     if share < UNEVEN or found.heavy:
         n = len(np.asarray(log_w))
-        _tell(
+        tell(
             log_w,
             f"{what} are worth {share * n:.1f} independent ones (NESS {share:.2g}, expected at least {UNEVEN}; k-hat {found.k_hat:.2f}, expected at most "
             f"{MAX_K}): they follow the law of the alloy by their weights alone. {remedy or REFINE}; ens.resample(n) takes some by weight",

@@ -46,3 +46,10 @@ def require_kept(
         raise AlloygenError(
             f"expected the energies of the configurations, got {found[off][0]:.9g} where {true[off][0]:.9g} is"
         )
+
+
+def require_held(occ: np.ndarray, start: np.ndarray, sites: np.ndarray) -> None:
+    """AlloygenError unless occupations (..., N) hold what ``start`` (N,) or (..., N) does on all but ``sites``, which change."""
+    held = np.setdiff1d(np.arange(occ.shape[-1]), sites)
+    if (occ[..., held] != start[..., held]).any():
+        raise AlloygenError("expected the held sites as they are held, got others")

@@ -28,10 +28,23 @@ class Scale:
     mu: np.ndarray
     kB: float
 
-    def beyond(self, margin: float) -> np.ndarray:
-        """Low and high (elements after the first, 2) of mu, so many kT of the scale beyond the phases on each side."""
+    def beyond(self, margin: float, T: float | None = None) -> np.ndarray:
+        """Low and high (elements after the first, 2) of mu, so many kT beyond the phases on each side, at T or at the scale."""
         free = self.mu[:, :1] < self.mu[:, 1:]
-        return self.mu + free * margin * self.kB * self.T * np.array([-1.0, 1.0])
+        return self.mu + free * margin * self.kB * (self.T if T is None else T) * np.array([-1.0, 1.0])
+
+
+def between(spans: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Points (P, rows) that lie at ``shares`` (P, F) of the F ``spans`` (rows, 2) that are not empty, at the value of the others.
+
+    Examples
+    --------
+    >>> between(np.array([[0.0, 2.0], [1.0, 1.0]]), np.array([[0.25], [1.0]])).tolist()
+    [[0.5, 1.0], [2.0, 1.0]]
+    """
+    points, width = np.tile(spans[:, 0], (len(shares), 1)), np.ptp(spans, axis=1)
+    points[:, width > 0] += shares * width[width > 0]
+    return points
 
 
 def scale(h: Hamiltonian) -> Scale:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alloygen.errors import CheckpointError
+from alloygen.runtime.documents import FAULTS
 from alloygen.runtime.tensors import read_metadata, read_tensors, version_of, write_tensors
 from alloygen.types import PathLike
 
@@ -91,7 +92,7 @@ def load_model(
         return _built(tensors, header, hamiltonian).to(device).eval()
     except CheckpointError:
         raise
-    except CHANGED as error:
+    except FAULTS as error:
         raise _changed(path, error) from error
 
 
@@ -119,25 +120,13 @@ def _header(meta: dict, path: PathLike) -> Header:
             )
     except CheckpointError:
         raise
-    except CHANGED as error:
+    except FAULTS as error:
         raise _changed(path, error) from error
     if not (
         np.isfinite(ranges := np.concatenate([np.ravel(meta["ranges"][k]) for k in ("T", "mu")]).astype(float)).all()
     ):
         raise CheckpointError(f"{path}: expected finite trained ranges, got {ranges.tolist()}. Use the original.")
     return Header(path=os.fspath(path), metadata=meta, expansion=expansion, lattice=lattice)
-
-
-CHANGED = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)  # of metadata changed by hand
 
 
 def _changed(path: PathLike, error: Exception) -> CheckpointError:

@@ -24,15 +24,14 @@ from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
-from alloygen.hamiltonian.kept import require_kept
+from alloygen.hamiltonian.kept import require_held, require_kept
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.single_moves import Move, move_from
-from alloygen.montecarlo.walkers import make_walkers, share
+from alloygen.montecarlo.walkers import MOST_STEPS, make_walkers, share
 from alloygen.runtime.tensors import matching, require_range
 from alloygen.types import ArrayLike
 
-MOST_STEPS = 2**60  # of any counter: more than a run can make
 ACCEPTED_COST = 2.0  # of an accepted flip above a rejected one, in units of the latter (measured on CuAu)
 
 
@@ -256,9 +255,7 @@ class Chains:
         by_copy = np.sort(found["replica_at"].reshape(self.copies, -1), axis=1).ravel()
         if not np.array_equal(by_copy, np.arange(n)):
             raise AlloygenError("expected each replica at one condition of its copy, got others")
-        held = np.setdiff1d(np.arange(h.n_sites), self.sites)
-        if (found["walkers.occ"][:, held] != self.walkers.occ[:, held]).any():
-            raise AlloygenError("expected the held sites as they are held, got others")
+        require_held(found["walkers.occ"], self.walkers.occ, self.sites)
         require_range(
             found, **{k: (0, MOST_STEPS) for k in places if k.split(".")[-1] not in ("occ", "energy", "counts", "rng")}
         )

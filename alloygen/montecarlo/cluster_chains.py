@@ -25,10 +25,9 @@ from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.kept import require_kept
-from alloygen.montecarlo.chains import MOST_STEPS
 from alloygen.montecarlo.rng import below, mix, seeds, step, uniform
 from alloygen.montecarlo.single_moves import Flip
-from alloygen.montecarlo.walkers import share
+from alloygen.montecarlo.walkers import MOST_STEPS, share
 from alloygen.runtime.tensors import matching, require_range
 from alloygen.types import ArrayLike
 

@@ -7,10 +7,9 @@ import numpy as np
 from alloygen.arguments import seed_from, whole_number
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.ising import ising
-from alloygen.montecarlo.chains import MOST_STEPS
 from alloygen.montecarlo.multispin import BLOCK, PackedIsing
 from alloygen.montecarlo.single_moves import Flip
-from alloygen.montecarlo.walkers import share
+from alloygen.montecarlo.walkers import MOST_STEPS, share
 from alloygen.runtime.tensors import matching, require_range
 from alloygen.types import ArrayLike
 

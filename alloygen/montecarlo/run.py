@@ -321,9 +321,7 @@ class _Sampler:
         like |= {f"observed.{k}": np.zeros((1, len(occ))) for k in self.observed}
         if not arrays:
             return {k: v[:0] for k, v in like.items()}
-        found = matching(arrays, like, rows=like)
-        if len({len(v) for v in found.values()}) > 1:
-            raise AlloygenError(f"expected as many rounds of each, got { {k: len(v) for k, v in found.items()} }")
+        found = matching(arrays, like, rows="rounds")
         require_kept(self.chains.hamiltonian, found["occ"], found["energy"])
         return found
 

@@ -240,7 +240,8 @@ def mu_plane(
         raise AlloygenError(f"expected chemical potentials at one temperature, got T = {np.unique(T).tolist()}")
     beta = 1.0 / (h.kB * T[0])
     while len(mu) < most:
-        pairs, differences = plane.edges(relative(mu, h.lattice)), relative(mu, h.lattice)
+        differences = relative(mu, h.lattice)
+        pairs = plane.edges(differences)
         at = Condition(np.full(len(mu), T[0]), mu, path.kB)
         chains = Chains.of(problem, at, seed, mu_neighbours(differences), threads=(job or Job()).threads)
         seen = [counts for _, counts in _rounds(chains, sweeps)]

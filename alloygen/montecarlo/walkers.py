@@ -7,6 +7,8 @@ import numpy as np
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.montecarlo import moves
 
+MOST_STEPS = 2**60  # of any counter: more than a run can make
+
 
 def make_walkers(h: Hamiltonian, occ: np.ndarray, rng: np.ndarray) -> moves.Walkers:
     """Walkers at ``occ`` (R, N), a copy, with random numbers from ``rng`` (R,) uint64 or longer.

@@ -204,9 +204,7 @@ class NeuralScan:
         one = np.zeros((1, self.n))
         like: dict[str, np.ndarray] = {"conditions": np.zeros((1, 1 + len(h.elements))), "occ": np.zeros((1, self.n, h.n_sites), dtype=np.int8),
                 "energy": one, "log_prob": one}  # fmt: skip
-        found = matching(arrays, like, rows=like)
-        if len({len(v) for v in found.values()}) > 1:
-            raise AlloygenError(f"expected as many conditions of each, got { {k: len(v) for k, v in found.items()} }")
+        found = matching(arrays, like, rows="conditions")
         require_kept(h, found["occ"], found["energy"])
         require_range(found, log_prob=(-1e300, 1e-6 * h.n_sites), conditions=(-1e300, 1e300))
         for key, *rest in zip(*found.values(), strict=True):

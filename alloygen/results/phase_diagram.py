@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from alloygen.estimate.profile import CompositionProfile
 
 
-MOST_STEPS = 10**6  # of ``min_width``
+WIDEST = 10**6  # of ``min_width``
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,7 +105,7 @@ class PhaseDiagram(Curves):
         table = read_table(path, what)
         with contents_of(path, what):
             diagram_tables.require(table)
-            return cls(table, whole_number(table.attrs.get("min_width", 3), "min_width", 1, MOST_STEPS))
+            return cls(table, whole_number(table.attrs.get("min_width", 3), "min_width", 1, WIDEST))
 
     # ------------------------------------------------------------------ what it shows
     @cached_property

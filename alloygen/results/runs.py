@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alloygen.conditions.record import semigrand
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.results.provenance import RunProvenance, require_drawn
@@ -56,6 +57,11 @@ class Runs:
             law |= {"energy": self.energy, "T": self.T, "mu": self.mu}
         law = require_drawn(self.drawn, law, "scan", "scan.select(conditions), scan[c].reweighted(energy=, T=, mu=)")
         object.__setattr__(self, "drawn", law)
+
+    @property
+    def reduced(self) -> np.ndarray:
+        """u = beta (E - mu.N) of every sample at its own condition, (C, n)."""
+        return semigrand(self.energy, self.counts, self.mu[:, None]) * self.beta[:, None]
 
     def __len__(self) -> int:
         return len(self.T)

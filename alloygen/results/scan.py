@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alloygen.conditions import Mu, chemical_potentials, exchangeable, temperature
-from alloygen.conditions.record import semigrand
-from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch, LowSampleSize
+from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch
 from alloygen.estimate import weights
 from alloygen.estimate.branches import Branches
 from alloygen.estimate.chains import Convergence
@@ -224,18 +222,15 @@ class Scan(Runs, Sequence):
 
     def tell(self, remedy: str = "") -> None:
         """Warn :class:`~alloygen.errors.LowSampleSize` of conditions whose weights are uneven; once for a scan."""
-        if self.log_prob is None or self.__dict__.get("_told"):
+        if self.log_prob is None or weights.heard(self.log_prob):
             return
-        u = semigrand(self.energy, self.counts, self.mu[:, None]) * self.beta[:, None]
-        found = np.array([weights.ness(row) for row in -u - self.log_prob])
+        found = np.array([weights.ness(row) for row in -self.reduced - self.log_prob])
         if (few := found < weights.UNEVEN).any():
-            object.__setattr__(self, "_told", True)
             worst = int(found.argmin())
-            warnings.warn(
+            weights.tell(
+                self.log_prob,
                 f"the weights of {int(few.sum())} of {len(self)} conditions are uneven (NESS below {weights.UNEVEN}; least {found[worst]:.2g}, at T = "
                 f"{self.T[worst]:g}, mu = {self.mu[worst].tolist()}): what rests on them is unreliable. {remedy or weights.REFINE}",
-                LowSampleSize,
-                stacklevel=weights.user_level(),
             )
 
     def free_energy(self, c: int) -> Estimate:

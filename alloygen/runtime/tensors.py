@@ -104,10 +104,10 @@ def _require_ours(metadata, about: Mapping[str, str], path: str) -> None:
         )
 
 
-def matching(
-    given: Mapping[str, np.ndarray], like: Mapping[str, np.ndarray], rows: Collection[str] = ()
-) -> dict[str, np.ndarray]:
-    """Arrays of a file that have the names, kinds and shapes of those that a run has; the first axis of ``rows`` may be of any length.
+def matching(given: Mapping[str, np.ndarray], like: Mapping[str, np.ndarray], rows: str = "") -> dict[str, np.ndarray]:
+    """Arrays of a file that have the names, kinds and shapes of those that a run has.
+
+    rows : what the first axis counts, such as "rounds", where there may be any number of them, as many of each array
 
     Unsigned 64-bit integers, which files hold as signed ones, come back as such.
 
@@ -125,7 +125,7 @@ def matching(
         )
     out = {}
     for name, place in like.items():
-        value, skip = given[name], int(name in rows)
+        value, skip = given[name], int(bool(rows))
         kind = np.dtype(np.int64) if place.dtype == np.uint64 else place.dtype
         if (
             value.dtype not in (kind, place.dtype)
@@ -136,6 +136,8 @@ def matching(
                 f"expected {name!r} as {kind} of shape {place.shape}, got {value.dtype} of shape {value.shape}"
             )
         out[name] = value.view(place.dtype)
+    if rows and len({len(v) for v in out.values()}) > 1:
+        raise AlloygenError(f"expected as many {rows} of each, got { {k: len(v) for k, v in out.items()} }")
     return out
 
 

@@ -24,7 +24,7 @@ from alloygen.hamiltonian.clusters import cluster_orbits
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.hamiltonian.parents import PARENTS
-from alloygen.hamiltonian.scale import scale
+from alloygen.hamiltonian.scale import between, scale
 from alloygen.lattice import Primitive
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -93,10 +93,8 @@ PER_CELL = {"hcp": 2, "salt": 2}  # sites of a primitive cell that hold one spec
 
 def conditions(h) -> tuple[np.ndarray, list[dict[str, float]]]:
     own = scale(h)
-    free = own.mu[:, 0] < own.mu[:, 1]
-    shares = qmc.Sobol(int(free.sum()), scramble=False).random(16)[1 : POINTS + 1]
-    points = np.tile(own.mu[:, 0], (POINTS, 1))
-    points[:, free] += shares * np.ptp(own.mu[free], axis=1)
+    n_free = int((own.mu[:, 0] < own.mu[:, 1]).sum())
+    points = between(own.mu, qmc.Sobol(n_free, scramble=False).random(16)[1 : POINTS + 1])
     return own.T * np.array(MULTIPLES), [dict(zip(h.elements[1:], map(float, p), strict=True)) for p in points]
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from alloygen.errors import AlloygenError
-from alloygen.hamiltonian.kept import require_kept
+from alloygen.hamiltonian.kept import require_held, require_kept
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.metadynamics.counted import Counted
 from alloygen.montecarlo.metadynamics.kernels import Exchanges, Law, Numbers, walk
 from alloygen.montecarlo.metadynamics.settings import Stages
 from alloygen.montecarlo.rng import seeds
-from alloygen.montecarlo.walkers import make_walkers
+from alloygen.montecarlo.walkers import MOST_STEPS, make_walkers
 from alloygen.runtime.resume import identity
 from alloygen.runtime.tensors import matching, require_range
 
@@ -189,13 +189,11 @@ class FlatWalk:
         n = found["walkers.counts"][:, p.element]
         if n.min() < self.window.start or n.max() >= self.window.stop:
             raise AlloygenError(f"expected numbers of {p.name} in the window, got {n.min():g} to {n.max():g}")
-        held = np.setdiff1d(np.arange(p.h.n_sites), p.sites)
-        if (found["walkers.occ"][:, held] != p.start[held]).any():
-            raise AlloygenError("expected the held sites as they are held, got others")
+        require_held(found["walkers.occ"], p.start, p.sites)
         if (np.sort(found["at"], axis=1) != np.arange(len(self.T))).any():
             raise AlloygenError("expected each walker at one temperature, got others")
-        most, numbers = float(2**60), {"bias", "link"}
-        require_range(found, clock=(0, most), heading=(0, 2), height=(0, self.stages.height), **dict.fromkeys(numbers, (-1e300, 1e300)),
+        most = MOST_STEPS
+        require_range(found, clock=(0, most), heading=(0, 2), height=(0, self.stages.height), **dict.fromkeys(("bias", "link"), (-1e300, 1e300)),
                       **dict.fromkeys(("tally", "rounds", "trips", "now", "weight", "sweeps", "flat", "sums"), (0, most)))  # fmt: skip
         require_range({k: np.array(v) for k, v in zip(("phase", "block"), found["clock"], strict=False)}, phase=(LEARN, DONE),
                       block=(0, max(self.n_blocks, ROUNDS[1])))  # fmt: skip

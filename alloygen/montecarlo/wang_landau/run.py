@@ -33,9 +33,10 @@ from alloygen.conditions import Field, chemical_potentials
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.hamiltonian.kept import require_kept
+from alloygen.hamiltonian.kept import require_held, require_kept
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.single_moves import Move, move_from
+from alloygen.montecarlo.walkers import MOST_STEPS
 from alloygen.montecarlo.wang_landau.bins import KERNELS, Plan, fill, new_walks, rules_of
 from alloygen.montecarlo.wang_landau.density import density
 from alloygen.montecarlo.wang_landau.kernels import Walks
@@ -183,11 +184,9 @@ class _Walking:
 
     def _require(self, found: dict[str, np.ndarray]) -> None:
         """AlloygenError for what compiled code cannot walk on: energies in other bins than allowed, blocks that are not there."""
-        plan, w, most = self.plan, self.w, float(2**60)
+        plan, w, most = self.plan, self.w, MOST_STEPS
         require_kept(plan.hamiltonian, found["occ"], found["energy"], mu=plan.mu)
-        held = np.setdiff1d(np.arange(plan.hamiltonian.n_sites), plan.rules.sites)
-        if (found["occ"][:, held] != w.occ[:, held]).any():
-            raise AlloygenError("expected the held sites as they are held, got others")
+        require_held(found["occ"], w.occ, plan.rules.sites)
         for name in ("low", "high"):
             if not np.array_equal(found[name], getattr(w, name)):
                 raise AlloygenError(f"expected the bins of this run as {name}, got others")
