@@ -4,7 +4,8 @@ The ECIs of figure number k = 1, 2, ... of the pairs, triplets and quadruplets a
 
     J = s e^{z/2} size(order) k^{-fall(order)} z',     z, z' standard normal, anew for each figure,
 
-with s = e^{z strength} common to all of an alloy, and a many-body figure is zero with probability ``sparse``. So there are alloys that order, that
+with s = e^{z strength} common to all of an alloy, and a many-body figure is zero with probability ``sparse``; a share ``plain`` of the alloys has
+the first two pairs alone, the second, per bond, -1 to 1 times the first. So there are alloys that order, that
 separate, and frustrated ones, with few figures or all of them. The law knows beta J only, so temperatures are multiples of the alloy's own
 scale (:mod:`alloygen.hamiltonian.scale`), and mu spans its phases.
 """
@@ -23,6 +24,7 @@ from alloygen.hamiltonian.parents import Parent
 from alloygen.hamiltonian.scale import scale
 from alloygen.training.sections import PriorConfig
 
+NEAR = 0.25  # kT of the alloy's scale, spread of chemical potentials about the middle
 TINY = 1e-9  # eV, in place of 0: tables of all alloys have the same channels
 
 
@@ -48,7 +50,17 @@ def couplings(parent: Parent, prior: PriorConfig, number: int) -> np.ndarray:
         value = np.exp(rng.normal() / 2) * size * rank**-fall * rng.normal()
         absent = rng.random() < prior.sparse and order > 2
         J[k] = TINY if absent or order == 1 else strength * value
-    return J
+    return _plain(parent, J, rng) if prior.plain and rng.random() < prior.plain else J
+
+
+def _plain(parent: Parent, J: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An alloy like J (K,) with the first two pairs alone; per bond the second is -1 to 1 times the first."""
+    pairs = [k for k, figure in enumerate(parent.figures) if figure.order == 2][:2]
+    bonds = [len(parent.figures[k].weights) for k in pairs]
+    out = np.full_like(J, TINY)
+    out[pairs[0]] = J[pairs[0]]
+    out[pairs[1]] = J[pairs[0]] * bonds[1] / bonds[0] * rng.uniform(-1, 1)
+    return out
 
 
 def grid(h: Hamiltonian, prior: PriorConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +68,12 @@ def grid(h: Hamiltonian, prior: PriorConfig, rng: np.random.Generator) -> tuple[
     found = scale(h)
     T = found.T * np.geomspace(prior.T[0], prior.T[1], prior.n_T)
     low, high = found.beyond(prior.margin)[0]
-    return T, np.sort(rng.uniform(low, high, prior.n_mu))
+    mu = rng.uniform(low, high, prior.n_mu)
+    if prior.middle:
+        near = rng.normal(scale=NEAR * found.kB * found.T, size=prior.middle)
+        near[0] = 0.0
+        mu[: prior.middle] = near  # J of the point is 0, so 0 is the middle
+    return T, np.sort(mu)
 
 
 def _conditions(prior: PriorConfig, number: int) -> np.random.Generator:

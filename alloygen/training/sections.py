@@ -174,7 +174,9 @@ class PriorConfig(Section):
 
     sizes, falls : of ECIs (eV/site) of the first pair, triplet and quadruplet, and the powers by which they fall with the number of the figure
     strength : spread of the logarithm of a factor common to all ECIs of an alloy; sparse : share of many-body figures that are zero
+    plain : share of alloys that have the first two pairs and nothing else
     T : [low, high] in multiples of the alloy's own scale, n_T of them; margin : of the n_mu chemical potentials beyond the pure phases, in kT of it
+    middle : how many of these are about the middle of the phases, one at it and the others within some kT; the transitions of plain alloys lie there
     samples : at each condition, ``sweeps`` apart after ``burn`` rounds of ``sweeps``
     seed : of all alloys; number k of them is the same in every run
     """
@@ -184,10 +186,12 @@ class PriorConfig(Section):
     falls: list = field(default_factory=lambda: [0.8, 0.5, 0.25])
     strength: float = 0.4
     sparse: float = 0.4
+    plain: float = 0.0
     T: list = field(default_factory=lambda: [0.6, 5.0])
     n_T: int = 8
     n_mu: int = 6
     margin: float = 3.0
+    middle: int = 0
     samples: int = 12
     sweeps: int = 8
     burn: int = 120
@@ -200,7 +204,9 @@ class PriorConfig(Section):
             yield fits, f"prior.{key}", "three numbers of at least 0, for pairs, triplets and quadruplets", values
         yield is_range(self.T) and self.T[0] > 0, "prior.T", "[low, high] with 0 < low <= high", self.T
         yield self.strength >= 0 and self.margin >= 0, "prior", "strength >= 0 and margin >= 0", self
-        yield 0 <= self.sparse <= 1, "prior.sparse", "a fraction in [0, 1]", self.sparse
+        for key in ("sparse", "plain"):
+            yield 0 <= getattr(self, key) <= 1, f"prior.{key}", "a fraction in [0, 1]", getattr(self, key)
+        yield 0 <= self.middle <= self.n_mu, "prior.middle", "a whole number from 0 to n_mu", self.middle
         few = min(self.n_T, self.n_mu, self.samples, self.sweeps) >= 1 and self.burn >= 0
         yield few, "prior", "n_T, n_mu, samples and sweeps >= 1, burn >= 0", self
         yield 0 <= self.seed <= LARGEST_SEED, "prior.seed", f"a whole number from 0 to {LARGEST_SEED}", self.seed

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cost import clease_speed
 from own_alloys import bcc, emt
 
 import alloygen
@@ -24,6 +25,7 @@ from alloygen.hamiltonian.scale import scale
 from alloygen.models.family import FamilyModel, ZeroShot
 from alloygen.models.store import load_model
 from alloygen.montecarlo.sampling import replica_exchange
+from alloygen.runtime.job import Job
 from alloygen.training.config import load_config
 from alloygen.training.prior import couplings
 from alloygen.training.reference import named_grid
@@ -178,16 +180,32 @@ def real(model: FamilyModel, name: str, n: int) -> dict:
     return {"ecis": len(expansion.orbits), "beyond": law.terms.beyond, "rows": rows}
 
 
-def diagram(model: FamilyModel) -> dict:
-    """Seconds from an expansion to a diagram with error bars, 64 sites and 15 temperatures, without training and by Monte Carlo."""
-    out, h = {}, held_alloy(model, 0, CELLS["cubic"]["4x4x4"])
-    for name, how in {"zero-shot": ZeroShot(model, h), "replica exchange and MBAR": "mc"}.items():
+def diagram(model: FamilyModel, threads: int) -> dict:
+    """Seconds from CuAu, which no training saw, to its diagram with error bars, 64 sites and 15 temperatures: by the network, by replica exchange until its errors of
+    Phi are as small, and what CLEASE would take for the same attempts (it has no free energies)."""
+    h, temperatures, out = alloygen.data.cuau().on((4, 4, 4)), np.linspace(400, 1200, 15), {}
+    torch.set_num_threads(threads)
+    job = Job(progress=False, threads=threads)
+
+    def one(name: str, n: int, sampler) -> float:
         started = time.perf_counter()
-        made = alloygen.scan(h, np.linspace(400, 1200, 15), "B", n=256, seed=0, sampler=how).phase_diagram()
-        out[name] = {
-            "seconds": time.perf_counter() - started,
-            "regions": len(made.regions) if hasattr(made, "regions") else None,
-        }
+        scan = alloygen.scan(h, temperatures, "Au", n=n, seed=0, sampler=sampler, job=job)
+        made = scan.phase_diagram()
+        seconds = time.perf_counter() - started
+        error = float(np.nanmean([scan.free_energy(c).stderr for c in range(len(scan))]))
+        width = made.regions[["x_left_stderr", "x_right_stderr"]].to_numpy(dtype=float)
+        flips = len(scan.info.get("ladder", ())) * len(np.unique(scan.mu[:, 1])) * n * scan.info.get("sweeps", 0)
+        out[name] = {"seconds": seconds, "n": n, "conditions": len(scan), "error": error, "regions": len(made.regions), "x_error": float(np.nanmedian(width)),
+                     "attempts": float(flips * h.n_sites)}  # fmt: skip
+        print(f"  {name}, n = {n}: {out[name]}", flush=True)
+        return error
+
+    wanted, n = one("zero-shot", 256, ZeroShot(model, h)), 50
+    while one("replica exchange and MBAR", n, "mc") > wanted and n < 10_000:
+        n *= 2
+    speed = clease_speed(h)
+    exchange = out["replica exchange and MBAR"]
+    out["the same attempts by CLEASE, one core"] = {"seconds": exchange["attempts"] / speed, "speed": speed}
     return out
 
 
@@ -230,8 +248,15 @@ def table(found: dict) -> str:
         lines.append(
             f"| {name} | {made['ecis']} | {1000 * made['beyond']:.1f} | {v.mean():.3f} | {v.min():.3f} | {max(z):.1f} |"
         )
+    if found.get("diagram"):
+        lines += [
+            "",
+            "| diagram, 15 temperatures, 64 sites | seconds | error of Phi, meV/site | error of x |",
+            "|---" * 4 + "|",
+        ]
     for name, made in found.get("diagram", {}).items():
-        lines.append(f"Diagram of an alloy, 15 temperatures, {name}: {made['seconds']:.0f} s")
+        phi, x = (f"{1e3 * made['error']:.3f}", f"{made['x_error']:.4f}") if "error" in made else ("", "")
+        lines.append(f"| {name} | {made['seconds']:,.0f} | {phi} | {x} |")
     if found.get("cuau"):
         lines.append(
             f"\nCuAu, 4x4x4, 110 conditions: NESS mean {np.mean(found['cuau']):.3f}, smallest {np.min(found['cuau']):.3f}"
@@ -252,6 +277,7 @@ def main() -> None:
         help="ten alloys and CuAu after some minutes of training (an hour), of a network that ships",
     )
     p.add_argument("--diagram", action="store_true", help="seconds to a phase diagram")
+    p.add_argument("--threads", type=int, default=2, help="of the diagram")
     args = p.parse_args()
     torch.set_num_threads(1)
     started = time.perf_counter()
@@ -293,7 +319,7 @@ def main() -> None:
             rows.append(polished(model, k, 2.0, args.n, args.steps))
             keep(f"alloy {k} after 2 minutes")
     if args.diagram:
-        found["diagram"] = diagram(model)
+        found["diagram"] = diagram(model, args.threads)
         keep("diagram")
     print(table(found))
 

@@ -14,7 +14,7 @@ from alloygen.models.family import FamilyModel
 from alloygen.models.store import load_model
 from alloygen.training.config import load_config
 from alloygen.training.loop import TrainingInterrupted, new_model, train
-from alloygen.training.prior import couplings, make
+from alloygen.training.prior import couplings, grid, make
 from alloygen.training.sections import PriorConfig
 from alloygen.training.stream import HELD
 from alloygen.training.tasks import make_task
@@ -67,6 +67,21 @@ def test_an_alloy_spans_its_phases():
     assert low.mean() < 0.1 and high.mean() > 0.9
     again = make(parent, prior, [(2, 2, 2)], 3)
     assert torch.equal(again.occ, alloy.occ) and torch.equal(again.condition.mu, alloy.condition.mu)
+
+
+def test_plain_alloys_have_two_pairs_and_conditions_at_their_transitions():
+    """Half of the alloys of the square lattice; x = 1/2 is at mu = 0, and the others are what they are without plain ones."""
+    parent, prior = PARENTS["square"], PriorConfig(plain=0.5, middle=2)
+    J = np.array([couplings(parent, prior, k) for k in range(200)])
+    plain = (np.abs(J[:, 3:]) < 1e-8).all(1)
+    assert abs(plain.mean() - 0.5) < 0.1
+    ratio = J[plain, 2] / J[plain, 1]  # as many bonds of both
+    assert np.abs(ratio).max() < 1 and abs(ratio.mean()) < 0.2 and abs(ratio.std() - 3**-0.5) < 0.08
+    assert np.array_equal(J[~plain], [couplings(parent, PriorConfig(), k) for k in np.flatnonzero(~plain)])
+    h = parent.expansion(J[plain][0]).on((4, 4, 1))
+    T, mu = grid(h, prior, np.random.default_rng(0))
+    assert (mu == 0).sum() == 1 and (np.abs(mu) < h.kB * scale(h).T).sum() >= 2 and len(mu) == prior.n_mu
+    assert (grid(h, PriorConfig(), np.random.default_rng(0))[1] != 0).all()
 
 
 @pytest.mark.slow
@@ -134,6 +149,8 @@ def test_it_draws_alloys_that_it_never_saw_better_than_bare_physics(tmp_path):
         ({"training": {"batch": 1}}, "training.batch: expected at least objective.mixed"),
         ({"prior": {"sizes": [1.0]}}, "prior.sizes: expected three numbers"),
         ({"prior": {"sparse": 2.0}}, "prior.sparse"),
+        ({"prior": {"plain": -0.1}}, "prior.plain"),
+        ({"prior": {"middle": 9}}, "prior.middle: expected a whole number from 0 to n_mu"),
         ({"model": {"kind": "local", "width": 8}}, "model.kind: expected 'family'"),
         ({"machine": {"workers": -1}}, "machine.workers"),
         ({"data": {"T": [500], "mu": [0.0]}}, r"sections: expected \[prior\]"),
