@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import resource
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from alloygen.errors import TooLarge
 
 SHARE = 0.8  # of what is free that one call may take
+CLUSTERS = 5e6  # looked at while figures are made; each takes some 30 microseconds, so minutes
+CLOSE = 15 / 32  # of the pairs of points in a ball that are no farther apart than its radius
 
 
 def available() -> int | None:
@@ -48,6 +54,42 @@ def sample_bytes(n: int, n_sites: int, n_elements: int, many: bool = True) -> in
     many : drawn all at once, and not condition by condition
     """
     return n * (n_sites * (10 if many else 1) + 8 * (4 + n_elements))
+
+
+def require_clusters(
+    vectors: np.ndarray, n_sites: int, cutoffs: Sequence[float], what: str, remedy: str, pruned: bool = True
+) -> None:
+    """Refuse cutoffs of pairs, triplets, ... within which there are too many clusters to look at.
+
+    A ball of radius c holds v(c) = rho V_d c^d sites, so that about v^(k-1) / (k-1)! clusters of k sites hold a given one; (15/32) to the number
+    of their other pairs is the share in which all are within c of each other.
+
+    vectors : periodic ones of the cell (d, 3), in the unit of the cutoffs; n_sites : in that cell; pruned : only that share is looked at
+
+    Raises :class:`~alloygen.errors.TooLarge`, for cutoffs that are no finite numbers as well.
+
+    Examples
+    --------
+    >>> require_clusters(np.eye(3), 1, [5.0, 3.0], "clusters", "")
+    >>> require_clusters(np.eye(3), 1, [5.0, 300.0], "clusters within [5, 300]", "Take smaller cutoffs")
+    Traceback (most recent call last):
+    alloygen.errors.TooLarge: expected at most 5e+06 clusters to look at, got clusters within [5, 300], about 1e+16 of them. Take smaller cutoffs
+    """
+    d, found = len(vectors), 0.0
+    if d:
+        ball = math.pi ** (d / 2) / math.gamma(d / 2 + 1)
+        density = n_sites * ball / math.sqrt(max(float(np.linalg.det(vectors @ vectors.T)), 1e-300))
+        for k, c in enumerate(map(float, cutoffs), 2):
+            if not math.isfinite(c):
+                raise TooLarge(f"expected cutoffs of clusters as finite numbers, got {what}. {remedy}")
+            log_v = math.log(density) + d * math.log(c) if c > 0 else 0.0
+            apart = (k - 1) * (k - 2) / 2 * math.log(CLOSE) if pruned else 0.0
+            found = max(found, 2 * log_v, (k - 1) * log_v - math.lgamma(k) + apart)
+    found += math.log(n_sites)
+    if found > math.log(CLUSTERS):
+        raise TooLarge(
+            f"expected at most {CLUSTERS:.0e} clusters to look at, got {what}, about 1e{found / math.log(10):+.0f} of them. {remedy}"
+        )
 
 
 def _machine() -> int | None:

@@ -14,6 +14,7 @@ ROOT = Path(alloygen.__file__).parent
 ROOMS = [
     "types",
     "errors",
+    "compiled",
     "arguments",
     "limits",
     "units",

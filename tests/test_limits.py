@@ -3,6 +3,7 @@
 import os
 import random
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ import alloygen
 from alloygen import cli, limits, registry
 from alloygen.conditions import grid
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError, TooLarge
+from alloygen.hamiltonian import clusters
+from alloygen.lattice import Primitive
 
 SMALL = bulk("Cu", a=3.8).repeat((2, 2, 4))
 AT = dict(T=600, mu={"Au": 0.02})
@@ -130,3 +133,19 @@ def test_info_says_what_a_question_needs(capsys):
     assert cli.main(["info"]) == 0
     text = capsys.readouterr().out
     assert alloygen.__version__ in text and f"torch {torch.__version__.split('+')[0]}" in text and "free memory" in text
+
+
+# ---------------------------------------------------------------------- clusters
+def test_clusters_are_counted_before_they_are_made():
+    """The estimate of pairs and triplets is within a factor of two of those in a cube; a plane has fewer, and what is allowed can be made."""
+    found = clusters.cluster_orbits(Primitive(np.eye(3), [[0, 0, 0]], [("A", "B")]), 2, 6.0, [0])
+    pairs = 2 * sum(map(len, found))
+    for limit, refused in ((pairs**2 / 2, True), (pairs**2 * 2, False)):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(limits, "CLUSTERS", limit)
+            with pytest.raises(TooLarge, match="smaller") if refused else nullcontext():
+                limits.require_clusters(np.eye(3), 1, [6.0], "pairs", "Take a smaller one")
+    plane = Primitive(np.diag([1.0, 1.0, 0.1]), [[0, 0, 0]], [("A", "B")], pbc=(True, True, False))
+    assert len(clusters.decorated_orbits(plane, [3.0])[1]) == 8
+    with pytest.raises(TooLarge, match=r"cutoffs of \[1000000.0\]"):
+        clusters.decorated_orbits(plane, [1e6])

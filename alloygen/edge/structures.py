@@ -19,6 +19,7 @@ import numpy as np
 from alloygen.arguments import path_name
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.runtime.atomic import atomic_folder, atomic_path, require_writable
+from alloygen.runtime.documents import contents_of
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:
@@ -134,7 +135,9 @@ def read_structure(path: PathLike) -> Atoms:
         raise AlloygenError(
             f"expected one structure, got {len(atoms)} of them from {name!r}; name one, such as {file}@0"
         )
-    shared = [site for site in atoms.info.get("occupancy", {}).values() if len(site) > 1 or sum(site.values()) < 0.999]
+    with contents_of(name, "occupancies as numbers"):  # ASE hands on what the file says, text as well
+        occupancy = atoms.info.get("occupancy", {}).values()
+        shared = [site for site in occupancy if len(site) > 1 or not sum(map(float, site.values())) >= 0.999]
     if shared:
         raise AlloygenError(
             f"expected one species on each site, got sites that are occupied in part in {name!r}, such as {shared[0]}. "

@@ -22,6 +22,7 @@ from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit, merged
 from alloygen.lattice import Primitive
+from alloygen.limits import require_clusters
 from alloygen.runtime.documents import contents_of, read_text
 from alloygen.types import PathLike
 from alloygen.units import KB_EV_PER_K
@@ -58,7 +59,7 @@ def from_clease(
     and leaves it there (``reset_eci=False`` is the default): c1_0 less chem_pot is then another Hamiltonian, and nothing in the
     calculator remembers the ECI that was fitted. And ``Concentration`` may restrict compositions, which a Hamiltonian cannot.
 
-    Raises AlloygenError for files that are missing or broken, ECIs that are no finite numbers, and names that do not fit.
+    Raises TooLarge for settings whose ``max_cluster_dia`` asks for too many clusters; AlloygenError for files that are missing or broken, ECIs that are no finite numbers, and names that do not fit.
 
     Examples
     --------
@@ -72,6 +73,12 @@ def from_clease(
 
 def _expansion(settings: Any, eci: Mapping[str, float], name: str, citation: str) -> ClusterExpansion:
     prim = settings.prim_cell
+    if settings.requires_build():  # CLEASE makes clusters only when asked for them, and would for years
+        reach = settings.max_cluster_dia.tolist()
+        require_clusters(
+            np.array(prim.cell), len(prim), reach, f"clusters of max_cluster_dia = {reach}",
+            "Take the settings that the ECIs were fitted with, or let CLEASE make the clusters first, settings.ensure_clusters_exist()",
+        )  # fmt: skip
     known = set(settings.all_cf_names)
     unknown = sorted(set(eci) - known)
     if unknown:
@@ -101,7 +108,7 @@ def _resolve(settings, eci) -> tuple[Any, dict[str, float]]:
         return calc.settings, _finite(calc.eci, "the calculator's ECIs")
     if isinstance(settings, (str, os.PathLike)):
         settings = _settings_from(os.fspath(settings))
-    if not hasattr(settings, "cluster_list"):
+    if not hasattr(settings, "requires_build"):  # a look at its cluster_list would make it
         raise AlloygenError(
             f"expected CLEASE settings, their JSON file, or Atoms with a Clease calculator, got {type(settings).__name__}"
         )

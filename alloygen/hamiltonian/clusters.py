@@ -19,6 +19,7 @@ from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.lattice import Lattice, Primitive, operations
 from alloygen.levels import around
+from alloygen.limits import require_clusters
 
 Cluster = tuple[
     tuple[int, ...], ...
@@ -149,6 +150,8 @@ def decorated_orbits(primitive: Primitive, cutoffs: Sequence[float]) -> tuple[np
     cutoffs : the largest distance between two members of pairs, triplets, ..., in the unit of the primitive cell
     An ECI of 1 is energy 1 per site for the mean over the clusters.
 
+    Raises TooLarge for cutoffs within which there are too many clusters.
+
     Examples
     --------
     >>> fcc = Primitive([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]], [[0, 0, 0]], [("A", "B", "C")])
@@ -157,6 +160,11 @@ def decorated_orbits(primitive: Primitive, cutoffs: Sequence[float]) -> tuple[np
     """
     values, of = site_functions(primitive)
     active = [b for b, functions in enumerate(of) if functions]
+    periodic, what = (
+        primitive.cell[np.array(primitive.pbc)],
+        f"clusters within cutoffs of {[float(c) for c in cutoffs]}",
+    )
+    require_clusters(periodic, max(len(active), 1), cutoffs, what, "Take smaller cutoffs", pruned=False)
     n_sites, ops = len(primitive.basis), symmetries(primitive)
     out = [Orbit("constant", 1.0, np.zeros((1, 0, 4)), np.zeros((1, 0)), np.array([float(n_sites)]))]
     for order, distance in enumerate([0.0, *cutoffs], start=1):

@@ -19,8 +19,8 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numba import njit
 
+from alloygen.compiled import njit
 from alloygen.lattice import Lattice
 from alloygen.types import Index
 
@@ -287,7 +287,7 @@ def _inverse(
 
 
 # ---------------------------------------------------------------------- the three things a kernel does with them
-@njit(cache=True, nogil=True)
+@njit()
 def fill_states(tables: FlipTables, occ: np.ndarray, states: np.ndarray) -> None:
     """``states`` (N * W,) int64 from the occupations (N,) of one configuration."""
     states[:] = 0
@@ -297,7 +297,7 @@ def fill_states(tables: FlipTables, occ: np.ndarray, states: np.ndarray) -> None
             states[tables.target[i, m]] += tables.own[b, occ[i], m]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def flip_energy(tables: FlipTables, states: np.ndarray, n_words: int, i: Index, old: Index, new: Index) -> float:
     """Energy change when site i goes from species old to new."""
     b, width = tables.sublattice[i], tables.step.shape[1] - 1
@@ -317,7 +317,7 @@ def flip_energy(tables: FlipTables, states: np.ndarray, n_words: int, i: Index, 
     return delta
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def set_species(tables: FlipTables, occ: np.ndarray, states: np.ndarray, i: Index, new: Index) -> None:
     """Put species new on site i and bring its neighbours' words up to date."""
     target, step = tables.target[i], tables.step[tables.sublattice[i], occ[i], new]

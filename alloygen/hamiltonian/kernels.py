@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from alloygen.compiled import njit
 
 _BLOCK = 64
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(fastmath=True)
 def add_energies(
     rows: np.ndarray, site_functions: np.ndarray, factors: np.ndarray, coef: np.ndarray, out: np.ndarray
 ) -> None:
@@ -57,7 +58,7 @@ def add_energies(
             out[start + b] += total[b]
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def fields(
     occ: np.ndarray,
     rank: np.ndarray,

@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from alloygen.arguments import seed_from, settings, whole_number
+from alloygen.compiled import njit
 from alloygen.conditions import Mu, chemical_potentials, temperature
 from alloygen.conditions.record import semigrand
 from alloygen.edge.atoms_map import AtomsMap
@@ -39,7 +39,7 @@ TOL = 1e-10  # energies that differ by less are one
 
 
 # ---------------------------------------------------------------------- compiled descents
-@njit(cache=True, nogil=True)
+@njit()
 def quench_flips(tables: FlipTables, w: moves.Walkers, lo: int, hi: int, mu: np.ndarray, sites: np.ndarray) -> None:
     """The best flip of one site after another, until no flip lowers E - mu.N by more than TOL."""
     n_words = w.states.shape[1] // w.occ.shape[1]
@@ -60,7 +60,7 @@ def quench_flips(tables: FlipTables, w: moves.Walkers, lo: int, hi: int, mu: np.
                     moved = True
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def quench_swaps(tables: FlipTables, w: moves.Walkers, lo: int, hi: int, sites: np.ndarray) -> None:
     """The best partner of one site after another, until no swap lowers the energy by more than TOL."""
     n_words = w.states.shape[1] // w.occ.shape[1]
@@ -89,7 +89,7 @@ def quench_swaps(tables: FlipTables, w: moves.Walkers, lo: int, hi: int, sites: 
                     moved = True
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def turn(tables: FlipTables, w: moves.Walkers, r: int, surplus: np.ndarray, sites: np.ndarray) -> bool:
     """Turn surplus (n_elements,) > 0 into < 0 by the best single flip, again and again; False where no site allows it."""
     n_words = w.states.shape[1] // w.occ.shape[1]

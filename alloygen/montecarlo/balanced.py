@@ -14,8 +14,8 @@ from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from alloygen.compiled import njit
 from alloygen.counts import Counts
 from alloygen.errors import BadCondition
 from alloygen.hamiltonian.flips import FlipTables, flip_energy, set_species
@@ -167,7 +167,7 @@ class Balanced(Move):
                     yield minus, plus
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _pick(choices: Choices, occ: np.ndarray, sites: np.ndarray, at: np.ndarray, old: np.ndarray, s: np.uint64):
     """Different sites into ``at`` and what they hold into ``old``; (row of what they are to hold, -1 where there is but one way; rng state)."""
     m, found, code = len(at), 0, 0
@@ -186,7 +186,7 @@ def _pick(choices: Choices, occ: np.ndarray, sites: np.ndarray, at: np.ndarray, 
     return choices.first[code] + below_low(mix(s), choices.number[code]), s
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _put(tables: FlipTables, occ: np.ndarray, states: np.ndarray, at: np.ndarray, new: np.ndarray) -> float:
     """Species ``new`` (m,) onto sites ``at``, one after another; the change of the energy."""
     n_words, delta = len(states) // len(occ), 0.0
@@ -198,7 +198,7 @@ def _put(tables: FlipTables, occ: np.ndarray, states: np.ndarray, at: np.ndarray
     return delta
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _changes(
     tables: FlipTables,
     walkers: Walkers,

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from alloygen.compiled import njit
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
 from alloygen.montecarlo.rng import below, below_low, mix, seeds, step, uniform
@@ -54,7 +54,7 @@ def clamped_conditionals(
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _chains(
     tables: FlipTables,
     n_words: int,
@@ -91,7 +91,7 @@ def _chains(
             out[r, q] /= out[r, q].sum()
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _images(
     tables: FlipTables,
     n_words: int,
@@ -133,7 +133,7 @@ def _images(
             out[r, q] = (1 - share) * out[r, q] + share * mean / mean.sum()
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _heat_bath(tables, states, n_words, i, old, beta, mu, out) -> None:
     """Add the heat-bath probabilities of site i to ``out`` (S,)."""
     b, n_species = tables.sublattice[i], tables.n_species[i]
@@ -147,7 +147,7 @@ def _heat_bath(tables, states, n_words, i, old, beta, mu, out) -> None:
         out[a] += weight[a] / total
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _sweep(tables, states, n_words, x, free, n_free, beta, mu, s):
     """As many semigrand flips of random ``free`` sites as there are; returns the generator."""
     for _ in range(n_free):

@@ -17,10 +17,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from alloygen.arguments import one_of, whole_number
 from alloygen.arrays import as_array
+from alloygen.compiled import njit
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -134,14 +134,14 @@ def _elements(h: Hamiltonian) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0], np.where(h.lattice.changeable, table[:, -1], table[:, 0])
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _bits(state, r):
     """64 random bits of chain r."""
     state[r] = step(state[r])
     return mix(state[r])
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _grow(i, x, mark, members, ptr, site, kind, join, ghost, state, r, whole):
     """Grow the cluster of site i among unmarked sites: (its size, whether it is free); its sites are in ``members``.
 
@@ -167,7 +167,7 @@ def _grow(i, x, mark, members, ptr, site, kind, join, ghost, state, r, whole):
     return size, free
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _wolff(occ, moves, sites, ptr, site, kind, join, ghost, state, flipped):
     """``moves`` clusters of every chain, each from a uniform site of ``sites``."""
     mark = np.zeros(occ.shape[1], dtype=np.bool_)
@@ -184,7 +184,7 @@ def _wolff(occ, moves, sites, ptr, site, kind, join, ghost, state, flipped):
             flipped[r] += size if free else 0
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _swendsen_wang(occ, moves, sites, ptr, site, kind, join, ghost, state, flipped):
     """``moves`` times all clusters of every chain. A site once marked is never compared again, so it may flip at once."""
     mark = np.empty(occ.shape[1], dtype=np.bool_)

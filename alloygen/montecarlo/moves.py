@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from alloygen.compiled import njit
 from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
 
@@ -34,14 +34,14 @@ class Walkers(NamedTuple):
     tried: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def fill(tables: FlipTables, walkers: Walkers) -> None:
     """Group states of all walkers from their occupations."""
     for r in range(walkers.occ.shape[0]):
         fill_states(tables, walkers.occ[r], walkers.states[r])
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def flips(
     tables: FlipTables,
     walkers: Walkers,
@@ -89,7 +89,7 @@ def flips(
         walkers.tried[r] += attempts
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def by_site(tables: FlipTables) -> tuple[np.ndarray, np.ndarray]:
     """(first (N,), add (N, M)): where the one table of each site begins, and what 0 -> 1 adds to its neighbours."""
     n, m = tables.target.shape
@@ -100,7 +100,7 @@ def by_site(tables: FlipTables) -> tuple[np.ndarray, np.ndarray]:
     return first, add
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def threshold_flips(
     tables: FlipTables,
     walkers: Walkers,
@@ -160,7 +160,7 @@ def threshold_flips(
         walkers.tried[r] += attempts
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _tell(tables, states, n_words, i, j, old, new):
     """Bring the words of site j, and no other, up to date for a change of site i; whether there were any."""
     target, add = tables.target[i], tables.step[tables.sublattice[i], old, new]
@@ -172,7 +172,7 @@ def _tell(tables, states, n_words, i, j, old, new):
     return met
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def draw_pair(
     tables: FlipTables, occ: np.ndarray, sites: np.ndarray, s: np.uint64
 ) -> tuple[np.int64, np.int64, np.int64, np.int64, np.uint64]:
@@ -194,7 +194,7 @@ def draw_pair(
     return np.int64(-1), np.int64(-1), np.int64(0), np.int64(0), s
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def swaps(
     tables: FlipTables,
     walkers: Walkers,
@@ -236,7 +236,7 @@ def swaps(
         walkers.tried[r] += attempts
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def exchange(
     pairs: np.ndarray,
     replica_at: np.ndarray,

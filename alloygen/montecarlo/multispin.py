@@ -26,9 +26,9 @@ Softw. 47, 36 (2021)), one generator for each word.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from alloygen.arguments import whole_number
+from alloygen.compiled import njit
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.types import ArrayLike
 
@@ -45,7 +45,7 @@ _0, _17, _19, _23, _41, _45 = (np.uint64(k) for k in (0, 17, 19, 23, 41, 45))
 _ALL = ~np.uint64(0)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _look(left, right, up, down, own, favoured, work):
     """Count the + neighbours (0 to 4, in binary), choose the favoured spin of that count, open what is aligned with it."""
     for w in range(WORDS):
@@ -62,7 +62,7 @@ def _look(left, right, up, down, own, favoured, work):
         work[_OPEN + w], work[_ACCEPT + w] = aligned, _0
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _compare(thresholds, work):
     """The next ``_STEP`` planes of u against the thresholds of the class at hand, for the replicas still open.
 
@@ -94,7 +94,7 @@ def _compare(thresholds, work):
         work[_OPEN + w], work[_ACCEPT + w], work[_SKIP + w] = undecided, accept, skip
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _any_open(work):
     left = _0
     for w in range(WORDS):
@@ -102,7 +102,7 @@ def _any_open(work):
     return left != _0
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _store(own, work):
     """Aligned spins leave the favoured state where accepted; the others enter it unless the attempt is left out.
 
@@ -114,7 +114,7 @@ def _store(own, work):
         own[w] = work[_FAVOURED + w] ^ stays
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def sweep_block(
     words: np.ndarray,
     rng: np.ndarray,
@@ -145,7 +145,7 @@ def sweep_block(
     rng[:] = work[: 4 * WORDS]
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _add(counter, carry):
     """Add one bit per replica, ``carry`` (WORDS,), to binary counters (P, WORDS); ``carry`` is used up."""
     for p in range(counter.shape[0]):
@@ -156,7 +156,7 @@ def _add(counter, carry):
             carry[w] &= bit
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _tally(words, neighbours, plus, unlike):
     """Per replica the number of + spins and of unlike bonds, as binary counters: planes (P, WORDS) by carry."""
     carry = np.empty(WORDS, dtype=np.uint64)
@@ -168,7 +168,7 @@ def _tally(words, neighbours, plus, unlike):
             _add(counter, carry)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _tally_unlike(words, other, unlike):
     """Per replica the number of sites at which two configurations differ, as :func:`_tally` counts."""
     for i in range(words.shape[0]):

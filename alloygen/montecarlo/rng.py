@@ -7,8 +7,8 @@ bit from a checkpoint. In a kernel: ``s = step(s)``, then ``mix(s)`` is the next
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from alloygen.compiled import njit
 from alloygen.types import Index
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
@@ -17,13 +17,13 @@ _11, _27, _30, _31, _32 = (np.uint64(k) for k in (11, 27, 30, 31, 32))
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def step(s: np.uint64) -> np.uint64:
     """The state after s."""
     return s + _GAMMA
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def mix(s: np.uint64) -> np.uint64:
     """64 random bits from a state."""
     z = (s ^ (s >> _30)) * _A
@@ -31,19 +31,19 @@ def mix(s: np.uint64) -> np.uint64:
     return z ^ (z >> _31)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def uniform(bits: np.uint64) -> float:
     """Uniform in [0, 1) with 53 bits."""
     return np.float64(np.int64(bits >> _11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def below(bits: np.uint64, n: Index) -> np.int64:
     """An integer in [0, n), n < 2^32, from the high half of the bits; its bias of n / 2^32 is the same for every move."""
     return np.int64(((bits >> _32) * np.uint64(n)) >> _32)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def below_low(bits: np.uint64, n: Index) -> np.int64:
     """The same from the low half: independent of :func:`below` of the same bits."""
     return np.int64(((bits & _LOW) * np.uint64(n)) >> _32)

@@ -181,6 +181,10 @@ Cu1 Cu 0 0 0 {}
         path.write_text(text.format(mixed))
         with pytest.raises(AlloygenError, match="one species on each site, got sites that are occupied in part"):
             read_structure(path)
+    for odd in ("full", "?", ".", "nan"):
+        path.write_text(text.format(odd))
+        with pytest.raises(AlloygenError, match=r"cell\.cif"):
+            read_structure(path)
 
 
 # ---------------------------------------------------------------------- pymatgen

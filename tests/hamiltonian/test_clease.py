@@ -186,6 +186,10 @@ def test_every_kind_of_settings_reads_back_without_a_database(settings, tmp_path
         ('{"c0": 1.0}', "prim_cell, concentration, max_cluster_dia, basis_func_type"),
         ({"basis_func_type": None}, "CLEASE cannot read these settings"),
         ({"prim_cell": 3}, "CLEASE cannot read these settings"),
+        ({"max_cluster_dia": [500.0, 3.0]}, "at most .* clusters to look at, got clusters of max_cluster_dia = "),
+        ({"max_cluster_dia": [4.0, 40.0, 40.0]}, "at most .* clusters to look at"),
+        ({"max_cluster_dia": [1e300]}, "at most .* clusters to look at"),
+        ({"max_cluster_dia": [float("inf")]}, "expected cutoffs of clusters as finite numbers"),
     ],
 )
 def test_broken_settings_name_their_file(settings, tmp_path, content, words):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from alloygen.compiled import njit
 from alloygen.hamiltonian.flips import FlipTables, flip_energy, set_species
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
@@ -56,7 +56,7 @@ class Exchanges(NamedTuple):
     rng: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _flips(tables, walkers, r, law, w, c, counted):
     """A sweep of flips of walker r, of set w at temperature c, under exp(-beta (E - mu.N) - bias[N_X]); bias grows by height a visit.
 
@@ -110,7 +110,7 @@ def _flips(tables, walkers, r, law, w, c, counted):
     walkers.rng[r], walkers.energy[r] = s, e
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def walk(
     tables: FlipTables, walkers: moves.Walkers, law: Law, counted: Numbers, exchanges: Exchanges, w: int, sweeps: int
 ) -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from alloygen.compiled import njit
 from alloygen.hamiltonian.flips import FlipTables, flip_energy, set_species
 from alloygen.montecarlo.moves import by_site, draw_pair
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
@@ -90,7 +90,7 @@ class Rules(NamedTuple):
     transitions: bool
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _accept(gap, bits, s):
     """(accepted, rng state): true with min(1, exp(gap)).
 
@@ -105,7 +105,7 @@ def _accept(gap, bits, s):
     return ok, s
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _smallest(log_g, low, high):
     """The smallest log g of the bins met so far."""
     smallest = np.inf
@@ -115,7 +115,7 @@ def _smallest(log_g, low, high):
     return smallest
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _refine(w, r, rules):
     """After every block of attempts: subtract the smallest log g, and lower log f when it is time."""
     log_g, seen, low, high = w.log_g[r], w.seen[r], w.low[r], w.high[r]
@@ -138,7 +138,7 @@ def _refine(w, r, rules):
         _keep_block(w, r, rules.check)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _keep_block(w, r, check):
     """Close the block under way when it is long enough, and put pairs together when there is no room for another."""
     b, now, here = w.blocks, w.visits[r] + w.seen[r], w.log_g[r]
@@ -163,7 +163,7 @@ def _keep_block(w, r, check):
     b.mark[r], b.begin[r], b.led[r], b.passed[r] = now, here, w.leads[r], 0
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def flips(tables: FlipTables, w: Walks, r: int, rules: Rules, blocks: int) -> None:
     """Semigrand flips: a uniform free site, a uniform other species. At most ``blocks`` blocks of attempts."""
     occ, states, log_g, seen, first, second = w.occ[r], w.states[r], w.log_g[r], w.seen[r], w.first[r], w.second[r]
@@ -201,7 +201,7 @@ def flips(tables: FlipTables, w: Walks, r: int, rules: Rules, blocks: int) -> No
     w.rng[r], w.energy[r] = s, e
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def swaps(tables: FlipTables, w: Walks, r: int, rules: Rules, blocks: int) -> None:
     """Canonical swaps: the elements of two sites change places. At most ``blocks`` blocks of attempts."""
     occ, states, log_g, seen, first, second = w.occ[r], w.states[r], w.log_g[r], w.seen[r], w.first[r], w.second[r]
@@ -240,7 +240,7 @@ def swaps(tables: FlipTables, w: Walks, r: int, rules: Rules, blocks: int) -> No
     w.rng[r], w.energy[r] = s, e
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _count_leads(leads, jump, first, free, occ, states):
     """Add the flips of a configuration by how many levels they lead up."""
     zero = len(leads) // 2
@@ -249,7 +249,7 @@ def _count_leads(leads, jump, first, free, occ, states):
         leads[zero + (up if occ[i] == 0 else -up)] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def level_flips(tables: FlipTables, w: Walks, r: int, rules: Rules, blocks: int) -> None:
     """``flips`` in integers, for two species, levels and one table per site (nearest-neighbour models)."""
     occ, states, log_g, seen, target = w.occ[r], w.states[r], w.log_g[r], w.seen[r], tables.target
