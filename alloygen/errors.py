@@ -45,6 +45,10 @@ class NotSaved(UserWarning):
     """A file that could not be written, while what was to be in it is still at hand."""
 
 
+class WorkersLost(UserWarning):
+    """An executor that broke on the way; this process does what is left."""
+
+
 class UnusableModel(UserWarning):
     """A file among the models that cannot be used and is passed over."""
 

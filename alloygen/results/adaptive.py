@@ -13,8 +13,10 @@ is found without being told. In a plane of chemical potentials the intervals are
 
 from __future__ import annotations
 
-from concurrent.futures import as_completed
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -23,8 +25,8 @@ from alloygen.arguments import positive, whole_number
 from alloygen.arrays import as_array
 from alloygen.conditions import plane, relative
 from alloygen.conditions.record import Condition
-from alloygen.errors import AlloygenError
-from alloygen.estimate.weights import normalized_weights
+from alloygen.errors import AlloygenError, WorkersLost
+from alloygen.estimate.weights import normalized_weights, user_level
 from alloygen.hamiltonian.kept import require_kept
 from alloygen.models.base import Model, Network
 from alloygen.models.blocks import derived_seed
@@ -76,6 +78,10 @@ class Spacing:
         object.__setattr__(self, "max_conditions", whole_number(self.max_conditions, "max_conditions"))
 
 
+def _failed(future: Future) -> bool:
+    return future.cancelled() or future.exception() is not None
+
+
 @dataclass
 class NeuralScan:
     """A scan in progress: what has been drawn, and what is to be drawn next.
@@ -110,9 +116,13 @@ class NeuralScan:
             wanted = keys
             while wanted:
                 new = [k for k in wanted if k not in self.done]
-                for key, result in self._results(new):
-                    self.done[key] = result
-                    loop.tick(len(self.done), max(len(keys), len(self.done)))
+                try:
+                    for key, result in self._results(new):
+                        self.done[key] = result
+                        loop.tick(len(self.done), max(len(keys), len(self.done)))
+                except Exception:  # of a condition or its worker; those that are done are whole
+                    loop.save()
+                    raise
                 if self.spacing is None:
                     break
                 wanted = self._gaps(keys, self.spacing.nats)[: most - len(keys)]
@@ -122,20 +132,48 @@ class NeuralScan:
         return self._scan(sorted(keys, key=rising))
 
     # ------------------------------------------------------------------ drawing
-    def _results(self, keys: list):
-        def task(key: tuple) -> tuple:
-            at = self._at(key)
-            return self.model, at, self.n, condition_seed(self.seed, at), self.family, self.batch
+    def _results(self, keys: list) -> Iterator[tuple[tuple, tuple]]:
+        lost = keys
+        if self.job.executor is not None:
+            yield from self._elsewhere(keys, self.job.executor, lost := [])
+        if self.job.executor is not None and lost:
+            self.job = replace(self.job, executor=None)
+            warnings.warn(
+                f"the executor has broken (a worker was killed, or ran out of memory): the {len(lost)} conditions that it has not drawn are "
+                "drawn in this process, with the same result",
+                WorkersLost,
+                stacklevel=user_level(),
+            )
+        for key in lost:
+            yield key, draw_condition(*self._task(key))
 
-        if self.job.executor is None:
-            yield from ((k, draw_condition(*task(k))) for k in keys)
-            return
-        futures = {self.job.executor.submit(draw_condition, *task(k)): k for k in keys}
+    def _task(self, key: tuple) -> tuple:
+        at = self._at(key)
+        return self.model, at, self.n, condition_seed(self.seed, at), self.family, self.batch
+
+    def _elsewhere(self, keys: list, executor: Executor, lost: list) -> Iterator[tuple[tuple, tuple]]:
+        """What the executor draws; the keys that it cannot any more go into ``lost``."""
+        futures: dict[Future, tuple] = {}
+        try:
+            for key in keys:
+                futures[executor.submit(draw_condition, *self._task(key))] = key
+        except BrokenExecutor:
+            lost += keys[len(futures) :]
+        left = dict(futures)
         try:
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                key = left.pop(future)
+                try:
+                    result = future.result()
+                except BrokenExecutor:
+                    lost.append(key)
+                except Exception:  # raised again when what is there is safe
+                    yield from ((k, f.result()) for f, k in left.items() if f.done() and not _failed(f))
+                    raise
+                else:
+                    yield key, result
         finally:
-            for future in futures:
+            for future in left:
                 future.cancel()
 
     # ------------------------------------------------------------------ refining

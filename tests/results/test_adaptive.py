@@ -1,6 +1,8 @@
 """Scans with a model: grids that refine themselves, executors, interrupts, and what is said about bad input."""
 
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+import os
+import signal
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
@@ -20,12 +22,13 @@ from alloygen.errors import (
     LatticeMismatch,
     OutsideTrainedRange,
     UnknownSpecies,
+    WorkersLost,
 )
 from alloygen.models.causal import CausalModel
 from alloygen.models.store import load_model
 from alloygen.montecarlo.tempering import mu_plane
 from alloygen.results import adaptive
-from alloygen.runtime.job import Job
+from alloygen.runtime.job import Job, Loop
 
 ATOMS = bulk("Cu", a=3.8).repeat((2, 2, 4))
 GRID = dict(T=[500, 900], mu={"Au": [-0.1, 0.02, 0.1]}, n=40, seed=3)
@@ -75,6 +78,67 @@ def test_executors_give_the_same(plain):
         assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=pool)), plain)
 
 
+class Breaks(Executor):
+    """Draws ``good`` conditions, then has lost its workers: at the next result, or as early as the next call."""
+
+    def __init__(self, good, error=BrokenExecutor, early=False):
+        self.good, self.error, self.early = good, error, early
+
+    def submit(self, function, /, *args):
+        future, self.good = Future(), self.good - 1
+        if self.good >= 0:
+            future.set_result(function(*args))
+        elif self.early:
+            raise self.error("gone")
+        else:
+            future.set_exception(self.error("gone"))
+        return future
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_what_a_broken_executor_has_not_drawn_is_drawn_here(plain, early):
+    with pytest.warns(WorkersLost, match="the 4 conditions") as told:
+        assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=Breaks(2, early=early))), plain)
+    assert sum(w.category is WorkersLost for w in told) == 1
+
+
+def test_another_error_of_a_worker_keeps_what_is_drawn(plain, tmp_path):
+    path = tmp_path / "scan.safetensors"
+    with pytest.raises(LookupError, match="gone"):
+        alloygen.scan(ATOMS, **GRID, job=Job(executor=Breaks(4, LookupError), checkpoint=path))
+    drawn = Breaks(6)
+    assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=drawn, checkpoint=path)), plain)
+    assert drawn.good == 6 - 2  # those that were not in the file
+
+
+def _kills(monkeypatch, pids):
+    """A worker dies when the first condition is done."""
+    tick = Loop.tick
+
+    def killing(self, done, *args):
+        if done == 1:
+            os.kill(next(iter(pids())), signal.SIGKILL)
+        tick(self, done, *args)
+
+    monkeypatch.setattr(Loop, "tick", killing)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_loses_nothing(plain, monkeypatch):
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool, pytest.warns(WorkersLost):
+        _kills(monkeypatch, lambda: pool._processes)
+        assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=pool)), plain)
+
+
+@pytest.mark.slow
+def test_dask_draws_the_same_and_starts_killed_workers_anew(plain, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        with distributed.Client(cluster) as client:
+            _kills(monkeypatch, lambda: (w.process.pid for w in cluster.workers.values()))
+            assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=client.get_executor())), plain)
+
+
 @pytest.mark.slow
 def test_refining_finds_the_window_of_cuau3_untold():
     """x = 3/4 is stable over 5 meV only; nine values of mu step over it."""
@@ -99,8 +163,6 @@ def test_an_interrupted_scan_goes_on(tmp_path, monkeypatch, plain):
     def stops(*args):
         calls.append(args[1:3])
         if len(calls) == 4:
-            import signal
-
             signal.raise_signal(signal.SIGINT)
         return real(*args)
 
