@@ -1,6 +1,6 @@
 """The oldest versions that pyproject.toml allows, one ``name==version`` a line:
 
-    python tests/installs/oldest.py > oldest.txt && pip install -r oldest.txt && pip install --no-deps .
+python tests/installs/oldest.py > oldest.txt && pip install -r oldest.txt && pip install --no-deps .
 """
 
 import re
