@@ -9,6 +9,13 @@ from alloygen.compiled import njit
 _BLOCK = 64
 
 
+@njit(inline="always")
+def put(source: np.ndarray, out: np.ndarray) -> None:
+    """out[k] = source[k]. Assigning an array compiles numba's words for shapes that differ too, for seconds."""
+    for k in range(len(source)):
+        out[k] = source[k]
+
+
 @njit(fastmath=True)
 def add_energies(
     rows: np.ndarray, site_functions: np.ndarray, factors: np.ndarray, coef: np.ndarray, out: np.ndarray

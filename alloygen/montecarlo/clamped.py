@@ -18,6 +18,7 @@ import numpy as np
 from alloygen.compiled import njit
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
+from alloygen.hamiltonian.kernels import put
 from alloygen.montecarlo.rng import below, below_low, mix, seeds, step, uniform
 
 
@@ -78,7 +79,7 @@ def _chains(
         fill_states(tables, occ[r], start)
         for q in range(sites.shape[1]):
             i, x = sites[r, q], occ[r].copy()
-            states[:] = start
+            put(start, states)
             free[0], n_free = i, 1
             for j in clamping.near[i]:
                 if j < n and j != i and rank[j] > rank[i] and tables.n_species[j] > 1:
@@ -88,7 +89,7 @@ def _chains(
             for _ in range(sweeps if n_free > 1 else 0):
                 s = _sweep(tables, states, n_words, x, free, n_free, beta[r], mu[r], s)
                 _heat_bath(tables, states, n_words, i, x[i], beta[r], mu[r], out[r, q])
-            out[r, q] /= out[r, q].sum()
+            _normalise(out[r, q])
 
 
 @njit()
@@ -129,8 +130,20 @@ def _images(
                     if not done[j]:
                         _heat_bath(tables, states, n_words, j, x[j], beta[r], mu[r], found[j])
                         done[j] = True
-                    mean += found[j]
-            out[r, q] = (1 - share) * out[r, q] + share * mean / mean.sum()
+                    for a in range(len(mean)):
+                        mean[a] += found[j, a]
+            _normalise(mean)
+            for a in range(len(mean)):
+                out[r, q, a] = (1 - share) * out[r, q, a] + share * mean[a]
+
+
+@njit(inline="always")
+def _normalise(out) -> None:
+    total = 0.0
+    for a in range(len(out)):
+        total += out[a]
+    for a in range(len(out)):
+        out[a] /= total
 
 
 @njit()

@@ -11,6 +11,7 @@ import numpy as np
 
 from alloygen.compiled import njit
 from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
+from alloygen.hamiltonian.kernels import put
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
 
 MAX_TRIES = 1000
@@ -84,7 +85,7 @@ def flips(
             counts[after] += 1.0
             done += 1
         walkers.rng[r], walkers.energy[r] = s, e
-        walkers.counts[r] = counts
+        put(counts, walkers.counts[r])
         walkers.accepted[r] += done
         walkers.tried[r] += attempts
 
@@ -96,8 +97,20 @@ def by_site(tables: FlipTables) -> tuple[np.ndarray, np.ndarray]:
     first, add = np.empty(n, dtype=np.uint64), np.empty((n, m), dtype=np.int64)
     for i in range(n):
         first[i] = tables.start[tables.sublattice[i], 0]
-        add[i] = tables.step[tables.sublattice[i], 0, 1]
+        put(tables.step[tables.sublattice[i], 0, 1], add[i])
     return first, add
+
+
+@njit()
+def is_square(add: np.ndarray) -> bool:
+    """The square lattice: four equal neighbours, whose loop is unrolled."""
+    if add.shape[1] != 4:
+        return False
+    for i in range(len(add)):
+        for m in range(4):
+            if add[i, m] != 1:
+                return False
+    return True
 
 
 @njit()
@@ -119,7 +132,7 @@ def threshold_flips(
     n_words, n_targets = np.uint64(n_words), np.uint64(tables.target.shape[1])
     free, target = sites.astype(np.uint64), tables.target
     first, add = by_site(tables)
-    square = n_targets == 4 and (add == 1).all()  # the square lattice: four equal neighbours, unrolled
+    square = is_square(add)
     threshold = np.empty((len(tables.value), 2), dtype=np.uint64)
     for r in range(lo, hi):
         for v in range(len(tables.value)):

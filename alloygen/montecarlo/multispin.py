@@ -30,6 +30,7 @@ import numpy as np
 from alloygen.arguments import whole_number
 from alloygen.compiled import njit
 from alloygen.errors import AlloygenError, BadCondition
+from alloygen.hamiltonian.kernels import put
 from alloygen.types import ArrayLike
 
 WORDS = 16
@@ -130,7 +131,7 @@ def sweep_block(
     (5 * WORDS,) hold the acceptance by number of + neighbours; order (N,), neighbours (N, 4) int64.
     """
     work = np.zeros(_ROWS * WORDS, dtype=np.uint64)
-    work[: 4 * WORDS] = rng
+    put(rng, work)
     for _ in range(n):
         for m in range(len(order)):
             i = order[m]
@@ -142,7 +143,7 @@ def sweep_block(
                 _compare(thresholds[5 * WORDS * k :], work)
                 k += _STEP
             _store(own, work)
-    rng[:] = work[: 4 * WORDS]
+    put(work[: 4 * WORDS], rng)
 
 
 @njit()

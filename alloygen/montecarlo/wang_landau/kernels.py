@@ -14,7 +14,8 @@ import numpy as np
 
 from alloygen.compiled import njit
 from alloygen.hamiltonian.flips import FlipTables, flip_energy, set_species
-from alloygen.montecarlo.moves import by_site, draw_pair
+from alloygen.hamiltonian.kernels import put
+from alloygen.montecarlo.moves import by_site, draw_pair, is_square
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
 
 SETTLED = 1e-4  # transitions are counted at smaller log f only; blocks too, or from where log f falls as 1/t
@@ -129,8 +130,9 @@ def _refine(w, r, rules):
         if (rules.one_over_t and least > 0) or (not rules.one_over_t and least >= rules.flatness * total / n):
             w.log_f[r] *= 0.5
             w.stages[r] += 1
-            w.visits[r] += seen
-            seen[:] = 0
+            for k in range(len(seen)):
+                w.visits[r, k] += seen[k]
+                seen[k] = 0
         w.inverse_t[r] = rules.one_over_t and w.log_f[r] < n / w.attempts[r]
     if w.inverse_t[r]:
         w.log_f[r] = n / w.attempts[r]
@@ -141,26 +143,43 @@ def _refine(w, r, rules):
 @njit()
 def _keep_block(w, r, check):
     """Close the block under way when it is long enough, and put pairs together when there is no room for another."""
-    b, now, here = w.blocks, w.visits[r] + w.seen[r], w.log_g[r]
+    b, log_g, leads, led = w.blocks, w.log_g[r], w.leads[r], w.blocks.led[r]
     b.passed[r] += check
     if b.length[r] == 0:
         b.length[r] = check
     elif b.passed[r] >= b.length[r]:
         k, most = b.filled[r], b.counts.shape[1]
-        b.counts[r, k] = now - b.mark[r]
-        b.biases[r, k] = 0.5 * (np.maximum(b.begin[r], 0.0) + np.maximum(here, 0.0))
-        b.leads[r, k] = w.leads[r] - b.led[r]
+        for i in range(len(log_g)):
+            b.counts[r, k, i] = w.visits[r, i] + w.seen[r, i] - b.mark[r, i]
+            b.biases[r, k, i] = 0.5 * (max(b.begin[r, i], 0.0) + max(log_g[i], 0.0))
+        for i in range(leads.shape[0]):
+            for d in range(leads.shape[1]):
+                b.leads[r, k, i, d] = leads[i, d] - led[i, d]
         b.filled[r] = k + 1
         if k + 1 == most:
-            for j in range(most // 2):
-                b.counts[r, j] = b.counts[r, 2 * j] + b.counts[r, 2 * j + 1]
-                b.biases[r, j] = 0.5 * (b.biases[r, 2 * j] + b.biases[r, 2 * j + 1])
-                b.leads[r, j] = b.leads[r, 2 * j] + b.leads[r, 2 * j + 1]
+            _pair(b, r, most // 2)
             b.filled[r] = most // 2
             b.length[r] *= 2
     else:
         return
-    b.mark[r], b.begin[r], b.led[r], b.passed[r] = now, here, w.leads[r], 0
+    for i in range(len(log_g)):
+        b.mark[r, i], b.begin[r, i] = w.visits[r, i] + w.seen[r, i], log_g[i]
+    for i in range(leads.shape[0]):
+        put(leads[i], led[i])
+    b.passed[r] = 0
+
+
+@njit()
+def _pair(b, r, half):
+    """Two blocks each become one."""
+    counts, biases, leads = b.counts[r], b.biases[r], b.leads[r]
+    for j in range(half):
+        for i in range(counts.shape[1]):
+            counts[j, i] = counts[2 * j, i] + counts[2 * j + 1, i]
+            biases[j, i] = 0.5 * (biases[2 * j, i] + biases[2 * j + 1, i])
+        for i in range(leads.shape[1]):
+            for d in range(leads.shape[2]):
+                leads[j, i, d] = leads[2 * j, i, d] + leads[2 * j + 1, i, d]
 
 
 @njit()
@@ -255,8 +274,9 @@ def level_flips(tables: FlipTables, w: Walks, r: int, rules: Rules, blocks: int)
     occ, states, log_g, seen, target = w.occ[r], w.states[r], w.log_g[r], w.seen[r], tables.target
     free, n_free, s = rules.sites.astype(np.uint64), np.uint64(len(rules.sites)), w.rng[r]
     first, add = by_site(tables)
-    square = target.shape[1] == 4 and (add == 1).all()  # the square lattice: four equal neighbours, unrolled
-    jump = np.stack((rules.jump, -rules.jump)).astype(np.uint64)
+    square, jump = is_square(add), np.empty((2, len(rules.jump)), dtype=np.uint64)
+    for v in range(len(rules.jump)):
+        jump[0, v], jump[1, v] = np.uint64(rules.jump[v]), np.uint64(-rules.jump[v])
     low, n, scan, leads = (
         np.uint64(w.low[r]),
         np.uint64(w.high[r] - w.low[r] + 1),
