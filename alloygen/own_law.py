@@ -54,7 +54,8 @@ GRIDS = {
     3: (10, 7),
 }  # temperatures, and values of mu of each of so many elements; of more, points of a Sobol sequence
 SCATTERED = (10, 256)
-SAMPLES = 60_000  # in all
+SAMPLES = 30_000  # in all, for each minute of training: fewer are learned by heart
+LENGTHS = (2.0, 20.0)  # minutes of training that samples are counted for
 SITES = (64, 16)  # of the supercells, at most
 PATIENCE = 5.0  # minutes, below which a network is polished: two of these take CuAu to NESS .80, ten from nothing an alloy to .97; where they cross was not measured
 OBJECTIVE = {"kind": "patches", "per_kind": 1, "hard": 0.6, "known": 0.15, "foreign": 0.3}
@@ -118,7 +119,7 @@ def train_alloy(
         return polish(
             h, mu, minutes=minutes, T=T, name=name, folder=folder, seed=seed, workers=workers, progress=progress
         )
-    data, place = _data(h, T, mu, seed), Place.of(expansion, name, folder)
+    data, place = _data(h, T, mu, seed, minutes), Place.of(expansion, name, folder)
     training = FRESH | {"minutes": minutes, "seed": seed}
     config = _config(place, expansion, sizes, data, 2000, LOCAL, training, workers)
     place.keep(_run(config, place, progress))
@@ -180,7 +181,7 @@ def polish(
             "model of this alloy with alloygen.train"
         )
     family, path = found
-    terms, data = canonical(cast(ClusterExpansion, h.expansion)), _data(h, T, mu, seed)
+    terms, data = canonical(cast(ClusterExpansion, h.expansion)), _data(h, T, mu, seed, minutes)
     lattice, _ = terms.on(h.lattice)
     place = Place.of(terms.expansion, name, folder)
     model, training = {"kind": "family", **family.config()}, POLISH | {"start": path, "minutes": minutes, "seed": seed}
@@ -254,7 +255,7 @@ def _cells(given: Sequence[Cell] | None, otherwise: list) -> list:
     return cells
 
 
-def _data(h: Hamiltonian, T: object, mu: object, seed: int) -> dict[str, Any]:
+def _data(h: Hamiltonian, T: object, mu: object, seed: int, minutes: float) -> dict[str, Any]:
     """The grid of conditions and the samples of it."""
     own = scale(h)
     spans = _spans(h, mu, own.beyond(MARGIN))
@@ -266,7 +267,7 @@ def _data(h: Hamiltonian, T: object, mu: object, seed: int) -> dict[str, Any]:
     else:
         shares = qmc.Sobol(len(free), scramble=False).random(n_mu)
     points = between(spans, shares)
-    few = max(8, SAMPLES // (n_T * len(points)))
+    few = max(8, int(SAMPLES * np.clip(minutes, *LENGTHS)) // (n_T * len(points)))
     run = {"sweeps": 5 if len(free) == 1 else 4, "burn": 200}
     return {"T": np.geomspace(low, high, n_T).tolist(), "mu": points.tolist(), "samples": few, "seed": seed, **run}
 

@@ -62,7 +62,7 @@ def test_readme_lines_of_an_own_alloy_run(tmp_path, monkeypatch):
 
     monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    monkeypatch.setattr(own_law, "SAMPLES", 4_000)
+    monkeypatch.setattr(own_law, "SAMPLES", 2_000)
     _, code = blocks(README, "python")
     for large, small in OWN_SMALLER.items():
         assert large in code
