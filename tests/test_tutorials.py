@@ -13,8 +13,13 @@ pytestmark = pytest.mark.slow
 
 
 SMALLER = {
+    "np.linspace(-0.2, 0.2, 21)": "np.linspace(-0.2, 0.2, 5)",
+    "np.linspace(-0.24, 0.24, 17)": "np.linspace(-0.24, 0.24, 7)",
+    "T=[300, 400, 500, 600, 700, 800, 950]": "T=[300, 500, 800]",
     "np.linspace(500, 950, 4)": "np.linspace(500, 950, 2)",
     "np.linspace(360, 720, 4)": "np.linspace(400, 700, 2)",
+    "repeat((12, 12, 12))": "repeat((8, 8, 8))",
+    "expansion.on((8, 8, 8))": "expansion.on((4, 4, 8))",
     "mine.on((4, 4, 4))": "mine.on((2, 2, 4))",
     "cell.repeat((4, 4, 4))": "cell.repeat((2, 2, 4))",
     "max_sites=5": "max_sites=4",
@@ -22,8 +27,8 @@ SMALLER = {
 
 
 def lighter(source: str) -> str:
-    """The code of a cell with a fifth of the draws, a tenth of the steps: enough to see that it runs. Outputs are saved of whole runs."""
-    for names, share in (("n|samples|production", 5), ("steps", 10)):
+    """The code of a cell with a fifth of the draws, few of the steps: enough to see that it runs. Outputs are saved of whole runs."""
+    for names, share in (("n|samples|production", 5), ("steps", 25)):
         source = re.sub(rf"\b({names})=([\d_]{{2,}})\b", lambda m: f"{m[1]}={max(32, int(m[2]) // share)}", source)  # noqa: B023
     for whole, small in SMALLER.items():
         source = source.replace(whole, small)

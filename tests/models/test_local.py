@@ -178,7 +178,6 @@ def test_training_on_several_cells_resumes_bit_for_bit_with_any_number_of_worker
         train(base, tmp_path / "cut", progress=False, stop_at=17)
     assert same_weights(train(base, tmp_path / "cut", progress=False), whole)
     helped = recipe(BASE, steps=40, machine={"threads": 1, "workers": 2})
-    assert same_weights(train(helped, tmp_path / "ahead", progress=False), whole)
     with pytest.raises(TrainingInterrupted):
         train(helped, tmp_path / "helped", progress=False, stop_at=13)
     assert same_weights(train(helped, tmp_path / "helped", progress=False), whole)
