@@ -131,15 +131,6 @@ def test_a_worker_that_is_killed_loses_nothing(plain, monkeypatch):
 
 
 @pytest.mark.slow
-def test_dask_draws_the_same_and_starts_killed_workers_anew(plain, monkeypatch):
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        with distributed.Client(cluster) as client:
-            _kills(monkeypatch, lambda: (w.process.pid for w in cluster.workers.values()))
-            assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=client.get_executor())), plain)
-
-
-@pytest.mark.slow
 def test_refining_finds_the_window_of_cuau3_untold():
     """x = 3/4 is stable over 5 meV only; nine values of mu step over it."""
     coarse = alloygen.scan(ATOMS, 300, "Au", n=60, seed=0, adaptive=False)
