@@ -22,6 +22,7 @@ LASTING, BETWEEN = (
     5.0,
     0.2,
 )  # two states: g is at least the first, and this share of the samples at most lies between them
+BATCH = 2**18  # numbers of series that are looked at together
 PASSAGES = 20  # from one state to the other, below which no bar holds
 SIGMA = 3.0  # standard errors beyond which a number must lie as seldom as for a normal law
 
@@ -48,18 +49,19 @@ class Memory(NamedTuple):
     window: int
 
 
-def _memory(x: np.ndarray, known: int, lag: int) -> Memory:
-    """That of deviations x (m, n) from a mean that ``known`` samples have fixed."""
-    m, n = x.shape
+def _memory(x: np.ndarray, known: int, lag: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The figures of :class:`Memory` (...) of deviations x (..., m, n) from a mean that ``known`` samples have fixed."""
+    m, n = x.shape[-2:]
     size = fft.next_fast_len(2 * n, real=True)
-    f = fft.rfft(x, size, axis=1)
-    covariance = fft.irfft((np.abs(f) ** 2).mean(0), size)[:n] / (n - np.arange(n))
-    rho = covariance / covariance[0]
-    g = np.maximum(np.cumsum(2 * rho) - 1.0, 1e-3)  # 1 + 2 sum up to each lag
+    f = fft.rfft(x, size, axis=-1)
+    covariance = fft.irfft((np.abs(f) ** 2).mean(-2), size)[..., :n] / (n - np.arange(n))
+    rho = covariance / covariance[..., :1]
+    g = np.maximum(np.cumsum(2 * rho, axis=-1) - 1.0, 1e-3)  # 1 + 2 sum up to each lag
     long = (np.arange(n) >= WINDOW * g / 2) & (np.arange(n) >= lag)
-    window = int(np.argmax(long)) if long.any() else n - 1
+    window = np.where(long.any(-1), long.argmax(-1), n - 1)
     width = 2 * window + 1
-    return Memory(max(1.0, g[window] * (1.0 + min(width / known, 1.0))), max(m * n / width, 1.0), window)
+    g = np.take_along_axis(g, window[..., None], -1)[..., 0]
+    return np.maximum(1.0, g * (1.0 + np.minimum(width / known, 1.0))), np.maximum(m * n / width, 1.0), window
 
 
 def memory(series: ArrayLike, lag: int = 0) -> Memory:
@@ -89,15 +91,16 @@ def memory(series: ArrayLike, lag: int = 0) -> Memory:
     m, n = x.shape
     if n < 4 or _constant(x):
         return Memory(1.0, np.inf, 0)
-    whole = _memory(x - x.mean(), x.size, lag)
+    g, worth, window = _memory(x - x.mean(), x.size, lag)
+    whole = Memory(float(g), float(worth), int(window))
     if m == 1:
         return whole
     scatter, own = x.mean(1).var(ddof=1), x - x.mean(1, keepdims=True)
     between = max(1.0, float(n * scatter / (x.var() + scatter / m)))
     if _constant(own):
         return Memory(between, m - 1.0, n)
-    each = _memory(own, n, lag)
-    if n * scatter > stats.f.isf(DOUBT, m - 1, each.freedom) * each.inefficiency * own.var():
+    each, known, _ = _memory(own, n, lag)
+    if n * scatter > stats.f.isf(DOUBT, m - 1, known) * each * own.var():
         return Memory(between, m - 1.0, n)
     freedom = whole.freedom + m - 1
     return Memory((whole.freedom * whole.inefficiency + (m - 1) * between) / freedom, freedom, whole.window)
@@ -184,16 +187,58 @@ def equilibration(series: ArrayLike) -> int:
     >>> bool(90 <= equilibration(x + 20 * (np.arange(1000) < 100)) <= 150)
     True
     """
-    x = _chains(series)
-    n = x.shape[1]
-    if n < 10 or _constant(x):
+    return common_equilibration(_chains(series)[None])
+
+
+def common_equilibration(series: np.ndarray) -> int:
+    """The t0 of :func:`equilibration` for C conditions that ran side by side (C, chains, n): the largest that one of them needs.
+
+    Of many conditions chance alone makes some ask for nearly everything to be dropped. The t0 of one counts where what is left is worth
+    more than all of it by
+
+        1 + sqrt(2 log C) sqrt(2 / freedom)
+
+    times at least: the relative error of g, as :func:`memory` knows it, times what the largest of C normal numbers is.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(500, 1, 200))
+    >>> max(equilibration(row) for row in x) > 40, common_equilibration(x)
+    (True, 0)
+    >>> x[7, 0, :50] += 5.0
+    >>> bool(45 <= common_equilibration(x) <= 80)
+    True
+    """
+    n = series.shape[-1]
+    x = series[[not _constant(row) for row in series]]
+    if n < 10 or not len(x):
         return 0
     last = n - max(n // 10, 4)
     tried = np.unique(
         np.r_[0, np.geomspace(1, last, CANDIDATES // 2), np.linspace(0, last, CANDIDATES // 2)].astype(int)
     )
-    worth = [1.0 if _constant(x[:, t:]) else effective_samples(x[:, t:]) for t in tried]
-    return int(tried[int(np.argmax(worth))])
+    worth, freedom = (np.stack(figures) for figures in zip(*(_worth(x[..., t:]) for t in tried), strict=True))
+    best = worth.argmax(0)
+    needed = worth.max(0) > worth[0] * (1.0 + np.sqrt(2.0 * np.log(len(series))) * np.sqrt(2.0 / freedom[0]))
+    return int(tried[best[needed]].max(initial=0))
+
+
+def _worth(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Independent samples (C,) that chains (C, m, n) are worth, 1 where nothing changes, and the degrees of freedom (C,) of that figure."""
+    still = np.array([_constant(row) for row in x])
+    worth, freedom = np.ones(len(x)), np.ones(len(x))
+    moving, size = x[~still], x[0].size
+    if x.shape[1] == 1 and size >= 4:
+        parts = [
+            _memory(some - some.mean(-1, keepdims=True), size, 0)[:2]
+            for some in np.array_split(moving, max(1, moving.size // BATCH))
+        ]
+        g, known = (np.concatenate(figures) for figures in zip(*parts, strict=True))
+    else:
+        found = [memory(row) for row in moving]
+        g, known = np.array([f.inefficiency for f in found]), np.array([f.freedom for f in found])
+    worth[~still], freedom[~still] = size / g, known
+    return worth, freedom
 
 
 def widening(freedom: float) -> float:

@@ -257,11 +257,11 @@ class MBAR:
         order = np.argsort(mix.row, kind="stable")
         first = np.searchsorted(mix.row[order], np.arange(len(mix.c) + 1))
         for part in mix.blocks():
-            p, members = mix.origin(part)[0], order[first[part.start] : first[min(part.stop, len(mix.c))]]
+            (states, p, _), members = mix.part(part), order[first[part.start] : first[min(part.stop, len(mix.c))]]
             which = sparse.csr_array(
                 (mix.share[members], (time[members], mix.row[members] - part.start)), shape=(lengths[0], len(p))
             )
-            out += which @ p
+            out[:, states] += which @ p
         return out / np.sqrt(mix.n)
 
     @cached_property
@@ -274,7 +274,8 @@ class MBAR:
         scale = np.divide(1.0, mix.share, out=np.zeros(len(mix.share)), where=mix.share > 0)
         if (self._fewer == 1).all():
             return scale
-        return scale / np.concatenate([mix.origin(part)[0] @ self._fewer for part in mix.blocks()])[mix.row]
+        parts = (mix.part(block) for block in mix.blocks())
+        return scale / np.concatenate([p @ self._fewer[states] for states, p, _ in parts])[mix.row]
 
     def series(self, values: np.ndarray, state: int) -> np.ndarray:
         """The values (n,) of all samples at one state, (chains, n_k)."""

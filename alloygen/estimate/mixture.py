@@ -8,12 +8,13 @@ The inner half of :mod:`alloygen.estimate.mbar`, which has the references and wh
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
 from scipy import linalg, sparse
 from scipy.sparse import csgraph
+from scipy.spatial import KDTree
 
 from alloygen.errors import AlloygenError, LowSampleSize
 from alloygen.estimate.weights import user_level
@@ -21,6 +22,8 @@ from alloygen.estimate.weights import user_level
 CHUNK = 2**22  # numbers in a block of samples x states: 32 MB
 KEPT = 2**24  # numbers of rows x states that are kept at one condition: 128 MB
 COARSE = 20_000  # rows of the thinned data on which the solution starts
+BLOCK = 1024  # rows that are looked at together, next to each other in energy and counts
+NOWHERE = 32.0  # nats by which a state is less likely than the likeliest one, from which on a row is not of it
 SHARED = 20.0  # samples that two parts of the states must have in common; below one there is no answer
 
 
@@ -41,6 +44,14 @@ def gap_of_states(i: int, j: int, shared: float) -> str:
     )
 
 
+class Part(NamedTuple):
+    """Some merged rows (m,): p (m, S), the chance that a row came from each of ``states`` (S,), all others having none, and log d (m,)."""
+
+    states: np.ndarray
+    p: np.ndarray
+    log_d: np.ndarray
+
+
 class Near(NamedTuple):
     """Some merged rows (m,) of a mixture and, where they are few enough to be kept, their V (m, K)."""
 
@@ -53,7 +64,7 @@ class Near(NamedTuple):
         if self.v is not None:
             return left[:, self.rows] @ self.v
         parts = self.mixture.parts_of(self.rows)
-        return np.asarray(sum(left[:, at] @ self.mixture.origin(at)[0] for at in parts)) / np.sqrt(self.mixture.n)
+        return self.mixture.gather((at, left[:, at]) for at in parts)
 
 
 class Mixture:
@@ -89,14 +100,14 @@ class Mixture:
         self.share = np.where(inside, 1.0 / each, 0.0)
         self.n = np.add.reduceat(self.share, np.append(0, np.cumsum(lengths)[:-1]))
         self.row = np.zeros(len(inside), dtype=np.int64)
-        self.x, self.row[inside] = _merge(np.concatenate(series)[inside])
+        self.x, self.row[inside] = _merge(np.concatenate(series)[inside], np.ptp(slope, axis=0))
         self.c = np.bincount(self.row, self.share)
         f, thin = self._start(series), max(1, len(self.x) // COARSE)
         for stride in sorted({thin, max(1, thin // 5), 1}, reverse=True):
             f = self._newton(f, stride, first=stride == thin)
         self.f = f
         self._check_overlap()
-        self.log_d = np.concatenate([self.origin(part)[1] for part in self.blocks()])
+        self.log_d = np.concatenate([self.part(block).log_d for block in self.blocks()])
         inner = linalg.inv(self._inner())
         self.inverse = (inner + inner.T) / 2
 
@@ -108,32 +119,32 @@ class Mixture:
         return u
 
     def blocks(self, stride: int = 1) -> list[slice]:
-        step = max(1, CHUNK // len(self.n)) * stride
+        step = max(1, min(BLOCK, CHUNK // len(self.n))) * stride
         return [slice(a, a + step, stride) for a in range(0, len(self.x), step)]
 
-    def origin(self, rows: slice | np.ndarray, f: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """p (m, K), the chance that a row came from each state, and log d (m,)."""
+    def part(self, rows: slice | np.ndarray, f: np.ndarray | None = None) -> Part:
+        """Where some merged rows came from, by the states that any of them may be of: rows next to each other are of few of many states."""
         p = self._u(rows)
-        f = self.f if f is None else f
-        np.subtract(f + np.log(self.n), p, out=p)
+        np.subtract((self.f if f is None else f) + np.log(self.n), p, out=p)
         top = p.max(1)
         p -= top[:, None]
-        np.exp(p, out=p)
+        states = np.flatnonzero(p.max(0) > -NOWHERE)
+        p = np.exp(p if len(states) == p.shape[1] else p[:, states])
         total = p.sum(1)
         p /= total[:, None]
-        return p, top + np.log(total)
+        return Part(states, p, top + np.log(total))
 
     def _evaluate(self, f, stride: int):
         """Objective, gradient (K,) and sum_n p_i p_j (K, K) on every ``stride``-th row."""
         shared, seen, value, rows = np.zeros((len(f), len(f))), np.zeros(len(f)), 0.0, 0.0
-        for part in self.blocks(stride):
-            p, log_d = self.origin(part, f)
-            c = self.c[part]
+        for block in self.blocks(stride):
+            states, p, log_d = self.part(block, f)
+            c = self.c[block]
             value += c @ log_d
             rows += c.sum()
-            seen += c @ p
+            seen[states] += c @ p
             p *= np.sqrt(c)[:, None]
-            shared += p.T @ p
+            shared[np.ix_(states, states)] += p.T @ p
         scale = rows / self.n.sum()
         return (value - scale * self.n @ f) / scale, seen / scale - self.n, shared / scale
 
@@ -222,26 +233,40 @@ class Mixture:
 
     def project(self, left: np.ndarray | sparse.sparray | Callable[[slice], np.ndarray]) -> np.ndarray:
         """sum_n z_n V_n (C, K) for rows z of ``left`` (C, M), dense, sparse, or a function that makes those of a block of rows (C, m)."""
-        parts = self.blocks()
-        rows = ((left(part) if callable(left) else left[:, part]) @ self.origin(part)[0] for part in parts)
-        return np.asarray(sum(rows)) / np.sqrt(self.n)
+        left = left.tocsc() if sparse.issparse(left) else left
+        rows = ((block, left(block) if callable(left) else left[:, block]) for block in self.blocks())
+        return self.gather(rows)
+
+    def gather(self, rows: Iterable[tuple[slice | np.ndarray, np.ndarray | sparse.sparray]]) -> np.ndarray:
+        """sum_n z_n V_n (C, K) of blocks of merged rows, each with its z (C, m)."""
+        out: np.ndarray | None = None
+        for block, z in rows:
+            states, p, _ = self.part(block)
+            out = np.zeros((z.shape[0], len(self.n))) if out is None else out
+            out[:, states] += z @ p
+        return cast(np.ndarray, out) / np.sqrt(self.n)
 
     def parts_of(self, rows: np.ndarray) -> list[np.ndarray]:
         """Merged rows in blocks of at most CHUNK numbers of rows x states."""
-        return np.array_split(rows, max(1, -(-len(rows) * len(self.n) // CHUNK)))
+        return np.array_split(rows, max(1, -(-len(rows) // max(1, min(BLOCK, CHUNK // len(self.n))))))
 
     def near(self, weights: np.ndarray) -> Near:
         """The rows that weigh anything of the merged ``weights`` (M,), most of them nothing at a cold condition, with their V."""
         rows = np.flatnonzero(weights > 1e-12 * weights.max())
         if len(rows) * len(self.n) > KEPT:
             return Near(self, rows, None)
-        v = [self.origin(at)[0] for at in self.parts_of(rows)]
-        return Near(self, rows, np.concatenate(v) / np.sqrt(self.n))
+        v, start = np.zeros((len(rows), len(self.n))), 0
+        for at in self.parts_of(rows):
+            states, p, _ = self.part(at)
+            v[start : start + len(at), states] = p
+            start += len(at)
+        return Near(self, rows, v / np.sqrt(self.n))
 
     def lift(self, q: np.ndarray) -> np.ndarray:
         """sum_k V_nk q_k (M, C) for rows q of (C, K)."""
         q = q / np.sqrt(self.n)
-        return np.concatenate([self.origin(part)[0] @ q.T for part in self.blocks()])
+        parts = (self.part(block) for block in self.blocks())
+        return np.concatenate([p @ q[:, states].T for states, p, _ in parts])
 
     def state(self, k: int) -> np.ndarray:
         """Weights (M,) of the merged rows in state k, with their multiplicity, summing to 1."""
@@ -249,9 +274,17 @@ class Mixture:
         return self.c * np.exp(self.f[k] - u - self.log_d)
 
 
-def _merge(x) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct rows (M, 1 + E), energies equal to 1e-11 of the largest, and for each sample its row."""
+def _merge(x: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct rows (M, 1 + E), energies equal to 1e-11 of the largest, and for each sample its row.
+
+    Of many rows those in a BLOCK lie next to each other (a k-d tree; Bentley, Commun. ACM 18, 509 (1975)), by ``spread`` (1 + E,) of the slopes.
+    """
     size = 1e-11 * max(np.abs(x[:, 0]).max(), 1e-300)
     key = np.column_stack([np.rint(x[:, 0] / size), x[:, 1:]])
     _, first, row = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    return x[first], row.ravel()
+    if len(first) <= BLOCK:
+        return x[first], row.ravel()
+    order = KDTree(x[first] * spread, leafsize=BLOCK // 2).indices
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return x[first[order]], place[row.ravel()]

@@ -15,7 +15,7 @@ import numpy as np
 from alloygen.arguments import positive, record, whole_number
 from alloygen.conditions.record import semigrand
 from alloygen.errors import AlloygenError, NotConverged
-from alloygen.estimate.chains import equilibration, mean, memory
+from alloygen.estimate.chains import common_equilibration, mean, memory
 from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.kept import require_kept
@@ -43,7 +43,8 @@ class Run:
     n : samples per condition, over all copies (rounded up to a multiple of copies)
     sweeps : sweeps between samples, attempts per changeable site
     burn : rounds of ``sweeps`` before the first sample; None cuts the start where the effective number of samples is
-        largest (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)), and samples on
+        largest (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)), by more than chance where there are many conditions
+        (:func:`alloygen.estimate.chains.common_equilibration`), and samples on
     precision : standard errors to be reached at every condition: {"Au": 0.002} for a composition, {"energy": 1e-4} per
         site, or the name of an observer. The run goes on until then, or until ``max_n`` samples (100 n without it)
     max_n : the most samples for the sake of ``precision``, at least n
@@ -180,7 +181,7 @@ class _Sampler:
         if self.run.burn is not None or self.drops >= MAX_DROPS:
             return False
         self.drops += 1
-        t0 = max(equilibration(s) for s in self._reduced())
+        t0 = common_equilibration(self._reduced())
         if self.drops > 1 and t0 < 0.1 * len(self.occ):  # after the first cut, only what still drifts
             self.drops = MAX_DROPS
             return False

@@ -247,3 +247,18 @@ def test_bad_series(bad, words):
     for f in (chains.inefficiency, chains.split_rhat, chains.equilibration, chains.mean, chains.convergence):
         with pytest.raises(AlloygenError, match=words):
             f(bad)
+
+
+def test_conditions_side_by_side_drop_what_one_of_them_needs_and_nothing_for_chance():
+    """A slow start of one of 60 conditions is found; 60 still ones drop nothing, of which some alone would drop a third (negative control)."""
+    rng, n = np.random.default_rng(11), 300
+    still = np.stack([autoregression(rng, 0.7, 1, n) for _ in range(60)])
+    alone = [chains.equilibration(x) for x in still]
+    assert max(alone) > n / 3 and chains.common_equilibration(still) == 0
+    still[41] += 8 * np.exp(-np.arange(n) / 15)
+    assert 20 <= chains.common_equilibration(still) <= 120
+    several = rng.normal(size=(3, 4, n))
+    several[1, 2, :60] += 6
+    assert 50 <= chains.common_equilibration(several) <= 120
+    assert chains.common_equilibration(several[1:2]) == chains.equilibration(several[1])
+    assert chains.common_equilibration(np.ones((5, 1, n))) == 0

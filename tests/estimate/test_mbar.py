@@ -312,6 +312,7 @@ def test_blocks_and_thinning_change_nothing(monkeypatch):
     at = between("ternary")
     one = MBAR(beta, beta_mu, energy, counts)
     monkeypatch.setattr(mixture, "CHUNK", 150)
+    monkeypatch.setattr(mixture, "BLOCK", 20)
     monkeypatch.setattr(mixture, "COARSE", 40)
     two = MBAR(beta, beta_mu, energy, counts)
     assert two.f == pytest.approx(one.f, abs=1e-8)
@@ -319,6 +320,26 @@ def test_blocks_and_thinning_change_nothing(monkeypatch):
     assert str(two.mean(energy, *at)) == str(one.mean(energy, *at))
     for a, b in zip(by_composition(one, 2, at[0])[:2], by_composition(two, 2, at[0])[:2], strict=True):
         assert a == pytest.approx(b, abs=1e-8)
+
+
+def test_rows_side_by_side_leave_far_states_out(monkeypatch):
+    """Of states along a line a block of rows, sorted by place, is of a few; what is left out changes nothing, unless it is too much."""
+    rng, at = np.random.default_rng(3), np.arange(0, 800, 40.0)
+    number = rng.poisson(1000 + at, size=(60, len(at))).T.astype(float)  # p(N) ~ lambda^N / N!, mu = log(lambda)
+    beta_mu = np.log(1000 + at)[:, None]
+    how = (np.ones(len(at)), beta_mu, 0 * number, number[..., None])
+    monkeypatch.setattr(mixture, "BLOCK", 16)
+    few = MBAR(*how)
+    seen = [len(few._mix.part(block).states) for block in few._mix.blocks()]
+    monkeypatch.setattr(mixture, "NOWHERE", np.inf)
+    every = MBAR(*how)
+    assert [len(every._mix.part(block).states) for block in every._mix.blocks()] == [len(at)] * len(seen)
+    assert few.f == pytest.approx(every.f, abs=1e-9) and few.covariance == pytest.approx(every.covariance, abs=1e-11)
+    assert np.mean(seen) < 0.8 * len(at)
+    first = slice(0, 16)
+    assert few._mix.part(first).log_d == pytest.approx(every._mix.part(first).log_d, abs=1e-9)
+    monkeypatch.setattr(mixture, "NOWHERE", 1.0)
+    assert np.abs(few._mix.part(first).log_d - every._mix.log_d[first]).max() > 1e-4
 
 
 def test_many_conditions_at_once_are_as_one_by_one(monkeypatch):
