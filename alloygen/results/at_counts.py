@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate.chains import widening
 from alloygen.estimate.pool import ByNumber, Pool
 from alloygen.hamiltonian.cluster import Hamiltonian
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 DEEP = 0.5  # weight of all exchanges of two atoms, against the lowest configuration's, below which it is alone at its composition
 FURTHER = (
@@ -32,6 +36,15 @@ def require_absolute(pool: Pool) -> None:
         raise AlloygenError(
             "expected samples with absolute free energies: a likelihood, or a Monte Carlo scan that holds T = infinity "
             "(alloygen.mc by replica exchange, or montecarlo.tempering.ladder)"
+        )
+
+
+def require_closed(table: xr.Dataset) -> None:
+    """AlloygenError for a table in which some sites are open, whose atoms no other library can count."""
+    if "open" in table.attrs:
+        raise AlloygenError(
+            f"expected free energies at fixed numbers of all atoms, got those beside sites that are open, at mu = {table.attrs['open']}: their composition differs from "
+            "phase to phase. Write the table itself (.nc, .json), or hold these sites by a fixed sublattice"
         )
 
 

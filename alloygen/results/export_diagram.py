@@ -13,6 +13,7 @@ import pandas as pd
 from alloygen.arguments import whole_number
 from alloygen.errors import AlloygenError
 from alloygen.estimate.coexistence import lower_vertices
+from alloygen.results.at_counts import require_closed
 from alloygen.results.curves import Curves
 from alloygen.results.hull import pymatgen_diagram
 from alloygen.results.phases import DISORDERED
@@ -31,6 +32,7 @@ CALPHAD = {  # what databases call the disordered phase on a crystal
 
 def to_pymatgen(curves: Curves, names: np.ndarray, T: float, arc: int) -> Any:
     """The diagram at T, see :meth:`alloygen.results.phase_diagram.PhaseDiagram.to_pymatgen`; names : (nT, L) of the phases."""
+    require_closed(curves.table)
     from pymatgen.analysis.phase_diagram import PDEntry
     from pymatgen.core import Composition
 
@@ -67,6 +69,7 @@ def _require_elements(curves: Curves) -> None:
 
 def to_landau(curves: Curves, names: np.ndarray) -> pd.DataFrame:
     """Stable states, see :meth:`alloygen.results.phase_diagram.PhaseDiagram.to_landau`; names : (nT, L) of the phases."""
+    require_closed(curves.table)
     rows, scale = [], curves.n_sites / int(curves.table.attrs["n_exchangeable"])
     for t, f in enumerate(scale * curves.f):
         v = lower_vertices(f)
@@ -82,6 +85,7 @@ def to_landau(curves: Curves, names: np.ndarray) -> pd.DataFrame:
 
 def to_espei(curves: Curves, regions: pd.DataFrame, phase_names: dict | None, pressure: float) -> dict:
     """Tie-lines, see :meth:`alloygen.results.phase_diagram.PhaseDiagram.to_espei`; regions : those of the diagram."""
+    require_closed(curves.table)
     _require_elements(curves)
     solution = CALPHAD.get(curves.table.attrs.get("lattice", ""), "SOLUTION")
     names = {"": solution, DISORDERED: solution} | (phase_names or {})

@@ -12,6 +12,7 @@ from alloygen.edge.prototypes import is_vacancy
 from alloygen.errors import AlloygenError
 from alloygen.estimate.superstructure import SUPERSTRUCTURES
 from alloygen.estimate.weights import MIN_ESS
+from alloygen.results.at_counts import require_closed
 from alloygen.results.export_diagram import CALPHAD
 from alloygen.results.hull import pymatgen_diagram
 from alloygen.results.phases import DISORDERED
@@ -56,6 +57,7 @@ def _require_elements(sections: Stack) -> list[str]:
 
 def to_pymatgen(sections: Stack, t: int) -> Any:
     """See :meth:`alloygen.results.sections.IsothermalSections.to_pymatgen`."""
+    require_closed(sections.table)
     from pymatgen.analysis.phase_diagram import PDEntry
     from pymatgen.core import Composition
 
@@ -81,6 +83,7 @@ def _database_names(sections: Stack, phase_names: dict | None) -> Any:
 
 def to_espei(sections: Stack, phase_names: dict | None, pressure: float) -> dict:
     """See :meth:`alloygen.results.sections.IsothermalSections.to_espei`."""
+    require_closed(sections.table)
     atoms, name = _require_elements(sections), _database_names(sections, phase_names)
     rows = sections.regions
     rows = rows[rows["reliable"].astype(bool)]
@@ -103,6 +106,7 @@ def to_espei(sections: Stack, phase_names: dict | None, pressure: float) -> dict
 
 def to_espei_sites(sections: Stack, t: int, phase_names: dict | None, pressure: float) -> list[dict]:
     """See :meth:`alloygen.results.sections.IsothermalSections.to_espei_sites`."""
+    require_closed(sections.table)
     atoms, name = _require_elements(sections), _database_names(sections, phase_names)
     table, orders, names = sections.table, phase_orders(sections.table)[t], sections.phases[t]
     if "energy" not in table:

@@ -20,6 +20,7 @@ from alloygen.estimate.pool import Pool
 from alloygen.estimate.result import Estimate
 from alloygen.results import convergence, paper, sites, tables
 from alloygen.results.canonical import at_composition, binary, free_energies
+from alloygen.results.compositions import simplex
 from alloygen.results.ensemble import Ensemble
 from alloygen.results.joined import Joint, Place
 from alloygen.results.provenance import Provenance
@@ -275,6 +276,9 @@ class Scan(Runs, Sequence):
         defaults to the temperatures of the scan. On fcc, bcc and hcp lattices order_L1_2, order_B2, ... are there too, those of
         :func:`alloygen.estimate.order.orders_of`. Where sites were held, compositions that cannot be reached are nan.
 
+        Beside other kinds of sites, open at chemical potentials that are the same everywhere, F is the minimum over their occupations, see
+        :mod:`alloygen.results.compositions`.
+
         Of three and more elements on the same sites it is over (T, composition), see :func:`alloygen.results.compositions.free_energies`, and needs chemical potentials in
         as many directions as the composition has; the orders are those of :func:`alloygen.estimate.order.sublattice_order`, order_L1_2_Cu, ...
 
@@ -323,8 +327,10 @@ class Scan(Runs, Sequence):
         range), reweighted between those that were sampled. element : that x counts
 
         Of three and more elements it is a stack of :class:`~alloygen.results.sections.IsothermalSections`, at the temperatures that were sampled if none are given.
+        Of sites of several kinds it is that of the kind whose chemical potentials vary, at those of the others, which must be the same everywhere: phases
+        in equilibrium with a reservoir of the other elements.
 
-        Raises AlloygenError where there are no two elements, for samples without absolute free energies, and for samples of one composition.
+        Raises AlloygenError where there are no two elements, for kinds of sites that share elements or vary together, for samples without absolute free energies, and for samples of one composition.
         """
         from alloygen.results.phase_diagram import PhaseDiagram
         from alloygen.results.sections import IsothermalSections
@@ -337,18 +343,17 @@ class Scan(Runs, Sequence):
                 "expected samples of many compositions, got canonical ones of a single one; its free energy is "
                 'scan[c].free_energy(). For a diagram use move="flip" with several mu, without composition='
             )
-        if T is None and not (self._many and step is None):
+        sections = self._many and len(simplex(self.hamiltonian, self.mu).elements) > 2
+        if T is None and not (sections and step is None):
             sampled = np.unique(self.T[np.isfinite(self.T)])
             step = step or (10.0 if self.hamiltonian.unit == "eV" else np.ptp(sampled) / 40 or 1.0)
             T = np.union1d(sampled, np.arange(sampled[0], sampled[-1], step))
         table = self.free_energies(T, element)
-        if self._many:
+        if sections:
             return IsothermalSections(table, min_width)
-        table["lowest_T"] = (
-            "n",
-            paper.lowest_drawn(self.joint.shown, table.attrs["element"]),
-            {"units": table["T"].attrs["units"]},
-        )
+        if not self._many:
+            drawn = paper.lowest_drawn(self.joint.shown, table.attrs["element"])
+            table["lowest_T"] = ("n", drawn, {"units": table["T"].attrs["units"]})
         return PhaseDiagram(table, min_width)
 
     def free_energy_at(self, T: float, x: float, element: str | None = None) -> Estimate:

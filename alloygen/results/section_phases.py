@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from alloygen.arguments import one_of
 from alloygen.edge.prototypes import is_vacancy
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate.order import orders_of, sublattice_order
@@ -16,6 +17,7 @@ from alloygen.estimate.weights import MIN_ESS
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.results.compositions import free_energies, require_plane, simplex
 from alloygen.results.phases import DISORDERED, ORDERED
+from alloygen.results.section_tables import edge
 from alloygen.types import Temperatures
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 def order_values(h: Hamiltonian, parts: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
     """order_<name>_<element> (samples,) of occupations (n, N) one after another, see :func:`alloygen.estimate.order.sublattice_order`."""
-    lattice, s = h.lattice, simplex(h)
+    lattice, s = h.lattice, simplex(h)  # of one kind of sites: orders are named on these
     out: dict[str, list] = {f"order_{name}_{e}": [] for name in orders_of(lattice) for e in s.elements}
     for occ in parts if out else ():
         held = lattice.site_elements[np.arange(h.n_sites), occ][:, None] == np.array(s.index)[:, None]
@@ -48,24 +50,29 @@ def sections_table(
     held,
     info: dict,
 ) -> xr.Dataset:
-    """The table over (T, composition) of a scan of three and more elements, with its orders, see :meth:`alloygen.Scan.free_energies`.
+    """The table over (T, composition) of a scan of three and more elements, with its orders, see :meth:`alloygen.Scan.free_energies`; over (T, n) where two
+    elements are counted beside open sites.
 
     mu : (C, n_elements) of its conditions; parts : (C, n, N) occupations of the samples of the pool; held : sites that were held
     """
-    names = simplex(h).elements
-    if element is not None:
+    s = simplex(h, mu)
+    if element is not None and len(s.elements) > 2:
         raise BadCondition(
-            f"expected no element, got {element!r}: compositions of {', '.join(names)} count all of them"
+            f"expected no element, got {element!r}: compositions of {', '.join(s.elements)} count all of them"
         )
     if held is not None and (np.asarray(held) >= 0).any():
         raise AlloygenError(
             "expected no held sites in sections of three and more elements, whose corners these leave out; read scan.to_xarray() instead"
         )
     require_plane(h, mu)
-    values = order_values(h, (occ for part in parts for occ in part))
-    return free_energies(
-        pool, h, T, values, info, np.concatenate([np.reshape(part, (-1, h.n_sites)) for part in parts])
-    )
+    values = order_values(h, (occ for part in parts for occ in part)) if s.corners is not None else {}
+    occ = np.concatenate([np.reshape(part, (-1, h.n_sites)) for part in parts])
+    table = free_energies(pool, h, T, s, values, info, occ)
+    if len(s.elements) == 2:  # beside open sites
+        element = s.elements[1] if element is None else element
+        one_of(element, "an element", s.elements)
+        return edge(table, element, next(e for e in s.elements if e != element))
+    return table
 
 
 def occupations(table: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """Isothermal sections against enumeration of a ternary lattice gas, ideal and regular solutions, and the binary diagrams on their edges."""
 
 import json
+from itertools import combinations, product
 
 import matplotlib
 import numpy as np
@@ -13,6 +14,8 @@ import alloygen
 from alloygen.edge.problem import Problem
 from alloygen.errors import AlloygenError, BadCondition, UnknownSpecies
 from alloygen.estimate.facets import Facets, between, joined, steps
+from alloygen.exact.enumeration import Enumeration
+from alloygen.hamiltonian.expansion import ClusterExpansion, Orbit
 from alloygen.lattice import Primitive
 from alloygen.models.causal import CausalModel
 from alloygen.montecarlo.sampling import replica_exchange
@@ -338,6 +341,81 @@ def test_a_fixed_sublattice_counts_among_the_atoms():
         e.original_entry.composition.reduced_formula for e in diagram.stable_entries
     }
     assert sections.table.attrs["fixed_atoms"] == '{"O": 4}'
+
+
+# ---------------------------------------------------------------------- several kinds of sites
+FREE = (-0.3, -0.15, -0.05, 0.05, 0.2)  # eV, of each metal but the first
+
+
+def salt(metals):
+    """Metals beside oxygen or fluorine, which the second metal draws near: all states of 4 + 4 sites."""
+    rock = Primitive(ternaries.FCC, [[0, 0, 0], [0.5] * 3], [metals, ("O", "F")])
+    like = {(a, b): 0.02 + 0.01 * k for k, (a, b) in enumerate(combinations(metals, 2))}
+    near, index = ternaries.pairs(like, metals, rock), rock.elements.index
+    bonds = np.array([[(0, 0, 0, 0), (a - 1, b - 1, c - 1, 1)] for a, b, c in np.ndindex(2, 2, 2)])
+    both = Orbit("MnF", -0.03, bonds, np.tile([index("Mn"), index("F")], (len(bonds), 1)), np.ones(len(bonds)))
+    return Enumeration(ClusterExpansion(rock, near.functions, (*near.orbits, both), name="salt").on((2, 2, 1)))
+
+
+def beside(e, T, mu_f, metals):
+    """F per site at each composition of the metals, fluorine at mu_f against oxygen: sums over all states."""
+    h = e.hamiltonian
+    beta, fluorine = 1.0 / (h.kB * T), h.elements.index("F")
+    log_w = -beta * (e.energy - mu_f * e.counts[:, fluorine])
+    counts, row = np.unique(
+        np.rint(e.counts[:, [h.elements.index(m) for m in metals]]).astype(int), axis=0, return_inverse=True
+    )
+    z = [np.logaddexp.reduce(log_w[row.ravel() == k]) for k in range(len(counts))]
+    return {tuple(n): -f / (beta * h.n_sites) for n, f in zip(counts.tolist(), z, strict=True)}
+
+
+def at_fluorine(h, mu_f, values, metals):
+    """Chemical potentials (C, n_elements): a plane of the metals, those of oxygen and fluorine moved together."""
+    rows = np.zeros((len(values) ** (len(metals) - 1), len(h.elements)))
+    rows[:, [h.elements.index(m) for m in metals[1:]]] = list(product(values, repeat=len(metals) - 1))
+    rows[:, [h.elements.index(e) for e in "OF"]] = 0.05, 0.05 + mu_f
+    return rows
+
+
+@pytest.mark.parametrize("metals", [("Li", "Mn"), ("Li", "Mn", "Ti")])
+def test_one_kind_of_sites_beside_open_ones(metals):
+    """F by draws at one chemical potential of fluorine, against enumeration; another chemical potential must fail."""
+    T, mu_f, e, z, wrong = 2000.0, 0.06, salt(metals), [], []
+    truth, other = beside(e, T, mu_f, metals), beside(e, T, 0.09, metals)
+    for seed in range(4 if len(metals) == 2 else 2):
+        table = ternaries.exact_scan(e, T, at_fluorine(e.hamiltonian, mu_f, FREE, metals), 100, seed).free_energies()
+        rows = table["atoms"].values.tolist() if "atoms" in table else [(4 - n, n) for n in range(5)]
+        f, error = table["free_energy"].values[0], table["free_energy_stderr"].values[0]
+        for k in np.flatnonzero(error > 0):
+            z.append((f[k] - truth[tuple(rows[k])]) / error[k])
+            wrong.append((f[k] - other[tuple(rows[k])]) / error[k])
+    assert len(z) >= 15 and 0.6 < np.std(z) < 1.4 and np.abs(z).max() < 5 and np.abs(wrong).max() > 10, (
+        len(z),
+        np.std(z),
+    )
+    assert json.loads(table.attrs["open"]) == {"F": pytest.approx(mu_f)} and table.attrs["n_exchangeable"] == 4
+    assert np.abs(table["mixing"].values[0][[0, -1]]).max() < 1e-12
+
+
+def test_what_open_sites_cannot_tell():
+    metals, T = ("Li", "Mn", "Ti"), 2000.0
+    e = salt(metals)
+    rows = at_fluorine(e.hamiltonian, 0.06, FREE, metals)
+    sections = ternaries.exact_scan(e, T, rows, 100, 0).phase_diagram()
+    assert sections.elements == metals and 0 < len(sections.single_phases(T))
+    for call in (sections.to_espei, lambda: sections.to_pymatgen(T), lambda: sections.to_espei_sites(T)):
+        with pytest.raises(AlloygenError, match=r'sites that are open, at mu = {"F"'):
+            call()
+    moved = rows.copy()
+    moved[::2, e.hamiltonian.elements.index("F")] += 0.1
+    with pytest.raises(AlloygenError, match="vary on 2 of these"):
+        ternaries.exact_scan(e, T, moved, 20, 0).phase_diagram()
+    diagram = ternaries.exact_scan(
+        salt(metals[:2]), T, at_fluorine(salt(metals[:2]).hamiltonian, 0.06, FREE, metals[:2]), 100, 0
+    ).phase_diagram()
+    assert isinstance(diagram, PhaseDiagram) and diagram.element == "Mn"
+    with pytest.raises(AlloygenError, match="sites that are open"):
+        diagram.to_landau()
 
 
 # ---------------------------------------------------------------------- other libraries, files, pictures
