@@ -233,7 +233,7 @@ class Mixture:
 
     def project(self, left: np.ndarray | sparse.sparray | Callable[[slice], np.ndarray]) -> np.ndarray:
         """sum_n z_n V_n (C, K) for rows z of ``left`` (C, M), dense, sparse, or a function that makes those of a block of rows (C, m)."""
-        left = left.tocsc() if sparse.issparse(left) else left
+        left = sparse.csc_array(left) if sparse.issparse(left) else left
         rows = ((block, left(block) if callable(left) else left[:, block]) for block in self.blocks())
         return self.gather(rows)
 
