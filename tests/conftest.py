@@ -18,7 +18,7 @@ if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(1)
 
 
-LAWS = ("cuau", "ising", "fcc_binary", "bcc_binary")
+LAWS = ("cuau", "ising", "fcc_binary", "bcc_binary", "square")
 
 
 @pytest.fixture(params=list(SYSTEMS))

@@ -11,6 +11,7 @@ import torch
 
 import alloygen
 from alloygen.exact.ising import kaufman_free_energy
+from alloygen.hamiltonian.ising import ising
 from alloygen.training import evaluate
 from alloygen.training.reference import named_grid, reference_samples
 
@@ -126,7 +127,10 @@ def test_checksums_of_the_shipped_files():
 
 
 # ---------------------------------------------------------------------- the networks for every alloy of a lattice
-@pytest.mark.parametrize("name", ["fcc_binary", "bcc_binary"])
+NETWORKS = {"fcc_binary": (4, 4, 4), "bcc_binary": (4, 4, 4), "square": (8, 8, 1)}
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
 def test_a_network_on_alloys_that_it_never_saw(name):
     """Weights are even where the alloys are disordered, and Phi of replica exchange is within the error bars."""
     from alloygen.estimate.weights import ness
@@ -139,7 +143,7 @@ def test_a_network_on_alloys_that_it_never_saw(name):
     prior = load_config(law.metadata["config"]).prior
     even = []
     for k in range(3):
-        alloy = make(law.parent, prior, [(4, 4, 4)], HELD + 2000 + k)
+        alloy = make(law.parent, prior, [NETWORKS[name]], HELD + 2000 + k)
         h, hot = alloy.hamiltonian, alloy.condition.T > 2 * alloy.condition.T.min()
         for at in alloy.condition[hot][::7]:
             occ, log_q = draw(law.on(h), at, 100, torch.Generator().manual_seed(0))
@@ -151,3 +155,12 @@ def test_a_network_on_alloys_that_it_never_saw(name):
     assert ens.method == f"neural, zero-shot by {name}"
     phi, known = ens.free_energy(), alloygen.sample(h, T, mu, n=400, seed=0, sampler="mc").free_energy()
     assert abs(phi.value - known.value) < 4 * np.hypot(phi.stderr, known.stderr) < 2e-3
+
+
+@pytest.mark.parametrize("T", [1.8, 2.2692, 3.0])
+def test_the_network_of_the_square_lattice_on_the_ising_model(T):
+    """Its Hamiltonian is one of all others to the network; Phi is Kaufman's."""
+    ens = alloygen.sample(ising(16), T, n=400, seed=0, sampler="square")
+    phi = ens.free_energy()
+    assert ens.method == "neural, zero-shot by square" and ens.ness > 0.5
+    assert abs(phi.value - kaufman_free_energy(16, T)) < 4 * phi.stderr < 1e-3
