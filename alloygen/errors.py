@@ -37,6 +37,10 @@ class LowSampleSize(UserWarning):
     """An importance-weighted estimate that rests on too few effective samples."""
 
 
+class NotLabelled(UserWarning):
+    """Configurations that a calculator has no energy for, and which are kept apart."""
+
+
 class NotConverged(UserWarning):
     """A Monte Carlo run that has not forgotten its start, or has not reached the precision asked for."""
 

@@ -60,6 +60,7 @@ ROOMS = [
     "ordering",
     "own_law",
     "api",
+    "consistency",
     "shell",
     "commands",
     "cli",

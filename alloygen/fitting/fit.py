@@ -164,7 +164,7 @@ def _basis(
         return basis, _columns(basis, samples, columns)
     best: tuple[float, Basis, np.ndarray] | None = None
     for rung in LADDER:
-        basis = _to(primitive, _distances(primitive, rung))
+        basis = _to(primitive, shell_distances(primitive, rung))
         if best is not None and len(basis.orbits) > SHARE * len(samples):
             break
         if best is None:
@@ -182,7 +182,7 @@ def _to(primitive: Primitive, cutoffs: tuple[float, ...]) -> Basis:
     return Basis(functions=functions, orbits=orbits, cutoffs=cutoffs)
 
 
-def _distances(primitive: Primitive, shells: tuple[int, ...]) -> tuple[float, ...]:
+def shell_distances(primitive: Primitive, shells: tuple[int, ...]) -> tuple[float, ...]:
     """The distance of a shell of neighbours, for pairs, triplets, ...; neighbours on sublattices that may change."""
     active = np.array([b for b, names in enumerate(primitive.species) if len(names) > 1])
     lengths = np.unique(np.concatenate([around(primitive, b, active, 4)[1].round(4) for b in active]))

@@ -93,7 +93,7 @@ def next_structures(alloy: ClusterExpansion, n: int = 10, *, by: str = LOWEST, m
     shares = np.array([_share(*row) for row in [*known, *new]])
     distance = energy - lower_hull(shares[: len(known)], fitted.predicted).at(shares[len(known) :])
     order = (
-        np.argsort(distance, kind="stable")[:n] if by == LOWEST else _most_open(x, fitted.covariance, fitted.noise, n)
+        np.argsort(distance, kind="stable")[:n] if by == LOWEST else most_open(x, fitted.covariance, fitted.noise, n)
     )
     out = []
     for k in order:
@@ -108,7 +108,7 @@ def _share(lattice: Lattice, occ: np.ndarray) -> np.ndarray:
     return np.bincount(elements, minlength=len(lattice.elements)) / len(occ)
 
 
-def _most_open(x: np.ndarray, covariance: np.ndarray, noise: float, n: int) -> list[int]:
+def most_open(x: np.ndarray, covariance: np.ndarray, noise: float, n: int) -> list[int]:
     """Rows of x (B, K) with the largest variance, one after another: what one tells of the ECIs counts for the next."""
     left = covariance.copy()
     out: list[int] = []

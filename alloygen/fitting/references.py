@@ -28,7 +28,7 @@ def formation_energies(
     if references is None:
         return energy / sites, {}, "none"
     if isinstance(references, Mapping):
-        values = _given(references, elements)
+        values = given_references(references, elements)
         _require_scale(energy, counts, sites, values)
         return (energy - counts @ values) / sites, dict(zip(elements, values.tolist(), strict=True)), "given"
     if references != "ends":
@@ -42,7 +42,8 @@ def formation_energies(
     return per_site - share @ values, dict(zip(elements, values.tolist(), strict=True)), kind
 
 
-def _given(references: Mapping[str, float], elements: tuple[str, ...]) -> np.ndarray:
+def given_references(references: Mapping[str, float], elements: tuple[str, ...]) -> np.ndarray:
+    """Energies of an atom by element as an array; UnknownSpecies and AlloygenError for those of others, missing ones, and what is no number."""
     unknown = sorted(set(references) - set(elements))
     if unknown:
         raise UnknownSpecies(f"expected references of elements among {elements}, got also {unknown}")

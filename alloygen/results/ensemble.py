@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
+from alloygen.arguments import settings
 from alloygen.conditions import Mu, chemical_potentials, temperature
+from alloygen.edge.computed import Recipe
 from alloygen.estimate.result import Estimate
-from alloygen.results import export, observables, reweighting
+from alloygen.results import export, observables, relabelled, reweighting, selected
 from alloygen.results.averages import Averages
 from alloygen.results.draws import Draws
+from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike, PathLike
+
+if TYPE_CHECKING:
+    from alloygen.results.relabelled import Relabelled
+    from alloygen.results.selected import Selection
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -280,6 +288,74 @@ class Ensemble(Draws):
             )
             at = self.hamiltonian.condition(at.T, vector)
         return reweighting.reweighted(self, self.averages, energy, at)
+
+    def relabel(
+        self,
+        calculator: Any,
+        relax: bool | str = False,
+        *,
+        references: str | Mapping[str, float] | None = "ends",
+        fmax: float = 0.02,
+        steps: int = 500,
+        job: Job | None = None,
+    ) -> Relabelled:
+        """The energies of a force field or of DFT for these configurations, each computed once up to symmetry.
+
+        Parameters
+        ----------
+        calculator : an ASE calculator; what makes one, a class or a function without arguments, for executors whose processes need their own; or a
+            function of Atoms that returns an energy of the cell, or relaxed Atoms that carry one
+        relax : False; "positions"; or "cell" and positions, by ASE's LBFGS until no force is above ``fmax`` (eV per angstrom), in ``steps`` steps
+        references : what is taken off the energies, so that T, mu and Phi mean the same as before: "ends", energies of an atom by which the end
+            members have the energies that the expansion has for them; energies by element; or None, nothing
+        job : a bar, an executor that shares out the structures, and a checkpoint to go on from (:class:`alloygen.Job`)
+
+        Returns :class:`~alloygen.results.relabelled.Relabelled`: the ensemble with the weights of the calculator's law, the difference of the free
+        energies with its error, the structures with their energies, those that failed, and a refit.
+
+        Raises AlloygenError where nothing can be computed, an end member among it, and for what cannot be, before any work. Warns with NotLabelled of
+        structures without an energy, which are kept apart, and with LowSampleSize where fewer than ten effective samples are left.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> from ase.build import bulk
+        >>> from ase.calculators.emt import EMT
+        >>> ens = alloygen.sample(bulk("Cu", a=3.8).repeat((2, 2, 2)), T=1500, mu={"Au": 0.0}, n=200, sampler="mc")
+        >>> found = ens.relabel(EMT())
+        >>> found.difference.stderr < 0.01, len(found.structures) < 20, found.failures
+        (True, True, ())
+        """
+        recipe = Recipe(calculator=calculator, relax=relax, fmax=fmax, steps=steps)
+        return relabelled.relabel(self, recipe, references, settings(job, Job, "job"))
+
+    def select(self, n: int, how: str = "weighted", seed: int = 0) -> Selection:
+        """A few configurations to compute by dearer means, each once up to symmetry, with weights by which they stand for all.
+
+        Parameters
+        ----------
+        n : how many, fewer where there are no more
+        how : * "weighted": drawn by weight, without replacement (:func:`alloygen.results.selected.by_weight`): weighted averages over them are those
+                of the ensemble on average
+              * "diverse": one after another the farthest from those before, by the correlation functions of the expansion
+              * "low-energy": the lowest E - mu.N
+              * "variance": one after another those whose energy the fit of the expansion leaves most open, given the ones before
+        seed : of what is drawn
+
+        In all but the first the weight of a configuration that is not chosen goes to the nearest one that is, by its correlation functions.
+
+        Returns :class:`~alloygen.results.selected.Selection`: ``ensemble``, which can be relabelled and written, and ``manifest``, a pandas table of
+        T, mu, weight, multiplicity and hash. AlloygenError for "variance" where the expansion remembers no fit.
+
+        Examples
+        --------
+        >>> import alloygen.data
+        >>> ens = alloygen.sample(alloygen.data.cuau().on((2, 2, 2)), T=900, mu={}, n=500, sampler="mc")
+        >>> chosen = ens.select(5)
+        >>> len(chosen), round(float(chosen.manifest.weight.sum()), 9)
+        (5, 1.0)
+        """
+        return selected.select(self, n, how, seed)
 
     def subset(self, index: int | slice | list[int] | np.ndarray | torch.Tensor) -> Ensemble:
         """The samples of ``index``: an integer, a slice, a list of integers or a mask (n,)."""

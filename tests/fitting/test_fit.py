@@ -252,14 +252,14 @@ def test_the_structure_that_was_left_out_comes_next():
         alloygen.next_structures(expansion)
 
 
-def test_the_most_open_structures_tell_most():
+def test_themost_open_structures_tell_most():
     """Of structures outside, those asked for shrink the posterior more than as many at random."""
     x, noise = binary_x(), 2e-3
-    from alloygen.fitting.hulls import _most_open
+    from alloygen.fitting.hulls import most_open
 
     posterior = lambda rows: noise**2 * np.linalg.inv(x[rows].T @ x[rows] + 1e-4 * np.eye(x.shape[1]))  # noqa: E731
     rows = list(range(0, 20))
-    picked = _most_open(x, posterior(rows), noise, 5)
+    picked = most_open(x, posterior(rows), noise, 5)
     assert len(set(picked)) == 5
     rng = np.random.default_rng(0)
     volume = lambda more: np.linalg.slogdet(posterior([*rows, *more]))[1]  # noqa: E731

@@ -1,0 +1,80 @@
+"""Compiled search for the occupations whose correlation functions are nearest to given ones, by exchanges; :mod:`alloygen.generate.representative`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
+
+MATCHES = 1e-6  # difference of a correlation function that is none
+PILOT = 200  # exchanges that tell how hot to begin
+COLDEST = 1e-3  # of the temperature at the beginning
+
+
+@njit(cache=True, nogil=True)
+def put(occ, i, species, change, members, functions, orbit, weight, start, of, values):
+    """Put a species on a site, and add to ``change`` (K,) what that does to the correlation functions."""
+    for sign in (-1.0, 1.0):
+        if sign > 0:
+            occ[i] = species
+        for t in range(start[i], start[i + 1]):
+            c = of[t]
+            product = weight[c] * sign
+            for m in range(members.shape[1]):
+                if members[c, m] < 0:
+                    break
+                product *= values[functions[c, m], members[c, m], occ[members[c, m]]]
+            change[orbit[c]] += product
+
+
+@njit(cache=True, nogil=True)
+def objective(rho, change, target, length):
+    """Q of correlation functions ``rho + change``; the figures rise in their lengths."""
+    q, reach, match = 0.0, 0.0, True
+    for k in range(len(rho)):
+        off = abs(rho[k] + change[k] - target[k])
+        q += off
+        if off > MATCHES:
+            match = False
+        elif match and (k + 1 == len(rho) or length[k + 1] > length[k] + 1e-6):
+            reach = length[k]
+    return q - reach
+
+
+@njit(cache=True, nogil=True)
+def search(occ, rho, target, length, members, functions, orbit, weight, start, of, values, group, sites, sweeps, state):
+    """Anneal ``occ`` (N,) by exchanges and leave the best there; returns its Q. ``rho`` (K,) are its correlation functions."""
+    change, s = np.zeros(len(rho)), state
+    here = objective(rho, change, target, length)
+    best, best_occ = here, occ.copy()
+    if len(sites) == 0:
+        return best
+    total, hot, seen = sweeps * len(sites), 0.0, 0
+    for attempt in range(-PILOT, total):
+        s = step(s)
+        bits = mix(s)
+        i, j = sites[below(bits, len(sites))], sites[below_low(bits, len(sites))]
+        a, b = occ[i], occ[j]
+        if a == b or group[i] != group[j]:
+            continue
+        change[:] = 0.0
+        put(occ, i, b, change, members, functions, orbit, weight, start, of, values)
+        put(occ, j, a, change, members, functions, orbit, weight, start, of, values)
+        there = objective(rho, change, target, length)
+        s = step(s)
+        if attempt < 0:  # all are taken, to see how much exchanges change
+            hot, seen = hot + abs(there - here), seen + 1
+            take = True
+        else:
+            kT = hot / max(seen, 1) * COLDEST ** (attempt / total)
+            take = there <= here or uniform(mix(s)) < np.exp((here - there) / max(kT, 1e-300))
+        if take:
+            rho += change
+            here = there
+            if here < best - 1e-12:
+                best, best_occ = here, occ.copy()
+        else:
+            occ[i], occ[j] = a, b
+    occ[:] = best_occ
+    return best

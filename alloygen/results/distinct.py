@@ -1,0 +1,101 @@
+"""Which configurations of an ensemble are the same up to symmetry, and how many of the supercell are."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from alloygen.edge.fits import nearest_neighbour
+from alloygen.edge.supercell import EXACT, hermite
+from alloygen.fitting.derivative import structure_key
+from alloygen.hamiltonian.clusters import symmetries
+from alloygen.lattice import Lattice
+from alloygen.results.draws import Draws
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Distinct:
+    """The different configurations among n samples, in the order in which they come.
+
+    first : (G,) the sample that stands for each; of : (n,) the number of each sample's; hashes : 16 hex digits of each, the same in every supercell
+    """
+
+    first: np.ndarray
+    of: np.ndarray
+    hashes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sum of values (n,) over the samples of each, (G,)."""
+        return np.bincount(self.of, weights=values, minlength=len(self))
+
+
+def distinct(draws: Draws) -> Distinct:
+    """The samples that the symmetry of the lattice does not make equal; of Atoms that are strained or off their sites, which have less of it, those
+    that differ at all.
+
+    Examples
+    --------
+    >>> import alloygen.data
+    >>> from alloygen.results.ensemble import Ensemble
+    >>> h = alloygen.data.cuau().on((2, 2, 1))
+    >>> occ = np.array([[0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
+    >>> found = distinct(Ensemble(h, occ, h.energy(occ), None, T=600))
+    >>> found.first.tolist(), found.of.tolist()
+    ([0, 2], [0, 0, 1, 0])
+    """
+    rows, at = np.unique(draws.occ, axis=0, return_inverse=True)
+    keys = np.array([structure_hash(draws, row) for row in rows])
+    _, first, of = np.unique(keys[at.ravel()], return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    place = np.argsort(order, kind="stable")
+    first = first[order]
+    return Distinct(first=first, of=place[of.ravel()], hashes=tuple(keys[at.ravel()[first]].tolist()))
+
+
+def structure_hash(draws: Draws, occ: np.ndarray) -> str:
+    """The hash of a configuration (N,): that of all which symmetry makes equal to it."""
+    same = structure_key(draws.hamiltonian.lattice, occ) if _ideal(draws) else (occ.astype(np.int8).tobytes(),)
+    return hashlib.sha256(b"".join(same)).hexdigest()[:16]
+
+
+def _ideal(draws: Draws) -> bool:
+    """Whether the Atoms lie on the ideal lattice, with all of its symmetry."""
+    found = draws.atoms_map
+    if found is None:
+        return True
+    off = np.abs(found.displacement).max() / (found.scale * nearest_neighbour(found.lattice.primitive))
+    return abs(found.strain) < EXACT and bool(off < EXACT)
+
+
+def multiplicity(lattice: Lattice, occ: np.ndarray) -> int:
+    """How many occupations of the supercell are the configuration ``occ`` (N,) up to the symmetry of the infinite lattice.
+
+    Examples
+    --------
+    >>> import alloygen.data
+    >>> lattice = alloygen.data.cuau().on((2, 2, 1)).lattice
+    >>> [multiplicity(lattice, np.array(occ)) for occ in ([0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 1, 0])]
+    [1, 4, 2]
+    """
+    occ = np.asarray(occ)
+    cells = lattice.offsets[:: lattice.n_sublattices]
+    still = (occ[lattice.translations] == occ).all(1)
+    small = Lattice(lattice.primitive, hermite(np.vstack([lattice.matrix, cells[still]]))[:3])
+    own = occ[lattice.index(small.offsets, small.sublattice)]
+    found: set[bytes] = set()
+    for rotation, shift in symmetries(lattice.primitive):
+        turned = Lattice(lattice.primitive, hermite(small.matrix @ rotation.T))
+        fits = lattice.matrix @ np.linalg.inv(turned.matrix)
+        there = turned.image_of(small, rotation, shift)
+        if there is None or np.abs(fits - np.rint(fits)).max() > 1e-6:
+            continue
+        moved = np.empty_like(own)
+        moved[there] = own
+        whole = moved[turned.index(lattice.offsets, lattice.sublattice)].astype(np.int8)
+        found.update(row.tobytes() for row in whole[lattice.translations])
+    return len(found)

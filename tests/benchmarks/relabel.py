@@ -1,0 +1,198 @@
+"""Force fields by relabelled ensembles, selections and representative cells, against what is known: ``python tests/benchmarks/relabel.py``.
+
+    expansion -> EMT, CuAu 2x2x4    the difference of Phi against all configurations, each structure computed once
+    selections                      averages of twenty structures against those of all
+    representative cells            T = infinity against random search of the same time (and icet's and sqsgenerator's, where installed); 900 K
+    files                           configurations of 64 sites written and read back, peak memory of a process of its own
+
+``--only`` names some of them; ``--configurations`` is for the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+import alloygen
+import alloygen.data
+from alloygen.edge.computed import Recipe
+from alloygen.exact.enumeration import Enumeration
+from alloygen.hamiltonian.clusters import correlations, decorated_orbits
+
+CELL = bulk("Cu", a=3.8)
+
+
+def emt_energies(table: Enumeration, problem: alloygen.Problem) -> np.ndarray:
+    """EMT energies of every configuration, on the scale of the expansion; one of each orbit of the supercell's symmetry is computed."""
+    lattice = table.hamiltonian.lattice
+    place = 2 ** np.arange(lattice.n_sites)[::-1]
+    lowest = np.arange(len(table))
+    for point in lattice.point_operations:
+        for row in lattice.translations:
+            lowest = np.minimum(lowest, table.occ[:, point[row]].astype(np.int64) @ place)
+    recipe, first = Recipe(calculator=EMT()), np.unique(lowest)
+    value = np.empty(len(table))
+    for k in first:
+        value[k] = recipe.of(problem.to_atoms(table.occ[k])).energy
+    print(f"  {len(first)} structures of {len(table)} configurations")
+    energy = value[lowest]
+    ends = [0, len(table) - 1]
+    return energy - table.counts @ np.linalg.solve(table.counts[ends], energy[ends] - table.energy[ends])
+
+
+def phi(table: Enumeration, energy: np.ndarray, T: float, mu: np.ndarray) -> float:
+    at = table.hamiltonian.condition(T, mu)
+    u = -at.reduced(energy, table.counts)
+    return float(-at.kT / table.hamiltonian.n_sites * (u.max() + np.log(np.exp(u - u.max()).sum())))
+
+
+def calculators() -> None:
+    print("expansion -> EMT, CuAu 2x2x4, Phi of EMT less Phi of the expansion, meV/site")
+    atoms = CELL.repeat((2, 2, 4))
+    problem = alloygen.Problem.of(atoms, {"Au": 0.0})
+    table = Enumeration(problem.hamiltonian)
+    energy = emt_energies(table, problem)
+    print("  sampler  T     mu_Au  exact     found             z      effective  structures")
+    z = []
+    for sampler in ("neural", "mc"):
+        for T in (800, 1000, 1200):
+            for mu in (0.0, 0.04):
+                ens = alloygen.sample(atoms, T=T, mu={"Au": mu}, n=1000, sampler=sampler)
+                found = ens.relabel(EMT())
+                exact = phi(table, energy, T, ens.mu) - phi(table, table.energy, T, ens.mu)
+                d = found.difference
+                z.append((d.value - exact) / d.stderr)
+                print(
+                    f"  {sampler:8} {T:5} {mu:6.2f} {1e3 * exact:9.4f} {1e3 * d.value:9.4f} +- {1e3 * d.stderr:.4f} {z[-1]:6.2f} "
+                    f"{found.ensemble.effective_samples:10.1f} {len(found.structures):6}"
+                )
+    print(f"  root mean square z {np.sqrt(np.nanmean(np.square(z))):.2f}")
+
+
+def selections() -> None:
+    print("selections of 20, CuAu 4x4x4, 900 K, mu_Au = 0.03: mean energy less that of all 1000, meV/site")
+    ens = alloygen.sample(CELL.repeat((4, 4, 4)), T=900, mu={"Au": 0.03}, n=1000)
+    whole = ens.mean_energy().value
+    errors = [1e3 * (ens.select(20, seed=s).ensemble.mean_energy().value - whole) for s in range(10)]
+    print(
+        f"  weighted, 10 seeds: mean {np.mean(errors):.3f} +- {np.std(errors) / np.sqrt(10):.3f}, spread {np.std(errors):.3f}"
+    )
+    for how in ("diverse", "low-energy"):
+        print(f"  {how}: {1e3 * (ens.select(20, how).ensemble.mean_energy().value - whole):.3f}")
+
+
+def random_search(found, seconds: float, gold: int) -> float:
+    """The best Q of random occupations in the same time."""
+    lattice = found.lattice
+    functions, orbits = decorated_orbits(
+        lattice.primitive, alloygen.generate.representative.shell_distances(lattice.primitive, (6, 2, 1))
+    )
+    orbits = [next(o for o in orbits if o.name == name) for name in found.names]
+    rng, best, end = np.random.default_rng(0), np.inf, time.monotonic() + seconds
+    neighbour = found.diameters[found.diameters > 0].min()
+    row = np.arange(lattice.n_sites) < gold
+    while time.monotonic() < end:
+        occ = np.stack([rng.permutation(row) for _ in range(64)]).astype(int)
+        off = np.abs(correlations(functions, orbits, lattice, occ) - found.target)
+        for line in off:
+            bad = found.diameters[line > 1e-6]
+            good = found.diameters[found.diameters < (bad.min() if len(bad) else np.inf) - 1e-6]
+            best = min(best, line.sum() - good.max(initial=0.0) / neighbour)
+    return best
+
+
+def representatives() -> None:
+    import alloygen.generate.representative
+
+    print("representative cells, CuAu, six / two / one shells of pairs / triplets / quadruplets")
+    alloy = alloygen.data.cuau()
+    alloygen.representative(alloy, (2, 2, 2), {"Au": 4}, sweeps=1)  # compiles
+    for shape, gold in (((4, 4, 2), 8), ((4, 4, 2), 16), ((4, 4, 4), 32)):
+        start = time.monotonic()
+        found = alloygen.representative(alloy, shape, {"Au": gold})
+        spent = time.monotonic() - start
+        control = random_search(found, spent, gold)
+        pairs = np.abs(found.residual[found.orders == 2])
+        print(
+            f"  T = infinity, {found.lattice.n_sites} sites, {gold} Au, {spent:.1f} s: Q {found.objective:.4f} (random search in that time {control:.4f}), "
+            f"residuals of six shells at most {pairs.max():.4f}, of all {np.abs(found.residual).max():.4f}"
+        )
+        rivals(found, shape, gold, spent)
+    ens = alloygen.sample(CELL.repeat((4, 4, 4)), T=900, mu={"Au": 0.03}, n=1000)
+    warm = alloygen.representative(ens, (4, 4, 2))
+    cold = alloygen.representative(alloy, (4, 4, 2), {"Au": int((warm.occ == 1).sum())})
+    print(
+        f"  900 K, 32 sites: mean residual of pairs {np.abs(warm.residual[warm.orders == 2]).mean():.4f}, of the random cell against the same averages "
+        f"{np.abs((cold.found - warm.target)[warm.orders == 2]).mean():.4f}"
+    )
+
+
+def rivals(found, shape, gold: int, seconds: float) -> None:
+    """icet's special quasi-random structure of the same cell, as it is installed, by the same residuals."""
+    try:
+        from icet import ClusterSpace
+        from icet.tools.structure_generation import generate_sqs_from_supercells
+    except ImportError:
+        print("    icet is not installed")
+        return
+    n = found.lattice.n_sites
+    space = ClusterSpace(CELL, [float(found.diameters.max()) + 0.01], ["Cu", "Au"])
+    start = time.monotonic()
+    made = generate_sqs_from_supercells(
+        space, [CELL.repeat(shape)], {"Cu": 1 - gold / n, "Au": gold / n}, n_steps=max(1000, int(3000 * seconds))
+    )
+    on = alloygen.Problem.of(made, {"Au": 0.0})
+    functions, orbits = decorated_orbits(found.lattice.primitive, (float(found.diameters.max()),))
+    pairs = [o for o in orbits if o.order == 2]
+    off = correlations(functions, pairs, on.hamiltonian.lattice, on.occ)[0] - (1 - 2 * gold / n) ** 2
+    print(f"    icet, {time.monotonic() - start:.1f} s: residuals of its pairs at most {np.abs(off[:6]).max():.4f}")
+
+
+def files(n: int) -> None:
+    """In a process of its own, whose peak memory is its own."""
+    run = subprocess.run([sys.executable, __file__, "--write", str(n)], capture_output=True, text=True, check=False)
+    print(run.stdout.rstrip() or run.stderr)
+
+
+def write(n: int) -> None:
+    ens = alloygen.mc(CELL.repeat((4, 4, 4)), T=1000, mu={"Au": 0.03}, n=n).at(1000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.monotonic()
+        path = ens.write(Path(folder) / "configs.extxyz")
+        wrote = time.monotonic() - start
+        back = alloygen.read(path)
+        same = np.array_equal(back.occ, ens.occ)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(
+        f"files: {n} configurations of 64 sites written in {wrote:.0f} s, read in {time.monotonic() - start - wrote:.0f} s, the same: {same}; "
+        f"peak memory {peak:.2f} GB, {before:.2f} before"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=("calculators", "selections", "representatives", "files"))
+    parser.add_argument("--configurations", type=int, default=100_000)
+    parser.add_argument("--write", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if args.write:
+        return write(args.write)
+    chosen = args.only or ["calculators", "selections", "representatives", "files"]
+    for name in chosen:
+        files(args.configurations) if name == "files" else globals()[name]()
+
+
+if __name__ == "__main__":
+    main()
