@@ -39,6 +39,7 @@ _LAZY = {
     "Flips": "alloygen.generate.refine",
     "representative": "alloygen.generate.representative",
     "Ensemble": "alloygen.results.ensemble",
+    "read": "alloygen.results.reading",
     "Scan": "alloygen.results.scan",
     "Lattice": "alloygen.lattice",
     "Primitive": "alloygen.lattice",

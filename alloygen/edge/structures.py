@@ -1,16 +1,18 @@
-"""Structures in (Atoms, a pymatgen Structure, a file) and out (pymatgen, extended XYZ, a folder of POSCARs, an ASE database).
+"""Structures in (Atoms, a pymatgen Structure, a file) and out (pymatgen, extended XYZ, a trajectory, folders of POSCARs or CIFs, an ASE database, JSON).
 
 Every structure that is written keeps its energy and the numbers in ``atoms.info`` that say where it came from: T, mu_<element>,
-log_prob and log_weight. All writing is atomic (see :mod:`alloygen.runtime.atomic`).
+log_prob and log_weight. All writing is atomic (see :mod:`alloygen.runtime.atomic`), and one structure is in memory at a time; ``read_structures``
+gives them back.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import numbers
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +28,19 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".db": "db", ".json": "json", "": "poscar"}
-FORMATS = ("extxyz", "poscar", "db", "json")
-INDEX = "index.csv"
-_OURS = re.compile(rf"POSCAR_\d{{5,}}|{re.escape(INDEX)}")
+SUFFIXES = {
+    ".extxyz": "extxyz",
+    ".xyz": "extxyz",
+    ".traj": "traj",
+    ".db": "db",
+    ".json": "json",
+    ".mson": "mson",
+    "": "poscar",
+}
+FORMATS = ("extxyz", "traj", "poscar", "cif", "db", "json", "mson")
+FOLDERS = ("poscar", "cif")
+INDEX, SITES, ORDER = "index.csv", "sites.extxyz", "order"
+_OURS = re.compile(rf"POSCAR_\d{{5,}}|\d{{5,}}\.cif|{re.escape(INDEX)}|{re.escape(SITES)}")
 
 
 def info_key(name: str) -> str:
@@ -186,9 +197,15 @@ def write_structures(atoms_list: Iterable, path: PathLike, format: str | None = 
     """Write structures (any iterable of ``ase.Atoms``, read one at a time) and return the path.
 
     * ``extxyz`` (".extxyz", ".xyz"): one file; ``ase.io.read(path, ":")`` gives energies and ``info`` back.
-    * ``poscar`` (no suffix): a folder of POSCAR_00000, ..., atoms sorted by element, vacancies ("X") left out, and index.csv with a row per
-      file: energy and the numbers of ``info`` (a POSCAR has no place for them).
+    * ``traj`` (".traj"): an ASE trajectory, the same.
+    * ``poscar`` (no suffix), ``cif``: a folder of POSCAR_00000, ..., or 00000.cif, ..., atoms sorted by element, vacancies ("X") left out, and index.csv with
+      a row per file: energy, the numbers of ``info`` (there is no place for them elsewhere), and ``order``, the site of each atom; where there were
+      vacancies, sites.extxyz has all sites.
     * ``db``, ``json`` (".db", ".json"): an ASE database, the numbers as key_value_pairs.
+    * ``mson`` (".mson"): a JSON list of pymatgen Structures as monty has them, which a jobflow store takes and ``monty.serialization.loadfn(path,
+      fmt="json")`` reads; ``properties`` has energy, numbers and ``order``, vacancies are left out.
+
+    ``read_structures`` gives back what was written, in the order of the sites, but vacancies of ``mson``.
 
     An interrupt or a full disk leaves what was at ``path`` before. Raises :class:`AlloygenError` for an unknown
     suffix or format, and for a folder that holds anything but what alloygen writes.
@@ -207,14 +224,17 @@ def write_structures(atoms_list: Iterable, path: PathLike, format: str | None = 
     if not isinstance(atoms_list, Iterable) or isinstance(atoms_list, (str, bytes, Mapping)):
         raise AlloygenError(f"expected structures as a list of ase.Atoms, got {atoms_list!r:.80}")
     require_target(path, format)
-    if kind == "poscar":
+    if kind in FOLDERS:
         _check_folder(path)
         with atomic_folder(path) as part:
-            _write_poscars(atoms_list, part)
+            _write_folder(atoms_list, part, kind)
             _check_folder(path)  # nothing may have come in meanwhile
-    else:
-        with atomic_path(path) as part:
-            _write_extxyz(atoms_list, part) if kind == "extxyz" else _write_db(atoms_list, part, kind)
+        return path
+    with atomic_path(path) as part:
+        if kind in ("db", "json"):
+            _write_db(atoms_list, part, kind)
+        else:
+            {"extxyz": _write_extxyz, "traj": _write_traj, "mson": _write_mson}[kind](atoms_list, part)
     return path
 
 
@@ -227,10 +247,10 @@ def require_target(path: PathLike, format: str | None = None) -> None:
     --------
     >>> require_target("configs.cif")
     Traceback (most recent call last):
-    alloygen.errors.AlloygenError: expected a path with one of the suffixes .extxyz (extxyz), .xyz (extxyz), .db (db), .json (json), \
-no suffix (poscar), got 'configs.cif'; or pass format=
+    alloygen.errors.AlloygenError: expected a path with one of the suffixes .extxyz (extxyz), .xyz (extxyz), .traj (traj), .db (db), \
+.json (json), .mson (mson), no suffix (poscar), got 'configs.cif'; or pass format=
     """
-    if format_of(path, format) == "poscar":
+    if format_of(path, format) in FOLDERS:
         _check_folder(Path(path))
         require_writable(Path(os.path.realpath(path)).parent, folder=True)
     else:
@@ -261,21 +281,135 @@ def _write_db(atoms_list, part: Path, kind: str) -> None:
     part.touch()  # a database of no rows is a file too
 
 
-def _write_poscars(atoms_list, folder: Path) -> None:
-    from ase.io.vasp import write_vasp
+def _write_traj(atoms_list, part: Path) -> None:
+    from ase.io.trajectory import TrajectoryWriter
 
-    rows = []
+    with TrajectoryWriter(os.fspath(part)) as file:
+        for atoms in atoms_list:
+            file.write(atoms)
+
+
+def _write_mson(atoms_list, part: Path) -> None:
+    from monty.json import MontyEncoder
+
+    with open(part, "w", encoding="utf-8") as file:
+        file.write("[")
+        for k, atoms in enumerate(atoms_list):
+            structure = to_pymatgen(atoms[atoms.numbers > 0])
+            order = [int(i) for i in np.flatnonzero(atoms.numbers > 0)]
+            structure.properties = {**_energy(atoms), **_numbers(atoms), ORDER: order}
+            file.write(",\n" if k else "\n")
+            json.dump(structure, file, cls=MontyEncoder)
+        file.write("\n]\n")
+
+
+def _energy(atoms) -> dict[str, float]:
+    return {"energy": float(atoms.get_potential_energy())} if atoms.calc is not None else {}
+
+
+def _write_folder(atoms_list, folder: Path, kind: str) -> None:
+    import ase.io
+
+    rows, sites = [], None
     for k, atoms in enumerate(atoms_list):
-        name = f"POSCAR_{k:05d}"
-        with open(folder / name, "w", encoding="utf-8") as file:
-            write_vasp(file, atoms[atoms.numbers > 0], direct=True, sort=True)
-        energy = {"energy": float(atoms.get_potential_energy())} if atoms.calc is not None else {}
-        rows.append({"file": name, **energy, **_numbers(atoms)})
+        name = f"POSCAR_{k:05d}" if kind == "poscar" else f"{k:05d}.cif"
+        there = np.flatnonzero(atoms.numbers > 0)
+        order = there[np.argsort(np.array(atoms.get_chemical_symbols())[there], kind="stable")]
+        if kind == "poscar":
+            ase.io.write(folder / name, atoms[order], format="vasp", direct=True, sort=False)
+        else:
+            ase.io.write(folder / name, atoms[order], format="cif")
+        if sites is None and len(order) < len(atoms):
+            sites = atoms.copy()
+        rows.append({"file": name, **_energy(atoms), **_numbers(atoms), ORDER: " ".join(map(str, order))})
     columns = list(dict.fromkeys(key for row in rows for key in row)) or ["file"]
+    if sites is not None:
+        sites.calc, sites.info = None, {}
+        _write_extxyz([sites], folder / SITES)
     with open(folder / INDEX, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+# ---------------------------------------------------------------------- back in
+def read_structures(path: PathLike, format: str | None = None) -> Iterator[Atoms]:
+    """The structures that :func:`write_structures` wrote, one at a time, in the order of their sites, with energies and the numbers in ``info``.
+
+    AlloygenError for a path that is not there, and for what cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ase.build import bulk
+    >>> path = write_structures([bulk("NaCl", "rocksalt", a=5.6), bulk("Cu")], Path(tempfile.mkdtemp()) / "folder")
+    >>> [str(a.symbols) for a in read_structures(path)]
+    ['NaCl', 'Cu']
+    """
+    where = Path(path_name(path, "where structures are read"))
+    if not where.exists():
+        raise AlloygenError(f"expected structures in {os.fspath(where)!r}, found nothing there")
+    kind = format_of(where, format or ("poscar" if where.is_dir() else None))
+    try:
+        yield from _read(where, kind)
+    except AlloygenError:
+        raise
+    except Exception as error:  # readers raise whatever their formats do
+        why = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise AlloygenError(
+            f"expected structures that alloygen wrote as {kind}, got {os.fspath(where)!r} ({why})"
+        ) from error
+
+
+def _read(path: Path, kind: str) -> Iterator[Atoms]:
+    import ase.io
+
+    if kind in FOLDERS:
+        yield from _read_folder(path)
+    elif kind in ("db", "json"):
+        from ase.db import connect
+
+        for row in connect(path, type=kind, use_lock_file=False).select():
+            atoms = row.toatoms()
+            atoms.info.update(row.key_value_pairs)
+            yield atoms
+    elif kind == "mson":
+        from pymatgen.core import Structure
+
+        for d in json.loads(path.read_text(encoding="utf-8")):
+            structure = Structure.from_dict(d)
+            yield _with_numbers(from_pymatgen(structure), {k: v for k, v in structure.properties.items() if k != ORDER})
+    else:
+        yield from ase.io.iread(path, index=":", format=kind)
+
+
+def _read_folder(path: Path) -> Iterator[Atoms]:
+    import ase.io
+
+    sites = ase.io.read(path / SITES) if (path / SITES).exists() else None
+    with open(path / INDEX, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            name = row.pop("file")
+            found = ase.io.read(path / name, format="cif" if name.endswith(".cif") else "vasp")
+            order = np.array(row.pop(ORDER).split(), dtype=int)
+            if sites is None:
+                atoms = found[np.argsort(order)]
+            else:
+                atoms = sites.copy()
+                atoms.numbers[:] = 0
+                atoms.numbers[order] = found.numbers
+            atoms.info = {}
+            yield _with_numbers(atoms, {k: float(v) for k, v in row.items() if v != ""})
+
+
+def _with_numbers(atoms: Atoms, numbers: dict[str, float]) -> Atoms:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms.calc = None
+    if "energy" in numbers:
+        atoms.calc = SinglePointCalculator(atoms, energy=numbers.pop("energy"))
+    atoms.info.update(numbers)
+    return atoms
 
 
 def _check_folder(path: Path) -> None:

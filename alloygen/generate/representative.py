@@ -24,12 +24,12 @@ from alloygen.edge.fits import nearest_neighbour
 from alloygen.edge.match import match
 from alloygen.errors import AlloygenError
 from alloygen.fitting.fit import shell_distances
+from alloygen.generate.exchanges import search
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.clusters import correlations, decorated_orbits
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.lattice import Lattice, Primitive
-from alloygen.generate.exchanges import search
 from alloygen.montecarlo.rng import seeds
 from alloygen.results.ensemble import Ensemble
 
@@ -127,14 +127,16 @@ def representative(
         target = _averages(alloy, functions, orbits)
     else:
         target = _random(lattice, starts[0], functions, orbits)
-    figures = _Figures.made(functions, orbits, lattice)
-    groups = _groups(lattice, starts[0])
+    f = _Figures.made(functions, orbits, lattice)
+    group, sites = _groups(lattice, starts[0])
     length = diameters / nearest_neighbour(primitive)
     best, q = starts[0], np.inf
     rows = correlations(functions, orbits, lattice, starts)
     for occ, rho, state in zip(starts, rows, seeds(seed, restarts), strict=True):
         occ = occ.astype(np.int64)
-        value = search(occ, rho.copy(), target, length, *figures.arrays, *groups, sweeps, state)
+        value = search(
+            occ, rho.copy(), target, length, f.members, f.functions, f.orbit, f.weight, f.start, f.found, f.values, group, sites, sweeps, state
+        )  # fmt: skip
         if value < q:
             best, q = occ, value
     return Representative(
@@ -147,7 +149,7 @@ def representative(
         target=target,
         found=correlations(functions, orbits, lattice, best)[0],
         objective=float(q),
-        tried=sweeps * restarts * len(groups[1]),
+        tried=sweeps * restarts * len(sites),
     )
 
 
@@ -258,10 +260,6 @@ class _Figures:
     start: np.ndarray
     found: np.ndarray
     values: np.ndarray
-
-    @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        return self.members, self.functions, self.orbit, self.weight, self.start, self.found, self.values
 
     @classmethod
     def made(cls, functions: np.ndarray, orbits: tuple[Orbit, ...], lattice: Lattice) -> _Figures:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from alloygen.edge.structures import info_key, to_pymatgen, write_structures
 from alloygen.errors import AlloygenError
+from alloygen.results.averages import Averages
 from alloygen.results.draws import Draws
 from alloygen.types import PathLike
 
@@ -23,6 +25,11 @@ class AtomsSequence(Sequence):
             )
         self._draws = draws
         draws.tell()
+
+    @cached_property
+    def _inefficiency(self) -> float:
+        """g of samples without a likelihood, by which error bars come back from a file."""
+        return float(Averages(self._draws).inefficiency)
 
     def __len__(self) -> int:
         return len(self._draws)
@@ -48,6 +55,10 @@ class AtomsSequence(Sequence):
         atoms.info.update({info_key(f"mu_{e}"): float(m) for e, m in zip(draws.elements, draws.mu, strict=True)})
         if draws.has_likelihood and draws.log_prob is not None:
             atoms.info.update(log_prob=float(draws.log_prob[i]), log_weight=float(draws.log_weight[i]))
+        else:
+            if draws.log_w is not None:
+                atoms.info["log_weight"] = float(draws.log_w[i])
+            atoms.info["inefficiency"] = self._inefficiency
         atoms.calc = SinglePointCalculator(atoms, energy=float(draws.energy[i]))
         return atoms
 

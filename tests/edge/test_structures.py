@@ -12,7 +12,14 @@ from ase.db import connect
 
 from alloygen.data import cuau
 from alloygen.edge.match import match
-from alloygen.edge.structures import format_of, from_pymatgen, read_structure, to_pymatgen, write_structures
+from alloygen.edge.structures import (
+    format_of,
+    from_pymatgen,
+    read_structure,
+    read_structures,
+    to_pymatgen,
+    write_structures,
+)
 from alloygen.errors import AlloygenError, LatticeMismatch
 
 FACTS = ("T", "mu_Cu", "mu_Au", "log_prob", "log_weight")
@@ -79,9 +86,62 @@ def test_poscar_round_trip(tmp_path):
     for row, b in zip(rows, structures(), strict=True):
         a = ase.io.read(path / row["file"], format="vasp")
         b_sorted = b[np.argsort(b.get_chemical_symbols(), kind="stable")]
-        assert_same(a, {k: float(v) for k, v in row.items() if k != "file"}, b_sorted)
+        assert_same(a, {k: float(v) for k, v in row.items() if k not in ("file", "order")}, b_sorted)
         assert float(row["energy"]) == b.get_potential_energy()
     assert names(tmp_path) == ["set"]
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("a.extxyz", None),
+        ("a.traj", None),
+        ("a.db", None),
+        ("a.json", None),
+        ("a.mson", None),
+        ("set", None),
+        ("cifs", "cif"),
+    ],
+)
+@pytest.mark.parametrize("vacancies", [False, True])
+def test_what_is_written_is_read(tmp_path, name, format, vacancies):
+    """Species in the order of the sites, whatever order and vacancies the format has."""
+    given = list(structures())
+    for k, atoms in enumerate(given):
+        energy = atoms.get_potential_energy()
+        atoms.symbols[k] = "X" if vacancies and k else "Zn"
+        atoms.calc = SinglePointCalculator(atoms, energy=energy)
+    back = list(read_structures(write_structures(given, tmp_path / name, format), format))
+    for a, b in zip(back, given, strict=True):
+        if name == "a.mson":
+            b = b[b.numbers > 0]
+        assert a.get_chemical_symbols() == b.get_chemical_symbols()
+        there = b.numbers > 0
+        away = (a.get_scaled_positions() - b.get_scaled_positions())[there]
+        assert np.abs(away - np.rint(away)).max() < 1e-6
+        assert {k: a.info[k] for k in FACTS} == {k: b.info[k] for k in FACTS}
+    assert [a.get_potential_energy() for a in back] == [b.get_potential_energy() for b in given]
+
+
+def test_other_programs_read_mson(tmp_path):
+    from monty.serialization import loadfn
+
+    path = write_structures(structures(), tmp_path / "a.mson")
+    found = loadfn(path, fmt="json")
+    assert [s.properties["energy"] for s in found] == [a.get_potential_energy() for a in structures()]
+    assert [str(e) for e in found[0].species] == next(structures()).get_chemical_symbols()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("no.extxyz", None), ("a.mson", "[1"), ("a.traj", "junk"), ("a.db", "junk"), ("set", None)]
+)
+def test_what_cannot_be_read_is_told(tmp_path, name, text):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    if name == "set":
+        (tmp_path / name).mkdir()
+    with pytest.raises(AlloygenError, match="expected structures"):
+        list(read_structures(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["a.extxyz", "a.db", "a.json", "set"])
@@ -131,7 +191,7 @@ def test_an_empty_folder_and_missing_parents_are_fine(tmp_path):
 def test_formats_and_suffixes(tmp_path):
     with pytest.raises(AlloygenError, match=r"\.extxyz.*\.db.*'a\.cif'"):
         write_structures(structures(), "a.cif")
-    with pytest.raises(AlloygenError, match="extxyz, poscar, db, json"):
+    with pytest.raises(AlloygenError, match="extxyz, traj, poscar, cif, db, json, mson"):
         format_of("a.xyz", "vasp")
     assert write_structures(structures(), tmp_path / "run.v2", format="poscar").is_dir()
     path = write_structures(structures(), tmp_path / "data", format="extxyz")
