@@ -74,7 +74,7 @@ def test_readme_lines_of_an_own_alloy_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["samplers.md", "fitting.md"])
+@pytest.mark.parametrize("page", ["samplers.md", "fitting.md", "to_dft.md"])
 def test_lines_of_pages_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = "\n".join(blocks((ROOT / "docs" / page).read_text(), "python"))

@@ -386,11 +386,11 @@ def _read(path: Path, kind: str) -> Iterator[Atoms]:
 def _read_folder(path: Path) -> Iterator[Atoms]:
     import ase.io
 
-    sites = ase.io.read(path / SITES) if (path / SITES).exists() else None
+    sites: Any = ase.io.read(path / SITES) if (path / SITES).exists() else None
     with open(path / INDEX, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             name = row.pop("file")
-            found = ase.io.read(path / name, format="cif" if name.endswith(".cif") else "vasp")
+            found: Any = ase.io.read(path / name, format="cif" if name.endswith(".cif") else "vasp")
             order = np.array(row.pop(ORDER).split(), dtype=int)
             if sites is None:
                 atoms = found[np.argsort(order)]
