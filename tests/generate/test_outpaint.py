@@ -143,7 +143,7 @@ def test_known_sites_are_kept_and_condition_the_rest(name):
 @pytest.mark.parametrize("name", PAINTERS)
 def test_averaged_likelihoods_keep_the_weights_exact_and_even_them(name, known):
     """Z, and the law of one site that a translation would move, with fixed sites and without."""
-    painter, cold, n = PAINTERS[name](), T, 4000
+    painter, cold, n = PAINTERS[name](), T, 2000
     h, e = painter.target, Enumeration(painter.target)
     held = np.full(h.n_sites, -1)
     if known is not None:

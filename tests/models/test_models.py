@@ -135,7 +135,7 @@ def test_what_sample_says_is_what_log_prob_says(case):
 @pytest.mark.slow
 def test_samples_follow_the_law(case):
     kind, system = case
-    net, n = build(kind, system), 10000 if kind in CAUSAL else 5000
+    net, n = build(kind, system), 6000 if kind in CAUSAL else 3000
     at, *_ = SYSTEMS[system].conditions()
     order = random_orders(hamiltonian(system), 1, seed=3)
     occ = many(net, at, order, n, seed=7)
@@ -249,7 +249,7 @@ def test_conditional_law_is_the_joint_over_the_marginal(case):
 
 @pytest.mark.slow
 def test_samples_given_known_sites_follow_the_conditional_law(kind):
-    name, n = "two-sublattice", 20000 if kind in CAUSAL else 5000
+    name, n = "two-sublattice", 10000 if kind in CAUSAL else 4000
     net, e = build(kind, name), enumeration(name)
     at, *_ = SYSTEMS[name].conditions()
     known, order = (x[1] for x in given(name, 4, seed=1))

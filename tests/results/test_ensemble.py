@@ -112,16 +112,8 @@ def test_resampled_estimates_are_calibrated(table, laws, exact):
     assert calibrated(z["composition"]) and calibrated(z["energy"]), z
 
 
-@pytest.mark.parametrize(
-    "mistake, name",
-    [
-        (m, n)
-        for m in ("wrong sign of mu", "stale likelihood", "no weights")
-        for n in ("phi", "composition", "energy")
-        if (m, n) != ("no weights", "phi")
-    ],
-)
-def test_mistakes_do_not_pass_as_calibrated(table, laws, exact, mistake, name):
+@pytest.mark.parametrize("mistake", ["wrong sign of mu", "stale likelihood", "no weights"])
+def test_mistakes_do_not_pass_as_calibrated(table, laws, exact, mistake):
     """The negative control: the same check goes red when the weights are wrong."""
 
     def make(seed):
@@ -133,7 +125,10 @@ def test_mistakes_do_not_pass_as_calibrated(table, laws, exact, mistake, name):
         stale = table.at(table.hamiltonian.condition(T_Q + 100, MU_Q)).probabilities[table.index(ens.occ)]
         return replace(ens, log_prob=np.log(stale))
 
-    assert not calibrated(z_scores(make, exact, repeats=40)[name])
+    found = z_scores(make, exact, repeats=40)
+    names = {"phi", "composition", "energy"} & set(found)
+    assert len(names) == 3 - (mistake == "no weights")
+    assert [name for name in names if calibrated(found[name])] == []
 
 
 # ---------------------------------------------------------------------- Monte Carlo

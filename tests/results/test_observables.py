@@ -172,7 +172,7 @@ def weighted(s: System):
 
 @pytest.mark.slow
 def test_weighted_draws_of_a_wrong_law_are_calibrated():
-    z = pooled(weighted, {"ising-4": 10, "ising-3": 10, "cuau": 10}, law=lambda s: s.wrong_law)
+    z = pooled(weighted, {"ising-4": 6, "ising-3": 6, "cuau": 6}, law=lambda s: s.wrong_law)
     assert set(z) == FAMILIES | {"rare"}
     assert {family for family, v in z.items() if not verdict(family, v)} == set(), report(z)
 
@@ -278,7 +278,7 @@ def test_observables_of_chains_are_calibrated():
             metropolis(s.h, s.h.condition([T], s.mu(d)[None]), n=4000, burn=200, seed=seed, check=False)[0], **fields
         )
 
-    z = scores(s, make, seeds=20, start=2)
+    z = scores(s, make, seeds=12, start=2)
     assert set(z) == (FAMILIES | {"rare"}) - {"phi", "entropy"}
     assert {family for family, v in z.items() if not verdict(family, v)} == set(), report(z)
     naive = scores(s, lambda *c: make(*c, chains=0), seeds=6, start=2)  # negative control

@@ -244,7 +244,9 @@ def test_averages_of_a_ladder_are_calibrated():
                 own = replace(scan[c], place=None).heat_capacity()
                 alone.append((own.value - truth["heat capacity"]) / own.stderr)
     for name, found in z.items():
-        assert 0.8 < np.std(found) < 1.25 and np.mean(np.abs(found) > 3) < 0.02, name
+        told = np.isfinite(found)  # a run that cannot be joined to a reference has no entropy
+        found = np.array(found)[told]
+        assert told.mean() > 0.97 and 0.8 < found.std() < 1.25 and np.mean(np.abs(found) > 3) < 0.02, name
     assert np.nanstd(alone) > 1.8  # where the chain by itself gives a bar at all
 
 
@@ -279,11 +281,11 @@ def test_a_name_changes_nothing_that_was_found():
 # ---------------------------------------------------------------------- free energies of one run go together
 @pytest.mark.slow
 def test_the_covariance_of_free_energies_is_that_of_many_runs():
-    """64 runs of Ising 4x4: whitened by one run's covariance their errors are independent; by the bars alone their sum is not."""
+    """40 runs of Ising 4x4: whitened by one run's covariance their errors are independent; by the bars alone their sum is not."""
     h = ising(4, h=0.1)
     truth = Enumeration(h)
     whitened, summed, by_bars = [], [], []
-    for seed in range(64):
+    for seed in range(40):
         scan = replica_exchange(
             h, h.grid([2.0, 2.3, 2.8]), n=500, sweeps=2, ladder=[3.5, 5.0, 10.0, np.inf], seed=seed, check=False
         )
