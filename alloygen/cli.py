@@ -83,7 +83,7 @@ def _sample_parser(sub) -> None:
         "--mu", action="append", default=[], metavar="El=eV", help="chemical potential, repeatable: --mu Au=0.02"
     )
     _composition(q)
-    q.add_argument("-o", "--output", help="write them here: .extxyz, .db, .json, or a folder of POSCARs")
+    q.add_argument("-o", "--output", help="write them here: .extxyz, .traj, .db, .json, .mson, or a folder of POSCARs")
     _how(q)
     q.add_argument("--fix", metavar="I=El,...", help="atoms that are held at a species: --fix 0=Au,5=Cu")
     q.add_argument(
@@ -112,7 +112,9 @@ def _mc_parser(sub) -> None:
     q.add_argument("--start", choices=("random", "atoms"), default="random", help="where the chains start")
     q.add_argument("--threads", type=shell.whole("--threads", 1, 1024), default=1, help="same samples for any number")
     q.add_argument("--checkpoint", help="file of the run; an interrupted run that finds it goes on bit for bit")
-    q.add_argument("-o", "--output", help="write configurations: .extxyz, .db, .json, or a folder of POSCARs")
+    q.add_argument(
+        "-o", "--output", help="write configurations: .extxyz, .traj, .db, .json, .mson, or a folder of POSCARs"
+    )
     q.add_argument("--table", help="write averages by condition: .csv or .nc")
 
 

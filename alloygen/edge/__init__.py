@@ -4,7 +4,8 @@
     match          Atoms onto a lattice: which supercell, and which atom on which site
     atoms_map      what ``match`` finds: occupations to Atoms in the caller's order, and back
     one_law        Atoms that fit in several ways whose energies differ are refused
-    structures     Atoms, pymatgen Structures and files in; pymatgen, extxyz, POSCARs and databases out
+    structures     Atoms, pymatgen Structures and files in; pymatgen, extxyz, trajectories, POSCARs, CIFs, databases and JSON out, and back in
+    computed       energies by a calculator, what fails kept with its reason
     primitive      a primitive cell from Atoms
     graph          the lattice as a graph of torch-geometric
     prototypes     what crystal a primitive cell makes (fcc, rocksalt, ...) and its conventional cell

@@ -59,11 +59,11 @@ def distinct(draws: Draws) -> Distinct:
 
 def structure_hash(draws: Draws, occ: np.ndarray) -> str:
     """The hash of a configuration (N,): that of all which symmetry makes equal to it."""
-    same = structure_key(draws.hamiltonian.lattice, occ) if _ideal(draws) else (occ.astype(np.int8).tobytes(),)
+    same = structure_key(draws.hamiltonian.lattice, occ) if is_ideal(draws) else (occ.astype(np.int8).tobytes(),)
     return hashlib.sha256(b"".join(same)).hexdigest()[:16]
 
 
-def _ideal(draws: Draws) -> bool:
+def is_ideal(draws: Draws) -> bool:
     """Whether the Atoms lie on the ideal lattice, with all of its symmetry."""
     found = draws.atoms_map
     if found is None:

@@ -371,7 +371,9 @@ def _result(ens: Ensemble, groups: Distinct, labelled: list[Labelled], reference
         )
     source = ens if len(rows) == len(ens) else ens.subset(rows)
     taken_off = source.counts @ np.array([references.get(e, 0.0) for e in ens.elements])
-    new = source.reweighted(energy=energy[rows] - taken_off)
+    with warnings.catch_warnings(record=True) as told:  # one word of few samples, not two
+        warnings.simplefilter("always")
+        new = source.reweighted(energy=energy[rows] - taken_off)
     result = Relabelled(source=source, ensemble=new, rows=rows, structures=tuple(labelled), references=references)
     if failures:
         first = "; ".join(f"{s.hash}: {s.failure}" for s in failures[:3])
@@ -389,4 +391,6 @@ def _result(ens: Ensemble, groups: Distinct, labelled: list[Labelled], reference
             LowSampleSize,
             stacklevel=user_level(),
         )
+    for other in told if new.effective_samples >= FEWEST else ():
+        warnings.warn(str(other.message), other.category, stacklevel=user_level())
     return result

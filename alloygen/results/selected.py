@@ -14,7 +14,7 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import ess
 from alloygen.fitting.hulls import most_open
 from alloygen.hamiltonian.clusters import correlations
-from alloygen.results.distinct import Distinct, distinct, multiplicity
+from alloygen.results.distinct import Distinct, distinct, is_ideal, multiplicity
 from alloygen.types import PathLike
 
 Ensemble: TypeAlias = Any  # alloygen.results.ensemble.Ensemble, which imports this module
@@ -28,7 +28,7 @@ class Selection:
 
     ensemble : these configurations, with weights by which averages over them stand for those of the whole ensemble
     manifest : a ``pandas.DataFrame`` by the hash of the structure: sample (its number in the ensemble), formula, T, mu_<element>, energy of the cell,
-        weight (they sum to 1), samples (how many it stands for as drawn) and multiplicity (how many occupations of the supercell symmetry makes of it)
+        weight (they sum to 1), samples (how many it stands for as drawn) and multiplicity (how many occupations of the supercell symmetry makes of it; 1 where the Atoms have less symmetry than the lattice)
     """
 
     ensemble: Ensemble
@@ -183,7 +183,7 @@ def _manifest(ens: Ensemble, groups: Distinct, chosen: np.ndarray, share: np.nda
         "energy": ens.energy[rows],
         "weight": share,
         "samples": groups.sums(np.ones(len(ens)))[chosen].astype(int),
-        "multiplicity": [multiplicity(h.lattice, ens.occ[row]) for row in rows],
+        "multiplicity": [multiplicity(h.lattice, ens.occ[row]) if is_ideal(ens) else 1 for row in rows],
     }
     return pd.DataFrame(table, index=pd.Index([groups.hashes[k] for k in chosen], name="hash"))
 
