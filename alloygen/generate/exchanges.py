@@ -29,25 +29,28 @@ def put(occ, i, species, change, members, functions, orbit, weight, start, of, v
 
 
 @njit(cache=True, nogil=True)
-def objective(rho, change, target, length):
-    """Q of correlation functions ``rho + change``; the figures rise in their lengths."""
-    q, reach, match = 0.0, 0.0, True
+def misfit(rho, change, target, length):
+    """(sum of the differences, length up to which all match) of correlation functions ``rho + change``; the figures rise in their lengths."""
+    total, reach, match = 0.0, 0.0, True
     for k in range(len(rho)):
         off = abs(rho[k] + change[k] - target[k])
-        q += off
+        total += off
         if off > MATCHES:
             match = False
         elif match and (k + 1 == len(rho) or length[k + 1] > length[k] + 1e-6):
             reach = length[k]
-    return q - reach
+    return total, reach
 
 
 @njit(cache=True, nogil=True)
 def search(occ, rho, target, length, members, functions, orbit, weight, start, of, values, group, sites, sweeps, state):
-    """Anneal ``occ`` (N,) by exchanges and leave the best there; returns its Q. ``rho`` (K,) are its correlation functions."""
+    """Anneal ``occ`` (N,) by exchanges and leave the best there; returns its Q. ``rho`` (K,) are its correlation functions.
+
+    The sum of the differences is annealed, which is smoother than Q; Q says which is the best.
+    """
     change, s = np.zeros(len(rho)), state
-    here = objective(rho, change, target, length)
-    best, best_occ = here, occ.copy()
+    here, reach = misfit(rho, change, target, length)
+    best, best_occ = here - reach, occ.copy()
     if len(sites) == 0:
         return best
     total, hot, seen = sweeps * len(sites), 0.0, 0
@@ -61,8 +64,10 @@ def search(occ, rho, target, length, members, functions, orbit, weight, start, o
         change[:] = 0.0
         put(occ, i, b, change, members, functions, orbit, weight, start, of, values)
         put(occ, j, a, change, members, functions, orbit, weight, start, of, values)
-        there = objective(rho, change, target, length)
+        there, reach = misfit(rho, change, target, length)
         s = step(s)
+        if there - reach < best - 1e-12:
+            best, best_occ = there - reach, occ.copy()
         if attempt < 0:  # all are taken, to see how much exchanges change
             hot, seen = hot + abs(there - here), seen + 1
             take = True
@@ -72,8 +77,6 @@ def search(occ, rho, target, length, members, functions, orbit, weight, start, o
         if take:
             rho += change
             here = there
-            if here < best - 1e-12:
-                best, best_occ = here, occ.copy()
         else:
             occ[i], occ[j] = a, b
     occ[:] = best_occ

@@ -85,7 +85,7 @@ def representative(
     composition: Composition | None = None,
     *,
     cutoffs: Sequence[float] | None = None,
-    sweeps: int = 500,
+    sweeps: int = 2000,
     restarts: int = 4,
     seed: int = 0,
 ) -> Representative:

@@ -2,7 +2,7 @@
 
     expansion -> EMT, CuAu 2x2x4    the difference of Phi against all configurations, each structure computed once
     selections                      averages of twenty structures against those of all
-    representative cells            T = infinity against random search of the same time (and icet's and sqsgenerator's, where installed); 900 K
+    representative cells            T = infinity against random search of the same time, and sqsgenerator where it is installed; 900 K
     files                           configurations of 64 sites written and read back, peak memory of a process of its own
 
 ``--only`` names some of them; ``--configurations`` is for the files.
@@ -27,6 +27,8 @@ import alloygen
 import alloygen.data
 from alloygen.edge.computed import Recipe
 from alloygen.exact.enumeration import Enumeration
+from alloygen.fitting.fit import shell_distances
+from alloygen.generate.representative import SHELLS
 from alloygen.hamiltonian.clusters import correlations, decorated_orbits
 
 CELL = bulk("Cu", a=3.8)
@@ -94,9 +96,7 @@ def selections() -> None:
 def random_search(found, seconds: float, gold: int) -> float:
     """The best Q of random occupations in the same time."""
     lattice = found.lattice
-    functions, orbits = decorated_orbits(
-        lattice.primitive, alloygen.generate.representative.shell_distances(lattice.primitive, (6, 2, 1))
-    )
+    functions, orbits = decorated_orbits(lattice.primitive, shell_distances(lattice.primitive, SHELLS))
     orbits = [next(o for o in orbits if o.name == name) for name in found.names]
     rng, best, end = np.random.default_rng(0), np.inf, time.monotonic() + seconds
     neighbour = found.diameters[found.diameters > 0].min()
@@ -111,9 +111,23 @@ def random_search(found, seconds: float, gold: int) -> float:
     return best
 
 
-def representatives() -> None:
-    import alloygen.generate.representative
+def picture(path: Path, warm, cold) -> None:
+    """Correlation functions of the pairs against distance: the ensemble's averages, the cell that matches them, and one of the random alloy."""
+    import matplotlib.pyplot as plt
 
+    pairs = warm.orders == 2
+    figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+    axes.axhline(0.0, color="0.8", lw=0.8)
+    axes.plot(warm.diameters[pairs], warm.target[pairs], "k_", ms=18, mew=2, label="average at 900 K")
+    axes.plot(warm.diameters[pairs], warm.found[pairs], "o", label="cell of 32 atoms that matches it")
+    axes.plot(warm.diameters[pairs], cold.found[pairs], "s", mfc="none", label="quasi-random cell (T = infinity)")
+    axes.set(xlabel="distance / angstrom", ylabel="pair correlation function")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def representatives(path: Path | None = None) -> None:
     print("representative cells, CuAu, six / two / one shells of pairs / triplets / quadruplets")
     alloy = alloygen.data.cuau()
     alloygen.representative(alloy, (2, 2, 2), {"Au": 4}, sweeps=1)  # compiles
@@ -127,7 +141,7 @@ def representatives() -> None:
             f"  T = infinity, {found.lattice.n_sites} sites, {gold} Au, {spent:.1f} s: Q {found.objective:.4f} (random search in that time {control:.4f}), "
             f"residuals of six shells at most {pairs.max():.4f}, of all {np.abs(found.residual).max():.4f}"
         )
-        rivals(found, shape, gold, spent)
+        rivals(shape, gold)
     ens = alloygen.sample(CELL.repeat((4, 4, 4)), T=900, mu={"Au": 0.03}, n=1000)
     warm = alloygen.representative(ens, (4, 4, 2))
     cold = alloygen.representative(alloy, (4, 4, 2), {"Au": int((warm.occ == 1).sum())})
@@ -135,27 +149,42 @@ def representatives() -> None:
         f"  900 K, 32 sites: mean residual of pairs {np.abs(warm.residual[warm.orders == 2]).mean():.4f}, of the random cell against the same averages "
         f"{np.abs((cold.found - warm.target)[warm.orders == 2]).mean():.4f}"
     )
+    if path is not None:
+        picture(path, warm, cold)
 
 
-def rivals(found, shape, gold: int, seconds: float) -> None:
-    """icet's special quasi-random structure of the same cell, as it is installed, by the same residuals."""
+def rivals(shape: tuple, gold: int) -> None:
+    """sqsgenerator's cell of the same pairs (five shells of equal weight), which it searches at random, in the same time."""
     try:
-        from icet import ClusterSpace
-        from icet.tools.structure_generation import generate_sqs_from_supercells
+        from sqsgenerator import optimize, parse_config, to_ase
     except ImportError:
-        print("    icet is not installed")
+        print("    sqsgenerator is not installed")
         return
-    n = found.lattice.n_sites
-    space = ClusterSpace(CELL, [float(found.diameters.max()) + 0.01], ["Cu", "Au"])
+    alloy, cell = alloygen.data.cuau(), CELL.repeat(shape)
     start = time.monotonic()
-    made = generate_sqs_from_supercells(
-        space, [CELL.repeat(shape)], {"Cu": 1 - gold / n, "Au": gold / n}, n_steps=max(1000, int(3000 * seconds))
-    )
-    on = alloygen.Problem.of(made, {"Au": 0.0})
-    functions, orbits = decorated_orbits(found.lattice.primitive, (float(found.diameters.max()),))
+    own = alloygen.representative(alloy, shape, {"Au": gold}, cutoffs=shell_distances(alloy.primitive, (5,)))
+    spent = time.monotonic() - start
+    task = {
+        "structure": {"lattice": cell.cell[:].tolist(), "coords": cell.get_scaled_positions().tolist(), "species": ["Cu"] * len(cell)},
+        "composition": [{"sites": "Cu", "Cu": len(cell) - gold, "Au": gold}],
+        "shell_weights": {k: 1.0 for k in range(1, 6)},
+        "max_results_per_objective": 1,
+    }  # fmt: skip
+    found, used = None, 0.0
+    iterations = 20_000
+    for _ in range(2):  # the first tells how many iterations the time is worth
+        start = time.monotonic()
+        found = optimize(parse_config({**task, "iterations": iterations}))
+        used = time.monotonic() - start
+        iterations = max(1000, int(iterations * spent / used))
+    on = alloygen.Problem.of(to_ase(found.best().structure()), {"Au": 0.0})
+    functions, orbits = decorated_orbits(alloy.primitive, shell_distances(alloy.primitive, (5,)))
     pairs = [o for o in orbits if o.order == 2]
-    off = correlations(functions, pairs, on.hamiltonian.lattice, on.occ)[0] - (1 - 2 * gold / n) ** 2
-    print(f"    icet, {time.monotonic() - start:.1f} s: residuals of its pairs at most {np.abs(off[:6]).max():.4f}")
+    off = correlations(functions, pairs, on.hamiltonian.lattice, on.occ)[0] - (1 - 2 * gold / len(cell)) ** 2
+    mine = np.abs(own.residual[own.orders == 2])
+    print(
+        f"    five shells of pairs alone, sum of the residuals: {mine.sum():.4f} in {spent:.1f} s, sqsgenerator {np.abs(off).sum():.4f} in {used:.1f} s"
+    )
 
 
 def files(n: int) -> None:
@@ -183,6 +212,9 @@ def write(n: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=("calculators", "selections", "representatives", "files"))
+    parser.add_argument(
+        "--picture", type=Path, help="of the representative cell, such as docs/figures/representative.png"
+    )
     parser.add_argument("--configurations", type=int, default=100_000)
     parser.add_argument("--write", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -191,7 +223,8 @@ def main() -> None:
         return write(args.write)
     chosen = args.only or ["calculators", "selections", "representatives", "files"]
     for name in chosen:
-        files(args.configurations) if name == "files" else globals()[name]()
+        given = {"files": (args.configurations,), "representatives": (args.picture,)}.get(name, ())
+        globals()[name](*given)
 
 
 if __name__ == "__main__":
