@@ -66,6 +66,11 @@ class Ladder:
         """(n,) weights of all samples at this condition, summing to one."""
         return np.exp(self.mbar.log_weights(self.beta, self.beta_mu))
 
+    @cached_property
+    def log_z(self) -> float:
+        """log Z here."""
+        return self.mbar.log_z(self.beta, self.beta_mu).value
+
     @property
     def effective_samples(self) -> float:
         """Independent samples that the averages rest on."""

@@ -13,7 +13,7 @@ the estimates, such as the corner of a convex hull, gets an error bar.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -85,6 +85,7 @@ class Pool:
     replica: np.ndarray
     share: np.ndarray
     absolute: bool
+    _known_groups: dict = field(default_factory=dict, init=False)  # of the counts, which energies leave as they are
 
     def __len__(self) -> int:
         return len(self.log_g)
@@ -96,6 +97,42 @@ class Pool:
                 f"expected a finite beta and {self.counts.shape[1]} finite numbers beta mu, got {beta!r} and {beta_mu!r}"
             )
         return self.log_g - semigrand(beta * self.energy, self.counts, beta_mu)
+
+    def with_energies(self, energy: ArrayLike) -> Pool:
+        """The same samples and weights for sums over another law: of energies (n,) by another Hamiltonian."""
+        found = np.asarray(energy, dtype=float)
+        if found.shape != self.energy.shape:
+            raise AlloygenError(
+                f"expected {len(self)} energies, one of each sample of the pool, got shape {found.shape}"
+            )
+        new = replace(self, energy=found)
+        object.__setattr__(new, "_known_groups", self._known_groups)
+        return new
+
+    def weights(self, beta: float, beta_mu: ArrayLike) -> np.ndarray:
+        """(n,) weights of all samples at (beta, beta mu), summing to one."""
+        w = self._log_w(beta, beta_mu)
+        w = np.exp(w - w.max())
+        return w / w.sum()
+
+    @one_thread
+    def log_z_difference(self, other: Pool, beta: float, beta_mu: ArrayLike) -> Estimate:
+        """log Z - log Z of ``other``, the same samples with other energies, at one condition: the replicas go together.
+
+        The error is the spread of the replicas' differences and 1/ESS times the spread of the ratio of the weights, for what no sample shows.
+        """
+        parts, values = [], []
+        for pool in (self, other):
+            log_w = pool._log_w(beta, beta_mu)
+            top = log_w.max()
+            w = np.exp(log_w - top)
+            values.append(top + np.log(w.sum()))
+            parts.append(np.log(pool.replica @ (w / w.sum()).astype(np.float32)))
+        w, v = self.weights(beta, beta_mu), other.weights(beta, beta_mu)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            apart = np.where(v > 0, v * (w / v - 1.0) ** 2, 0.0).sum()
+        unseen = min(1.0, float(np.sqrt(apart))) / min(p.effective_samples(beta, beta_mu) for p in (self, other))
+        return Estimate(values[0] - values[1], float(np.hypot((parts[0] - parts[1]).std(ddof=1), unseen)))
 
     @one_thread
     def effective_samples(self, beta: float, beta_mu: ArrayLike) -> float:
@@ -158,9 +195,12 @@ class Pool:
 
     def groups(self, element: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """The numbers of atoms that were sampled, rising, (L,) or (L, k), and which of them each sample has (n,)."""
-        counts = np.rint(self.counts[:, element if np.ndim(element) == 0 else list(np.ravel(element))]).astype(int)
-        number, row = np.unique(counts, axis=0, return_inverse=True)
-        return number, row.ravel()
+        key = element if isinstance(element, int) else tuple(int(e) for e in np.ravel(element))
+        if key not in self._known_groups:
+            counts = np.rint(self.counts[:, key if isinstance(key, int) else list(key)]).astype(int)
+            number, row = np.unique(counts, axis=0, return_inverse=True)
+            self._known_groups[key] = number, row.ravel()
+        return self._known_groups[key]
 
 
 @one_thread

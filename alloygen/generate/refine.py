@@ -20,10 +20,14 @@ from alloygen.arguments import positive
 from alloygen.arrays import as_array, as_tensor
 from alloygen.conditions.record import Condition
 from alloygen.generate.annealed import Annealed, anneal
+from alloygen.generate.bridge import Bridge
 from alloygen.generate.outpaint import Outpainter
 from alloygen.generate.regenerate import Regenerator
+from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.blocks import by_blocks, generators
 from alloygen.montecarlo.single_moves import Move
+from alloygen.results.draws import Draws as Record
+from alloygen.results.reweighting import Carried
 
 HOTTER = (1.0, 1.2, 1.5)
 PILOT = 32  # draws that choose where to start from
@@ -75,6 +79,8 @@ class Refinement(ABC):
 class Anneal(Refinement):
     """Draw hotter, within the range of the model, and anneal down with exact weights: 2000 temperatures times ``effort``, one sweep of flips each.
 
+    As ``ens.reweighted(expansion, then=Anneal())`` it leads samples from one Hamiltonian to another.
+
     Examples
     --------
     >>> Anneal(effort=2).steps
@@ -101,6 +107,64 @@ class Anneal(Refinement):
         made = annealed(start, draws.n)
         facts = {"annealed_from": start, "annealing_steps": len(made.ness) - 1, "ness_before": float(made.ness[0])}
         return made.occ, draws.log_weight(made.occ, made.log_w), facts
+
+    def carried(self, draws: Record, log_w: np.ndarray, other: Hamiltonian, at: Condition) -> Carried:
+        """Samples at one condition moved to another Hamiltonian and condition, :meth:`alloygen.Ensemble.reweighted`.
+
+            u_s = b_s [(1 - s) u_0 + s u_1],    b_s from 1 over 1 / hotter at s = 1/2 back to 1
+
+        A pilot of 32 samples takes the most even weights in the end of 1, 1.2 and 1.5 times hotter in the middle; what its steps did to the weights
+        spaces the steps of the run, so that each does as much. 200 of them times ``effort``, one sweep of moves each.
+        """
+        walk = _Crossing(Bridge(draws.hamiltonian, other), draws, log_w, at, max(8, self.steps // 10))
+        rows = np.unique(np.linspace(0, len(draws) - 1, PILOT).round().astype(int))
+        even = np.linspace(0.0, 1.0, walk.steps // 2 + 1)
+        pilots = [walk(rows, even, hotter) for hotter in HOTTER]
+        best = int(np.argmax([p.ness[-1] for p in pilots]))
+        made = walk(np.arange(len(draws)), spaced(even, pilots[best].spread, walk.steps), HOTTER[best])
+        plain = walk(np.arange(len(draws)), np.array([0.0, 1.0]), 1.0, sweeps=0)
+        told = {"annealing_steps": walk.steps, "hotter_between": HOTTER[best], "ness_before": float(plain.ness[-1])}
+        return Carried(occ=made.occ, energy=made.energy, log_w=made.log_w - log_w, told=told, label=self.label)
+
+
+@dataclass(frozen=True)
+class _Crossing:
+    """Samples on their way to another law, in ``steps``; called with the rows (m,), where along the way (K + 1,), and how much hotter it is between."""
+
+    bridge: Bridge
+    draws: Record
+    log_w: np.ndarray
+    at: Condition
+    steps: int
+
+    def __call__(self, rows: np.ndarray, way: np.ndarray, hotter: float, sweeps: int = 1) -> Annealed:
+        d, kB = self.draws, self.draws.hamiltonian.kB
+        old, new = 1.0 / d.kT, float(as_array(self.at.beta))
+        cooler = 1.0 / (1.0 + (hotter - 1.0) * 4.0 * way * (1.0 - way))
+        beta = (1.0 - way) * old + way * new
+        share, mu = way * new / beta, ((1.0 - way) * old)[:, None] * d.mu + (way * new)[:, None] * as_array(self.at.mu)
+        share[-1] = 1.0
+        path = d.hamiltonian.condition(1.0 / (kB * beta * cooler), mu / beta[:, None])
+        return anneal(self.bridge, d.occ[rows], self.log_w[rows], path, sweeps=sweeps, seed=int(d.facts.seed or 0), threads=torch.get_num_threads(),
+                      known=d.facts.known, move="swap" if d.facts.constrained else "flip", share=share)  # fmt: skip
+
+
+def spaced(way: np.ndarray, spread: np.ndarray | None, steps: int) -> np.ndarray:
+    """(steps + 1,) from 0 to 1 of equal thermodynamic length, by the ``spread`` (K,) of the weights over the steps of ``way`` (K + 1,).
+
+    Each step then adds as much to the variance of the log-weights (Grosse, Maddison and Salakhutdinov, NeurIPS 26, 2769 (2013)); a part of
+    the length is shared out evenly, against noise of the pilot.
+
+    Examples
+    --------
+    >>> spaced(np.linspace(0, 1, 3), np.array([1.0, 3.0]), 4).round(2).tolist()
+    [0.0, 0.46, 0.66, 0.83, 1.0]
+    """
+    length = np.asarray(spread) + 0.1 * np.mean(spread) if spread is not None and np.sum(spread) > 0 else np.diff(way)
+    along = np.append(0.0, np.cumsum(length)) / np.sum(length)
+    out = np.interp(np.linspace(0.0, 1.0, steps + 1), along, way)
+    out[0], out[-1] = 0.0, 1.0
+    return out
 
 
 class Blocks(Refinement):

@@ -11,6 +11,7 @@ a sum that telescopes to E(x) for every order s.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
@@ -205,6 +206,41 @@ class Hamiltonian:
         for factors, coef in self.clusters:
             kernels.add_energies(rows, self.site_functions, factors, coef, out)
         return as_tensor(out) if isinstance(occ, torch.Tensor) else out
+
+    def correlations(self, occ: ArrayLike) -> np.ndarray:
+        """Correlation functions (B, K) of occupations (B, N), one for each orbit: what it adds to the energy per site for an ECI of 1.
+
+            E(x) = N sum_k J_k Phi_k(x)
+
+        so that energies by other ECIs on the same figures are a matrix product (Sanchez, Ducastelle and Gratias, Physica A 128, 334 (1984)).
+
+        Examples
+        --------
+        >>> import alloygen.data
+        >>> alloy = alloygen.data.cuau()
+        >>> h = alloy.on((2, 2, 4))
+        >>> occ = h.random(5, 0)
+        >>> bool(np.allclose(16 * h.correlations(occ) @ alloy.ecis, h.energy(occ)))
+        True
+        """
+        rows = np.ascontiguousarray(as_array(self.check(as_array(occ))).T, dtype=np.int64)
+        out = np.empty((rows.shape[1], len(self._by_orbit)))
+        for k, (constant, functions, clusters) in enumerate(self._by_orbit):
+            column = np.full(rows.shape[1], constant)
+            for factors, coef in clusters:
+                kernels.add_energies(rows, functions, factors, coef, column)
+            out[:, k] = column
+        return out / self.n_sites
+
+    @cached_property
+    def _by_orbit(self) -> list[tuple[float, np.ndarray, list]]:
+        """The constant, the site functions (N, F, S) and the clusters of each orbit for an ECI of 1."""
+        out = []
+        for orbit in self.expansion.orbits:
+            t = build_tables(self.expansion.functions, (replace(orbit, eci=1.0),), self.lattice)
+            functions = np.ascontiguousarray(t.functions[:, self.lattice.sublattice].transpose(1, 0, 2))
+            out.append((t.constant, functions, t.clusters))
+        return out
 
     def condition(self, T: float | ArrayLike | torch.Tensor, mu: ArrayLike | torch.Tensor | None = None) -> Condition:
         """T () or (B,) and mu (n_elements,) or (B, n_elements), zero if not given, in the units of this Hamiltonian, as one record.

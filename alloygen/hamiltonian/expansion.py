@@ -21,7 +21,7 @@ import numpy as np
 from alloygen.arguments import positive
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.hamiltonian.figures import Orbit
+from alloygen.hamiltonian.figures import Expansion, Orbit
 from alloygen.hamiltonian.fitted import Fitted
 from alloygen.lattice import Lattice, Primitive
 from alloygen.runtime.documents import contents_of, read_document, require_whole, write_document
@@ -83,6 +83,27 @@ class ClusterExpansion:
     @property
     def elements(self) -> tuple[str, ...]:
         return self.primitive.elements
+
+    @property
+    def ecis(self) -> np.ndarray:
+        """The ECIs (n_orbits,), in the order of ``orbits``."""
+        return np.array([o.eci for o in self.orbits])
+
+    def same_figures(self, other: Expansion) -> bool:
+        """Whether the two differ in their ECIs alone: the same clusters, site functions and weights, orbit by orbit."""
+        if other is self:
+            return True
+        alike = lambda a, b: a.shape == b.shape and bool((a == b).all())  # noqa: E731
+        return (
+            len(self.orbits) == len(other.orbits)
+            and self.primitive.species == other.primitive.species
+            and alike(self.functions, other.functions)
+            and all(
+                alike(getattr(a, name), getattr(b, name))
+                for a, b in zip(self.orbits, other.orbits, strict=True)
+                for name in ("members", "functions", "weights")
+            )
+        )
 
     def on(self, lattice: Lattice | ArrayLike) -> Hamiltonian:
         """The Hamiltonian on a supercell, given as a Lattice, three repeats or an integer matrix."""

@@ -19,6 +19,7 @@ from alloygen.estimate.free_energy import free_energy
 from alloygen.estimate.joined import Joined
 from alloygen.estimate.ladder import Ladder
 from alloygen.estimate.mixture import NoOverlap
+from alloygen.estimate.pooled import Pooled
 from alloygen.estimate.result import Estimate
 from alloygen.models.blocks import derived_seed
 from alloygen.results import sites
@@ -70,7 +71,7 @@ class Averages:
 
     # ------------------------------------------------------------------ which samples
     @cached_property
-    def ladder(self) -> Ladder | None:
+    def ladder(self) -> Ladder | Pooled | None:
         """The samples of all conditions; None where there are none, or where they cannot be joined."""
         return None if self.draws.place is None else self.draws.place.ladder
 
@@ -122,7 +123,7 @@ class Averages:
             return None
 
     @property
-    def wider(self) -> Ladder | Joined | None:
+    def wider(self) -> Ladder | Pooled | Joined | None:
         """More samples than these that know this condition: those of a ladder, or of hot chains beside independent samples."""
         return self.beside if self.ladder is None else self.ladder
 
@@ -140,7 +141,7 @@ class Averages:
         The miss is that of the series' mean against the ladder's, in standard errors of the series.
         """
         known = self.ladder
-        if known is None:
+        if not isinstance(known, Ladder):
             return 1.0
         return max(1.0, 0.5 * max(miss for miss, _, _ in self.misses(known)))
 
@@ -306,7 +307,7 @@ class Averages:
         phi, known = self.free_energy(), self.ladder
         if known is not None:
             values = semigrand(known.samples.energy, known.samples.counts, d.mu)
-            if abs(known.mbar.log_z(known.beta, known.beta_mu).value * d.kT / n + phi.value) < 1e-12:
+            if abs(known.log_z * d.kT / n + phi.value) < 1e-12:
                 return known.entropy(values, kB, n, self._step)
             mean = known.mean(values / n, self._step / n)
         else:

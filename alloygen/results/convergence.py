@@ -29,7 +29,7 @@ def at(runs: Runs, c: int, averages: Averages) -> Convergence:
     series = [semigrand(runs.energy[c], counts, runs.mu[c]), *moving.T]
     found = [convergence(s.reshape(max(runs.chains, 1), -1), min(100.0, 0.5 * runs.n)) for s in series]
     worst = min(found, key=lambda f: (f.converged, f.effective_samples))
-    if (known := averages.ladder) is not None:
+    if isinstance(known := averages.ladder, Ladder):
         worst = _ladder_convergence(runs, known, min(found, key=lambda f: -f.rhat))
     faults = _ladder_faults(runs, c, averages) if runs.exchanged else frozen(runs, c)
     note = "; ".join([*faults, *([worst.note] if worst.note else [])])
@@ -68,7 +68,7 @@ def _ladder_convergence(runs: Runs, known: Ladder, worst: Convergence) -> Conver
 def _ladder_faults(runs: Runs, c: int, averages: Averages) -> list[str]:
     """What the other conditions say against the series at this one."""
     known, facts = averages.ladder, runs.facts
-    if known is None:
+    if not isinstance(known, Ladder):
         return ["the samples of the conditions have too little in common, or no replica passed between a hot and a cold part: averages "
                 "rest on this condition's alone. Add conditions, or draw more"]  # fmt: skip
     faults = []

@@ -41,6 +41,7 @@ class Draws:
     log_w: np.ndarray | None = None
     facts: Provenance = field(default_factory=Provenance)
     place: Place | None = None
+    origin: Draws | None = None
     drawn: dict | None = None
 
     def __post_init__(self):
@@ -63,6 +64,10 @@ class Draws:
             raise BadCondition(f"expected a temperature above 0, got {self.T!r}")
         if self.chains and len(occ) % self.chains:
             raise AlloygenError(f"expected chains of equal length, got {len(occ)} samples in {self.chains} chains")
+        if self.origin is not None and len(self.origin) != len(occ):
+            raise AlloygenError(
+                f"expected the {len(occ)} samples that were reweighted as origin, got {len(self.origin)}"
+            )
         put("mu", mu)
         put("T", float(self.T))
         law = {"hamiltonian": self.hamiltonian, "occ": occ}
@@ -108,6 +113,14 @@ class Draws:
     def counts(self) -> np.ndarray:
         """Atoms of each element in each sample, float64 (n, n_elements), fixed sites included."""
         return self.hamiltonian.counts(self.occ)
+
+    @cached_property
+    def correlations(self) -> np.ndarray:
+        """Correlation functions of the figures of the expansion in each sample, float64 (n, K): E = N sum_k J_k Phi_k.
+
+        Found once; see :meth:`alloygen.hamiltonian.cluster.Hamiltonian.correlations`.
+        """
+        return self.hamiltonian.correlations(self.occ)
 
     @cached_property
     def field_energy(self) -> np.ndarray:

@@ -18,6 +18,7 @@ from alloygen.estimate.result import Estimate
 from alloygen.results import export, observables, relabelled, reweighting, selected
 from alloygen.results.averages import Averages
 from alloygen.results.draws import Draws
+from alloygen.results.energies import EnergiesLike
 from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike, PathLike
 
@@ -50,10 +51,11 @@ class Ensemble(Draws):
         samples (scales their error bars by its square root), and a free energy found by other means, such as MBAR
     place : :class:`alloygen.results.joined.Place` of this condition among those of a scan without likelihoods: what all know together is its
         free energy where that is absolute, and with replica exchange the ladder that averages rest on, where the samples can be joined
+    origin : the ensemble whose samples these are under another law (:meth:`reweighted`), row by row; None else
     drawn : what the samples and what is known of them (their equal weights, ``facts``) belong to; filled in by itself
 
     Weights, free energies and error bars belong to the samples, energies and condition that they were found for:
-    ``dataclasses.replace`` refuses other ones. Take :meth:`reweighted` for other energies, T or mu, :meth:`subset` for some samples.
+    ``dataclasses.replace`` refuses other ones. Take :meth:`reweighted` for another Hamiltonian, other energies, T or mu, :meth:`subset` for some samples.
     With a likelihood all averages are importance weighted, w = exp(-beta [E - mu.N]) / q, hence exact for any q that
     covers the target; without one all samples weigh the same. The arrays are NumPy's and not copied (tensors are taken too): do not change them.
 
@@ -259,26 +261,41 @@ class Ensemble(Draws):
 
     # ------------------------------------------------------------------ other laws and parts
     def reweighted(
-        self, energy: ArrayLike | None = None, T: float | None = None, mu: Mu | np.ndarray | None = None
+        self,
+        energy: EnergiesLike | None = None,
+        T: float | None = None,
+        mu: Mu | np.ndarray | None = None,
+        then: reweighting.Bridge | None = None,
     ) -> Ensemble:
-        """The same samples with the weights of another law: other energies (n,) of the cell, another T or mu.
+        """The same samples with the weights of another law: another Hamiltonian, another T or mu.
 
             log w' = log w + u - u',    u = (E - mu.N) / kT,    Phi' = -kT'/N [log Z + log <exp(u - u')>]
 
-        With a likelihood the weights are exp(-u') / q as ever. ``mu`` is a dict by element or a vector (n_elements,). What was known
-        for the old law goes: the free energy is the one above where the old one is known, and the error bars are those of the
-        effective samples that are left. Energies may come from elsewhere, such as a finer calculator.
+        Parameters
+        ----------
+        energy : a ClusterExpansion, or whatever ``hamiltonian=`` takes elsewhere, on the same lattice with the species in the same order;
+            an ASE calculator, which is handed each distinct configuration once, without vacancies, and whose energies lose the references of
+            the fit where the expansion remembers them; or energies (n,) of the whole cells
+        T, mu : a dict by element or a vector (n_elements,); those of the samples if not given
+        then : ``alloygen.Anneal()`` moves the samples to an expansion by Monte Carlo along (1 - l) u + l u', with exact weights (Neal, Stat.
+            Comput. 11, 125 (2001)), where plain weights are uneven. None: the configurations stay
 
-        Raises :class:`AlloygenError` for energies of another shape, BadCondition and UnknownSpecies for another T or mu.
+        With a likelihood the weights are exp(-u') / q as ever. What was known for the old law goes: the free energy is the one above where the
+        old one is known, and error bars are those of the effective samples that are left. :meth:`free_energy_difference` is Phi' - Phi with
+        an error of its own. By other ECIs on the same figures energies are a product with :attr:`correlations`, found once.
+
+        Warns :class:`~alloygen.errors.LowSampleSize` of uneven weights. Raises LatticeMismatch for a Hamiltonian of other sites, AlloygenError
+        for energies of another shape, nan and calculators that fail, BadCondition and UnknownSpecies for another T or mu.
 
         Examples
         --------
-        >>> from alloygen.hamiltonian.ising import ising
-        >>> from alloygen.montecarlo.sampling import metropolis
-        >>> h = ising(4)
-        >>> ens = metropolis(h, h.condition(3.0), n=4000, seed=0)[0]
-        >>> hot = ens.reweighted(T=3.2)
-        >>> hot.mean_energy().value > ens.mean_energy().value, hot.ness < 1
+        >>> import alloygen.data
+        >>> from alloygen.montecarlo.sampling import replica_exchange
+        >>> alloy = alloygen.data.cuau()
+        >>> h = alloy.on((2, 2, 2))
+        >>> ens = replica_exchange(h, h.grid([900.0]), ladder=[1500.0, float("inf")], n=1000, seed=0, check=False)[0]
+        >>> softer = ens.reweighted(alloy.with_ecis(0.95 * alloy.ecis))
+        >>> softer.ness > 0.9, softer.free_energy_difference().stderr < 0.3 * softer.free_energy().stderr
         (True, True)
         """
         at = self.condition if T is None else self.condition.at(temperature(T))
@@ -287,7 +304,30 @@ class Ensemble(Draws):
                 mu if isinstance(mu, np.ndarray) and mu.ndim else chemical_potentials(cast(Mu, mu), self.hamiltonian)
             )
             at = self.hamiltonian.condition(at.T, vector)
-        return reweighting.reweighted(self, self.averages, energy, at)
+        new = reweighting.reweighted(self, self.averages, energy, at, then)
+        if energy is not None:
+            reweighting.tell(new, then is not None)
+        return new
+
+    def free_energy_difference(self) -> Estimate:
+        """Phi - Phi_0 per site of reweighted samples, Phi_0 that of the law that they were reweighted from (``origin``).
+
+        Both rest on the same samples, whose weights w and w_0 go together: the error is that of
+
+            Phi - Phi_0 = -(kT/N) log mean w + (kT_0/N) log mean w_0,    psi_i = -(kT/N) w_i / mean w + (kT_0/N) w_0i / mean w_0
+
+        by the spread of psi, and mostly far below the two error bars in quadrature. Without a likelihood it is that of log <exp(u_0 - u)>
+        over the chains; Phi_0 need not be known at the same temperature. Raises :class:`AlloygenError` for samples that were not reweighted.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> ens = alloygen.sample(alloygen.ising(10), T=2.5, h=0.0, n=200)
+        >>> moved = ens.reweighted(0.99 * ens.energy).free_energy_difference()       # J less 1 %, d Phi = <dE> / N at first
+        >>> abs(moved.value + 0.01 * ens.mean_energy().value) < 1e-3, moved.stderr < 1e-3
+        (True, True)
+        """
+        return reweighting.difference(self, self.averages)
 
     def relabel(
         self,

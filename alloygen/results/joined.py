@@ -19,6 +19,7 @@ from alloygen.estimate.ladder import Ladder, Samples
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.mixture import NoOverlap
 from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
+from alloygen.estimate.pooled import Pooled
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.series import Memory
 from alloygen.results.runs import Runs
@@ -38,7 +39,7 @@ class Place:
     shared: bool = False
 
     @property
-    def ladder(self) -> Ladder | None:
+    def ladder(self) -> Ladder | Pooled | None:
         """The samples of all conditions, weighted for this one; None where averages are its own, or they have too little in common."""
         return self.joint.ladder(self.condition) if self.shared else None
 
@@ -50,6 +51,15 @@ class Place:
     def free_energy(self) -> Estimate:
         """Phi per site there."""
         return self.joint.free_energy(self.condition)
+
+    @property
+    def known_difference(self) -> bool:
+        """Whether all conditions know by how much Phi changed, where their samples were reweighted."""
+        return isinstance(self.joint, Elsewhere) and self.joint.pooled
+
+    def difference(self) -> Estimate:
+        """Phi per site there, less that of the law that the samples were drawn from."""
+        return cast(Elsewhere, self.joint).difference(self.condition)
 
 
 class Joint:
@@ -80,7 +90,7 @@ class Joint:
         return self.shown.log_prob is None and hot and self.shown.facts.log_states is not None
 
     # ------------------------------------------------------------------ averages
-    def ladder(self, c: int) -> Ladder | None:
+    def ladder(self, c: int) -> Ladder | Pooled | None:
         """The averages at a condition by MBAR over all; None where the samples have too little in common."""
         if self.apart:
             return None
@@ -272,3 +282,92 @@ class Joint:
         log_z = self.mbar.log_z_covariance(beta, beta[:, None] * self.shown.mu)
         scale = np.divide(1.0, beta * self.shown.hamiltonian.n_sites, out=np.zeros(len(beta)), where=beta > 0)
         return log_z * np.outer(scale, scale)
+
+
+class Elsewhere(Joint):
+    """The same of Monte Carlo samples under another Hamiltonian than the one that they were drawn with.
+
+    The pool of the old law knows sums over configurations of any function, so of exp(-beta [E' - mu.N]) too; MBAR itself belongs to the old law.
+
+    parts : the conditions with the new energies; old : what they know together under the law that they were drawn from
+    """
+
+    def __init__(self, parts: Sequence[Runs], old: Joint):
+        super().__init__(parts)
+        self.old = old
+
+    @cached_property
+    def _pools(self) -> tuple[Pool, Pool] | NoOverlap:
+        """The pool of the new law, and that of the old one."""
+        try:
+            old = self.old.pool
+        except NoOverlap as torn:
+            return torn
+        return old.with_energies(self.samples.energy), old
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the samples of all conditions have enough in common to be one."""
+        return not isinstance(self._pools, NoOverlap)
+
+    @property
+    def pool(self) -> Pool:  # type: ignore[override]
+        """All samples with the weights of the old law and the energies of the new one."""
+        if isinstance(self._pools, NoOverlap):
+            raise self._pools
+        return self._pools[0]
+
+    @property
+    def absolute(self) -> bool:
+        """Whether free energies are absolute: those of the old law are, and the conditions can be joined."""
+        return self.old.absolute and self.pooled
+
+    def ladder(self, c: int) -> Pooled | None:  # type: ignore[override]
+        if not self.pooled:
+            return None
+        beta = self.shown.beta[c]
+        observed = {k: np.concatenate([p.observed[k].ravel() for p in self.parts]) for k in self.shown.observed}
+        return Pooled(self.pool, self.samples, beta, beta * self.shown.mu[c], observed)
+
+    @cached_property
+    def joined(self) -> MBAR:  # type: ignore[override]
+        raise AlloygenError(
+            "expected samples of the law that they were drawn from for MBAR, got reweighted ones; scan.origin.mbar is theirs, scan.pool has "
+            "the weights under the new law"
+        )
+
+    @property
+    def branches(self) -> Branches:  # type: ignore[override]
+        return self.joined  # type: ignore[return-value]  # raises
+
+    def convergence(self, at: Callable[[int], Convergence]) -> list[Convergence]:
+        raise AlloygenError("expected the chains as they ran, got reweighted samples; ask scan.origin.convergence")
+
+    @cached_property
+    def phi(self) -> list[Estimate]:
+        n, out = self.shown.hamiltonian.n_sites, []
+        for beta, mu in zip(self.shown.beta, self.shown.mu, strict=True):
+            if beta == 0:
+                out.append(Estimate(-np.inf, 0.0, "the temperature is infinite; log Z is finite"))
+                continue
+            found = self.pool.log_z(beta, beta * mu)
+            out.append(Estimate(-found.value / (beta * n), found.stderr / (beta * n), found.note))
+        return out
+
+    def difference(self, c: int) -> Estimate:
+        """Phi per site at a condition, less that of the old law, an error of both together."""
+        beta, n = float(self.shown.beta[c]), self.shown.hamiltonian.n_sites
+        if beta == 0:
+            raise AlloygenError("expected a finite temperature, got T = infinity, where Phi is infinite")
+        old = cast("tuple[Pool, Pool]", self._pools)[1]
+        found = self.pool.log_z_difference(old, beta, beta * self.shown.mu[c])
+        return Estimate(-found.value / (beta * n), found.stderr / (beta * n), found.note)
+
+    def covariance(self) -> np.ndarray:
+        self.free_energy(0)
+        beta, n = self.shown.beta, self.shown.hamiltonian.n_sites
+        moved = np.stack([
+            np.log(self.pool.replica @ self.pool.weights(b, b * mu).astype(np.float32)) for b, mu in zip(beta, self.shown.mu, strict=True)
+        ])  # fmt: skip
+        scale = np.divide(1.0, beta * n, out=np.zeros(len(beta)), where=beta > 0)
+        return np.cov(moved) * np.outer(scale, scale)

@@ -30,8 +30,8 @@ FIELDS = ("#cfdde9", "#ecd0ce", "#d3e5d7", "#f3e2c6", "#e0d5ea", "#dde0e3", "#cb
 class Diagram(Protocol):
     """What is read of a phase diagram: see :class:`alloygen.results.phase_diagram.PhaseDiagram`."""
 
-    table: xr.Dataset
-
+    @property
+    def table(self) -> xr.Dataset: ...
     @property
     def T(self) -> np.ndarray: ...
     @property

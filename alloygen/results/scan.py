@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -18,12 +19,15 @@ from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.order import long_range_order, orders_of
 from alloygen.estimate.pool import Pool
 from alloygen.estimate.result import Estimate
+from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.results import convergence, paper, sites, tables
 from alloygen.results.canonical import at_composition, binary, free_energies
 from alloygen.results.compositions import simplex
+from alloygen.results.energies import EnergiesLike, OtherEnergies
 from alloygen.results.ensemble import Ensemble
-from alloygen.results.joined import Joint, Place
+from alloygen.results.joined import Elsewhere, Joint, Place
 from alloygen.results.provenance import Provenance
+from alloygen.results.reweighting import ANNEAL, FEW, Bridge
 from alloygen.results.runs import Runs
 from alloygen.results.section_phases import sections_table
 from alloygen.runtime.atomic import atomic_path
@@ -34,7 +38,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from alloygen.hamiltonian.expansion import ClusterExpansion
     from alloygen.results.phase_diagram import PhaseDiagram
+    from alloygen.results.posterior import PosteriorBands
     from alloygen.results.sections import IsothermalSections
 
 
@@ -57,6 +63,7 @@ class Scan(Runs, Sequence):
     info : what is shown of the run as a whole; no number depends on it
     hidden : a Scan of further conditions that were run with these, such as the ladder of a replica exchange up to infinite
         temperature: free energies rest on their samples too, and nothing else shows them
+    origin : the scan whose samples these are under another Hamiltonian (:meth:`reweighted`); None else
     drawn : what weights and free energies belong to, filled in by itself: ``dataclasses.replace`` refuses other samples or conditions
     joint : what all conditions know together (MBAR, free energies, convergence), filled in by itself: ``dataclasses.replace`` keeps it
         where only ``method``, ``atoms_map`` or ``info`` are other ones
@@ -74,13 +81,15 @@ class Scan(Runs, Sequence):
     """
 
     hidden: Scan | None = None
+    origin: Scan | None = None
     joint: Joint = None  # type: ignore[assignment]  # made of the samples where it is not theirs
 
     def __post_init__(self):
         super().__post_init__()
         if self.joint is None or not self.joint.of(self):
-            behind = [] if self.hidden is None else [self.hidden.joint.shown]
-            object.__setattr__(self, "joint", Joint([self.alone(), *behind]))
+            parts = [self.alone(), *([] if self.hidden is None else [self.hidden.alone()])]
+            moved = self.origin is not None and self.log_prob is None
+            object.__setattr__(self, "joint", Elsewhere(parts, self.origin.joint) if moved else Joint(parts))
 
     # ------------------------------------------------------------------ a sequence of ensembles
     def __getitem__(self, c):
@@ -92,14 +101,21 @@ class Scan(Runs, Sequence):
         facts = Provenance(
             seed=self.facts.seed,
             log_states=self.facts.log_states,
-            constrained=self.facts.constrained,
+            known=self._known(c),
+            constrained=self._keeps_composition,
             stuck="; ".join(convergence.frozen(self, c)) if self.chains and not self.exchanged else "",
         )
+        origin, log_w, shared = None if self.origin is None else self.origin[c], None, self.exchanged
+        if (
+            origin is not None and not origin.has_likelihood
+        ):  # the same samples, weighted from the law that they were drawn from
+            log_w = float(self.beta[c]) * (origin.energy - self.energy[c])
+            facts, shared = replace(facts, inefficiency=origin.inefficiency), cast(Elsewhere, self.joint).pooled
         return Ensemble(
             self.hamiltonian, self.occ[c], self.energy[c], None if self.log_prob is None else self.log_prob[c],
             float(self.T[c]), self.mu[c], self.method, self.atoms_map, {**self.info, **{k: v[c].item() for k, v in self.facts.columns.items()}},
-            chains=self.chains, observed={k: v[c] for k, v in self.observed.items()}, facts=facts,
-            place=Place(joint=self.joint, condition=c, shared=self.exchanged) if self.exchanged or self.absolute else None,
+            chains=self.chains, observed={k: v[c] for k, v in self.observed.items()}, log_w=log_w, facts=facts, origin=origin,
+            place=Place(joint=self.joint, condition=c, shared=shared) if shared or self.absolute else None,
         )  # fmt: skip
 
     @property
@@ -115,6 +131,12 @@ class Scan(Runs, Sequence):
     def select(self, conditions: ArrayLike) -> Scan:
         """The scan of some conditions, by index. Where there are hidden ones the others join them: what is known of free energies stays."""
         at = np.asarray(conditions, dtype=int)
+        if self.origin is not None and self.log_prob is None:
+            rest = np.setdiff1d(np.arange(len(self)), at)
+            parts = [self.energy[at], self.energy[rest], *([] if self.hidden is None else [self.hidden.energy])]
+            old = self.origin.select(at)
+            behind = np.concatenate(parts[1:]) if old.hidden is not None else None
+            return _under(old, self.hamiltonian, parts[0], behind)
         if self.hidden is not None:
             rest = np.setdiff1d(np.arange(len(self)), at)
             bare = replace(self, hidden=None)
@@ -125,6 +147,7 @@ class Scan(Runs, Sequence):
         return Scan(
             self.hamiltonian, self.T[at], self.mu[at], self.occ[at], self.energy[at], self.chains, self.method, log_prob,
             self.atoms_map, part(self.observed), self.facts.part(at), self.info,
+            origin=None if self.origin is None else self.origin.select(at),
         )  # fmt: skip
 
     def at(self, T: float, mu: Mu | None = None) -> Ensemble:
@@ -146,6 +169,10 @@ class Scan(Runs, Sequence):
         if not scans:
             raise AlloygenError("expected at least one scan, got none")
         first = scans[0]
+        if any(s.origin is not None for s in scans):
+            raise AlloygenError(
+                "expected scans as they were drawn, got reweighted ones; put the scans together first, then reweight them"
+            )
         for other in scans[1:]:
             if other.hamiltonian.fingerprint != first.hamiltonian.fingerprint:
                 raise AlloygenError(
@@ -303,6 +330,19 @@ class Scan(Runs, Sequence):
             values[f"order_{name}"] = np.concatenate([long_range_order(s, lattice, name) for s in held])
         return free_energies(self.pool, self.hamiltonian, T, element, values, origin, self.held, self._every_occ)
 
+    def _known(self, c: int) -> np.ndarray | None:
+        """(N,) species of the sites that were held at a condition, -1 of the others; None where none was."""
+        if not len(self.facts.held):
+            return None
+        sites, out = np.asarray(self.facts.held, dtype=int), np.full(self.hamiltonian.n_sites, -1)
+        out[sites] = self.occ[c, 0, sites]
+        return out
+
+    @property
+    def _keeps_composition(self) -> bool:
+        """Whether the numbers of atoms of a sample never change."""
+        return self.facts.constrained or (self.facts.move is not None and self.facts.move.keeps_composition)
+
     @property
     def _many(self) -> bool:
         """Whether more than two elements can change places."""
@@ -338,7 +378,7 @@ class Scan(Runs, Sequence):
         if not self._many:
             binary(self.hamiltonian, element)
         self.tell()
-        if self.facts.constrained or (self.facts.move is not None and self.facts.move.keeps_composition):
+        if self._keeps_composition:
             raise AlloygenError(
                 "expected samples of many compositions, got canonical ones of a single one; its free energy is "
                 'scan[c].free_energy(). For a diagram use move="flip" with several mu, without composition='
@@ -387,6 +427,138 @@ class Scan(Runs, Sequence):
         at = [self[int(c)] for c in np.flatnonzero(np.isclose(self.T, T))]
         return paper.binned_free_energy(at, T, x, width, element)
 
+    # ------------------------------------------------------------------ other laws
+    def reweighted(self, energy: EnergiesLike, then: Bridge | None = None) -> Scan:
+        """The samples of all conditions under another Hamiltonian: averages, free energies and phase diagrams of that one.
+
+        Parameters
+        ----------
+        energy : an expansion, an ASE calculator, or energies (C, n) of the whole cells, as :meth:`alloygen.Ensemble.reweighted` takes
+        then : ``alloygen.Anneal()`` moves the samples of each condition to an expansion, for samples with a likelihood
+
+        Samples with a likelihood have the weights exp(-u') / q. Monte Carlo samples of all conditions, the hidden ones too, are one pool, whose
+        weights g (:mod:`alloygen.estimate.pool`: from MBAR under the old law) serve any law: log Z' = log sum_i g_i exp(-beta [E'_i - mu.N_i]),
+        so what a condition lacks its neighbours may have. Errors are those of the pool's replicas. ``origin`` is the scan as it was drawn,
+        and :meth:`free_energy_difference` knows what the two share.
+
+        Warns :class:`~alloygen.errors.LowSampleSize` of conditions with uneven weights. Raises as :meth:`alloygen.Ensemble.reweighted` does, and
+        AlloygenError for energies in place of an expansion where a ladder is hidden, whose samples have energies too.
+
+        Examples
+        --------
+        >>> import alloygen.data
+        >>> from alloygen.montecarlo.sampling import replica_exchange
+        >>> alloy = alloygen.data.cuau()
+        >>> h = alloy.on((2, 2, 2))
+        >>> scan = replica_exchange(h, h.grid([700.0, 900.0]), ladder=[1500.0, float("inf")], n=1000, seed=0, check=False)
+        >>> softer = scan.reweighted(alloy.with_ecis(0.95 * alloy.ecis))
+        >>> softer.free_energy_difference(0).stderr < softer.free_energy(0).stderr
+        True
+        """
+        if self.origin is not None:
+            raise AlloygenError("expected a scan as it was drawn, got a reweighted one; reweight scan.origin")
+        given = OtherEnergies.of(energy, self.hamiltonian)
+        if then is not None:
+            return self._carried(energy, then)
+        if given.numbers is not None and (given.numbers.shape != self.energy.shape or self.hidden is not None):
+            ladder = (
+                ""
+                if self.hidden is None
+                else f", and those of {len(self.hidden)} conditions of a ladder, which only an expansion or a calculator can give"
+            )
+            raise AlloygenError(
+                f"expected energies of shape {self.energy.shape}{ladder}, got shape {given.numbers.shape}"
+            )
+        found = [given.numbers] if given.numbers is not None else [_energies(part, given) for part in self._parts]
+        h = given.hamiltonian or self.hamiltonian
+        new = _under(self, h, found[0], found[1] if len(found) > 1 else None)
+        if self.log_prob is None:
+            new._tell_of_few(self)
+        else:
+            new.tell(f"{ANNEAL[0].upper()}{ANNEAL[1:]}".replace("ens.", "scan."))
+        return new
+
+    def _carried(self, energy: EnergiesLike, then: Bridge) -> Scan:
+        """The samples of each condition annealed."""
+        if self.log_prob is None:
+            raise AlloygenError(
+                "expected samples with a likelihood to anneal a scan, got Monte Carlo samples, which are known together under their own law "
+                "alone; anneal a condition by itself, scan[c].reweighted(expansion, then=alloygen.Anneal()), or run alloygen.mc with the new one"
+            )
+        made = [ens.reweighted(energy, then=then) for ens in self]
+        gather = lambda name: np.stack([getattr(m, name) for m in made])  # noqa: E731
+        return Scan(
+            made[0].hamiltonian, self.T, self.mu, gather("occ"), gather("energy"), 0, made[0].method, gather("log_prob"), self.atoms_map,
+            facts=self.facts, info=self.info, origin=self,
+        )  # fmt: skip
+
+    def _tell_of_few(self, old: Scan) -> None:
+        """Warn of conditions where few of the old effective samples are left."""
+        if not cast(Elsewhere, self.joint).pooled:
+            return
+        finite = np.flatnonzero(np.isfinite(self.T))
+        sizes = [
+            [pool.effective_samples(b, b * mu) for b, mu in zip(self.beta[finite], self.mu[finite], strict=True)]
+            for pool in (self.pool, old.pool)
+        ]
+        left = np.array(sizes[0]) / np.array(sizes[1])
+        few = (left < weights.UNEVEN) | (np.array(sizes[0]) < FEW)
+        if few.any():
+            worst = int(finite[left.argmin()])
+            weights.tell(
+                self.energy,
+                f"at {int(few.sum())} of {len(self)} conditions few effective samples are left under the new Hamiltonian (least {left.min():.2g} of "
+                f"the old ones, at T = {self.T[worst]:g}, mu = {self.mu[worst].tolist()}): what rests on them is unreliable. Take smaller steps, or run "
+                "alloygen.mc with the new Hamiltonian",
+            )
+
+    def free_energy_difference(self, c: int) -> Estimate:
+        """Phi - Phi_0 per site at a condition, Phi_0 that of the scan which was reweighted (``origin``), with an error that counts what they share.
+
+        Of samples with a likelihood see :meth:`alloygen.Ensemble.free_energy_difference`; of Monte Carlo samples it is the spread of the difference
+        over the replicas of the pool. Raises AlloygenError for a scan that was not reweighted.
+        """
+        return self[c].free_energy_difference()
+
+    def posterior(
+        self,
+        ecis: ArrayLike | Sequence[ClusterExpansion] | None = None,
+        n: int = 100,
+        T: Temperatures | None = None,
+        element: str | None = None,
+        *,
+        then: Bridge | None = None,
+        seed: int = 0,
+    ) -> PosteriorBands:
+        """What the fit of the expansion leaves open: the phase diagram of a binary with bands, a :class:`~alloygen.results.posterior.PosteriorBands`.
+
+        ecis : samples of the ECIs (draws, K), in the order of the orbits, or expansions on the same lattice; by default ``n`` draws from the posterior
+            that an expansion of :func:`alloygen.fit` remembers
+        T, element : as in :meth:`phase_diagram`
+        then : ``alloygen.Anneal()`` takes draws along that the samples do not reach, for samples with a likelihood; else they are left out, with a
+            warning, and counted in ``bands.draws``
+
+        No new sampling: the samples of the scan are reweighted to each draw. Raises AlloygenError for more than two elements, ECIs of another number
+        and nan, and where fewer than three draws are reached; else as :meth:`phase_diagram` does.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> from ase.build import bulk
+        >>> alloy = alloygen.data.cuau()
+        >>> scan = alloygen.scan(bulk("Cu", a=3.8).repeat((2, 2, 4)), T=[500, 600, 700], mu={"Au": [-0.1, 0, 0.06, 0.1]}, n=200)
+        >>> off = 1 + 0.05 * np.random.default_rng(0).normal(size=(20, len(alloy.ecis)))      # every ECI known to 5 %
+        >>> bands = scan.posterior(off * alloy.ecis, T=[500, 600, 700])
+        >>> bands.draws["how"].unique().tolist()
+        ['reweighted']
+        >>> x = bands.free_energy.sel(T=600, n=8)          # meV per site: a thousand draws say more of F than 5 % of ECIs
+        >>> bool(x.mixing_fit > 5 * x.mixing_stderr)
+        True
+        """
+        from alloygen.results.posterior import posterior_bands
+
+        return posterior_bands(self, ecis, n, T, element, then, seed)
+
     # ------------------------------------------------------------------ tables
     def to_xarray(self) -> xr.Dataset:
         """Averages with errors by condition, an ``xarray.Dataset`` with units and conventions in its attributes."""
@@ -407,7 +579,26 @@ class Scan(Runs, Sequence):
                 write_table(part, self.to_xarray())
         return path
 
+    @cached_property
+    def correlations(self) -> np.ndarray:
+        """Correlation functions of the figures of the expansion in each sample, float64 (C, n, K), found once: E = N sum_k J_k Phi_k."""
+        return self.hamiltonian.correlations(self.occ.reshape(-1, self.occ.shape[-1])).reshape(*self.occ.shape[:2], -1)
+
     def __repr__(self) -> str:
         span = lambda x: f"{x.min():g}" + (f" to {x.max():g}" if x.min() != x.max() else "")  # noqa: E731
         mu = ", ".join(f"mu_{e} {span(m)}" for e, m in zip(self.hamiltonian.elements, self.mu.T, strict=True))
         return f"Scan({self.method!r}, {len(self)} conditions, T {span(self.T)}, {mu}, n={self.n}, {self.hamiltonian.lattice!r})"
+
+
+def _energies(part: Scan, given: OtherEnergies) -> np.ndarray:
+    """Energies (C, n) of the samples of a scan by another Hamiltonian."""
+    rows, k = part.occ.reshape(-1, part.occ.shape[-1]), part.occ.shape[:2]
+    return given.of_cells(rows, part.atoms_map, lambda: part.correlations.reshape(len(rows), -1)).reshape(k)
+
+
+def _under(old: Scan, h: Hamiltonian, energy: np.ndarray, hidden: np.ndarray | None) -> Scan:
+    """The samples of a scan, and those of its hidden conditions, with energies of another law."""
+    behind = None
+    if old.hidden is not None and hidden is not None:
+        behind = replace(old.hidden, hamiltonian=h, energy=hidden, chains=0, drawn=None, origin=old.hidden)
+    return replace(old, hamiltonian=h, energy=energy, chains=0, hidden=behind, drawn=None, origin=old)

@@ -64,9 +64,9 @@ def heat_capacity_peak(T: ArrayLike, c: ArrayLike, replicas: ArrayLike | None = 
     """
     T, error = np.asarray(T, dtype=float), np.nan
     if replicas is not None:
-        error = float(
-            np.hypot(np.nanstd([peak_at(T, r) for r in np.asarray(replicas)], ddof=1), 0.1 * np.diff(T).mean())
-        )
+        peaks = np.array([peak_at(T, r) for r in np.asarray(replicas)])
+        if np.isfinite(peaks).sum() > 1:
+            error = float(np.hypot(np.nanstd(peaks, ddof=1), 0.1 * np.diff(T).mean()))
     return peak_at(T, np.asarray(c, dtype=float)), error
 
 
