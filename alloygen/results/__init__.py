@@ -2,6 +2,7 @@
 
 At one condition: ``draws`` (the record: configurations, weights, atoms of each element), ``averages`` (which samples averages rest on: these
 alone, a ladder of conditions, or hot chains beside), ``observables`` (correlations, order, histograms), ``reweighting`` (other laws, parts),
+``energies`` (by another Hamiltonian),
 ``export`` (structures, files), ``distinct`` (what symmetry makes equal), ``relabelled`` (energies of a calculator), ``selected`` (a few that stand for
 all); ``ensemble`` is the class that users have, ``Ensemble``, and ``reading`` gets one out of a file.
 
@@ -10,8 +11,9 @@ At many: ``runs`` (the record), ``joined`` (what the conditions know together: M
 depend on it.
 
 Over compositions: ``at_counts`` (averages at fixed numbers of atoms), ``canonical`` (tables of F(T, x)), ``curves`` (such a table and its bootstrap), ``diagram_tables`` (of other sources),
-``phases``, ``boundaries``, ``transitions``, ``invariants``, ``export_diagram``; ``phase_diagram`` is ``PhaseDiagram``. Of three and
+``phases``, ``boundaries``, ``transitions``, ``invariants``, ``export_diagram``; ``phase_diagram`` is ``PhaseDiagram``, ``posterior`` its bands from draws
+of the ECIs. Of three and
 more elements: ``compositions`` (tables of F), ``splitting`` (which compositions are one phase), ``section_tables``, ``section_phases``,
 ``export_sections``, ``plot_sections``; ``sections`` is ``IsothermalSections``. ``paper`` has the constructions of Du et al., for comparison. ``hull`` has the ground states, ``density`` the states by their
-energy (Wang-Landau), ``plot`` the pictures of all of these, ``sites`` which site holds what.
+energy (Wang-Landau), ``plot`` (and ``plot_bands``) the pictures of all of these, ``sites`` which site holds what.
 """

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from alloygen.arrays import as_array
-from alloygen.edge.prototypes import is_vacancy
+from alloygen.edge.computed import Recipe
 from alloygen.errors import AlloygenError, LatticeMismatch
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.figures import Expansion
@@ -102,19 +102,14 @@ def calculated(calculator: Any, occ: np.ndarray, own: Hamiltonian, atoms_map: At
 
 
 def _energy(calculator: Any, atoms: Any, sample: int) -> float:
-    del atoms[[k for k, s in enumerate(atoms.get_chemical_symbols()) if is_vacancy(s)]]
-    name = f"{type(calculator).__name__} for sample {sample}, {atoms.get_chemical_formula()}"
-    atoms.calc = calculator
-    try:
-        energy = float(atoms.get_potential_energy())
-    except Exception as fault:
+    found = Recipe(calculator=calculator).of(atoms)
+    if found.failure:
+        name = f"{type(calculator).__name__} for sample {sample}, {atoms.get_chemical_formula()}"
         raise AlloygenError(
-            f"expected an energy of {name}, got {type(fault).__name__}: {fault}. Take a calculator that knows all of its elements, or leave "
-            "configurations that fail out: ens.subset(index).reweighted(energies)"
-        ) from fault
-    if not np.isfinite(energy):
-        raise AlloygenError(f"expected a finite energy of {name}, got {energy}")
-    return energy
+            f"expected an energy of {name}, got {found.failure}. Take a calculator that knows all of its elements, or ens.relabel(calculator), which "
+            "keeps what fails apart"
+        )
+    return found.energy
 
 
 def _is_numbers(given: Any) -> bool:

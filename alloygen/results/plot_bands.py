@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from alloygen.results.plot import COLOURS, _branches, _unit, diagram_tmu, diagram_tx, free_energy_curves
+from alloygen.results.plot import COLOURS, Diagram, _branches, _unit, diagram_tmu, diagram_tx, free_energy_curves
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
     from matplotlib.axes import Axes
-
-    from alloygen.results.posterior import PosteriorBands
 
 NAME = "ECIs, 16 to 84 % of their draws"
 
 
-def bands_tx(bands: PosteriorBands, ax: Axes | None = None) -> Axes:
+class Bands(Protocol):
+    """What is read of the bands: see :class:`alloygen.results.posterior.PosteriorBands`."""
+
+    @property
+    def diagram(self) -> Diagram: ...
+    @property
+    def regions(self) -> pd.DataFrame: ...
+    @property
+    def transitions(self) -> pd.DataFrame: ...
+    @property
+    def free_energy(self) -> xr.Dataset: ...
+
+
+def bands_tx(bands: Bands, ax: Axes | None = None) -> Axes:
     """The T-x diagram, each boundary with the band of the draws, each transition with their bar."""
     ax = diagram_tx(bands.diagram, ax)
     for branch in _branches(bands.diagram):
@@ -30,7 +43,7 @@ def bands_tx(bands: PosteriorBands, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def bands_tmu(bands: PosteriorBands, ax: Axes | None = None) -> Axes:
+def bands_tmu(bands: Bands, ax: Axes | None = None) -> Axes:
     """The T-mu diagram, each line with the band of the draws."""
     ax = diagram_tmu(bands.diagram, ax)
     scale = _unit(bands.diagram.table.attrs["unit"])[0]
@@ -41,7 +54,7 @@ def bands_tmu(bands: PosteriorBands, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def bands_fx(bands: PosteriorBands, ax: Axes | None = None) -> Axes:
+def bands_fx(bands: Bands, ax: Axes | None = None) -> Axes:
     """Mixing free energies against composition at five temperatures, with bands of one standard deviation of the draws."""
     table = bands.free_energy
     ax = free_energy_curves(bands.diagram.table, ax)

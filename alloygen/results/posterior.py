@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -35,11 +35,38 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-    from alloygen.results.scan import Scan
+    from alloygen.estimate.pool import Pool
+    from alloygen.estimate.result import Estimate
+    from alloygen.hamiltonian.cluster import Hamiltonian
+    from alloygen.results.runs import Runs
 
 BAND = (0.16, 0.84)  # quantiles of the draws that a band reaches between
 POOR = 0.05  # share of the states of a diagram at which a draw may have few effective samples
 LEAST = 3  # draws
+
+
+class Samples(Protocol):
+    """What is read of a scan: see :class:`alloygen.results.scan.Scan`."""
+
+    @property
+    def hamiltonian(self) -> Hamiltonian: ...
+    @property
+    def T(self) -> np.ndarray: ...
+    @property
+    def mu(self) -> np.ndarray: ...
+    @property
+    def beta(self) -> np.ndarray: ...
+    @property
+    def log_prob(self) -> np.ndarray | None: ...
+    @property
+    def held(self) -> np.ndarray: ...
+    @property
+    def pool(self) -> Pool: ...
+    @property
+    def parts(self) -> Sequence[Runs]: ...
+    def phase_diagram(self, T: Temperatures | None, element: str | None) -> Any: ...
+    def reweighted(self, energy: Any, then: Bridge | None) -> Samples: ...
+    def free_energy(self, c: int) -> Estimate: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -135,7 +162,7 @@ class PosteriorBands:
         return f"PosteriorBands({self.diagram!r}; draws: {told})"
 
 
-def laws(scan: Scan, ecis: ArrayLike | Sequence[ClusterExpansion] | None, n: int, seed: int) -> list[OtherEnergies]:
+def laws(scan: Samples, ecis: ArrayLike | Sequence[ClusterExpansion] | None, n: int, seed: int) -> list[OtherEnergies]:
     """The Hamiltonians of draws: from the posterior of the expansion, ECIs (n, K), or expansions."""
     h, alloy = scan.hamiltonian, scan.hamiltonian.expansion
     if ecis is None:
@@ -162,7 +189,7 @@ def laws(scan: Scan, ecis: ArrayLike | Sequence[ClusterExpansion] | None, n: int
 
 
 def posterior_bands(
-    scan: Scan,
+    scan: Samples,
     ecis: ArrayLike | Sequence[ClusterExpansion] | None,
     n: int,
     T: Temperatures | None,
@@ -201,12 +228,12 @@ def posterior_bands(
 
 
 def _reweighted(
-    scan: Scan, drawn: list[OtherEnergies], diagram: PhaseDiagram, states: np.ndarray, then: Bridge | None
+    scan: Samples, drawn: list[OtherEnergies], diagram: PhaseDiagram, states: np.ndarray, then: Bridge | None
 ) -> Iterator[tuple[xr.Dataset, list[float], str]]:
     """(table of F(T, x), Phi (C,), how it was found) of each draw."""
     whole = scan.pool
     plain = replace(whole, replica=whole.replica[:2])  # the spread of the draws is what counts
-    parts, size = scan._parts, scan.hamiltonian.n_sites
+    parts, size = scan.parts, scan.hamiltonian.n_sites
     flat = lambda part: part.occ.reshape(-1, size)  # noqa: E731
     of = [lambda part=part: part.correlations.reshape(part.occ.shape[0] * part.occ.shape[1], -1) for part in parts]
     poor = lambda table: np.quantile(table["effective_samples"].values[states], POOR) < FEW  # noqa: E731
@@ -218,14 +245,14 @@ def _reweighted(
         make = lambda pool, h=h: free_energies(pool, h, diagram.T, diagram.element, held=scan.held)  # noqa: E731
         table = make(pool)
         if poor(table) and then is not None:
-            made = scan.reweighted(h, then=then)
+            made = scan.reweighted(h, then)
             pool = replace(made.pool, replica=made.pool.replica[:2])
             table, how = make(pool), "annealed"
         values = [-pool.log_z(b, b * mu).value / (b * size) for b, mu in zip(scan.beta, scan.mu, strict=True) if b > 0]
         yield table, values, "left out" if poor(table) else how
 
 
-def _phi(scan: Scan, moved: np.ndarray) -> pd.DataFrame:
+def _phi(scan: Samples, moved: np.ndarray) -> pd.DataFrame:
     """Phi at each finite condition with both error bars."""
     finite = np.flatnonzero(np.isfinite(scan.T))
     found = [scan.free_energy(int(c)) for c in finite]
@@ -234,7 +261,7 @@ def _phi(scan: Scan, moved: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def _tell(draws: pd.DataFrame, scan: Scan) -> None:
+def _tell(draws: pd.DataFrame, scan: Samples) -> None:
     out = int((draws["how"] == "left out").sum())
     if len(draws) - out < LEAST:
         raise AlloygenError(

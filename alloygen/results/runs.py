@@ -76,6 +76,11 @@ class Runs:
         """(C, n, n_elements) atoms of each element."""
         return self.hamiltonian.counts(self.occ)
 
+    @cached_property
+    def correlations(self) -> np.ndarray:
+        """Correlation functions of the figures of the expansion in each sample, float64 (C, n, K), found once: E = N sum_k J_k Phi_k."""
+        return self.hamiltonian.correlations(self.occ.reshape(-1, self.occ.shape[-1])).reshape(*self.occ.shape[:2], -1)
+
     @property
     def exchanged(self) -> bool:
         """Whether the conditions exchanged their configurations, so that averages rest on all of them."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -119,7 +118,7 @@ class Scan(Runs, Sequence):
         )  # fmt: skip
 
     @property
-    def _parts(self) -> list[Scan]:
+    def parts(self) -> list[Scan]:
         """These conditions and the hidden ones."""
         return [self] if self.hidden is None else [self, self.hidden]
 
@@ -322,11 +321,11 @@ class Scan(Runs, Sequence):
         origin = {"method": self.method, **tables.origin(self)}
         if self._many:
             return sections_table(
-                self.pool, self.hamiltonian, T, element, self.mu, [part.occ for part in self._parts], self.held, origin
+                self.pool, self.hamiltonian, T, element, self.mu, [part.occ for part in self.parts], self.held, origin
             )
         counted, lattice, values = binary(self.hamiltonian, element).element, self.hamiltonian.lattice, {}
         for name in orders_of(lattice):
-            held = (sites.holds(lattice, counted, occ).astype(float) for part in self._parts for occ in part.occ)
+            held = (sites.holds(lattice, counted, occ).astype(float) for part in self.parts for occ in part.occ)
             values[f"order_{name}"] = np.concatenate([long_range_order(s, lattice, name) for s in held])
         return free_energies(self.pool, self.hamiltonian, T, element, values, origin, self.held, self._every_occ)
 
@@ -351,7 +350,7 @@ class Scan(Runs, Sequence):
     @property
     def _every_occ(self) -> np.ndarray:
         """(samples, N) of the pool."""
-        return np.concatenate([np.asarray(part.occ).reshape(-1, self.hamiltonian.n_sites) for part in self._parts])
+        return np.concatenate([np.asarray(part.occ).reshape(-1, self.hamiltonian.n_sites) for part in self.parts])
 
     def phase_diagram(
         self,
@@ -469,7 +468,7 @@ class Scan(Runs, Sequence):
             raise AlloygenError(
                 f"expected energies of shape {self.energy.shape}{ladder}, got shape {given.numbers.shape}"
             )
-        found = [given.numbers] if given.numbers is not None else [_energies(part, given) for part in self._parts]
+        found = [given.numbers] if given.numbers is not None else [_energies(part, given) for part in self.parts]
         h = given.hamiltonian or self.hamiltonian
         new = _under(self, h, found[0], found[1] if len(found) > 1 else None)
         if self.log_prob is None:
@@ -578,11 +577,6 @@ class Scan(Runs, Sequence):
             else:
                 write_table(part, self.to_xarray())
         return path
-
-    @cached_property
-    def correlations(self) -> np.ndarray:
-        """Correlation functions of the figures of the expansion in each sample, float64 (C, n, K), found once: E = N sum_k J_k Phi_k."""
-        return self.hamiltonian.correlations(self.occ.reshape(-1, self.occ.shape[-1])).reshape(*self.occ.shape[:2], -1)
 
     def __repr__(self) -> str:
         span = lambda x: f"{x.min():g}" + (f" to {x.max():g}" if x.min() != x.max() else "")  # noqa: E731
