@@ -52,7 +52,7 @@ def plane(points: int, n: int) -> None:
     scan = replica_exchange(h, grid, n=n, ladder=ladder, check=False)
     shown = (scan.beta, scan.beta[:, None] * scan.mu)
     (_, mu), beta = scan.joint.conditions.arrays(), np.asarray(scan.joint.conditions.beta)
-    energy, counts = (np.concatenate([getattr(part, k) for part in scan._parts]) for k in ("energy", "counts"))
+    energy, counts = (np.concatenate([getattr(part, k) for part in scan.parts]) for k in ("energy", "counts"))
     reference = {int(k): scan.facts.log_states for k in np.flatnonzero(beta == 0)}
 
     def clocked(what: str, work):

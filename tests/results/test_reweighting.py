@@ -252,7 +252,7 @@ def test_other_energies_that_cannot_be_are_refused_by_name():
     )
     with pytest.raises(AlloygenError, match=r"Mn.*got NotImplementedError.*knows all of its elements"):
         strange.reweighted(EMT())
-    with pytest.raises(AlloygenError, match="energy of Spoilt for sample.*finite energy"):
+    with pytest.raises(AlloygenError, match=r"energy of Spoilt for sample.*finite energy"):
         ens.reweighted(Spoilt())
     with pytest.raises(AlloygenError, match="know their Atoms"):
         replace(ens, atoms_map=None).reweighted(EMT())

@@ -258,7 +258,7 @@ def test_observers_and_order_rest_on_the_ladder_too():
     assert ens.mean("gold", 1 / 8) == x == ens.composition("Au", per=0) and float(scan.to_xarray().gold[0]) == x.value
     assert ens.composition("Au", per="atoms").value == pytest.approx(x.value, abs=1e-12)
     w = ens.averages.ladder.weights
-    order = np.concatenate([part[k].order_values("L1_2") for part in scan._parts for k in range(len(part))])
+    order = np.concatenate([part[k].order_values("L1_2") for part in scan.parts for k in range(len(part))])
     assert ens.order_parameter("L1_2").value == pytest.approx(w @ order, abs=1e-12)
     assert ens.mean(scan.occ[0].mean(1)).value == scan.occ[0].mean()  # of this chain alone
     assert ens[:100].composition("Au").value == pytest.approx(scan.occ[0, :100].mean())
