@@ -114,9 +114,9 @@ class Anneal(Refinement):
             u_s = b_s [(1 - s) u_0 + s u_1],    b_s from 1 over 1 / hotter at s = 1/2 back to 1
 
         A pilot of 32 samples takes the most even weights in the end of 1, 1.2 and 1.5 times hotter in the middle; what its steps did to the weights
-        spaces the steps of the run, so that each does as much. 200 of them times ``effort``, one sweep of moves each.
+        spaces the steps of the run, so that each does as much. 500 of them times ``effort``, one sweep of moves each.
         """
-        walk = _Crossing(Bridge(draws.hamiltonian, other), draws, log_w, at, max(8, self.steps // 10))
+        walk = _Crossing(Bridge(draws.hamiltonian, other), draws, log_w, at, max(8, self.steps // 4))
         rows = np.unique(np.linspace(0, len(draws) - 1, PILOT).round().astype(int))
         even = np.linspace(0.0, 1.0, walk.steps // 2 + 1)
         pilots = [walk(rows, even, hotter) for hotter in HOTTER]

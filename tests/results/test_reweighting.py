@@ -106,11 +106,11 @@ def test_annealing_evens_what_plain_weights_cannot():
     ens, phi, before = drawn(300, 0, T=cold), law(ecis, cold)[1], law(alloy.ecis, cold)[1]
     with pytest.warns(LowSampleSize, match="then=alloygen.Anneal"):
         plain = ens.reweighted(alloy.with_ecis(ecis))
-    made = ens.reweighted(alloy.with_ecis(ecis), then=alloygen.Anneal(effort=0.5))
+    made = ens.reweighted(alloy.with_ecis(ecis), then=alloygen.Anneal(effort=0.2))
     assert plain.ness < 0.1 and made.ness > 0.5 and made.info["ness_before"] == pytest.approx(plain.ness)
     assert np.allclose(made.energy, made.hamiltonian.energy(made.occ)) and (made.occ != ens.occ).any()
     assert abs(made.free_energy().value - phi) < 3.5 * made.free_energy().stderr < 1e-3
-    chain = drawn(300, 0, likelihood=False, T=cold).reweighted(alloy.with_ecis(ecis), then=alloygen.Anneal(effort=0.5))
+    chain = drawn(300, 0, likelihood=False, T=cold).reweighted(alloy.with_ecis(ecis), then=alloygen.Anneal(effort=0.2))
     known = chain.free_energy_difference()
     assert abs(known.value - phi + before) < 3.5 * known.stderr and chain.observed == {}
 
