@@ -240,7 +240,10 @@ class Lattice:
     def translations(self) -> np.ndarray:
         """Every lattice translation as a site permutation, (N / n_sublattices, N): site i moves to ``row[i]``."""
         cells = self.offsets[:: self.n_sublattices]
-        return np.stack([self.index(self.offsets + c, self.sublattice) for c in cells])
+        rows = np.empty((len(cells), self.n_sites), dtype=np.int64)
+        for row, cell in zip(rows, cells, strict=True):
+            row[:] = self.index(self.offsets + cell, self.sublattice)
+        return rows
 
     @cached_property
     def point_operations(self) -> np.ndarray:

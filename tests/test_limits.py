@@ -16,9 +16,11 @@ from alloygen.conditions import grid
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError, TooLarge
 from alloygen.hamiltonian import clusters
 from alloygen.lattice import Primitive
+from alloygen.results.ensemble import Ensemble
 
 SMALL = bulk("Cu", a=3.8).repeat((2, 2, 4))
 AT = dict(T=600, mu={"Au": 0.02})
+LAYER = alloygen.ising(300)
 HUGE = {
     "sample": (lambda: alloygen.sample(SMALL, **AT, n=10**12), TooLarge, "Draw parts"),
     "batch": (lambda: alloygen.sample(SMALL, **AT, n=10**12, sampler=alloygen.Neural(batch=10**9)), TooLarge, "Draw parts"),
@@ -31,6 +33,7 @@ HUGE = {
     "grid of mu": (lambda: grid(600, {"Cu": range(10**4), "Au": range(10**4)}, alloygen.data.cuau()), BadCondition, "10000 x 10000"),
     "supercell": (lambda: alloygen.data.cuau().on((200_000, 2000, 2000)), TooLarge, "a smaller one"),
     "shells": (lambda: alloygen.sample(SMALL, **AT, n=5).warren_cowley(10**6), AlloygenError, "from 1 to 1000"),
+    "pairs": (lambda: Ensemble(LAYER, np.zeros((2, 90_000), np.int8), np.zeros(2), None, T=2.0).two_point(), TooLarge, "warren_cowley"),
     "width": (lambda: alloygen.train(config={"name": "x", "model": {"kind": "causal", "width": 8 * 10**9}}), AlloygenError, "."),
 }  # fmt: skip
 

@@ -7,6 +7,18 @@ import numpy as np
 ORBITS = 50  # more of them at one level are not counted: too many may be missing
 SINGLE = 0.05  # largest share of samples whose orbit was met once, an estimate of what is missing (Good, Biometrika 40, 237 (1953))
 LARGEST = 2**26  # numbers that the translates of one configuration may take
+BLOCK = 2**20  # of them that are looked at together
+
+
+def countable(n_sites: int, n_cells: int) -> bool:
+    """Whether the translates of one configuration are few enough to be counted.
+
+    Examples
+    --------
+    >>> countable(4096, 4096), countable(13824, 13824)
+    (True, False)
+    """
+    return n_sites * n_cells <= LARGEST
 
 
 def log_degeneracy(occ: np.ndarray, points: np.ndarray, translations: np.ndarray, held: np.ndarray) -> float | None:
@@ -30,8 +42,6 @@ def log_degeneracy(occ: np.ndarray, points: np.ndarray, translations: np.ndarray
     2
     """
     n = occ.shape[1]
-    if len(translations) * n > LARGEST:
-        return None
     marks = np.random.default_rng(0).integers(2**63, size=(n, int(occ.max()) + 1), dtype=np.uint64)
     sites, free = np.arange(n), held < 0
     name = lambda rows: marks[sites, rows].sum(-1, dtype=np.uint64)  # noqa: E731
@@ -48,10 +58,12 @@ def log_degeneracy(occ: np.ndarray, points: np.ndarray, translations: np.ndarray
             for image in row[points]:
                 if int(name(image)) in orbit_of:
                     continue
-                moved = image[translations]
-                names, place = np.unique(name(moved), return_index=True)
-                orbit_of |= dict.fromkeys(names.tolist(), orbits)
-                total += int((free | (moved[place] == held)).all(1).sum())
+                stays: dict[int, bool] = {}  # of each image, whether it agrees with what is held
+                for part in np.array_split(translations, -(-translations.size // BLOCK)):
+                    moved = image[part]
+                    stays |= zip(name(moved).tolist(), (free | (moved == held)).all(1).tolist(), strict=True)
+                orbit_of |= dict.fromkeys(stays, orbits)
+                total += sum(stays.values())
             seen.append(0)
             orbits += 1
         seen[orbit_of[key]] += int(times)

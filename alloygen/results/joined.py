@@ -14,7 +14,7 @@ from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
 from alloygen.estimate.branches import Branches, Level, States, lowest
 from alloygen.estimate.chains import Convergence
-from alloygen.estimate.degeneracy import log_degeneracy
+from alloygen.estimate.degeneracy import countable, log_degeneracy
 from alloygen.estimate.ladder import Ladder, Samples
 from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.mixture import NoOverlap
@@ -204,12 +204,15 @@ class Joint:
 
     def _number(self, at: np.ndarray) -> float | None:
         """Log of the number of configurations with the level of the samples ``at``, counted through all conditions, the hidden too."""
+        h = self.shown.hamiltonian
+        if not countable(h.n_sites, h.n_sites // h.lattice.n_sublattices):  # before the table of translations is made
+            return None
         rows, start = [], 0
         for part in self.parts:
             n, end = part.occ.shape[-1], start + part.energy.size
             rows.append(part.occ.reshape(-1, n)[at[(at >= start) & (at < end)] - start])
             start = end
-        return log_degeneracy(np.concatenate(rows), *self.shown.hamiltonian.symmetries, self.shown.held)
+        return log_degeneracy(np.concatenate(rows), *h.symmetries, self.shown.held)
 
     @cached_property
     def phi(self) -> list[Estimate]:

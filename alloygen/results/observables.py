@@ -10,10 +10,13 @@ from alloygen.errors import AlloygenError, UnknownSpecies
 from alloygen.estimate import correlation, order, thermo
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.superstructure import SUPERSTRUCTURES
+from alloygen.limits import require_memory
 from alloygen.results import sites
 from alloygen.results.averages import Averages
 from alloygen.results.draws import Draws
 from alloygen.types import ArrayLike
+
+PAIR = 72  # bytes of one pair of sites while pairs are labelled by distance
 
 
 def two_point(
@@ -24,6 +27,9 @@ def two_point(
     lattice, free, held = draws.hamiltonian.lattice, draws.free, draws.exchanged
     if element is None and len(held) != 2:
         raise AlloygenError(f"expected element=, one of {held}, which is to be +1: these are more than two")
+    n = lattice.n_sites
+    near = "warren_cowley(n_shells) looks at near pairs alone; or take a smaller supercell"
+    require_memory(PAIR * n**2, f"two_point of all {n}^2 pairs of sites", near)
     if distance == "manhattan":
         labels = correlation.manhattan_labels(lattice)
         distances = np.arange(labels.max() + 1)

@@ -131,6 +131,17 @@ def test_a_worker_that_is_killed_loses_nothing(plain, monkeypatch):
 
 
 @pytest.mark.slow
+def test_dask_draws_the_same_and_starts_killed_workers_anew(plain, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, preload="alloygen.api") as cluster, distributed.Client(cluster) as client:  # fmt: skip
+        before = set(client.run(os.getpid).values())
+        _kills(monkeypatch, lambda: before)
+        assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=client.get_executor())), plain)
+        client.wait_for_workers(2)
+        assert len(before - set(client.run(os.getpid).values())) == 1
+
+
+@pytest.mark.slow
 def test_refining_finds_the_window_of_cuau3_untold():
     """x = 3/4 is stable over 5 meV only; nine values of mu step over it."""
     coarse = alloygen.scan(ATOMS, 300, "Au", n=60, seed=0, adaptive=False)
