@@ -26,12 +26,10 @@ from alloygen.edge.fits import nearest_neighbour
 from alloygen.edge.structures import write_structures
 from alloygen.edge.supercell import TOL
 from alloygen.errors import AlloygenError, LowSampleSize, NotLabelled
-from alloygen.estimate.pareto import tail
 from alloygen.estimate.result import Estimate
-from alloygen.estimate.weights import as_log_weights, heavy, log_mean, log_mean_exp, user_level
+from alloygen.estimate.weights import user_level
 from alloygen.fitting.references import given_references
 from alloygen.lattice import Lattice
-from alloygen.results.averages import Averages
 from alloygen.results.distinct import Distinct, distinct, structure_hash
 from alloygen.runtime.job import Job
 from alloygen.types import PathLike
@@ -112,7 +110,7 @@ class Relabelled:
     @cached_property
     def difference(self) -> Estimate:
         """Phi by the calculator minus Phi by the expansion, per site, from the same samples."""
-        return difference(self.source.averages, self.ensemble.averages)
+        return self.ensemble.free_energy_difference()
 
     def __repr__(self) -> str:
         failed = f", {len(self.failures)} failed" if self.failures else ""
@@ -198,39 +196,6 @@ class Relabelled:
         structures, energies = zip(*known.values(), strict=True)
         options = {"references": dict(self.references) or None, **options}
         return fit(self.source.hamiltonian.lattice.primitive, None, list(energies), list(structures), **options)
-
-
-def difference(old: Averages, new: Averages) -> Estimate:
-    """Phi of one law minus that of another at the same temperature, per site, from the same samples, whose chance both share.
-
-        Phi' - Phi = -kT/N (log <w'> - log <w>),    stderr^2 = (kT/N)^2 1/(n(n-1)) sum_i (w'_i/<w'> - w_i/<w>)^2   with a likelihood,
-        Phi' - Phi = -kT/N log <exp(u - u')>        without one, with the error of this mean along the chains
-
-    (the delta method; Zwanzig, J. Chem. Phys. 22, 1420 (1954)). Where few rare draws decide there is no error. AlloygenError for other samples or
-    another temperature.
-    """
-    a, b = old.draws, new.draws
-    if len(a) != len(b) or not np.array_equal(a.occ, b.occ) or a.T != b.T or not np.isfinite(a.T):
-        raise AlloygenError(
-            f"expected two laws of the same samples at one finite temperature, got {len(a)} and {len(b)} samples at T = {a.T:g} and {b.T:g}"
-        )
-    scale = b.kT / b.n_sites
-    if b.has_likelihood:
-        one, two = log_mean(a.log_weight), log_mean(b.log_weight)
-        share = [np.exp(d.log_weight - log_mean_exp(d.log_weight)) for d in (a, b)]
-        spread = np.var(share[1] - share[0]) / max(len(a) - 1, 1)
-        note = two.note or one.note
-        return Estimate(-scale * (two.value - one.value), np.nan if note else scale * np.sqrt(spread), note)
-    change = (a.field_energy - b.field_energy) / b.kT
-    top = change.max()
-    ratio = old.mean(np.exp(change - top))
-    error, found = ratio.stderr / ratio.value, tail(as_log_weights(change))
-    note = heavy(found.k_hat) if found.heavy else ratio.note
-    return Estimate(
-        -scale * (top + np.log(ratio.value) + 0.5 * np.nan_to_num(error) ** 2),
-        np.nan if found.heavy else scale * error,
-        note,
-    )
 
 
 # ---------------------------------------------------------------------- how it is made

@@ -18,7 +18,6 @@ from alloygen.errors import AlloygenError, CheckpointError, LowSampleSize, NotLa
 from alloygen.exact.enumeration import Enumeration
 from alloygen.results.distinct import distinct, multiplicity
 from alloygen.results.ensemble import Ensemble
-from alloygen.results.relabelled import difference
 
 H = alloygen.data.cuau().on((2, 2, 2))
 T, MU = 1500.0, np.array([0.0, 0.05])
@@ -61,7 +60,7 @@ def test_the_law_of_a_calculator_is_that_of_enumeration(table, emt):
     _, ens = drawn(table, 400, 0)
     found = ens.relabel(EMT())
     exact = phi(table, emt) - phi(table, table.energy)
-    assert abs(found.difference.value - exact) < 4 * found.difference.stderr < 0.004
+    assert abs(found.difference.value - exact) < 4 * found.difference.stderr < 0.006
     assert abs(exact) > 8 * found.difference.stderr  # what no difference at all would fail
     assert len(found.structures) == 16 and sum(s.samples for s in found.structures) == 400
     assert np.allclose(found.ensemble.energy, emt[table.index(ens.occ)], atol=1e-9)
@@ -76,7 +75,7 @@ def test_error_bars_of_the_difference_cover(table, emt):
             table, 300, seed, even if seed % 2 else None
         )  # perfect draws, and others whose weights are uneven
         new = ens.reweighted(energy=emt[rows])
-        found = difference(ens.averages, new.averages)
+        found = new.free_energy_difference()
         z.append((found.value - exact) / found.stderr)
         apart.append(found.stderr / np.hypot(ens.free_energy().stderr, new.free_energy().stderr))
     assert 0.75 < np.std(z) < 1.3 and abs(np.mean(z)) < 0.5
