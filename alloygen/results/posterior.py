@@ -109,7 +109,7 @@ class PosteriorBands:
         ...) and support_fit, the share of the draws that have a region there."""
         rows = [self._region(row) for row in self.diagram.regions.itertuples()]
         columns = [f"{k}_{of}" for k in ("x_left", "x_right", "mu") for of in ("fit", "low", "high")] + ["support_fit"]
-        more = pd.DataFrame(rows, columns=columns, index=self.diagram.regions.index)
+        more = pd.DataFrame(rows, columns=columns, index=self.diagram.regions.index, dtype=float)
         return pd.concat([self.diagram.regions, more], axis=1)
 
     def _region(self, row: Any) -> list[float]:
@@ -136,7 +136,9 @@ class PosteriorBands:
             peaks = peaks[np.isfinite(peaks)]
             enough = len(peaks) >= LEAST
             rows.append([peaks.std(ddof=1), *np.quantile(peaks, BAND)] if enough else [np.nan] * 3)
-        return pd.concat([frame, pd.DataFrame(rows, columns=["T_fit", "T_low", "T_high"], index=frame.index)], axis=1)
+        return pd.concat(
+            [frame, pd.DataFrame(rows, columns=["T_fit", "T_low", "T_high"], index=frame.index, dtype=float)], axis=1
+        )
 
     @cached_property
     def invariants(self) -> pd.DataFrame:
@@ -146,7 +148,9 @@ class PosteriorBands:
         known = {tuple(r[k] for k in keys): r for _, r in fit.iterrows()}
         rows = [known.get(tuple(r[k] for k in keys)) for _, r in ours.iterrows()]
         more = [[np.nan, np.nan] if r is None else [r["T_stderr"], r["support"]] for r in rows]
-        return pd.concat([ours, pd.DataFrame(more, columns=["T_fit", "support_fit"], index=ours.index)], axis=1)
+        return pd.concat(
+            [ours, pd.DataFrame(more, columns=["T_fit", "support_fit"], index=ours.index, dtype=float)], axis=1
+        )
 
     def plot(self, kind: str = "T-x", ax: Axes | None = None) -> Axes:
         """Draw "T-x" (fields with their bars of sampling, and bands of the draws, 16 to 84 %), "T-mu" or "F-x" likewise; returns the Axes."""
