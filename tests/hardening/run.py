@@ -1,6 +1,6 @@
 """The whole harness: damaged files, kills, bad arguments. Prints the tables of docs/files.md; exit code 1 where something went wrong.
 
-Run: python tests/hardening/run.py [--cases 150] [--kills 50] [--only files|kills|arguments] [--seed 0]
+Run: python tests/hardening/run.py [--cases 150] [--kills 50] [--only files|kills|arguments] [--every 1] [--seed 0]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ def main() -> int:
     p.add_argument("--cases", type=int, default=150, help="damages at random of each file; crafted ones come on top")
     p.add_argument("--kills", type=int, default=50, help="of each run")
     p.add_argument("--only", choices=("files", "kills", "arguments"))
+    p.add_argument("--every", type=int, default=1, help="every so many of the bad arguments")
     p.add_argument("--target", default="", help="files whose name has this in it")
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args()
@@ -27,7 +28,7 @@ def main() -> int:
     warnings.simplefilter("ignore")
     wrong = 0
     if args.only in (None, "arguments"):
-        counts, bad = bad_arguments.attack()
+        counts, bad = bad_arguments.attack(args.every)
         print(f"{sum(counts.values())} bad arguments: {dict(counts)}", flush=True)
         wrong += len(bad)
     if args.only in (None, "kills"):
