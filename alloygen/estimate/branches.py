@@ -102,6 +102,8 @@ class Branches:
     def _solve(self, inside: np.ndarray, why: str) -> list[_Part]:
         """The parts of the samples ``inside`` (K, n), cut wherever states do not overlap."""
         at = np.flatnonzero(inside.any(1))
+        if not len(at):
+            return []
         s, hot = self._samples, np.flatnonzero(self._samples.beta[at] == 0)
         try:
             mbar = MBAR(

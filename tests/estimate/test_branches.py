@@ -77,6 +77,16 @@ def test_a_side_without_a_reference_is_withheld_and_the_other_stands():
 MU = (-0.2, 0.0, 0.3)  # of two sites that hold an atom or not, whatever the level
 
 
+def test_a_cut_with_nothing_below_it_is_none(monkeypatch):
+    """All samples on one side are one branch, the same as without a cut."""
+    s = frozen(0, 0)
+    whole = branches(s, known=False)
+    monkeypatch.setattr("alloygen.estimate.branches._barrier", lambda samples: -np.inf)
+    cut = branches(s, known=False)
+    assert len(cut.parts) == len(whole.parts)
+    assert [cut.log_z(k).value for k in range(3)] == pytest.approx([whole.log_z(k).value for k in range(3)])
+
+
 def grid(seed: int, cold: int) -> States:
     """:func:`frozen` at three mu: no replica passes at any of them."""
     rng, sides = np.random.default_rng(seed + 100), [frozen(3 * seed + m, cold) for m in range(len(MU))]
