@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from small_systems import enumeration, hamiltonian
 
 import alloygen
 from alloygen.errors import AlloygenError
@@ -10,7 +11,6 @@ from alloygen.generate.annealed import anneal
 from alloygen.generate.bridge import Bridge, mixed
 from alloygen.montecarlo.chains import Chains
 from alloygen.testing.systems import FCC, random_expansion
-from tests.small_systems import enumeration, hamiltonian
 
 
 def other(h, seed: int = 5, off: float = 0.5):

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from small_systems import hamiltonian
 
 import alloygen.data
 from alloygen.hamiltonian.clusters import correlations
 from alloygen.hamiltonian.ising import ising_expansion
-from tests.small_systems import hamiltonian
 
 
 def test_correlations_are_the_sums_over_clusters_and_give_energies(system):

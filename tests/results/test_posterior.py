@@ -5,6 +5,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+from small_systems import cuau_16, hamiltonian
+from test_reweighting import figures, law, off
 
 import alloygen
 import alloygen.data
@@ -12,8 +14,6 @@ from alloygen.errors import AlloygenError, LowSampleSize
 from alloygen.hamiltonian.fitted import Fitted
 from alloygen.results.posterior import PosteriorBands
 from alloygen.results.scan import Scan
-from tests.results.test_reweighting import figures, law, off
-from tests.small_systems import cuau_16, hamiltonian
 
 T = np.array([500.0, 600.0, 700.0, 800.0, 900.0])
 DRAWS = np.array([off(0.05, seed) for seed in range(12)])

@@ -8,6 +8,7 @@ import pytest
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from small_systems import cuau_16, enumeration, hamiltonian
 
 import alloygen
 import alloygen.data
@@ -16,7 +17,6 @@ from alloygen.errors import AlloygenError, LatticeMismatch, LowSampleSize
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.results.ensemble import Ensemble
 from alloygen.results.scan import Scan
-from tests.small_systems import cuau_16, enumeration, hamiltonian
 
 T, MU = 700.0, np.array([0.0, 0.02])
 
