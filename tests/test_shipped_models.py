@@ -77,7 +77,7 @@ def test_the_law_of_cuau_on_larger_supercells(cell, mean, least):
     law = law_of("cuau", cell)
     at = law.hamiltonian.condition([t for t, _ in HARD], [[0.0, m] for _, m in HARD])
     reference = reference_samples(law.hamiltonian, at, 200, seed=1, dT=50.0, dmu=0.03)
-    rows = evaluate.evaluate(law, at, 300, reference=reference)
+    rows = evaluate.evaluate(law, at, 200, reference=reference)
     figures = evaluate.summary(rows)
     assert figures["ness_mean"] > mean and figures["ness_min"] > least
     # the middle one: chains of 128 sites freeze at (400, 0) and (600, -.08), where two seeds give one law .22 and .49, .56 and .93
@@ -96,7 +96,7 @@ def test_the_law_of_ising_against_kaufman(side, mean, least):
     law, T = law_of("ising", (side, side, 1)), [1.8, 2.2692, 3.0]
     phi = [kaufman_free_energy(side, t) for t in T]
     at = law.hamiltonian.condition(T, [[0.0, 0.0]] * len(T))
-    figures = evaluate.summary(evaluate.evaluate(law, at, 160, phi=phi))
+    figures = evaluate.summary(evaluate.evaluate(law, at, 112, phi=phi))
     assert figures["ness_mean"] > mean and figures["ness_min"] > least
     assert figures["phi_within_4_stderr"] == 1.0 and figures["phi_deviation_max_meV"] < 1.0
 

@@ -22,6 +22,7 @@ SMALLER = {
     "expansion.on((8, 8, 8))": "expansion.on((4, 4, 8))",
     "repeat((4, 4, 8))": "repeat((2, 4, 4))",
     'painted = {"model": "cuau_4x4x4"}': 'painted = {"model": "cuau_2x2x4"}',
+    "alloygen.train(alloy, minutes=1,": "alloygen.train(alloy, minutes=1, cells=[(2, 2, 4)],",
     "mine.on((4, 4, 4))": "mine.on((2, 2, 4))",
     "cell.repeat((4, 4, 4))": "cell.repeat((2, 2, 4))",
     "max_sites=5": "max_sites=4",

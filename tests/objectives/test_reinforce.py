@@ -89,10 +89,10 @@ def test_without_a_baseline_the_noise_is_larger_by_far():
     """Far from zero mean (mu of both species raised, which changes nothing else) centring takes out all that it adds."""
     net = arm()
     exact, shift = exact_gradient(net), 15.0
-    with_, without = sampled(net, 400, True, shift), sampled(net, 400, False, shift)
+    with_, without = sampled(net, 250, True, shift), sampled(net, 250, False, shift)
     assert z_scores(with_, exact).abs().max() < 4 and z_scores(without, exact).abs().max() < 4  # both are right
     assert without.var(0).sum() > 10 * with_.var(0).sum()
-    torch.testing.assert_close(with_, sampled(net, 400, True, 0.0), rtol=0, atol=1e-4)
+    torch.testing.assert_close(with_, sampled(net, 250, True, 0.0), rtol=0, atol=1e-4)
 
 
 # ---------------------------------------------------------------------- advantages
