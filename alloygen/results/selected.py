@@ -13,13 +13,11 @@ from alloygen.edge.structures import info_key
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import ess
 from alloygen.fitting.hulls import most_open
-from alloygen.hamiltonian.clusters import correlations
 from alloygen.results.distinct import Distinct, distinct, is_ideal, multiplicity
 from alloygen.types import PathLike
 
 Ensemble: TypeAlias = Any  # alloygen.results.ensemble.Ensemble, which imports this module
 HOW = ("weighted", "diverse", "low-energy", "variance")
-CHUNK = 256  # configurations whose correlation functions are made at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -63,7 +61,7 @@ def select(ens: Ensemble, n: int, how: str, seed: int) -> Selection:
     if how == "weighted" or n >= len(groups):
         chosen, share = by_weight(weight, n, seed)
     else:
-        x = functions_of(ens, groups)
+        x = ens.hamiltonian.correlations(ens.occ[groups.first])
         if covariance is not None:
             chosen = np.sort(most_open(x, *covariance, n))
         elif how == "diverse":
@@ -84,13 +82,6 @@ def _covariance(ens: Ensemble) -> tuple[np.ndarray, float]:
             'one, or take "weighted" or "diverse"'
         )
     return fitted.covariance, fitted.noise
-
-
-def functions_of(ens: Ensemble, groups: Distinct) -> np.ndarray:
-    """Correlation functions (G, K) of the different configurations, on the orbits of the expansion."""
-    h, occ = ens.hamiltonian, ens.occ[groups.first]
-    parts = [occ[k : k + CHUNK] for k in range(0, len(occ), CHUNK)]
-    return np.concatenate([correlations(h.expansion.functions, h.expansion.orbits, h.lattice, p) for p in parts])
 
 
 def by_weight(weight: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
