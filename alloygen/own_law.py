@@ -54,6 +54,7 @@ GRIDS = {
     3: (10, 7),
 }  # temperatures, and values of mu of each of so many elements; of more, points of a Sobol sequence
 SCATTERED = (10, 256)
+LOOK = {"n": 12, "sweeps": 4, "burn": 60}  # short runs that tell where the composition changes
 SAMPLES = 30_000  # in all, for each minute of training: fewer are learned by heart
 LENGTHS = (2.0, 20.0)  # minutes of training that samples are counted for
 SITES = (64, 16)  # of the supercells, at most
@@ -260,16 +261,46 @@ def _data(h: Hamiltonian, T: object, mu: object, seed: int, minutes: float) -> d
     own = scale(h)
     spans = _spans(h, mu, own.beyond(MARGIN))
     low, high = _range(T, "T") if T is not None else _temperatures(h, own, seed)
-    free = np.flatnonzero(spans[:, 0] < spans[:, 1])
-    n_T, n_mu = GRIDS.get(len(free), SCATTERED)
-    if len(free) in GRIDS:
-        shares = np.array(list(product(np.linspace(0, 1, n_mu), repeat=len(free))))
+    free = int((spans[:, 0] < spans[:, 1]).sum())
+    n_T, n_mu = GRIDS.get(free, SCATTERED)
+    T = np.geomspace(low, high, n_T)
+    if free in GRIDS:
+        points = _plane(h, spans, T, n_mu, seed)
     else:
-        shares = qmc.Sobol(len(free), scramble=False).random(n_mu)
-    points = between(spans, shares)
+        points = between(spans, qmc.Sobol(free, scramble=False).random(n_mu))
     few = max(8, int(SAMPLES * np.clip(minutes, *LENGTHS)) // (n_T * len(points)))
-    run = {"sweeps": 5 if len(free) == 1 else 4, "burn": 200}
-    return {"T": np.geomspace(low, high, n_T).tolist(), "mu": points.tolist(), "samples": few, "seed": seed, **run}
+    run = {"sweeps": 5 if free == 1 else 4, "burn": 200}
+    return {"T": T.tolist(), "mu": points.tolist(), "samples": few, "seed": seed, **run}
+
+
+def _plane(h: Hamiltonian, spans: np.ndarray, T: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Points (n^F, elements after the first) over the F ``spans`` that are not empty: along each, half of the n values lie evenly and half where the
+    composition changes, as short runs at T tell, the second on the points of the first."""
+    axes = [np.linspace(0, 1, n)] * int((spans[:, 0] < spans[:, 1]).sum())
+    for _ in range(2):
+        points = between(spans, np.array(list(product(*axes))))
+        s = replica_exchange(
+            h, h.grid(T, np.insert(points, 0, 0.0, axis=1)), **LOOK, seed=seed, check=False, job=Job(threads=1, progress=False)
+        )  # fmt: skip
+        x = h.counts(s.occ.reshape(-1, h.n_sites)).reshape(len(T), *map(len, axes), LOOK["n"], -1).mean(-2)
+        changes = [np.abs(np.diff(x, axis=d)).sum(-1) for d in range(1, len(axes) + 1)]
+        axes = [
+            _closer(axis, np.moveaxis(change, d, 0).reshape(n - 1, -1).mean(1))
+            for d, (axis, change) in enumerate(zip(axes, changes, strict=True), start=1)
+        ]
+    return between(spans, np.array(list(product(*axes))))
+
+
+def _closer(shares: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """As many shares (n,) of [0, 1], closer to each other where ``change`` (n - 1,) from one of the given to the next is large.
+
+    Examples
+    --------
+    >>> _closer(np.linspace(0, 1, 5), np.array([0.0, 2.0, 0.0, 0.0])).round(3).tolist()
+    [0.0, 0.3, 0.4, 0.5, 1.0]
+    """
+    mass = np.diff(shares) + change / max(change.sum(), 1e-12)
+    return np.interp(np.linspace(0, mass.sum(), len(shares)), np.r_[0.0, np.cumsum(mass)], shares)
 
 
 def _temperatures(h: Hamiltonian, own: Scale, seed: int) -> Range:

@@ -73,6 +73,18 @@ def test_frustrated_alloys_order_far_below_their_scale():
     assert 1.8 < own_law._orders(square, scale(square), 0) <= scale(square).T
 
 
+def test_chemical_potentials_lie_where_the_composition_changes():
+    """Below T_c that of the Ising model jumps at h = 0; above it changes smoothly, so half of the values are spread evenly still. A plane is a product."""
+    h = alloygen.ising(8)
+    spans = np.array([[-6.0, 8.0]])
+    cold, hot = (own_law._plane(h, spans, np.array(T), 15, 0)[:, 0] for T in ([1.5, 2.0], [30.0, 40.0]))
+    for mu in (cold, hot):
+        assert mu[0] == -6 and mu[-1] == 8 and (np.diff(mu) > 0).all()
+    assert (np.abs(cold) < 0.5).sum() >= 5 and np.diff(hot).max() < 1.5 and np.diff(cold).max() < 2.2
+    plane = own_law._plane(ternary().on((2, 2, 1)), np.array([[-0.2, 0.2], [-0.3, 0.1]]), np.array([500.0]), 4, 0)
+    assert plane.shape == (16, 2) and all(len(np.unique(values)) == 4 for values in plane.T)
+
+
 @pytest.mark.parametrize(
     ("name", "sites", "expected"),
     [("fcc", 128, [4, 4, 8]), ("hcp", 64, [4, 4, 2]), ("square", 64, [8, 8, 1]), ("bcc", 1, [1, 1, 1])],

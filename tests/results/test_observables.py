@@ -85,6 +85,7 @@ class System:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.nan_to_num(np.minimum(share**2 / square, outside**2 / rest))
 
+    @cache  # noqa: B019
     def wrong_law(self, T, d):
         """90 % the law of a hotter system at another mu, 10 % any state."""
         hot = self.table.at(self.table.hamiltonian.condition(1.15 * T, self.mu(d + 0.1 * self.h.kB * T))).probabilities
@@ -135,13 +136,14 @@ def scores(
     for k, (T, d) in enumerate(s.conditions[start:]):
         truth = s.truth(T, d)
         q = s.table.at(s.table.hamiltonian.condition(T, s.mu(d))).probabilities if law is None else law(T, d)
+        worth = {family: s.worth(family, T, d, q) for family in ("energies", "compositions")}
         for seed in range(seeds):
             ens = make(T, d, 1000 * k + seed)
             for family, found in s.estimates(ens).items():
                 value, error = np.array([(e.value, e.stderr) for e in found]).T
                 row = (value - truth[family]) / np.maximum(error, 1e-12) * divide
-                if family in ("energies", "compositions"):
-                    rare = s.worth(family, T, d, q) * len(ens) / ens.inefficiency < least
+                if family in worth:
+                    rare = worth[family] * len(ens) / ens.inefficiency < least
                     z.setdefault("rare", []).append(row[rare])
                     row = row[~rare]
                 z.setdefault(family, []).append(row)
