@@ -19,6 +19,7 @@ _LAZY = {
     "train": "alloygen.api",
     "load": "alloygen.api",
     "polish": "alloygen.own_law",
+    "Relax": "alloygen.edge.computed",
     "self_consistent": "alloygen.consistency",
     "metadynamics": "alloygen.montecarlo.metadynamics",
     "wang_landau": "alloygen.montecarlo.wang_landau",

@@ -17,12 +17,13 @@ import numpy as np
 from alloygen.api import mc
 from alloygen.arguments import positive, settings, whole_number
 from alloygen.conditions import Mus
-from alloygen.edge.computed import Recipe
+from alloygen.edge.computed import Recipe, RelaxLike
 from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
 from alloygen.errors import NotConverged
 from alloygen.estimate.result import Estimate
 from alloygen.hamiltonian.expansion import ClusterExpansion
-from alloygen.results.relabelled import Labelled, Relabelled, relabel
+from alloygen.results.labels import Labelled
+from alloygen.results.relabelled import Relabelled, relabel
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 from alloygen.types import Temperatures
@@ -103,10 +104,8 @@ def self_consistent(
     select: int | None = None,
     rounds: int = 6,
     tolerance: float = 5e-4,
-    relax: bool | str = False,
+    relax: RelaxLike = False,
     references: str | Mapping[str, float] | None = "ends",
-    fmax: float = 0.02,
-    steps: int = 500,
     seed: int = 0,
     job: Job | None = None,
     **fit: Any,
@@ -116,12 +115,12 @@ def self_consistent(
     Parameters
     ----------
     atoms, T, mu, hamiltonian : as in :func:`alloygen.mc`, which draws: the expansion to begin with, and the conditions at which it is to be right
-    calculator, relax, references, fmax, steps : as in :meth:`alloygen.Ensemble.relabel`. Each different structure is computed once in all rounds
+    calculator, relax, references : as in :meth:`alloygen.Ensemble.relabel`. Each different structure is computed once in all rounds
     n : samples at each condition
     select : how many different structures of each condition are computed, drawn by weight; None: all
     rounds : at most; tolerance : change of Phi, in eV per site, that counts as none even where the error is smaller
     seed : of the samples, round by round
-    job : a bar, an executor, and a checkpoint, beside which each round and condition keeps what was computed (``<checkpoint>.0.0``, ...)
+    job : a bar, an executor, and a checkpoint, beside which each round keeps what was computed (``<checkpoint>.0``, ...)
     fit : options of :func:`alloygen.fit`, such as cutoffs; by default cutoffs are those of the expansion where it remembers a fit
 
     Returns :class:`SelfConsistent`. Warns with NotConverged where Phi still moves by more than two standard errors and ``tolerance`` after the last
@@ -135,7 +134,7 @@ def self_consistent(
     n, rounds = whole_number(n, "n, the samples per condition,"), whole_number(rounds, "rounds")
     select = None if select is None else whole_number(select, "select")
     tolerance, job = positive(tolerance, "tolerance", "in eV per site"), settings(job, Job, "job")
-    recipe = Recipe(calculator=calculator, relax=relax, fmax=fmax, steps=steps)
+    recipe = Recipe(calculator=calculator, relax=relax)
     problem = Problem.of(atoms, mu, hamiltonian)
     alloy = problem.hamiltonian.expansion
     remembered = getattr(alloy, "fitted", None)
@@ -144,15 +143,12 @@ def self_consistent(
     done: list[Round] = []
     for k in range(rounds):
         scan = mc(atoms, T, mu, n, seed=seed + k, hamiltonian=alloy, job=replace(job, executor=None, checkpoint=None))
-        labelled = []
-        for c in range(len(scan)):
-            ens = scan[c] if select is None else scan[c].select(select, seed=seed + k).ensemble
-            own = job if job.checkpoint is None else replace(job, checkpoint=f"{os.fspath(job.checkpoint)}.{k}.{c}")
-            found = relabel(ens, recipe, references, own, known)
-            references = found.references or None  # one scale in all rounds
-            known |= {s.hash: s for s in found.structures}
-            labelled.append(found)
-        done.append(_round(alloy, scan, tuple(labelled), done[-1] if done else None, tolerance))
+        drawn = [ens if select is None else ens.select(select, seed=seed + k).ensemble for ens in scan]
+        own = job if job.checkpoint is None else replace(job, checkpoint=f"{os.fspath(job.checkpoint)}.{k}")
+        labelled = relabel(drawn, recipe, references, own, known)
+        references = labelled[0].references or None  # one scale in all rounds
+        known |= {s.hash: s for found in labelled for s in found.structures}
+        done.append(_round(alloy, scan, labelled, done[-1] if done else None, tolerance))
         if done[-1].settled:
             return SelfConsistent(rounds=tuple(done), converged=True)
         if k + 1 < rounds:

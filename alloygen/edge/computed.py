@@ -12,9 +12,9 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -27,10 +27,40 @@ from alloygen.runtime.tensors import matching
 if TYPE_CHECKING:
     from ase import Atoms
 
-RELAX = (False, "positions", "cell")
+RELAX = ("positions", "cell")
 AHEAD = 64  # structures that an executor is given beyond those that are done
 TOLD = 300  # characters of a reason
 _MADE = threading.local()  # the calculator of this thread, with what made it
+
+
+@dataclass(frozen=True)
+class Relax:
+    """How far structures are relaxed: by ASE's LBFGS until no force is above ``fmax`` (eV per angstrom; of the cell as ASE's FrechetCellFilter has
+    them), in at most ``steps`` steps.
+
+    what : "positions", or "cell" for the cell and positions
+
+    AlloygenError for what cannot be.
+
+    Examples
+    --------
+    >>> Relax("cell", fmax=0.05)
+    Relax(what='cell', fmax=0.05, steps=500)
+    """
+
+    what: str = "positions"
+    fmax: float = 0.02
+    steps: int = 500
+
+    def __post_init__(self) -> None:
+        one_of(self.what, "relax", RELAX)
+        object.__setattr__(self, "fmax", positive(self.fmax, "fmax", "in eV per angstrom"))
+        object.__setattr__(self, "steps", whole_number(self.steps, "steps"))
+
+
+RelaxLike: TypeAlias = (
+    "bool | str | Relax | None"  # False or None, "positions", "cell", or the latter two with settings
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,8 +68,7 @@ class Recipe:
     """How the energy of a structure is computed.
 
     calculator : an ASE calculator, what makes one, or a function of Atoms (see the module)
-    relax : False, Atoms as they are; "positions", or "cell" and positions, until no force is above ``fmax`` (eV per angstrom; of the cell as
-        ASE's FrechetCellFilter has them), in at most ``steps`` steps of ASE's LBFGS
+    relax : False, Atoms as they are; "positions" or "cell", by the defaults of :class:`Relax`; or a Relax
 
     AlloygenError for what cannot be.
 
@@ -53,17 +82,20 @@ class Recipe:
     """
 
     calculator: Any
-    relax: bool | str = False
-    fmax: float = 0.02
-    steps: int = 500
+    relax: RelaxLike = False
 
     def __post_init__(self) -> None:
-        one_of(self.relax, "relax", RELAX)
-        object.__setattr__(self, "fmax", positive(self.fmax, "fmax", "in eV per angstrom"))
-        object.__setattr__(self, "steps", whole_number(self.steps, "steps"))
+        if self.relax is False:
+            object.__setattr__(self, "relax", None)
+        elif self.relax in RELAX:
+            object.__setattr__(self, "relax", Relax(str(self.relax)))
+        elif not (self.relax is None or isinstance(self.relax, Relax)):
+            raise AlloygenError(
+                f'expected relax as False, "positions", "cell" or an alloygen.Relax, got {self.relax!r}'
+            )
         if self.kind == "function" and self.relax:
             raise AlloygenError(
-                f"expected relax=False with a function of Atoms, which relaxes as it likes, got relax={self.relax!r}; return relaxed Atoms that "
+                f"expected relax=False with a function of Atoms, which relaxes as it likes, got {self.relax!r}; return relaxed Atoms that "
                 "carry their energy, or give an ASE calculator"
             )
 
@@ -89,7 +121,8 @@ class Recipe:
         parameters = getattr(given, "parameters", None) if self.kind == "calculator" else None
         plain = {str(k): v for k, v in dict(parameters or {}).items() if isinstance(v, (bool, int, float, str))}
         name = f"{getattr(who, '__module__', '')}.{getattr(who, '__qualname__', who)}"
-        return {"calculator": name, "parameters": plain, "relax": self.relax, "fmax": self.fmax, "steps": self.steps}
+        how = asdict(self.relax) if isinstance(self.relax, Relax) else {}
+        return {"calculator": name, "parameters": plain, "relax": how}
 
     def made(self) -> Recipe:
         """The same with a calculator that is nobody else's: made, where the calculator is what makes one. AlloygenError where that fails."""
@@ -127,19 +160,20 @@ class Recipe:
                 )
             return found.get_potential_energy(), found
         atoms.calc = self.calculator if self.kind == "calculator" else self.calculator()
-        if self.relax:
-            self._relax(atoms)
+        if isinstance(self.relax, Relax):
+            _relax(atoms, self.relax)
         return atoms.get_potential_energy(), atoms
 
-    def _relax(self, atoms: Atoms) -> None:
-        from ase.filters import FrechetCellFilter
-        from ase.optimize import LBFGS
 
-        moved: Any = FrechetCellFilter(atoms) if self.relax == "cell" else atoms
-        quiet: Any = None
-        with LBFGS(moved, logfile=quiet) as optimizer:
-            if not optimizer.run(fmax=self.fmax, steps=self.steps):
-                raise NotComputed(f"not relaxed to {self.fmax:g} eV per angstrom in {self.steps} steps")
+def _relax(atoms: Atoms, how: Relax) -> None:
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import LBFGS
+
+    moved: Any = FrechetCellFilter(atoms) if how.what == "cell" else atoms
+    quiet: Any = None
+    with LBFGS(moved, logfile=quiet) as optimizer:
+        if not optimizer.run(fmax=how.fmax, steps=how.steps):
+            raise NotComputed(f"not relaxed to {how.fmax:g} eV per angstrom in {how.steps} steps")
 
 
 class NotComputed(Exception):

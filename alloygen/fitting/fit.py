@@ -19,11 +19,11 @@ from alloygen.fitting.derivative import as_primitive
 from alloygen.fitting.hulls import warn_of_ground_states
 from alloygen.fitting.references import formation_energies, require_cells
 from alloygen.fitting.regression import METHODS, best_method, learning_curve, left_out_error, regress, usable
-from alloygen.hamiltonian.clusters import correlations, decorated_orbits, symmetries
+from alloygen.hamiltonian.clusters import correlations, decorated_orbits, diameter, symmetries
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.hamiltonian.fitted import Fitted
-from alloygen.lattice import Primitive
+from alloygen.lattice import Lattice, Primitive
 from alloygen.levels import around
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ LADDER = (
 SHARE = 0.75  # most ECIs for each structure where the cutoffs are chosen here
 LEAST = 3  # structures
 RANK = 1e-9  # of the largest singular value that is none
+SHRINK = ("bayes", "ridge")  # methods that keep all ECIs, near to what they begin with
 SHIFTED = 0.1  # primitive vectors that relaxed atoms may add to the shift of an operation
 
 
@@ -57,6 +58,7 @@ def fit(
     *,
     cutoffs: Sequence[float] | None = None,
     method: str | None = None,
+    start: ClusterExpansion | None = None,
     references: str | Mapping[str, float] | None = "ends",
     tol: float = TOL,
     skip: bool = False,
@@ -77,6 +79,8 @@ def fit(
     cutoffs : the largest distance between two sites of pairs, triplets, ..., such as (6.0, 4.5, 4.5), in the unit of ``primitive``; by default
         those of a ladder that leave the least error of structures left out
     method : "ols", "ridge", "bayes", "ard" or "lasso" (:func:`alloygen.fitting.regression.regress`); by default the one of least error
+    start : an expansion on the same lattice whose figures are taken, and whose ECIs stand where the structures tell nothing: what is fitted is
+        the difference of the energies from its own, with a prior around 0 ("bayes", or "ridge" by ``method``), so that few structures do
     references : what is taken off the energies: "ends", those of the pure end members among the structures; energies of an atom by element;
         or None, nothing
     tol : how far atoms may be off their sites, in nearest-neighbour distances
@@ -109,16 +113,20 @@ def fit(
         one_of(method, "method", METHODS)
     lattice, tol, seed = as_primitive(primitive, species), positive(tol, "tol"), seed_from(seed)
     reach = _cutoffs(cutoffs)
+    given = None if start is None else _figures_of(start, lattice, reach, method)
     labels, atoms, values = structures_with_energies(lattice, energies, structures)
     found, left_out = laid_out(lattice, labels, atoms, values, tol, skip)
     samples, same = distinct(found)
     if len(samples) < LEAST:
         raise AlloygenError(f"expected at least {LEAST} different structures, got {len(samples)}")
     y, reference, kind = formation_energies(samples, references)
-    basis, x = _basis(lattice, samples, y, reach, method, seed)
+    basis, x = (
+        _basis(lattice, samples, y, reach, method, seed) if given is None else (given, _columns(given, samples, {}))
+    )
     require_cells(x, np.array([s.energy for s in samples]), np.array([len(s.occ) for s in samples]))
     facts = {"references": reference, "reference_kind": kind, "left_out": left_out, "same": same}
-    _warn_of_alike(basis, x)
+    if given is None:
+        _warn_of_alike(basis, x)
     alloy = _expansion(lattice, basis, method, samples, x, y, seed, facts)
     _warn_of_ground_states(samples, y, alloy)
     _warn_of_two_ways(samples, alloy)
@@ -127,11 +135,17 @@ def fit(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Basis:
-    """Site functions, orbits of ECI 1, and the cutoffs that they reach to."""
+    """Site functions, orbits, the cutoffs that they reach to, and what each ECI is fitted as a difference from: 0, or that of an expansion."""
 
     functions: np.ndarray
     orbits: tuple[Orbit, ...]
     cutoffs: tuple[float, ...]
+    known: np.ndarray | None = None
+
+    @property
+    def start(self) -> np.ndarray:
+        """ECIs (K,) that the fitted ones are counted from."""
+        return np.zeros(len(self.orbits)) if self.known is None else self.known
 
 
 def _cutoffs(given: Sequence[float] | None) -> tuple[float, ...] | None:
@@ -148,6 +162,30 @@ def _cutoffs(given: Sequence[float] | None) -> tuple[float, ...] | None:
 
 
 # ---------------------------------------------------------------------- which clusters
+def _figures_of(start: ClusterExpansion, primitive: Primitive, cutoffs: Any, method: str | None) -> Basis:
+    """The figures of an expansion, the constant first, with its ECIs to begin with."""
+    if not isinstance(start, ClusterExpansion):
+        raise AlloygenError(f"expected start as a ClusterExpansion, got {start!r:.80}")
+    if cutoffs is not None or method not in (None, *SHRINK):
+        raise AlloygenError(
+            f"expected no cutoffs and method as one of {SHRINK} with start, whose figures are all kept, got cutoffs={cutoffs} and method={method!r}"
+        )
+    if not Lattice(start.primitive, (1, 1, 1)).same_as(Lattice(primitive, (1, 1, 1))):
+        raise LatticeMismatch(
+            f"expected a start on the lattice of the structures, {primitive!r} with species {primitive.species}, got {start.name!r} on "
+            f"{start.primitive!r} with {start.primitive.species}"
+        )
+    constant = [o for o in start.orbits if o.order == 0] or [
+        replace(o, eci=0.0) for o in decorated_orbits(primitive, ())[1] if o.order == 0
+    ]
+    orbits = (*constant, *(o for o in start.orbits if o.order > 0))
+    most = max(o.order for o in orbits)
+    reach = (max([diameter(o, primitive) for o in orbits if o.order == k], default=0.0) for k in range(2, most + 1))
+    return Basis(
+        functions=start.functions, orbits=orbits, cutoffs=tuple(reach), known=np.array([o.eci for o in orbits])
+    )
+
+
 def _basis(
     primitive: Primitive,
     samples: list[Sample],
@@ -231,21 +269,25 @@ def _expansion(
             f"expected structures that tell all ECIs apart, got {len(y)} whose correlation functions have rank {np.linalg.matrix_rank(x)} of "
             f"{x.shape[1]}. Compute others, take smaller cutoffs, or a method with a prior"
         )
-    method, cv = best_method(x, y, seed, able if method is None else (method,))
-    found = regress(x, y, method)
+    if method is None:
+        tried = able if basis.known is None else SHRINK[:1]
+    else:
+        tried = (method,)
+    begin, change = basis.start, y - x @ basis.start
+    method, cv = best_method(x, change, seed, tried)
+    found = regress(x, change, method)
+    mean = begin + found.mean
     names = np.array([o.name for o in basis.orbits])
-    orbits = tuple(
-        replace(o, eci=float(j)) for o, j, kept in zip(basis.orbits, found.mean, found.kept, strict=True) if kept
-    )
+    orbits = tuple(replace(o, eci=float(j)) for o, j, kept in zip(basis.orbits, mean, found.kept, strict=True) if kept)
     fitted = Fitted(
         names=tuple(names[found.kept].tolist()),
-        mean=found.mean[found.kept],
+        mean=mean[found.kept],
         covariance=found.covariance[np.ix_(found.kept, found.kept)],
         noise=found.noise,
         method=method,
         cutoffs=basis.cutoffs,
         cv=cv,
-        learning_curve=learning_curve(x, y, method, seed),
+        learning_curve=learning_curve(x, change, method, seed),
         labels=tuple(s.label for s in samples),
         matrices=tuple(s.lattice.matrix.tolist() for s in samples),
         occupations=tuple(s.occ.tolist() for s in samples),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -12,20 +14,45 @@ PILOT = 200  # exchanges that tell how hot to begin
 COLDEST = 1e-3  # of the temperature at the beginning
 
 
+class Figures(NamedTuple):
+    """The clusters of a supercell, and which of them each site is in.
+
+    members, functions : (C, n) sites and site functions, -1 beyond the last; orbit, weight : (C,)
+    start, found : clusters of site i are found[start[i]:start[i + 1]]
+    values : (F, N, S) of the site functions
+    """
+
+    members: np.ndarray
+    functions: np.ndarray
+    orbit: np.ndarray
+    weight: np.ndarray
+    start: np.ndarray
+    found: np.ndarray
+    values: np.ndarray
+
+
+class Places(NamedTuple):
+    """Which sites may be exchanged: those of one group (N,) with each other, of the sites (M,)."""
+
+    group: np.ndarray
+    sites: np.ndarray
+
+
 @njit(cache=True, nogil=True)
-def put(occ, i, species, change, members, functions, orbit, weight, start, of, values):
+def put(occ, i, species, change, figures):
     """Put a species on a site, and add to ``change`` (K,) what that does to the correlation functions."""
+    members = figures.members
     for sign in (-1.0, 1.0):
         if sign > 0:
             occ[i] = species
-        for t in range(start[i], start[i + 1]):
-            c = of[t]
-            product = weight[c] * sign
+        for t in range(figures.start[i], figures.start[i + 1]):
+            c = figures.found[t]
+            product = figures.weight[c] * sign
             for m in range(members.shape[1]):
                 if members[c, m] < 0:
                     break
-                product *= values[functions[c, m], members[c, m], occ[members[c, m]]]
-            change[orbit[c]] += product
+                product *= figures.values[figures.functions[c, m], members[c, m], occ[members[c, m]]]
+            change[figures.orbit[c]] += product
 
 
 @njit(cache=True, nogil=True)
@@ -43,11 +70,12 @@ def misfit(rho, change, target, length):
 
 
 @njit(cache=True, nogil=True)
-def search(occ, rho, target, length, members, functions, orbit, weight, start, of, values, group, sites, sweeps, state):
+def search(occ, rho, target, length, figures, places, sweeps, state):
     """Anneal ``occ`` (N,) by exchanges and leave the best there; returns its Q. ``rho`` (K,) are its correlation functions.
 
     The sum of the differences is annealed, which is smoother than Q; Q says which is the best.
     """
+    group, sites = places.group, places.sites
     change, s = np.zeros(len(rho)), state
     here, reach = misfit(rho, change, target, length)
     best, best_occ = here - reach, occ.copy()
@@ -62,8 +90,8 @@ def search(occ, rho, target, length, members, functions, orbit, weight, start, o
         if a == b or group[i] != group[j]:
             continue
         change[:] = 0.0
-        put(occ, i, b, change, members, functions, orbit, weight, start, of, values)
-        put(occ, j, a, change, members, functions, orbit, weight, start, of, values)
+        put(occ, i, b, change, figures)
+        put(occ, j, a, change, figures)
         there, reach = misfit(rho, change, target, length)
         s = step(s)
         if there - reach < best - 1e-12:

@@ -24,9 +24,9 @@ from alloygen.edge.fits import nearest_neighbour
 from alloygen.edge.match import match
 from alloygen.errors import AlloygenError
 from alloygen.fitting.fit import shell_distances
-from alloygen.generate.exchanges import search
+from alloygen.generate.exchanges import Figures, Places, search
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.hamiltonian.clusters import correlations, decorated_orbits
+from alloygen.hamiltonian.clusters import correlations, decorated_orbits, diameter
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.lattice import Lattice, Primitive
@@ -120,23 +120,20 @@ def representative(
     functions, orbits = decorated_orbits(primitive, reach)
     orbits = tuple(o for o in orbits if o.order > 0)
     starts = _starts(alloy, lattice, composition, restarts, seed)
-    diameters = np.array([_diameter(o, primitive) for o in orbits])
+    diameters = np.array([diameter(o, primitive) for o in orbits])
     order = np.argsort(diameters, kind="stable")
     orbits, diameters = tuple(orbits[k] for k in order), diameters[order]
     if isinstance(alloy, Ensemble):
         target = _averages(alloy, functions, orbits)
     else:
         target = _random(lattice, starts[0], functions, orbits)
-    f = _Figures.made(functions, orbits, lattice)
-    group, sites = _groups(lattice, starts[0])
+    figures, places = _figures(functions, orbits, lattice), _places(lattice, starts[0])
     length = diameters / nearest_neighbour(primitive)
     best, q = starts[0], np.inf
     rows = correlations(functions, orbits, lattice, starts)
     for occ, rho, state in zip(starts, rows, seeds(seed, restarts), strict=True):
         occ = occ.astype(np.int64)
-        value = search(
-            occ, rho.copy(), target, length, f.members, f.functions, f.orbit, f.weight, f.start, f.found, f.values, group, sites, sweeps, state
-        )  # fmt: skip
+        value = search(occ, rho.copy(), target, length, figures, places, sweeps, state)
         if value < q:
             best, q = occ, value
     return Representative(
@@ -149,7 +146,7 @@ def representative(
         target=target,
         found=correlations(functions, orbits, lattice, best)[0],
         objective=float(q),
-        tried=sweeps * restarts * len(sites),
+        tried=sweeps * restarts * len(places.sites),
     )
 
 
@@ -238,61 +235,39 @@ def _random(lattice: Lattice, occ: np.ndarray, functions: np.ndarray, orbits: tu
     return np.array([means[o.functions, o.members[..., 3]].prod(1) @ o.weights / lattice.n_sublattices for o in orbits])
 
 
-def _diameter(orbit: Orbit, primitive: Primitive) -> float:
-    x = (orbit.members[0, :, :3] + primitive.basis[orbit.members[0, :, 3]]) @ primitive.cell
-    return float(np.linalg.norm(x[:, None] - x, axis=-1).max())
-
-
 # ---------------------------------------------------------------------- the search
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Figures:
-    """The clusters of a supercell, and which of them each site is in.
-
-    members, functions : (C, n) sites and site functions, -1 beyond the last; orbit, weight : (C,)
-    start, found : clusters of site i are found[start[i]:start[i + 1]]
-    values : (F, N, S) of the site functions
-    """
-
-    members: np.ndarray
-    functions: np.ndarray
-    orbit: np.ndarray
-    weight: np.ndarray
-    start: np.ndarray
-    found: np.ndarray
-    values: np.ndarray
-
-    @classmethod
-    def made(cls, functions: np.ndarray, orbits: tuple[Orbit, ...], lattice: Lattice) -> _Figures:
-        cells, width = lattice.offsets[:: lattice.n_sublattices], max(o.order for o in orbits)
-        parts = []
-        for k, orbit in enumerate(orbits):
-            members = lattice.index(cells[:, None, None] + orbit.members[None, ..., :3], orbit.members[None, ..., 3])
-            members = members.reshape(-1, orbit.order)
-            own = np.tile(orbit.functions, (len(cells), 1))
-            pad = ((0, 0), (0, width - orbit.order))
-            weight = np.tile(orbit.weights, len(cells)) / (len(cells) * lattice.n_sublattices)
-            parts.append(
-                (
-                    np.pad(members, pad, constant_values=-1),
-                    np.pad(own, pad, constant_values=-1),
-                    np.full(len(members), k),
-                    weight,
-                )
+def _figures(functions: np.ndarray, orbits: tuple[Orbit, ...], lattice: Lattice) -> Figures:
+    """The clusters of a supercell."""
+    cells, width = lattice.offsets[:: lattice.n_sublattices], max(o.order for o in orbits)
+    parts = []
+    for k, orbit in enumerate(orbits):
+        members = lattice.index(cells[:, None, None] + orbit.members[None, ..., :3], orbit.members[None, ..., 3])
+        members = members.reshape(-1, orbit.order)
+        own = np.tile(orbit.functions, (len(cells), 1))
+        pad = ((0, 0), (0, width - orbit.order))
+        weight = np.tile(orbit.weights, len(cells)) / (len(cells) * lattice.n_sublattices)
+        parts.append(
+            (
+                np.pad(members, pad, constant_values=-1),
+                np.pad(own, pad, constant_values=-1),
+                np.full(len(members), k),
+                weight,
             )
-        members, own, numbers, weight = (np.concatenate(x) for x in zip(*parts, strict=True))
-        pairs = {(int(i), c) for c, row in enumerate(members) for i in row if i >= 0}
-        by_site = np.array(sorted(pairs))
-        start = np.searchsorted(by_site[:, 0], np.arange(lattice.n_sites + 1))
-        table = np.asarray(functions)[:, lattice.element_index[lattice.sublattice].clip(0)]
-        return cls(
-            members=members, functions=own, orbit=numbers, weight=weight, start=start, found=np.ascontiguousarray(by_site[:, 1]),
-            values=np.ascontiguousarray(table),
-        )  # fmt: skip
+        )
+    members, own, numbers, weight = (np.concatenate(x) for x in zip(*parts, strict=True))
+    pairs = {(int(i), c) for c, row in enumerate(members) for i in row if i >= 0}
+    by_site = np.array(sorted(pairs))
+    start = np.searchsorted(by_site[:, 0], np.arange(lattice.n_sites + 1))
+    table = np.asarray(functions)[:, lattice.element_index[lattice.sublattice].clip(0)]
+    return Figures(
+        members=members, functions=own, orbit=numbers, weight=weight, start=start, found=np.ascontiguousarray(by_site[:, 1]),
+        values=np.ascontiguousarray(table),
+    )  # fmt: skip
 
 
-def _groups(lattice: Lattice, occ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(group of each site (N,), the sites that have a partner to be exchanged with): sites of one list of species."""
+def _places(lattice: Lattice, occ: np.ndarray) -> Places:
+    """Sites of one list of species, those that have a partner to be exchanged with."""
     lists = list(dict.fromkeys(lattice.species))
     group = np.array([lists.index(names) for names in lattice.species])[lattice.sublattice]
     mixed = [g for g in range(len(lists)) if len(np.unique(occ[group == g])) > 1]
-    return group, np.flatnonzero(np.isin(group, mixed))
+    return Places(group, np.flatnonzero(np.isin(group, mixed)))

@@ -220,3 +220,16 @@ def correlations(values: np.ndarray, orbits: Sequence[Orbit], lattice: Lattice, 
             part *= phi[orbit.functions[None, :, m], :, sites].transpose(2, 0, 1)
         out[:, k] = (part @ orbit.weights).mean(1) / lattice.n_sublattices
     return out
+
+
+def diameter(orbit: Orbit, primitive: Primitive) -> float:
+    """The largest distance between two sites of a cluster, in the unit of the primitive cell; 0 of a point.
+
+    Examples
+    --------
+    >>> fcc = Primitive([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]], [[0, 0, 0]], [("A", "B")])
+    >>> [round(diameter(orbit, fcc), 3) for orbit in decorated_orbits(fcc, [1.0])[1]]
+    [0.0, 0.0, 0.707, 1.0]
+    """
+    x = (orbit.members[0, :, :3] + primitive.basis[orbit.members[0, :, 3]]) @ primitive.cell
+    return float(np.linalg.norm(x[:, None] - x, axis=-1).max(initial=0.0))

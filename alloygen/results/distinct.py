@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.fits import nearest_neighbour
 from alloygen.edge.supercell import EXACT, hermite
 from alloygen.fitting.derivative import structure_key
 from alloygen.hamiltonian.clusters import symmetries
 from alloygen.lattice import Lattice
-from alloygen.results.draws import Draws
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,39 +33,46 @@ class Distinct:
         """Sum of values (n,) over the samples of each, (G,)."""
         return np.bincount(self.of, weights=values, minlength=len(self))
 
+    def part(self, rows: slice) -> Distinct:
+        """Of some of the samples."""
+        return _in_order(self.of[rows], self.hashes)
 
-def distinct(draws: Draws) -> Distinct:
-    """The samples that the symmetry of the lattice does not make equal; of Atoms that are strained or off their sites, which have less of it, those
-    that differ at all.
+
+def distinct(occ: np.ndarray, lattice: Lattice, atoms_map: AtomsMap | None = None) -> Distinct:
+    """The samples (n, N) that the symmetry of the lattice does not make equal; of Atoms that are strained or off their sites, which have less of
+    it, those that differ at all.
 
     Examples
     --------
     >>> import alloygen.data
-    >>> from alloygen.results.ensemble import Ensemble
-    >>> h = alloygen.data.cuau().on((2, 2, 1))
-    >>> occ = np.array([[0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
-    >>> found = distinct(Ensemble(h, occ, h.energy(occ), None, T=600))
+    >>> lattice = alloygen.data.cuau().on((2, 2, 1)).lattice
+    >>> found = distinct(np.array([[0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]), lattice)
     >>> found.first.tolist(), found.of.tolist()
     ([0, 2], [0, 0, 1, 0])
     """
-    rows, at = np.unique(draws.occ, axis=0, return_inverse=True)
-    keys = np.array([structure_hash(draws, row) for row in rows])
-    _, first, of = np.unique(keys[at.ravel()], return_index=True, return_inverse=True)
+    rows, at = np.unique(occ, axis=0, return_inverse=True)
+    keys = [structure_hash(row, lattice, atoms_map) for row in rows]
+    number = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+    return _in_order(np.array([number[key] for key in keys], dtype=int)[at.ravel()], tuple(number))
+
+
+def _in_order(of: np.ndarray, hashes: tuple[str, ...]) -> Distinct:
+    """Numbers (n,) of hashes, renumbered in the order in which they come."""
+    numbers, first, at = np.unique(of, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")
-    place = np.argsort(order, kind="stable")
-    first = first[order]
-    return Distinct(first=first, of=place[of.ravel()], hashes=tuple(keys[at.ravel()[first]].tolist()))
+    return Distinct(
+        first=first[order], of=np.argsort(order, kind="stable")[at], hashes=tuple(hashes[k] for k in numbers[order])
+    )
 
 
-def structure_hash(draws: Draws, occ: np.ndarray) -> str:
+def structure_hash(occ: np.ndarray, lattice: Lattice, atoms_map: AtomsMap | None = None) -> str:
     """The hash of a configuration (N,): that of all which symmetry makes equal to it."""
-    same = structure_key(draws.hamiltonian.lattice, occ) if is_ideal(draws) else (occ.astype(np.int8).tobytes(),)
+    same = structure_key(lattice, occ) if is_ideal(atoms_map) else (occ.astype(np.int8).tobytes(),)
     return hashlib.sha256(b"".join(same)).hexdigest()[:16]
 
 
-def is_ideal(draws: Draws) -> bool:
+def is_ideal(found: AtomsMap | None) -> bool:
     """Whether the Atoms lie on the ideal lattice, with all of its symmetry."""
-    found = draws.atoms_map
     if found is None:
         return True
     off = np.abs(found.displacement).max() / (found.scale * nearest_neighbour(found.lattice.primitive))

@@ -17,6 +17,7 @@ from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.figures import Expansion
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.lattice import Lattice
+from alloygen.results.labels import labels
 
 if TYPE_CHECKING:
     from alloygen.edge.atoms_map import AtomsMap
@@ -73,43 +74,11 @@ class OtherEnergies:
                 )
             return self.numbers
         if self.hamiltonian is None:
-            return calculated(self.given, occ, self.own, atoms_map)
+            found = labels(self.own, occ, atoms_map, Recipe(calculator=self.given), strict=True)
+            return found.energies(self.own, self.own.counts(occ))
         if self.same_figures(self.own.expansion):
             return self.own.n_sites * (correlations() @ self.hamiltonian.expansion.ecis)
         return self.hamiltonian.energy(occ)
-
-
-def calculated(calculator: Any, occ: np.ndarray, own: Hamiltonian, atoms_map: AtomsMap | None) -> np.ndarray:
-    """Energies (n,) of samples (n, N) by an ASE calculator, in eV, each distinct configuration once.
-
-    Where the expansion of ``own`` remembers the references of its fit (``fitted.references``) they are taken off, as they were there; else
-    the energies are the calculator's own. Vacancies are left out of the Atoms.
-
-    Raises AlloygenError that names the configuration for a calculator that fails or gives no finite number.
-    """
-    if atoms_map is None:
-        raise AlloygenError(
-            "expected samples that know their Atoms, got atoms_map=None; draw them with alloygen.sample(atoms, ...), or pass energies (n,)"
-        )
-    found, which = np.unique(occ, axis=0, return_inverse=True)
-    references = getattr(getattr(own.expansion, "fitted", None), "references", {})
-    out = np.empty(len(found))
-    first = np.argsort([-len(np.unique(row)) for row in found], kind="stable")  # all elements at once, before the work
-    for i in first:
-        out[i] = _energy(calculator, atoms_map.to_atoms(found[i]), int(np.flatnonzero(which.ravel() == i)[0]))
-    shift = np.array([references.get(e, 0.0) for e in own.elements])
-    return (out - own.counts(found) @ shift)[which.ravel()]
-
-
-def _energy(calculator: Any, atoms: Any, sample: int) -> float:
-    found = Recipe(calculator=calculator).of(atoms)
-    if found.failure:
-        name = f"{type(calculator).__name__} for sample {sample}, {atoms.get_chemical_formula()}"
-        raise AlloygenError(
-            f"expected an energy of {name}, got {found.failure}. Take a calculator that knows all of its elements, or ens.relabel(calculator), which "
-            "keeps what fails apart"
-        )
-    return found.energy
 
 
 def _is_numbers(given: Any) -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from alloygen.arguments import settings
 from alloygen.conditions import Mu, chemical_potentials, temperature
-from alloygen.edge.computed import Recipe
+from alloygen.edge.computed import Recipe, RelaxLike
 from alloygen.estimate.result import Estimate
 from alloygen.results import export, observables, relabelled, reweighting, selected
 from alloygen.results.averages import Averages
@@ -274,8 +274,8 @@ class Ensemble(Draws):
         Parameters
         ----------
         energy : a ClusterExpansion, or whatever ``hamiltonian=`` takes elsewhere, on the same lattice with the species in the same order;
-            an ASE calculator, which is handed each distinct configuration once, without vacancies, and whose energies lose the references of
-            the fit where the expansion remembers them; or energies (n,) of the whole cells
+            an ASE calculator, whose energies are those of :meth:`relabel`, each structure computed once, on the scale of the expansion by the end
+            members; or energies (n,) of the whole cells
         T, mu : a dict by element or a vector (n_elements,); those of the samples if not given
         then : ``alloygen.Anneal()`` moves the samples to an expansion by Monte Carlo along (1 - l) u + l u', with exact weights (Neal, Stat.
             Comput. 11, 125 (2001)), where plain weights are uneven. None: the configurations stay
@@ -332,11 +332,9 @@ class Ensemble(Draws):
     def relabel(
         self,
         calculator: Any,
-        relax: bool | str = False,
+        relax: RelaxLike = False,
         *,
         references: str | Mapping[str, float] | None = "ends",
-        fmax: float = 0.02,
-        steps: int = 500,
         job: Job | None = None,
     ) -> Relabelled:
         """The energies of a force field or of DFT for these configurations, each computed once up to symmetry.
@@ -345,7 +343,7 @@ class Ensemble(Draws):
         ----------
         calculator : an ASE calculator; what makes one, a class or a function without arguments, for executors whose processes need their own; or a
             function of Atoms that returns an energy of the cell, or relaxed Atoms that carry one
-        relax : False; "positions"; or "cell" and positions, by ASE's LBFGS until no force is above ``fmax`` (eV per angstrom), in ``steps`` steps
+        relax : False; "positions"; "cell", which relaxes both; or these with settings, ``alloygen.Relax("cell", fmax=0.05, steps=200)``
         references : what is taken off the energies, so that T, mu and Phi mean the same as before: "ends", energies of an atom by which the end
             members have the energies that the expansion has for them; energies by element; or None, nothing
         job : a bar, an executor that shares out the structures, and a checkpoint to go on from (:class:`alloygen.Job`)
@@ -366,8 +364,8 @@ class Ensemble(Draws):
         >>> found.difference.stderr < 0.01, len(found.structures) < 20, found.failures
         (True, True, ())
         """
-        recipe = Recipe(calculator=calculator, relax=relax, fmax=fmax, steps=steps)
-        return relabelled.relabel(self, recipe, references, settings(job, Job, "job"))
+        recipe = Recipe(calculator=calculator, relax=relax)
+        return relabelled.relabel([self], recipe, references, settings(job, Job, "job"))[0]
 
     def select(self, n: int, how: str = "weighted", seed: int = 0) -> Selection:
         """A few configurations to compute by dearer means, each once up to symmetry, with weights by which they stand for all.

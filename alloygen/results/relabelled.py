@@ -4,33 +4,29 @@ The law of the calculator is that of the same samples with other weights,
 
     Phi_calc - Phi = -kT/N log <exp(-beta [E_calc - E])>,      E_calc = E_total - sum_k n_k e_k,
 
-the average over the law of the expansion (Zwanzig, J. Chem. Phys. 22, 1420 (1954)). The energies e_k of an atom of each element put both on one
-scale, so that the chemical potentials mean the same.
+the average over the law of the expansion (Zwanzig, J. Chem. Phys. 22, 1420 (1954)), with energies e_k of an atom of each element that put both on
+one scale (:mod:`alloygen.results.labels`).
 """
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
-from alloygen.edge.computed import Computed, Recipe, compute
-from alloygen.edge.fits import nearest_neighbour
+from alloygen.edge.computed import Recipe
 from alloygen.edge.structures import write_structures
-from alloygen.edge.supercell import TOL
 from alloygen.errors import AlloygenError, LowSampleSize, NotLabelled
+from alloygen.estimate import weights
 from alloygen.estimate.result import Estimate
-from alloygen.estimate.weights import user_level
-from alloygen.fitting.references import given_references
-from alloygen.lattice import Lattice
-from alloygen.results.distinct import Distinct, distinct, structure_hash
+from alloygen.results import moved
+from alloygen.results.labels import Labelled, Labels, labels
+from alloygen.results.reweighting import FEW
 from alloygen.runtime.job import Job
 from alloygen.types import PathLike
 
@@ -41,35 +37,7 @@ if TYPE_CHECKING:
     from alloygen.hamiltonian.expansion import ClusterExpansion
 
 Ensemble: TypeAlias = Any  # alloygen.results.ensemble.Ensemble, which imports this module
-FEWEST = 10.0  # effective samples, below which the law of the calculator is not known
-MOST_ENDS = 64
-RANK = 1e-9
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Labelled:
-    """A configuration that was computed.
-
-    occ : (N,) species on the sites; hash : of the structure, the same in every supercell
-    energy : of the whole cell by the calculator, nan where there is none; failure : why, "" where there is one
-    expected : energy of the whole cell by the expansion
-    samples : how many samples it stands for; weight : their share of the old law; both 0 for end members that were computed as references alone
-    displacement : largest distance of an atom from its site after relaxing, in nearest-neighbour distances; strain : largest principal stretch
-        of the cell, minus 1, beyond the scale
-    positions, cell : after relaxing
-    """
-
-    occ: np.ndarray
-    hash: str
-    energy: float
-    failure: str
-    expected: float
-    samples: int
-    weight: float
-    displacement: float
-    strain: float
-    positions: np.ndarray
-    cell: np.ndarray
+Scan: TypeAlias = Any  # alloygen.results.scan.Scan, likewise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -144,22 +112,12 @@ class Relabelled:
 
         ``info`` has T, mu_<element>, hash, samples, weight and the energy by the expansion, ``expected``.
         """
-        return (self._atoms(s) for s in self.structures if not s.failure)
+        return (_atoms(s, self.atoms_map, self._info) for s in self.structures if not s.failure)
 
-    def _atoms(self, s: Labelled) -> Atoms:
-        from ase.calculators.singlepoint import SinglePointCalculator
-
-        atoms = self.atoms_map.to_atoms(s.occ)
-        atoms.set_constraint()
-        atoms.set_cell(s.cell)
-        atoms.set_positions(s.positions)
+    @property
+    def _info(self) -> dict[str, float]:
         mu = {f"mu_{e}": float(m) for e, m in zip(self.source.elements, self.source.mu, strict=True)}
-        atoms.info.update(T=self.source.T, **mu, hash=s.hash, samples=s.samples, weight=s.weight, expected=s.expected)
-        if s.failure:
-            atoms.info["failure"] = s.failure
-        else:
-            atoms.calc = SinglePointCalculator(atoms, energy=s.energy)
-        return atoms
+        return {"T": self.source.T, **mu}
 
     def write(self, path: PathLike, format: str | None = None) -> Path:
         """Write the different structures with the calculator's energies, such as extxyz, which ``alloygen.fit`` reads; those that failed beside them.
@@ -167,18 +125,17 @@ class Relabelled:
         The latter go to ``<name>.failed.extxyz``, the reason as ``failure`` in ``info``. Samples with weights and energies on the scale of the
         expansion are written by ``relabelled.ensemble.write``.
         """
-        out = write_structures(self.atoms(), path, format)
-        if self.failures:
-            write_structures((self._atoms(s) for s in self.failures), out.with_name(f"{out.stem}.failed.extxyz"))
-        return out
+        return _write(self.structures, self.atoms_map, self._info, path, format)
 
     # ------------------------------------------------------------------ fit
-    def refit(self, *others: Relabelled, **options: Any) -> ClusterExpansion:
+    def refit(self, *others: Relabelled, delta: bool = False, **options: Any) -> ClusterExpansion:
         """An expansion fitted anew to the energies of the calculator, on the same scale; ``options`` are those of :func:`alloygen.fit`.
 
         others : further results of the same calculator, whose structures count as well, each once
+        delta : keep the figures of the expansion that the samples were drawn with, and fit the difference of the energies from its own with a
+            prior around 0: ECIs that the structures say nothing of stay, and fewer structures than ECIs do
 
-        Raises AlloygenError where references differ, and what ``fit`` raises: few structures need ``cutoffs``.
+        Raises AlloygenError where references differ, and what ``fit`` raises: few structures need ``cutoffs``, or ``delta``.
         """
         from alloygen.fitting.fit import fit
 
@@ -195,167 +152,202 @@ class Relabelled:
                     known.setdefault(s.hash, (result.atoms_map.to_atoms(s.occ), s.energy))
         structures, energies = zip(*known.values(), strict=True)
         options = {"references": dict(self.references) or None, **options}
+        if delta:
+            options["start"] = self.source.hamiltonian.expansion
         return fit(self.source.hamiltonian.lattice.primitive, None, list(energies), list(structures), **options)
+
+
+# ---------------------------------------------------------------------- many conditions
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class RelabelledScan:
+    """The conditions of a scan with the energies of a calculator; made by :meth:`alloygen.Scan.relabel`.
+
+    source : the scan as it was drawn
+    conditions : each :class:`Relabelled`, in its order
+    """
+
+    source: Scan
+    conditions: tuple[Relabelled, ...]
+
+    def __len__(self) -> int:
+        return len(self.conditions)
+
+    def __getitem__(self, c: int) -> Relabelled:
+        return self.conditions[c]
+
+    @cached_property
+    def structures(self) -> tuple[Labelled, ...]:
+        """Each different configuration of all conditions, once, with the samples of all; ``weight`` is the mean of their shares."""
+        found: dict[str, Labelled] = {}
+        for one in self.conditions:
+            for s in one.structures:
+                before = found.get(s.hash)
+                samples, weight = (0, 0.0) if before is None else (before.samples, before.weight)
+                found[s.hash] = replace(s, samples=samples + s.samples, weight=weight + s.weight / len(self))
+        return tuple(found.values())
+
+    @property
+    def failures(self) -> tuple[Labelled, ...]:
+        """The configurations without an energy, each with its reason."""
+        return tuple(s for s in self.structures if s.failure)
+
+    @property
+    def references(self) -> Mapping[str, float]:
+        """Energy of an atom of each element that was taken off."""
+        return self.conditions[0].references
+
+    @cached_property
+    def scan(self) -> Scan:
+        """All conditions under the calculator's law: its averages, free energies, phase diagram.
+
+        Raises AlloygenError where structures failed, and for a Monte Carlo scan with a ladder, whose samples were not computed.
+        """
+        if self.failures:
+            raise AlloygenError(
+                f"expected an energy of every structure, got {len(self.failures)} that failed; take single conditions, relabelled[c].ensemble"
+            )
+        if self.source.hidden is not None:
+            raise AlloygenError(
+                f"expected a scan that shows all of its conditions, got {len(self.source.hidden)} more of a ladder, whose structures were not computed. "
+                "scan.reweighted(calculator) computes these too; relabelled[c].ensemble is a single condition"
+            )
+        energy = np.array([one.ensemble.energy for one in self.conditions])
+        return moved.under(self.source, self.source.hamiltonian, energy, None)
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` with a row for each condition: T, mu_<element>, the difference of Phi with its error, what it rests on."""
+        import pandas as pd
+
+        rows = []
+        for one in self.conditions:
+            mu = {f"mu_{e}": float(m) for e, m in zip(one.source.elements, one.source.mu, strict=True)}
+            d = one.difference
+            about = {
+                "difference": d.value,
+                "difference_stderr": d.stderr,
+                "effective_samples": one.ensemble.effective_samples,
+            }
+            rows.append(
+                {
+                    "T": one.source.T,
+                    **mu,
+                    **about,
+                    "structures": len({s.hash for s in one.structures if s.samples}),
+                    "missing": one.missing,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def write(self, path: PathLike, format: str | None = None) -> Path:
+        """Write the different structures of all conditions, once, as :meth:`Relabelled.write` does."""
+        return _write(self.structures, self.conditions[0].atoms_map, {}, path, format)
+
+    def refit(self, *others: Relabelled, delta: bool = False, **options: Any) -> ClusterExpansion:
+        """An expansion fitted anew to the structures of all conditions, as :meth:`Relabelled.refit`."""
+        return self.conditions[0].refit(*self.conditions[1:], *others, delta=delta, **options)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"RelabelledScan({len(self)} conditions, {len(self.structures)} structures{failed})"
 
 
 # ---------------------------------------------------------------------- how it is made
 def relabel(
-    ens: Ensemble,
+    ensembles: Sequence[Ensemble],
     recipe: Recipe,
     references: str | Mapping[str, float] | None,
     job: Job,
     known: Mapping[str, Labelled] | None = None,
-) -> Relabelled:
-    """Compute the different configurations of an ensemble, see :meth:`alloygen.results.ensemble.Ensemble.relabel`.
+) -> tuple[Relabelled, ...]:
+    """Compute the different configurations of ensembles of one supercell, each once, see :meth:`alloygen.results.ensemble.Ensemble.relabel`.
 
     known : by hash, configurations of the same supercell that are computed already
     """
-    _ = ens.atoms  # says what to do where there are none
-    h, elements = ens.hamiltonian, ens.elements
-    if not len(ens):
+    first = ensembles[0]
+    _ = first.atoms  # says what to do where there are none
+    if not all(map(len, ensembles)):
         raise AlloygenError("expected configurations to compute, got an empty ensemble")
-    if isinstance(references, Mapping):
-        given_references(references, elements)
-    ends = _ends(h.lattice) if references == "ends" else None
-    if references is not None and ends is None and not isinstance(references, Mapping):
-        raise AlloygenError(f'expected references as "ends", energies by element, or None, got {references!r}')
-    groups = distinct(ens)
-    labelled = _labelled(ens, groups, ends, recipe, job, known or {})
-    values = dict(references) if isinstance(references, Mapping) else {}
-    if ends is not None:
-        values = _scale(ens, labelled, ends)
-    return _result(ens, groups, labelled, values)
+    occ = np.concatenate([ens.occ for ens in ensembles])
+    found = labels(first.hamiltonian, occ, first.atoms_map, recipe, references=references, job=job, known=known)
+    out, told, start = [], [], 0
+    for ens in ensembles:
+        rows = slice(start, start + len(ens))
+        start += len(ens)
+        with warnings.catch_warnings(record=True) as heard:  # one word of few samples, not one for each condition
+            warnings.simplefilter("always")
+            out.append(_relabelled(ens, found.part(rows, ens.weights)))
+        told += heard
+    _tell(out, told)
+    return tuple(out)
 
 
-def _ends(lattice: Lattice) -> np.ndarray:
-    """Occupations (B, N) of the end members: each list of species full of one of them."""
-    lists = list(dict.fromkeys(lattice.species))
-    which = np.array([lists.index(names) for names in lattice.species])[lattice.sublattice]
-    if math.prod(map(len, lists)) > MOST_ENDS:
-        raise AlloygenError(
-            f"expected at most {MOST_ENDS} end members, got {math.prod(map(len, lists))}; give references as energies of an atom by element"
-        )
-    return np.array([np.array(choice)[which] for choice in product(*(range(len(names)) for names in lists))])
-
-
-def _labelled(
-    ens: Ensemble,
-    groups: Distinct,
-    ends: np.ndarray | None,
-    recipe: Recipe,
-    job: Job,
-    known: Mapping[str, Labelled],
-) -> list[Labelled]:
-    """The different configurations and end members with their energies; end members are computed first, so that an element that the calculator
-    lacks is told before the work."""
-    h, samples, weight = ens.hamiltonian, groups.sums(np.ones(len(ens))), groups.sums(ens.weights)
-    occ, hashes = list(ens.occ[groups.first]), list(groups.hashes)
-    for row in [] if ends is None else ends:
-        if (name := structure_hash(ens, row)) not in hashes:
-            occ.append(row.astype(np.int8))
-            hashes.append(name)
-    assert ens.atoms_map is not None  # ``relabel`` has asked
-    to_atoms = ens.atoms_map.to_atoms
-    pure = [] if ends is None else list(dict.fromkeys(hashes.index(structure_hash(ens, row)) for row in ends))
-    new = [k for k in dict.fromkeys([*pure, *range(len(hashes))]) if hashes[k] not in known]
-
-    def require(at: int, why: str) -> None:
-        if (k := new[at]) in pure:
-            raise _no_end(to_atoms(occ[k]).get_chemical_formula(), why, ens.elements)
-
-    computed = compute([to_atoms(occ[k]) for k in new], recipe, job, require) if new else []
-    found = dict(zip(new, computed, strict=True))
-    expected = h.energy(np.array(occ))
-    out = []
-    for k, name in enumerate(hashes):
-        about: dict[str, Any] = {"samples": 0, "weight": 0.0}
-        if k < len(groups):
-            about = {"samples": int(samples[k]), "weight": float(weight[k])}
-        about |= dict(occ=occ[k], hash=name, expected=float(expected[k]))
-        out.append(_of_known(known[name], about) if name in known else _of(found[k], to_atoms(occ[k]), ens, about))
-    return out
-
-
-def _of_known(known: Labelled, about: dict) -> Labelled:
-    """What was computed elsewhere; its own occupations go with its positions."""
-    kept = ("occ", "energy", "failure", "displacement", "strain", "positions", "cell")
-    return Labelled(**{**about, **{k: getattr(known, k) for k in kept}})
-
-
-def _of(found: Computed, atoms: Atoms, ens: Ensemble, about: dict) -> Labelled:
-    """A structure that was computed; one that relaxed off its sites is another crystal, and has no energy of this one."""
-    there = atoms.numbers > 0
-    moved = found.positions - atoms.positions @ np.linalg.solve(np.array(atoms.cell), found.cell)
-    moved = (moved - moved[there].mean(0))[there] if there.any() else moved[:0]
-    neighbour = ens.length * nearest_neighbour(ens.hamiltonian.lattice.primitive)
-    off = float(np.linalg.norm(moved, axis=1).max(initial=0.0)) / neighbour
-    stretch = np.linalg.svd(np.linalg.solve(np.array(atoms.cell), found.cell), compute_uv=False)
-    strain = float(np.abs(stretch / stretch.prod() ** (1 / 3) - 1).max())
-    failure, energy = found.failure, found.energy
-    if not failure and off > TOL:
-        failure, energy = (
-            f"relaxed off its sites by {off:.2f} of the nearest-neighbour distance, expected at most {TOL}",
-            np.nan,
-        )
-    return Labelled(
-        energy=energy,
-        failure=failure,
-        displacement=off,
-        strain=strain,
-        positions=found.positions,
-        cell=found.cell,
-        **about,
-    )
-
-
-def _no_end(formula: str, why: str, elements: tuple[str, ...]) -> AlloygenError:
-    return AlloygenError(
-        f"expected a calculator that has an energy of the end member {formula}, with which its scale is made, got {why}. Take a calculator that knows "
-        f"{', '.join(elements)}, or give references as energies of an atom by element, or None"
-    )
-
-
-def _scale(ens: Ensemble, labelled: list[Labelled], ends: np.ndarray) -> dict[str, float]:
-    """Energies of an atom by element that give the end members the energies that the expansion has for them."""
-    by_hash = {s.hash: s for s in labelled}
-    pure = [by_hash[structure_hash(ens, row)] for row in ends]
-    counts = ens.hamiltonian.counts(ends)
-    off = np.array([s.energy - s.expected for s in pure])
-    values = np.linalg.lstsq(counts, off, rcond=RANK)[0]
-    return dict(zip(ens.elements, values.tolist(), strict=True))
-
-
-def _result(ens: Ensemble, groups: Distinct, labelled: list[Labelled], references: dict[str, float]) -> Relabelled:
-    own = labelled[: len(groups)]
-    energy = np.array([s.energy for s in own])[groups.of]
+def _relabelled(ens: Ensemble, found: Labels) -> Relabelled:
+    energy = found.energies(ens.hamiltonian, ens.counts)
     rows = np.flatnonzero(np.isfinite(energy))
-    failures = [s for s in own if s.failure]
     if not len(rows):
         raise AlloygenError(
-            f"expected a calculator that has energies of these configurations, got none: all {len(own)} failed, the first because {own[0].failure}"
+            f"expected a calculator that has energies of these configurations, got none at T = {ens.T:g}: all {len(found.own)} failed, the first "
+            f"because {found.own[0].failure}"
         )
     source = ens if len(rows) == len(ens) else ens.subset(rows)
-    taken_off = source.counts @ np.array([references.get(e, 0.0) for e in ens.elements])
-    with warnings.catch_warnings(record=True) as told:  # one word of few samples, not two
-        warnings.simplefilter("always")
-        new = source.reweighted(energy=energy[rows] - taken_off)
-    result = Relabelled(source=source, ensemble=new, rows=rows, structures=tuple(labelled), references=references)
+    new = source.reweighted(energy=energy[rows])
+    return Relabelled(source=source, ensemble=new, rows=rows, structures=found.structures, references=found.references)
+
+
+def _tell(results: Sequence[Relabelled], told: list[warnings.WarningMessage]) -> None:
+    """Warn of what failed and of few effective samples, and pass on the rest of what reweighting ``told``."""
+    failures = {s.hash: s.failure for one in results for s in one.failures}
     if failures:
-        first = "; ".join(f"{s.hash}: {s.failure}" for s in failures[:3])
+        first = "; ".join(f"{name}: {why}" for name, why in list(failures.items())[:3])
+        of = len({s.hash for one in results for s in one.structures if s.samples})
+        missing = 100 * max(one.missing for one in results)
         warnings.warn(
-            f"{len(failures)} of {len(own)} structures, {100 * result.missing:.2g} % of the law by weight, have no energy and are kept apart "
-            f"(relabelled.failures): {first}{' ...' if len(failures) > 3 else ''}. Averages are those of the configurations that have one",
+            f"{len(failures)} of {of} structures, {'' if len(results) == 1 else 'up to '}{missing:.2g} % of the law by weight, have no energy and are "
+            f"kept apart (relabelled.failures): {first}{' ...' if len(failures) > 3 else ''}. Averages are those of the configurations that have one",
             NotLabelled,
-            stacklevel=user_level(),
+            stacklevel=weights.user_level(),
         )
-    if new.effective_samples < FEWEST:
-        warnings.warn(
-            f"the weights of the calculator's law are worth {new.effective_samples:.1f} configurations of {len(rows)}, expected at least {FEWEST:g}: its "
-            "averages and free energy are not known. Fit to these energies (relabelled.refit()), draw by that expansion and relabel again, which "
-            "alloygen.self_consistent does; or draw at a higher temperature",
-            LowSampleSize,
-            stacklevel=user_level(),
+    few = sorted(
+        (one.ensemble for one in results if one.ensemble.effective_samples < FEW), key=lambda e: e.effective_samples
+    )
+    if few:
+        least, where = (
+            few[0],
+            "" if len(results) == 1 else f"at {len(few)} of {len(results)} conditions, the worst T = {few[0].T:g}, ",
         )
-    for other in told if new.effective_samples >= FEWEST else ():
-        warnings.warn(str(other.message), other.category, stacklevel=user_level())
-    return result
+        weights.tell(
+            cast(np.ndarray, least.known_log_weight),
+            f"{where}the weights of the calculator's law are worth {least.effective_samples:.1f} configurations of {len(least)}, expected at least "
+            f"{FEW:g}: its averages and free energy are not known. Fit to these energies (relabelled.refit()), draw by that expansion and relabel again, "
+            "which alloygen.self_consistent does; or draw at a higher temperature",
+        )
+    rest = [w for w in told if not (few and issubclass(w.category, LowSampleSize))]
+    for text, category in dict.fromkeys((str(w.message), w.category) for w in rest):
+        warnings.warn(text, category, stacklevel=weights.user_level())
+
+
+# ---------------------------------------------------------------------- structures out
+def _atoms(s: Labelled, atoms_map: AtomsMap, info: Mapping[str, Any]) -> Atoms:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms = atoms_map.to_atoms(s.occ)
+    atoms.set_constraint()
+    atoms.set_cell(s.cell)
+    atoms.set_positions(s.positions)
+    atoms.info.update(info, hash=s.hash, samples=s.samples, weight=s.weight, expected=s.expected)
+    if s.failure:
+        atoms.info["failure"] = s.failure
+    else:
+        atoms.calc = SinglePointCalculator(atoms, energy=s.energy)
+    return atoms
+
+
+def _write(
+    structures: Sequence[Labelled], atoms_map: AtomsMap, info: Mapping[str, Any], path: PathLike, format: str | None
+) -> Path:
+    """Write structures, those that failed to a file of their own."""
+    failed = [s for s in structures if s.failure]
+    out = write_structures((_atoms(s, atoms_map, info) for s in structures if not s.failure), path, format)
+    if failed:
+        write_structures((_atoms(s, atoms_map, info) for s in failed), out.with_name(f"{out.stem}.failed.extxyz"))
+    return out

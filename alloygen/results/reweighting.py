@@ -102,6 +102,7 @@ def _carried(draws: D, averages: Averages, given: OtherEnergies | None, at: Cond
 
 
 FEW = 10.0  # effective samples below which a law is not known by these samples
+FIT = "fit an expansion to these energies (relabel and refit), and draw by it or anneal to it, or go there in smaller steps"
 ANNEAL = "anneal to it, ens.reweighted(expansion, then=alloygen.Anneal()), reweight in smaller steps, or sample the new law itself"
 
 
@@ -110,7 +111,11 @@ def tell(new: Draws, annealed: bool) -> None:
     log_w = new.known_log_weight
     if log_w is None or not len(new) or weights.heard(log_w):
         return
-    remedy = "take more effort, alloygen.Anneal(effort=4), or go there in smaller steps" if annealed else ANNEAL
+    remedy = (
+        FIT if new.origin is not None and new.hamiltonian is new.origin.hamiltonian else ANNEAL
+    )  # of an expansion, or energies alone
+    if annealed:
+        remedy = "take more effort, alloygen.Anneal(effort=4), or go there in smaller steps"
     if weights.ess(log_w) < min(FEW, 0.5 * len(new)):
         weights.tell(
             log_w,

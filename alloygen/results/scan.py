@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from alloygen.arguments import settings
 from alloygen.conditions import Mu, chemical_potentials, exchangeable, temperature
+from alloygen.edge.computed import Recipe, RelaxLike
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch
 from alloygen.estimate import weights
 from alloygen.estimate.branches import Branches
@@ -18,18 +20,19 @@ from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.order import long_range_order, orders_of
 from alloygen.estimate.pool import Pool
 from alloygen.estimate.result import Estimate
-from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.results import convergence, paper, sites, tables
+from alloygen.results import convergence, moved, paper, relabelled, sites, tables
 from alloygen.results.canonical import at_composition, binary, free_energies
 from alloygen.results.compositions import simplex
-from alloygen.results.energies import EnergiesLike, OtherEnergies
+from alloygen.results.energies import EnergiesLike
 from alloygen.results.ensemble import Ensemble
 from alloygen.results.joined import Elsewhere, Joint, Place
 from alloygen.results.provenance import Provenance
-from alloygen.results.reweighting import ANNEAL, FEW, Bridge
+from alloygen.results.relabelled import RelabelledScan
+from alloygen.results.reweighting import Bridge
 from alloygen.results.runs import Runs
 from alloygen.results.section_phases import sections_table
 from alloygen.runtime.atomic import atomic_path
+from alloygen.runtime.job import Job
 from alloygen.runtime.tables import write_table
 from alloygen.types import ArrayLike, PathLike, Temperatures
 
@@ -135,7 +138,7 @@ class Scan(Runs, Sequence):
             parts = [self.energy[at], self.energy[rest], *([] if self.hidden is None else [self.hidden.energy])]
             old = self.origin.select(at)
             behind = np.concatenate(parts[1:]) if old.hidden is not None else None
-            return _under(old, self.hamiltonian, parts[0], behind)
+            return moved.under(old, self.hamiltonian, parts[0], behind)
         if self.hidden is not None:
             rest = np.setdiff1d(np.arange(len(self)), at)
             bare = replace(self, hidden=None)
@@ -454,62 +457,7 @@ class Scan(Runs, Sequence):
         >>> softer.free_energy_difference(0).stderr < softer.free_energy(0).stderr
         True
         """
-        if self.origin is not None:
-            raise AlloygenError("expected a scan as it was drawn, got a reweighted one; reweight scan.origin")
-        given = OtherEnergies.of(energy, self.hamiltonian)
-        if then is not None:
-            return self._carried(energy, then)
-        if given.numbers is not None and (given.numbers.shape != self.energy.shape or self.hidden is not None):
-            ladder = (
-                ""
-                if self.hidden is None
-                else f", and those of {len(self.hidden)} conditions of a ladder, which only an expansion or a calculator can give"
-            )
-            raise AlloygenError(
-                f"expected energies of shape {self.energy.shape}{ladder}, got shape {given.numbers.shape}"
-            )
-        found = [given.numbers] if given.numbers is not None else [_energies(part, given) for part in self.parts]
-        h = given.hamiltonian or self.hamiltonian
-        new = _under(self, h, found[0], found[1] if len(found) > 1 else None)
-        if self.log_prob is None:
-            new._tell_of_few(self)
-        else:
-            new.tell(f"{ANNEAL[0].upper()}{ANNEAL[1:]}".replace("ens.", "scan."))
-        return new
-
-    def _carried(self, energy: EnergiesLike, then: Bridge) -> Scan:
-        """The samples of each condition annealed."""
-        if self.log_prob is None:
-            raise AlloygenError(
-                "expected samples with a likelihood to anneal a scan, got Monte Carlo samples, which are known together under their own law "
-                "alone; anneal a condition by itself, scan[c].reweighted(expansion, then=alloygen.Anneal()), or run alloygen.mc with the new one"
-            )
-        made = [ens.reweighted(energy, then=then) for ens in self]
-        gather = lambda name: np.stack([getattr(m, name) for m in made])  # noqa: E731
-        return Scan(
-            made[0].hamiltonian, self.T, self.mu, gather("occ"), gather("energy"), 0, made[0].method, gather("log_prob"), self.atoms_map,
-            facts=self.facts, info=self.info, origin=self,
-        )  # fmt: skip
-
-    def _tell_of_few(self, old: Scan) -> None:
-        """Warn of conditions where few of the old effective samples are left."""
-        if not cast(Elsewhere, self.joint).pooled:
-            return
-        finite = np.flatnonzero(np.isfinite(self.T))
-        sizes = [
-            [pool.effective_samples(b, b * mu) for b, mu in zip(self.beta[finite], self.mu[finite], strict=True)]
-            for pool in (self.pool, old.pool)
-        ]
-        left = np.array(sizes[0]) / np.array(sizes[1])
-        few = (left < weights.UNEVEN) | (np.array(sizes[0]) < FEW)
-        if few.any():
-            worst = int(finite[left.argmin()])
-            weights.tell(
-                self.energy,
-                f"at {int(few.sum())} of {len(self)} conditions few effective samples are left under the new Hamiltonian (least {left.min():.2g} of "
-                f"the old ones, at T = {self.T[worst]:g}, mu = {self.mu[worst].tolist()}): what rests on them is unreliable. Take smaller steps, or run "
-                "alloygen.mc with the new Hamiltonian",
-            )
+        return moved.reweighted(self, energy, then)
 
     def free_energy_difference(self, c: int) -> Estimate:
         """Phi - Phi_0 per site at a condition, Phi_0 that of the scan which was reweighted (``origin``), with an error that counts what they share.
@@ -518,6 +466,36 @@ class Scan(Runs, Sequence):
         over the replicas of the pool. Raises AlloygenError for a scan that was not reweighted.
         """
         return self[c].free_energy_difference()
+
+    def relabel(
+        self,
+        calculator: Any,
+        relax: RelaxLike = False,
+        *,
+        references: str | Mapping[str, float] | None = "ends",
+        job: Job | None = None,
+    ) -> RelabelledScan:
+        """The energies of a force field or of DFT for the configurations of all conditions, each computed once up to symmetry.
+
+        calculator, relax, references, job : as in :meth:`alloygen.Ensemble.relabel`
+
+        Returns :class:`~alloygen.results.relabelled.RelabelledScan`: each condition as :meth:`alloygen.Ensemble.relabel` gives it, and ``scan``, all of them
+        under the calculator's law, from which its phase diagram follows. Raises and warns as that does, once for all conditions.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> from ase.build import bulk
+        >>> from ase.calculators.emt import EMT
+        >>> atoms = bulk("Cu", a=3.8).repeat((2, 2, 2))
+        >>> scan = alloygen.scan(atoms, T=[1500], mu={"Au": [-0.2, 0.0, 0.2]}, n=50, sampler="mc")
+        >>> found = scan.relabel(EMT())
+        >>> len(found), len(found.structures) <= 16, found[1].difference.value < 0
+        (3, True, True)
+        """
+        recipe = Recipe(calculator=calculator, relax=relax)
+        made = relabelled.relabel(list(self), recipe, references, settings(job, Job, "job"))
+        return RelabelledScan(source=self, conditions=made)
 
     def posterior(
         self,
@@ -582,17 +560,3 @@ class Scan(Runs, Sequence):
         span = lambda x: f"{x.min():g}" + (f" to {x.max():g}" if x.min() != x.max() else "")  # noqa: E731
         mu = ", ".join(f"mu_{e} {span(m)}" for e, m in zip(self.hamiltonian.elements, self.mu.T, strict=True))
         return f"Scan({self.method!r}, {len(self)} conditions, T {span(self.T)}, {mu}, n={self.n}, {self.hamiltonian.lattice!r})"
-
-
-def _energies(part: Scan, given: OtherEnergies) -> np.ndarray:
-    """Energies (C, n) of the samples of a scan by another Hamiltonian."""
-    rows, k = part.occ.reshape(-1, part.occ.shape[-1]), part.occ.shape[:2]
-    return given.of_cells(rows, part.atoms_map, lambda: part.correlations.reshape(len(rows), -1)).reshape(k)
-
-
-def _under(old: Scan, h: Hamiltonian, energy: np.ndarray, hidden: np.ndarray | None) -> Scan:
-    """The samples of a scan, and those of its hidden conditions, with energies of another law."""
-    behind = None
-    if old.hidden is not None and hidden is not None:
-        behind = replace(old.hidden, hamiltonian=h, energy=hidden, chains=0, drawn=None, origin=old.hidden)
-    return replace(old, hamiltonian=h, energy=energy, chains=0, hidden=behind, drawn=None, origin=old)

@@ -56,7 +56,7 @@ def select(ens: Ensemble, n: int, how: str, seed: int) -> Selection:
     if not len(ens):
         raise AlloygenError("expected configurations to choose from, got an empty ensemble")
     covariance = _covariance(ens) if how == "variance" else None
-    groups = distinct(ens)
+    groups = distinct(ens.occ, ens.hamiltonian.lattice, ens.atoms_map)
     weight = groups.sums(ens.weights)
     if how == "weighted" or n >= len(groups):
         chosen, share = by_weight(weight, n, seed)
@@ -174,7 +174,7 @@ def _manifest(ens: Ensemble, groups: Distinct, chosen: np.ndarray, share: np.nda
         "energy": ens.energy[rows],
         "weight": share,
         "samples": groups.sums(np.ones(len(ens)))[chosen].astype(int),
-        "multiplicity": [multiplicity(h.lattice, ens.occ[row]) if is_ideal(ens) else 1 for row in rows],
+        "multiplicity": [multiplicity(h.lattice, ens.occ[row]) if is_ideal(ens.atoms_map) else 1 for row in rows],
     }
     return pd.DataFrame(table, index=pd.Index([groups.hashes[k] for k in chosen], name="hash"))
 

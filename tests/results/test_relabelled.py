@@ -18,6 +18,7 @@ from alloygen.errors import AlloygenError, CheckpointError, LowSampleSize, NotLa
 from alloygen.exact.enumeration import Enumeration
 from alloygen.results.distinct import distinct, multiplicity
 from alloygen.results.ensemble import Ensemble
+from alloygen.results.scan import Scan
 
 H = alloygen.data.cuau().on((2, 2, 2))
 T, MU = 1500.0, np.array([0.0, 0.05])
@@ -91,7 +92,7 @@ def test_without_a_likelihood(table, emt):
 
 def test_symmetry_makes_configurations_one(table):
     everything = Ensemble(H, table.occ, table.energy, None, T=T)
-    groups = distinct(everything)
+    groups = distinct(everything.occ, H.lattice)
     counted = [multiplicity(H.lattice, table.occ[k]) for k in groups.first]
     assert counted == groups.sums(np.ones(256)).tolist()
     strained = bulk("Cu", a=3.8).repeat((2, 2, 2))
@@ -99,7 +100,9 @@ def test_symmetry_makes_configurations_one(table):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ens = alloygen.sample(strained, T=T, mu={"Au": 0.05}, n=50, sampler="mc")
-    assert len(distinct(ens)) == len(np.unique(ens.occ, axis=0))  # a tetragonal cell has less symmetry
+    assert len(distinct(ens.occ, ens.hamiltonian.lattice, ens.atoms_map)) == len(
+        np.unique(ens.occ, axis=0)
+    )  # a tetragonal cell has less symmetry
 
 
 def test_scale(table, emt):
@@ -113,6 +116,73 @@ def test_scale(table, emt):
     assert none.references == {} and np.allclose(
         none.ensemble.energy, ends.ensemble.energy + ens.counts @ list(ends.references.values())
     )
+
+
+def test_a_scan_computes_each_structure_once(table, emt):
+    """Every condition as if it were relabelled by itself, the whole scan under the calculator's law, and one warning for all."""
+    calls = []
+
+    def counted(atoms):
+        calls.append(1)
+        atoms.calc = EMT()
+        return atoms.get_potential_energy()
+
+    mus = np.array([[0.0, -0.1], [0.0, 0.05]])
+    p = [np.exp(-H.condition(T, mu).reduced(table.energy, table.counts)) for mu in mus]
+    rows = np.stack([np.random.default_rng(k).choice(256, 300, p=q / q.sum()) for k, q in enumerate(p)])
+    log_q = np.stack([np.log(q / q.sum())[row] for q, row in zip(p, rows, strict=True)])
+    scan = Scan(
+        H,
+        np.full(2, T),
+        mus,
+        table.occ[rows],
+        table.energy[rows],
+        log_prob=log_q,
+        atoms_map=AtomsMap.of_lattice(H.lattice),
+    )
+    found = scan.relabel(counted)
+    assert len(calls) == len(found.structures) <= 16 and sum(s.samples for s in found.structures) == 600
+    assert sum(s.weight for s in found.structures) == pytest.approx(1.0)
+    for c in range(2):
+        alone = scan[c].relabel(EMT())
+        assert found[c].difference.value == pytest.approx(alone.difference.value)
+        assert {s.hash for s in found[c].structures} == {s.hash for s in alone.structures}
+        assert found.scan.free_energy(c).value == pytest.approx(alone.ensemble.free_energy().value)
+        at = H.condition(T, mus[c])
+        exact = -at.kT / 8 * np.log(np.exp(-at.reduced(emt, table.counts)).sum())
+        assert abs(found.scan.free_energy(c).value - exact) < 4 * found.scan.free_energy(c).stderr
+    assert len(found.to_pandas()) == 2 and found.to_pandas().difference_stderr.between(0, 0.003).all()
+    with pytest.warns(NotLabelled, match=r"up to .* % of the law") as told:
+        failed = scan.relabel(Fails())
+    assert sum(w.category is NotLabelled for w in told) == 1 and failed.failures
+    with pytest.raises(AlloygenError, match="expected an energy of every structure"):
+        _ = failed.scan
+
+
+def test_refit_of_a_difference(table, emt):
+    """With fewer structures than ECIs the difference from the expansion is fitted, and what they tell nothing of stays."""
+    rows = np.array([0, 1, 3, 255])
+    ens = Ensemble(H, table.occ[rows], table.energy[rows], None, T=T, mu=MU, atoms_map=AtomsMap.of_lattice(H.lattice))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = ens.relabel(EMT())
+        alloy = found.refit(delta=True)
+        with pytest.raises(AlloygenError, match=r"no cutoffs and method as one of .* with start"):
+            found.refit(delta=True, method="lasso")
+    assert len(alloy.orbits) == len(H.expansion.orbits) > len(found.structures) == 4
+    assert [o.name for o in alloy.orbits] == [o.name for o in H.expansion.orbits]
+    rms = lambda h: np.sqrt(np.mean((h.energy(table.occ) - emt) ** 2)) / 8  # noqa: E731
+    assert rms(alloy.on(H.lattice)) < 0.6 * rms(H)
+    assert np.allclose(alloy.fitted.predicted * 8, emt[rows], atol=8 * 3 * alloy.fitted.noise + 1e-6)
+    same = alloygen.fit(
+        H.lattice.primitive,
+        None,
+        [s.expected for s in found.structures],
+        list(found.atoms()),
+        start=H.expansion,
+        references=None,
+    )
+    assert np.allclose(same.ecis, H.expansion.ecis, atol=1e-9)  # nothing to learn
 
 
 def test_refit(table, emt, tmp_path):
@@ -199,11 +269,11 @@ def test_relaxed():
     h = alloygen.data.cuau().on((1, 1, 2))
     occ = np.array([[0, 1], [0, 0]]).repeat(20, 0)
     ens = Ensemble(h, occ, h.energy(occ), None, T=T, atoms_map=AtomsMap.of_lattice(h.lattice))
-    plain, found = (ens.relabel(EMT(), relax=relax, fmax=0.05) for relax in (False, "cell"))
+    plain, found = (ens.relabel(EMT(), relax=relax) for relax in (False, alloygen.Relax("cell", fmax=0.05)))
     assert all(a.energy < b.energy - 0.01 for a, b in zip(found.structures, plain.structures, strict=True))
     assert found.structures[0].strain > 0.01 and plain.structures[0].strain < 1e-9
     with pytest.raises(AlloygenError, match=r"end member Cu2.*not relaxed to 0.02 eV per angstrom in 1 steps"):
-        ens.relabel(EMT(), relax="cell", steps=1)
+        ens.relabel(EMT(), relax=alloygen.Relax("cell", steps=1))
     with pytest.warns(NotLabelled, match="relaxed off its sites by 0.5"):
         assert len(ens.relabel(apart).ensemble) == 20
 
@@ -220,7 +290,7 @@ def apart(atoms):
     ("calculator", "options", "told"),
     [
         (None, {}, "expected an ASE calculator"),
-        (EMT(), {"relax": "volume"}, "expected relax as one of"),
+        (EMT(), {"relax": "volume"}, "expected relax as False.*Relax"),
         (lambda atoms: 0.0, {"relax": "cell"}, "expected relax=False with a function"),
         (EMT(), {"references": {"Cu": 0.0}}, "expected a finite energy of an atom for each"),
         (EMT(), {"references": "pure"}, 'expected references as "ends"'),
@@ -248,5 +318,7 @@ def test_an_element_that_the_calculator_lacks():
 
 def test_few_effective_samples_are_told(table):
     _, ens = drawn(table, 300, 8)
-    with pytest.warns(LowSampleSize, match=r"worth \d\.\d configurations of 300, expected at least 10.*refit"):
-        ens.relabel(lambda atoms: 0.5 * atoms.get_chemical_symbols().count("Cu"), references=None)
+    with pytest.warns(LowSampleSize, match=r"worth \d\.\d configurations of 300, expected at least 10.*refit") as told:
+        found = ens.relabel(lambda atoms: 0.5 * atoms.get_chemical_symbols().count("Cu"), references=None)
+        found.ensemble.free_energy(), found.ensemble.mean_energy()
+    assert len(told) == 1  # once

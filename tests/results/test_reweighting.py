@@ -1,5 +1,6 @@
 """Samples under another Hamiltonian: weights, free energies and their differences against enumeration; energies from anywhere."""
 
+import warnings
 from dataclasses import replace
 from functools import cache
 
@@ -206,13 +207,13 @@ def test_scans_with_a_likelihood_are_reweighted_condition_by_condition():
 
 # ---------------------------------------------------------------------- calculators and bad input
 class Spoilt(Calculator):
-    """An energy of nan."""
+    """An energy of nan for what is mixed."""
 
     implemented_properties = ("energy",)
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
-        self.results = {"energy": np.nan}
+        self.results = {"energy": np.nan if len(set(atoms.numbers)) > 1 else 0.0}
 
 
 def of_atoms(n: int = 6) -> Ensemble:
@@ -221,10 +222,9 @@ def of_atoms(n: int = 6) -> Ensemble:
     return Ensemble(h, occ, h.energy(occ), None, T=1500.0, atoms_map=AtomsMap.of_lattice(h.lattice))
 
 
-def test_calculators_are_asked_once_for_each_configuration():
-    ens = of_atoms()
+def test_calculators_are_asked_once_for_each_structure_and_put_on_the_scale_of_the_expansion():
+    ens, calls = of_atoms(), []
     ens = ens[[0, 1, 1, 2]]
-    calls = []
 
     class Counted(EMT):
         def calculate(self, *args, **options):
@@ -232,10 +232,34 @@ def test_calculators_are_asked_once_for_each_configuration():
             super().calculate(*args, **options)
 
     new = ens.reweighted(Counted())
-    atoms = ens.atoms[1]
-    atoms.calc = EMT()
-    assert len(calls) == len(np.unique(ens.occ, axis=0)) < 4
-    assert new.energy[1] == new.energy[2] == pytest.approx(atoms.get_potential_energy())
+    total = []
+    for atoms in [*ens.atoms, bulk("Cu", a=ens.atoms[0].cell[0, 1]), bulk("Au", a=ens.atoms[0].cell[0, 1])]:
+        atoms.calc = EMT()
+        total.append(atoms.get_potential_energy())
+    assert len(calls) == len({s.hash for s in ens.relabel(EMT()).structures}) < 6
+    h = ens.hamiltonian
+    ends = h.energy(np.array([[0] * 8, [1] * 8])) / 8
+    off = np.array(total[4:]) - ends  # of an atom, where the pure cells have the energies of the expansion
+    assert np.allclose(new.energy, total[:4] - ens.counts @ off, atol=1e-6)
+    assert np.abs(new.energy - total[:4]).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["an expansion that remembers no fit", "one fitted to the calculator"])
+def test_energies_of_a_calculator_have_one_scale(kind):
+    """However they are asked for, and whatever references the fit took off."""
+    ens = of_atoms()
+    if kind != "an expansion that remembers no fit":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            alloy = ens.relabel(EMT()).refit(cutoffs=(2.8,), method="bayes", references="ends")
+        h = alloy.on((2, 2, 2))
+        assert max(map(abs, alloy.fitted.references.values())) > 1e-3
+        ens = Ensemble(h, ens.occ, h.energy(ens.occ), None, T=1500.0, atoms_map=AtomsMap.of_lattice(h.lattice))
+    mixed = ens.reweighted(EMT()).energy
+    assert np.array_equal(mixed, ens.relabel(EMT()).ensemble.energy)
+    ends = np.array([[0] * 8, [1] * 8])
+    pure = Ensemble(ens.hamiltonian, ends, ens.hamiltonian.energy(ends), None, T=1500.0, atoms_map=ens.atoms_map)
+    assert np.allclose(pure.reweighted(EMT()).energy, pure.energy, atol=1e-9)
 
 
 def test_other_energies_that_cannot_be_are_refused_by_name():
@@ -250,9 +274,11 @@ def test_other_energies_that_cannot_be_are_refused_by_name():
     strange = Ensemble(
         pd.on((2, 2, 2)), ens.occ, ens.energy, None, T=900.0, atoms_map=AtomsMap.of_lattice(pd.on((2, 2, 2)).lattice)
     )
-    with pytest.raises(AlloygenError, match=r"Mn.*got NotImplementedError.*knows all of its elements"):
+    with pytest.raises(AlloygenError, match=r"end member Mn8.*got NotImplementedError.*knows Cu, Mn"):
         strange.reweighted(EMT())
-    with pytest.raises(AlloygenError, match=r"energy of Spoilt for sample.*finite energy"):
+    with pytest.raises(
+        AlloygenError, match=r"energy of Spoilt for sample [0-5], .*finite energy.*keeps what fails apart"
+    ):
         ens.reweighted(Spoilt())
     with pytest.raises(AlloygenError, match="know their Atoms"):
         replace(ens, atoms_map=None).reweighted(EMT())

@@ -1,0 +1,99 @@
+"""A scan under another law than that which its samples were drawn from: the weights of all conditions, or samples annealed there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+
+from alloygen.errors import AlloygenError
+from alloygen.estimate import weights
+from alloygen.results.energies import EnergiesLike, OtherEnergies
+from alloygen.results.joined import Elsewhere
+from alloygen.results.reweighting import ANNEAL, FEW, Bridge
+
+if TYPE_CHECKING:
+    from alloygen.hamiltonian.cluster import Hamiltonian
+
+Scan: TypeAlias = Any  # alloygen.results.scan.Scan, which imports this module
+
+
+def reweighted(scan: Scan, energy: EnergiesLike, then: Bridge | None) -> Scan:
+    """The samples of all conditions under another Hamiltonian, see :meth:`alloygen.results.scan.Scan.reweighted`."""
+    if scan.origin is not None:
+        raise AlloygenError("expected a scan as it was drawn, got a reweighted one; reweight scan.origin")
+    given = OtherEnergies.of(energy, scan.hamiltonian)
+    if then is not None:
+        return _carried(scan, energy, then)
+    if given.numbers is None:
+        shown, hidden = _energies(scan, given)
+    elif given.numbers.shape == scan.energy.shape and scan.hidden is None:
+        shown, hidden = given.numbers, None
+    else:
+        ladder = (
+            ""
+            if scan.hidden is None
+            else f", and those of {len(scan.hidden)} conditions of a ladder, which only an expansion or a calculator can give"
+        )
+        raise AlloygenError(f"expected energies of shape {scan.energy.shape}{ladder}, got shape {given.numbers.shape}")
+    new = under(scan, given.hamiltonian or scan.hamiltonian, shown, hidden)
+    if scan.log_prob is None:
+        _tell_of_few(new, scan)
+    else:
+        new.tell(f"{ANNEAL[0].upper()}{ANNEAL[1:]}".replace("ens.", "scan."))
+    return new
+
+
+def under(old: Scan, h: Hamiltonian, energy: np.ndarray, hidden: np.ndarray | None) -> Scan:
+    """The samples of a scan, and those of its hidden conditions, with energies of another law."""
+    behind = None
+    if old.hidden is not None and hidden is not None:
+        behind = replace(old.hidden, hamiltonian=h, energy=hidden, chains=0, drawn=None, origin=old.hidden)
+    return replace(old, hamiltonian=h, energy=energy, chains=0, hidden=behind, drawn=None, origin=old)
+
+
+def _energies(scan: Scan, given: OtherEnergies) -> tuple[np.ndarray, np.ndarray | None]:
+    """Energies (C, n) of the samples by another Hamiltonian, and of the hidden ones; a calculator is asked once for what both have."""
+    parts, size = scan.parts, scan.hamiltonian.n_sites
+    rows = [part.occ.reshape(-1, size) for part in parts]
+    known = lambda: np.concatenate([p.correlations.reshape(len(r), -1) for p, r in zip(parts, rows, strict=True)])  # noqa: E731
+    found = given.of_cells(np.concatenate(rows), scan.atoms_map, known)
+    shown, *behind = np.split(found, np.cumsum([len(r) for r in rows])[:-1])
+    return shown.reshape(scan.energy.shape), behind[0].reshape(scan.hidden.energy.shape) if behind else None
+
+
+def _carried(scan: Scan, energy: EnergiesLike, then: Bridge) -> Scan:
+    """The samples of each condition annealed."""
+    if scan.log_prob is None:
+        raise AlloygenError(
+            "expected samples with a likelihood to anneal a scan, got Monte Carlo samples, which are known together under their own law "
+            "alone; anneal a condition by itself, scan[c].reweighted(expansion, then=alloygen.Anneal()), or run alloygen.mc with the new one"
+        )
+    made = [ens.reweighted(energy, then=then) for ens in scan]
+    gather = lambda name: np.stack([getattr(m, name) for m in made])  # noqa: E731
+    return replace(
+        scan, hamiltonian=made[0].hamiltonian, occ=gather("occ"), energy=gather("energy"), log_prob=gather("log_prob"), method=made[0].method,
+        chains=0, observed={}, drawn=None, origin=scan,
+    )  # fmt: skip
+
+
+def _tell_of_few(new: Scan, old: Scan) -> None:
+    """Warn of conditions where few of the old effective samples are left."""
+    if not cast(Elsewhere, new.joint).pooled:
+        return
+    finite = np.flatnonzero(np.isfinite(new.T))
+    sizes = [
+        [pool.effective_samples(b, b * mu) for b, mu in zip(new.beta[finite], new.mu[finite], strict=True)]
+        for pool in (new.pool, old.pool)
+    ]
+    left = np.array(sizes[0]) / np.array(sizes[1])
+    few = (left < weights.UNEVEN) | (np.array(sizes[0]) < FEW)
+    if few.any():
+        worst = int(finite[left.argmin()])
+        weights.tell(
+            new.energy,
+            f"at {int(few.sum())} of {len(new)} conditions few effective samples are left under the new Hamiltonian (least {left.min():.2g} of "
+            f"the old ones, at T = {new.T[worst]:g}, mu = {new.mu[worst].tolist()}): what rests on them is unreliable. Take smaller steps, or run "
+            "alloygen.mc with the new Hamiltonian",
+        )
