@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from alloygen.compiled import njit
 from alloygen.montecarlo.rng import below, below_low, mix, step, uniform
 
 MATCHES = 1e-6  # difference of a correlation function that is none
@@ -38,7 +38,7 @@ class Places(NamedTuple):
     sites: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def put(occ, i, species, change, figures):
     """Put a species on a site, and add to ``change`` (K,) what that does to the correlation functions."""
     members = figures.members
@@ -55,7 +55,7 @@ def put(occ, i, species, change, figures):
             change[figures.orbit[c]] += product
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def misfit(rho, change, target, length):
     """(sum of the differences, length up to which all match) of correlation functions ``rho + change``; the figures rise in their lengths."""
     total, reach, match = 0.0, 0.0, True
@@ -69,7 +69,7 @@ def misfit(rho, change, target, length):
     return total, reach
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def search(occ, rho, target, length, figures, places, sweeps, state):
     """Anneal ``occ`` (N,) by exchanges and leave the best there; returns its Q. ``rho`` (K,) are its correlation functions.
 
