@@ -21,7 +21,7 @@ from alloygen.conditions import (
     temperature,
     temperatures,
 )
-from alloygen.conditions.composition import Balance, Composition, named_elements
+from alloygen.conditions.composition import Balance, Composition
 from alloygen.conditions.record import condition_from
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition
@@ -189,8 +189,7 @@ def sample(
         raise AlloygenError(
             f"expected no executor, got {job.executor!r}: it shares out the conditions of alloygen.scan"
         )
-    named = mu if composition is None else {**named_elements(composition), **(mu if isinstance(mu, Mapping) else {})}
-    found, problem = placed(sampler, atoms, named, hamiltonian, fixed, larger=composition is None)
+    found, problem = placed(sampler, atoms, [mu, composition], hamiltonian, fixed, larger=composition is None)
     problem = problem.at_composition(composition)
     at = condition_from(T, mu, problem.hamiltonian)
     return settled(found, sampler, at).sample(problem, at, n, seed, job)
@@ -239,7 +238,7 @@ def mc(
     sampler = record(MonteCarlo, options, [k for k in signature(mc).parameters if k != "options"])
     given = mu_list(_potentials(atoms, _no_potentials(mu, h, composition), h))
     n, seed, job = whole_number(n, "n, the samples per condition,"), seed_from(seed), job or Job()
-    problem = Problem.of(atoms, [*given, named_elements(composition)], hamiltonian, fixed).at_composition(composition)
+    problem = Problem.of(atoms, [given, composition], hamiltonian, fixed).at_composition(composition)
     target = problem.hamiltonian
     sampler.require_no_field(given, [chemical_potentials(m, target) for m in given if m is not None])
     none = sampler.keeps_composition or (composition is not None and not isinstance(composition, Balance))
@@ -292,11 +291,8 @@ def scan(
     n, seed, job = whole_number(n, "n, the configurations at each condition,"), seed_from(seed), job or Job()
     mu = _potentials(atoms, _no_potentials(mu, h, composition), h, whole=True)
     asked = None if mu is None or isinstance(mu, str) else mu_list(mu)
-    named: Any = asked if asked is not None else {} if mu is None else {mu: 0.0}
     refine = _refinement(asked is None if adaptive is None else adaptive)
-    if composition is not None:
-        named = [*(named if isinstance(named, list) else [named]), named_elements(composition)]
-    found, problem = placed(sampler, atoms, named, hamiltonian, larger=False)
+    found, problem = placed(sampler, atoms, [mu if asked is None else asked, composition], hamiltonian, larger=False)
     problem = problem.at_composition(composition)
     target = problem.hamiltonian
     conditions = grid(

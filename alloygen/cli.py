@@ -70,7 +70,7 @@ def _how(q: shell.Parser) -> None:
 
 def _composition(q: shell.Parser) -> None:
     q.add_argument("--composition", action="append", default=[], metavar="El=N",
-                   help="numbers of atoms that stay, in place of --mu, repeatable: --composition Au=16 atoms, Au=0.25 of the sites, or 'atoms', what the structure has")  # fmt: skip
+                   help="numbers of atoms that stay, in place of --mu, repeatable: --composition Au=16 atoms, Au=0.25 of the sites, 0:Li=8 on sublattice 0, or 'atoms', what the structure has")  # fmt: skip
 
 
 def _sample_parser(sub) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from alloygen import shell
 from alloygen.errors import AlloygenError, BadCondition
@@ -54,7 +53,6 @@ def _problem(
     composition: Composition | None = None,
 ) -> Problem:
     """The structure on the lattice of --hamiltonian, of --model, or of what ships, as near as --tol asks."""
-    from alloygen.conditions.composition import named_elements
     from alloygen.edge.problem import Problem
     from alloygen.hamiltonian.cluster import Hamiltonian
     from alloygen.registry import load
@@ -64,10 +62,7 @@ def _problem(
 
     model = getattr(args, "model", None)
     hamiltonian = load(model).hamiltonian if args.hamiltonian is None and model is not None else args.hamiltonian
-    named: Any = {mu: 0.0} if isinstance(mu, str) else mu
-    if composition is not None:
-        named = named_elements(composition) | (dict(named) if isinstance(named, Mapping) else {})
-    return Problem.of(atoms, named, hamiltonian, fixed, args.tol)
+    return Problem.of(atoms, [mu, composition], hamiltonian, fixed, args.tol)
 
 
 def _sampler(args) -> SamplerLike:

@@ -23,9 +23,10 @@ from scipy.stats import qmc
 
 from alloygen.arguments import positive, seed_from
 from alloygen.conditions import references
+from alloygen.conditions.given import require_among
 from alloygen.data import checkpoints, own_folder
 from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
-from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, NotConverged, UnknownSpecies
+from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, NotConverged
 from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
@@ -173,7 +174,7 @@ def polish(
     --------
     >>> alloygen.polish(atoms, hamiltonian=mine, minutes=2)          # doctest: +SKIP
     """
-    problem = Problem.of(atoms, dict.fromkeys(mu, 0.0) if isinstance(mu, Mapping) else {}, hamiltonian)
+    problem = Problem.of(atoms, mu, hamiltonian)
     h, seed, minutes = problem.hamiltonian, seed_from(seed), positive(minutes, "minutes")
     found = family_of(h)  # a network that was polished for this alloy goes on
     if found is None:
@@ -356,9 +357,7 @@ def _spans(h: Hamiltonian, mu: object, found: np.ndarray) -> np.ndarray:
         if len(h.elements) != 2:
             raise AlloygenError(f"expected mu of the elements {h.elements} as {{element: (low, high)}}, got {mu!r}")
         return np.array([_range(mu, "mu")])
-    unknown = set(mu) - set(h.elements)
-    if unknown:
-        raise UnknownSpecies(f"expected mu of some of the elements {h.elements}, got {sorted(map(str, unknown))}")
+    require_among(mu, h.elements, "mu")
     spans, origin = found.copy(), references(h.lattice)
     for element, span in mu.items():
         if element in (own := [e for k, e in enumerate(h.elements) if origin[k] == k > 0]):

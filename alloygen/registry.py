@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from alloygen.conditions import Mu, Mus
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem, expansion_of
 from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, NoModel, UnusableModel
@@ -91,7 +90,7 @@ def named(path: object) -> Path:
 def given(
     model: Model | PathLike,
     atoms: AtomsLike,
-    mu: Mu | Mus | None,
+    named: object,
     hamiltonian: HamiltonianLike | None = None,
     fixed: Fixed | None = None,
     larger: bool = True,
@@ -99,11 +98,11 @@ def given(
     """The model that is named, and the problem on its sites or, where it is to out-paint (``larger``), on its own."""
     model = model if isinstance(model, Model) else shared(model)
     if isinstance(model, FamilyModel):  # the alloy is the caller's
-        problem = Problem.of(atoms, mu, hamiltonian, fixed)
+        problem = Problem.of(atoms, named, hamiltonian, fixed)
         return ZeroShot(model, problem.hamiltonian), problem
     if hamiltonian is not None:
-        _require_hamiltonian(model, expansion_of(None, mu, hamiltonian))
-    problem = Problem.of(atoms, mu, model.hamiltonian, fixed)
+        _require_hamiltonian(model, expansion_of(None, named, hamiltonian))
+    problem = Problem.of(atoms, named, model.hamiltonian, fixed)
     if isinstance(model, AnyCell):
         return model.on(problem.hamiltonian), problem
     if larger and _site_row(model, problem) is None and _outpaints(model, problem.atoms_map):

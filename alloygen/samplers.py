@@ -17,7 +17,7 @@ import torch
 from alloygen import registry
 from alloygen.arguments import one_of, whole_number
 from alloygen.arrays import as_array
-from alloygen.conditions import Grid, Mu, Mus, references, relative
+from alloygen.conditions import Grid, references, relative
 from alloygen.conditions.record import Condition
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition, OutsideTrainedRange
@@ -256,20 +256,21 @@ def sampler_from(given: SamplerLike) -> Sampler | None:
 def placed(
     sampler: SamplerLike,
     atoms: AtomsLike,
-    mu: Mu | Mus | None,
+    named: object,
     hamiltonian: HamiltonianLike | None,
     fixed: Fixed | None = None,
     larger: bool = True,
 ) -> tuple[Sampler, Problem]:
     """The sampler, with its model, and the problem on the sites that it works on. ``larger``: a smaller model will do, to out-paint.
 
+    named : what names elements, as in :meth:`Problem.of`
     Without a sampler that is the model that fits, else Monte Carlo, with a warning that says why.
     """
     found = sampler_from(sampler)
     if isinstance(found, Neural) and found.model is not None:
-        model, problem = registry.given(found.model, atoms, mu, hamiltonian, fixed, larger)
+        model, problem = registry.given(found.model, atoms, named, hamiltonian, fixed, larger)
         return replace(found, model=model), problem
-    problem = Problem.of(atoms, mu, hamiltonian, fixed)
+    problem = Problem.of(atoms, named, hamiltonian, fixed)
     if isinstance(found, MonteCarlo):
         return found, problem
     fits, problem = registry.fitting(problem, larger, needed=found is not None)

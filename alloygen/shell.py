@@ -159,21 +159,32 @@ def require_output(path: str | None, atoms) -> None:
 
 
 def composition(words: list[str]) -> Composition | None:
-    """``--composition`` as the functions of alloygen take it: numbers of atoms or fractions by element, or "atoms".
+    """``--composition`` as the functions of alloygen take it: numbers of atoms or fractions by element, the same by sublattice, or "atoms".
 
     Examples
     --------
     >>> composition(["Au=16"]), composition(["Au=0.25", "Pd=0.25"]), composition(["atoms"]), composition([])
     ({'Au': 16}, {'Au': 0.25, 'Pd': 0.25}, 'atoms', None)
+    >>> composition(["0:Li=8", "1:O=12", "1:F=4"])
+    {0: {'Li': 8}, 1: {'O': 12, 'F': 4}}
     """
     if words == ["atoms"]:
         return "atoms"
-    option = "--composition ELEMENT=atoms or a fraction"
-    named = single(named_values(words, option, "--composition Au=16 or --composition Au=0.25"), "--composition")
-    whole = {
-        word.partition("=")[0]: _number(word.partition("=")[2]) for word in words
-    }  # 1 atom is not all of them, 1.0
-    return None if named is None else {e: n for e, n in whole.items() if isinstance(n, int | float)}
+    option = "--composition ELEMENT=atoms or a fraction, or SUBLATTICE:ELEMENT=..."
+    example = "--composition Au=16, Au=0.25, or 0:Li=8 on sublattice 0"
+    single(named_values(words, option, example), "--composition")
+    by_element: dict = {}
+    by_sublattice: dict = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        where, colon, element = name.partition(":")
+        if colon and not (where.isdecimal() and element):
+            raise BadCondition(f"expected {option}, such as {example}, got {word!r}")
+        there = by_sublattice.setdefault(int(where), {}) if colon else by_element
+        there[element or name] = _number(text)  # 1 atom is not all of them, 1.0
+    if by_element and by_sublattice:
+        raise BadCondition(f"expected {option}, all by sublattice or none, got {' '.join(words)}")
+    return by_element or by_sublattice or None
 
 
 def potentials(pairs: list[str]) -> dict | None:

@@ -175,7 +175,9 @@ def test_the_tolerance_that_the_error_names_can_be_raised(call):
 def test_a_vacancy_where_the_alloy_has_none_is_told():
     atoms = SMALL.copy()
     atoms.symbols[3] = "X"
-    with pytest.raises(UnknownSpecies, match=r"got also \['X'\] in atoms or mu; this alloy has no vacancies"):
+    with pytest.raises(
+        UnknownSpecies, match=r"got also \['X'\] in atoms, mu or composition; this alloy has no vacancies"
+    ):
         alloygen.sample(atoms, T=600, mu={"Au": 0.0}, hamiltonian="cuau")
 
 

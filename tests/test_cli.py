@@ -1,5 +1,6 @@
 """The command line: output, files, exit codes."""
 
+import itertools
 import json
 import re
 
@@ -11,8 +12,10 @@ from ase.build import bulk
 import alloygen
 import alloygen.data
 from alloygen.cli import main
+from alloygen.edge.atoms_map import AtomsMap
 from alloygen.exact.enumeration import Enumeration
 from alloygen.exact.ising import transfer_matrix
+from alloygen.testing.systems import random_expansion
 
 NUMBER = r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
 
@@ -322,6 +325,26 @@ def test_a_composition_is_kept(command, tmp_path, capsys):
     assert shown(text, "F/site")[0] == pytest.approx(exact, abs=2e-4)
 
 
+@pytest.mark.parametrize("command", [["mc"], ["sample", "--method", "mc"]], ids=["mc", "sample"])
+def test_a_composition_by_sublattice_is_kept(command, tmp_path, capsys):
+    """One Au on the first sublattice and three on the second, F against all states that have them; the other way round is another F."""
+    species = [("Cu", "Au"), ("Cu", "Au")]
+    h = random_expansion(3.0 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], species, seed=1, size=0.05).on((2, 2, 1))
+    occ = np.array(list(itertools.product((0, 1), repeat=8)), dtype=np.int8)
+    first = h.lattice.sublattice == 0
+    numbers = np.column_stack([occ[:, first].sum(1), occ[:, ~first].sum(1)])
+    f = lambda a, b: -h.kB * 600 * np.logaddexp.reduce(-h.energy(occ[(numbers == (a, b)).all(1)]) / (h.kB * 600)) / 8  # noqa: E731
+    h.expansion.write(tmp_path / "alloy.json")
+    AtomsMap.of_lattice(h.lattice).to_atoms(occ[0]).write(tmp_path / "cell.extxyz")
+    told = ["--hamiltonian", str(tmp_path / "alloy.json"), "--composition", "0:Au=1", "--composition", "1:Au=0.75"]
+    out = str(tmp_path / "c.extxyz")
+    assert main([*command, str(tmp_path / "cell.extxyz"), "-T", "600", *told, "-n", "400", "-q", "-o", out]) == 0
+    (value,) = shown(capsys.readouterr().out, "F/site")
+    assert abs(value - f(1, 3)) < 1e-3 < abs(f(3, 1) - f(1, 3)) / 4
+    for frame in ase.io.read(out, ":"):
+        assert [(frame.symbols[mask] == "Au").sum() for mask in (first, ~first)] == [1, 3]
+
+
 def test_mc_prints_averages_with_errors(tmp_path, capsys):
     table, out = tmp_path / "t.csv", tmp_path / "c.extxyz"
     assert main(["mc", "Cu:2x2x2", "-T", "900", "1100", "--mu", "Au=-0.1:0.1:3", "-n", "100", "--table", str(table), "-o", str(out),
@@ -379,6 +402,15 @@ def test_canonical_mc_with_fixed_atoms(tmp_path, capsys):
         (["mc", "Cu:2x2x4", "-T", "600", "--composition", "Au=17"], "the nearest of Au alone is 16"),
         (["mc", "Cu:2x2x4", "-T", "600", "--composition", "Au=4", "--mu", "Au=0"], "Leave one out"),
         (["sample", "Cu:2x2x4", "-T", "600", "--composition", "Au"], "--composition ELEMENT"),
+        (["sample", "Cu:2x2x4", "-T", "600", "--composition", "first:Au=1"], "SUBLATTICE:ELEMENT"),
+        (
+            ["mc", "Cu:2x2x4", "-T", "600", "--composition", "0:Au=1", "--composition", "Cu=15"],
+            "all by sublattice or none",
+        ),
+        (
+            ["mc", "Cu:2x2x4", "-T", "600", "--composition", "1:Au=1"],
+            "every sublattice that may change, 0 (Cu/Au), got one of [1]",
+        ),
         (["train", "no_such.toml"], "no file"),
         (["evaluate", "cuau_2x2x4", "--grid", "nope"], "cuau"),
     ],

@@ -9,6 +9,7 @@ import pytest
 import alloygen.data
 from alloygen import Balance, Lattice, Primitive
 from alloygen.conditions.composition import constraint, named_elements
+from alloygen.conditions.given import Field
 from alloygen.counts import Counts
 from alloygen.errors import BadCondition, UnknownSpecies
 
@@ -103,16 +104,25 @@ WRONG = {
     "too many": ({"A": 7}, BadCondition, "expected 6 atoms on the 6 sites"),
     "more than fit": ({"C": 4, "A": 1}, BadCondition, "the nearest"),
     "two missing": ({"A": 1}, BadCondition, "name B as well"),
-    "not there": ({"Q": 1}, UnknownSpecies, "got a number of Q"),
+    "not there": (
+        {"Q": 1},
+        UnknownSpecies,
+        "expected numbers of elements among A, B, C, which sites may exchange, got numbers of Q",
+    ),
     "one of two sublattices": ({0: {"A": 1, "B": 1}}, BadCondition, "0 (A/B/C), 1 (A/B)"),
-    "on another sublattice": ({0: {"A": 1, "B": 1}, 1: {"C": 1}}, UnknownSpecies, "elements of sublattice 1"),
+    "on another sublattice": (
+        {0: {"A": 1, "B": 1}, 1: {"C": 1}},
+        UnknownSpecies,
+        "elements among A, B on sublattice 1, got numbers of C",
+    ),
+    "sublattices by a name": ({"first": {"A": 1}}, BadCondition, "by their numbers, 0 (A/B/C), 1 (A/B), got"),
     "mixed keys": ({"A": 1, 0: {"A": 1}}, BadCondition, "got both"),
     "negative": ({"A": -1}, BadCondition, "at least 0"),
     "nan": ({"A": float("nan")}, BadCondition, "at least 0"),
     "nothing": ({}, BadCondition, "as a dict"),
     "a word": ("x", BadCondition, "as a dict"),
     "no atoms": ("atoms", BadCondition, "got none"),
-    "charges of others": (Balance(charges={"Q": 1}), UnknownSpecies, "got one of Q"),
+    "charges of others": (Balance(charges={"Q": 1}), UnknownSpecies, "got charges of Q"),
     "charges that never add up": (Balance(charges={"A": 2, "B": 2}, total=3), BadCondition, "the nearest"),
 }
 
@@ -130,10 +140,26 @@ def test_charges_are_whole_numbers(charges):
         Balance(charges=charges)
 
 
+NAMED = {
+    "mu": (({"A": 0.1, "B": [0.0, 0.1]},), ("A", "B")),
+    "a composition by sublattice": (({0: {"A": 1, "B": 1}, 1: {"C": 2}},), ("A", "B", "C")),
+    "both": (({"B": 0.1}, {"A": 4}), ("B", "A")),
+    "a balance": ((None, Balance(charges={"O": -2, "A": 2})), ("O", "A")),
+    "a list of mu beside a composition": (([{"A": 0.1}, {"B": 0.2}], {"A": 0.5}), ("A", "B")),
+    "an element": (("B", None), ("B",)),
+    "nothing": ((None, 0.3, "atoms", Field(((0, 0.1),)), (0.0, 1.0), {}, {3: 0.1}), ()),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_names_elements(name):
+    given, expected = NAMED[name]
+    assert named_elements(*given) == named_elements(list(given)) == expected
+
+
 def test_large_cells_and_many_species():
     lattice = alloygen.data.cuau().on((10, 10, 10)).lattice
     counts = counts_of(lattice, {"Au": 0.25})
     assert counts.draw(2, np.random.default_rng(0)).sum(1).tolist() == [250, 250]
     five = Lattice(Primitive(np.eye(3), [[0, 0, 0]], [tuple("ABCDE")]), (5, 5, 2))
     assert np.isfinite(counts_of(five, {e: 0.2 for e in "ABCD"}).log_number)
-    assert named_elements({0: {"A": 1}, 1: {"B": 2}}) == {"A": 0.0, "B": 0.0}

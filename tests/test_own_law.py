@@ -176,7 +176,7 @@ BAD = {
     "both": (dict(alloy="cuau", config="cuau"), AlloygenError, "got both"),
     "a configuration as an alloy": (dict(alloy="data/cuau.toml"), AlloygenError, "give it as config="),
     "T": (dict(alloy="cuau", T=(900, 300)), AlloygenError, r"T as \(low, high\)"),
-    "mu of another": (dict(alloy="cuau", mu={"Pd": (0, 1)}), UnknownSpecies, "'Cu', 'Au'"),
+    "mu of another": (dict(alloy="cuau", mu={"Pd": (0, 1)}), UnknownSpecies, "mu of elements among Cu, Au, got mu of Pd"),
     "one number": (dict(alloy="cuau", mu={"Au": 0.1}), AlloygenError, r"mu of Au as \(low, high\)"),
     "of the reference": (dict(alloy=ternary(), mu={"Cu": (0, 1)}), AlloygenError, "after the first"),
     "of what others are counted from": (

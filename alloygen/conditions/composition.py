@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from alloygen.arguments import whole_number
-from alloygen.conditions.given import join, number, references
-from alloygen.errors import BadCondition, UnknownSpecies
+from alloygen.conditions.given import exchangeable, join, number, references, require_among
+from alloygen.errors import BadCondition
 
 if TYPE_CHECKING:
     from alloygen.lattice import Lattice
@@ -71,20 +71,28 @@ class Constraint:
     words: str
 
 
-def named_elements(composition: Composition | None) -> dict[str, float]:
-    """The elements that a composition names, as chemical potentials of 0: they say, with the atoms, which alloy is meant.
+def named_elements(*given: object) -> tuple[str, ...]:
+    """The elements that chemical potentials and compositions name, in order of appearance: with the atoms they say which alloy is meant.
+
+    given : what users write as mu and as a composition: dicts by element or by sublattice, a :class:`Balance`, an element, or lists of these.
+        What names none (a number, a field, "atoms", None) adds none
 
     Examples
     --------
-    >>> named_elements({"Au": 16}), named_elements({0: {"Au": 0.5}}), named_elements("atoms")
-    ({'Au': 0.0}, {'Au': 0.0}, {})
+    >>> named_elements({"Pd": [-0.1, 0.1]}, {0: {"Au": 0.5}, 1: {"O": 8}}), named_elements("Au", 0.02, "atoms", None)
+    (('Pd', 'Au', 'O'), ('Au',))
     """
-    if isinstance(composition, Balance):
-        return {e: 0.0 for e in composition.charges}
-    if not isinstance(composition, Mapping):
-        return {}
-    parts: list[Any] = [c for c in composition.values() if isinstance(c, Mapping)] or [composition]
-    return {e: 0.0 for part in parts for e in part if isinstance(e, str)}
+    found: list[str] = []
+    for part in given:
+        if isinstance(part, Balance):
+            found += part.charges
+        elif isinstance(part, Mapping):
+            found += [e for key, value in part.items() for e in (value if isinstance(value, Mapping) else [key])]
+        elif isinstance(part, (list, tuple)):
+            found += named_elements(*part)
+        elif isinstance(part, str) and part != "atoms":
+            found.append(part)
+    return tuple(e for e in dict.fromkeys(found) if isinstance(e, str))
 
 
 def constraint(composition: Composition, lattice: Lattice, occ: np.ndarray | None = None) -> Constraint:
@@ -118,6 +126,10 @@ def constraint(composition: Composition, lattice: Lattice, occ: np.ndarray | Non
     by_sublattice = [isinstance(k, (int, np.integer)) for k in composition]
     if any(by_sublattice) != all(by_sublattice):
         raise BadCondition(f"expected a composition by element or by sublattice, got both in {composition!r}. {HOW}.")
+    if not any(by_sublattice) and any(isinstance(c, Mapping) for c in composition.values()):
+        raise BadCondition(
+            f"expected a composition of sublattices by their numbers, {_told(lattice)}, got {composition!r}. {HOW}."
+        )
     groups = _sublattices(composition, lattice) if all(by_sublattice) else _shared(composition, lattice)
     return by_group(groups, lattice)
 
@@ -175,36 +187,35 @@ def _connected(lattice: Lattice) -> list[list[int]]:
 
 
 def _shared(composition: Mapping, lattice: Lattice) -> list[Group]:
-    free = {e for names in lattice.species if len(names) > 1 for e in names}
-    if unknown := [e for e in composition if e not in free]:
-        raise UnknownSpecies(
-            f"expected elements that sites may exchange, {join(e for e in lattice.elements if e in free) or 'of which there are none'}, "
-            f"got a number of {join(unknown)}, which no such sublattice holds"
-        )
+    require_among(composition, exchangeable(lattice), "numbers", ", which sites may exchange")
     n_free = int(lattice.changeable.sum())
     groups = [(s, _numbers(composition, s, lattice, n_free)) for s in _connected(lattice)]
     return [(s, _complete(counts, s, lattice)) for s, counts in groups]
 
 
 def _sublattices(composition: Mapping, lattice: Lattice) -> list[Group]:
-    free = [b for b, names in enumerate(lattice.species) if len(names) > 1]
-    if sorted(map(int, composition)) != free:
-        told = ", ".join(f"{b} ({'/'.join(lattice.species[b])})" for b in free)
+    if sorted(map(int, composition)) != _free(lattice):
         raise BadCondition(
-            f"expected a composition of every sublattice that may change, {told}, got one of {sorted(composition)}"
+            f"expected a composition of every sublattice that may change, {_told(lattice)}, got one of {sorted(composition)}"
         )
     out = []
-    for b in free:
+    for b in _free(lattice):
         given = composition[b]
         if not isinstance(given, Mapping):
             raise BadCondition(f"expected the composition of sublattice {b} as a dict by element, got {given!r}")
-        if unknown := [e for e in given if e not in lattice.species[b]]:
-            raise UnknownSpecies(
-                f"expected elements of sublattice {b}, {join(lattice.species[b])}, got a number of {join(unknown)}"
-            )
+        require_among(given, lattice.species[b], "numbers", f" on sublattice {b}")
         n = int((lattice.sublattice == b).sum())
         out.append(([b], _complete(_numbers(given, [b], lattice, n), [b], lattice)))
     return out
+
+
+def _free(lattice: Lattice) -> list[int]:
+    """The sublattices that may change."""
+    return [b for b, names in enumerate(lattice.species) if len(names) > 1]
+
+
+def _told(lattice: Lattice) -> str:
+    return ", ".join(f"{b} ({'/'.join(lattice.species[b])})" for b in _free(lattice))
 
 
 def _numbers(given: Mapping, sublattices: list[int], lattice: Lattice, n: int) -> dict[str, int]:
@@ -251,8 +262,7 @@ def _complete(counts: dict[str, int], sublattices: list[int], lattice: Lattice) 
 
 
 def _balance(balance: Balance, lattice: Lattice) -> Constraint:
-    if unknown := [e for e in balance.charges if e not in lattice.elements]:
-        raise UnknownSpecies(f"expected charges of elements among {join(lattice.elements)}, got one of {join(unknown)}")
+    require_among(balance.charges, lattice.elements, "charges")
     weights = _indicator(lattice, list(range(lattice.n_sublattices)), balance.charges)
     return Constraint(
         weights=weights[None],

@@ -11,7 +11,7 @@ Everywhere below, ``lattice`` is anything with ``.species`` and ``.elements``: a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload
@@ -152,13 +152,26 @@ def chemical_potentials(mu: Mu | None, lattice: Alloy) -> np.ndarray:
     if isinstance(mu, Field):
         return _from_field(mu, lattice)
     by_element = dict(mu) if isinstance(mu, Mapping) else _fromnumber(mu, bare, free)
-    unknown = [e for e in by_element if e not in bare.elements]
-    if unknown:
-        raise UnknownSpecies(
-            f"expected chemical potentials of elements among {join(bare.elements)}, got mu of {join(unknown)}. "
-            "Drop it, or use a Hamiltonian that knows the element."
-        )
+    require_among(by_element, bare.elements, "mu")
     return _vector(by_element, bare.elements)
+
+
+def require_among(named: Iterable[object], elements: Sequence[str], what: str, where: str = "") -> None:
+    """UnknownSpecies where ``what`` (mu, a composition, a charge, a reference) is given of other elements than these.
+
+    where : which ones these are, for the message
+
+    Examples
+    --------
+    >>> require_among({"Pt": 0.1}, ("Cu", "Au"), "mu")
+    Traceback (most recent call last):
+    alloygen.errors.UnknownSpecies: expected mu of elements among Cu, Au, got mu of Pt. Drop it, or use a Hamiltonian that knows the element
+    """
+    if unknown := [e for e in named if e not in elements]:
+        raise UnknownSpecies(
+            f"expected {what} of elements among {join(elements) or 'none'}{where}, got {what} of {join(map(str, unknown))}. Drop it, or use a Hamiltonian that "
+            "knows the element"
+        )
 
 
 def _fromnumber(mu, lattice, free: tuple[str, ...]) -> dict[str, float]:

@@ -51,9 +51,9 @@ class Partial:
     occupancy: tuple[dict[str, float], ...]
 
     @property
-    def elements(self) -> dict[str, float]:
-        """Those that are named, as chemical potentials of 0."""
-        return {e: 0.0 for site in self.occupancy for e in site if e != VACANCY}
+    def elements(self) -> tuple[str, ...]:
+        """Those that are named."""
+        return tuple(dict.fromkeys(e for site in self.occupancy for e in site if e != VACANCY))
 
     def repeated(self, supercell: ArrayLike | None) -> Partial:
         """A supercell: three repeats, a 3x3 matrix of whole numbers, or None for the smallest that has whole numbers of atoms."""

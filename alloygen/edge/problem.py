@@ -5,14 +5,14 @@ Every public function takes its first argument through :meth:`Problem.of`, the o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
 from alloygen.arrays import as_array
-from alloygen.conditions.composition import Composition, Constraint, constraint
+from alloygen.conditions.composition import Composition, Constraint, constraint, named_elements
 from alloygen.counts import Counts
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.missing import filled
@@ -88,7 +88,7 @@ class Problem:
     def of(
         cls,
         atoms: AtomsLike,
-        mu: object = None,
+        named: object = None,
         hamiltonian: HamiltonianLike | None = None,
         fixed: Fixed | None = None,
         tol: float = TOL,
@@ -101,7 +101,7 @@ class Problem:
         atoms : ase.Atoms, a pymatgen Structure or the path of a structure file, where an atom that is missing is a vacancy if the alloy has
             these ("X", put after the atoms); or a Hamiltonian on a supercell
             (``alloygen.ising(10)``, ``expansion.on((4, 4, 4))``), which stands for itself, its sites for the atoms; or a Problem
-        mu : its keys say which alloy is meant, together with the elements of the atoms
+        named : chemical potentials, a composition, or a list of both, whose elements say with those of the atoms which alloy is meant
         hamiltonian : a ClusterExpansion, a Hamiltonian, a name ("cuau"), a JSON file, CLEASE (settings, ECIs) or a Clease calculator;
             without one what the Atoms carry (a Clease calculator), or the expansion that ships for the elements
         fixed : sites that are held, by the caller's numbering: see :meth:`~alloygen.edge.atoms_map.AtomsMap.known_from`. Those of a
@@ -119,17 +119,17 @@ class Problem:
         16
         """
         if isinstance(atoms, Problem):
-            return atoms._also(mu, hamiltonian, fixed, occ)
-        expansion, found = _placed(atoms, mu, hamiltonian, tol)
+            return atoms._also(named, hamiltonian, fixed, occ)
+        expansion, found = _placed(atoms, named, hamiltonian, tol)
         own = [x for x in (atoms, hamiltonian) if isinstance(x, Hamiltonian) and _is_on(x, found)]
         h = own[0] if own else expansion.on(found.lattice)
         free = np.full(h.n_sites, -1)
         return cls(hamiltonian=h, atoms_map=found, known=free)._also(None, None, fixed, occ)
 
-    def _also(self, mu: object, hamiltonian: object, fixed: Fixed | None, occ: ArrayLike | None) -> Problem:
+    def _also(self, named: object, hamiltonian: object, fixed: Fixed | None, occ: ArrayLike | None) -> Problem:
         """The same with more sites held."""
         if hamiltonian is not None:
-            _require_one(self.hamiltonian, expansion_of(None, mu, hamiltonian))
+            _require_one(self.hamiltonian, expansion_of(None, named, hamiltonian))
         if fixed is None and occ is None:
             return self
         given = self.given if occ is None else self.hamiltonian.check(as_array(occ))
@@ -244,7 +244,7 @@ def _nothing_free(problem: Problem) -> AlloygenError:
 
 # ---------------------------------------------------------------------- which alloy
 def _placed(
-    atoms: Any, mu: object, hamiltonian: HamiltonianLike | None, tol: float
+    atoms: Any, named: object, hamiltonian: HamiltonianLike | None, tol: float
 ) -> tuple[ClusterExpansion, AtomsMap]:
     """The expansion that is meant, and the caller's atoms on its lattice."""
     if isinstance(atoms, ClusterExpansion):
@@ -253,11 +253,11 @@ def _placed(
         )
     if isinstance(atoms, Hamiltonian):
         if hamiltonian is not None:
-            _require_one(atoms, expansion_of(None, mu, hamiltonian))
+            _require_one(atoms, expansion_of(None, named, hamiltonian))
         return cast(ClusterExpansion, atoms.expansion), AtomsMap.of_lattice(atoms.lattice)
     atoms = atoms_from(atoms)
-    expansion = expansion_of(atoms, mu, hamiltonian)
-    require_elements(atoms, mu, expansion)
+    expansion = expansion_of(atoms, named, hamiltonian)
+    require_elements(atoms, named, expansion)
     try:
         return expansion, laid(atoms, expansion, tol)
     except LatticeMismatch:
@@ -275,7 +275,7 @@ def _require_one(h: Hamiltonian, other: ClusterExpansion) -> None:
         )
 
 
-def expansion_of(atoms: Atoms | None, mu: object, hamiltonian: HamiltonianLike | None) -> ClusterExpansion:
+def expansion_of(atoms: Atoms | None, named: object, hamiltonian: HamiltonianLike | None) -> ClusterExpansion:
     """The expansion that the caller names, that the Atoms carry, or that ships for these elements."""
     if isinstance(hamiltonian, Hamiltonian):
         return cast(ClusterExpansion, hamiltonian.expansion)
@@ -290,29 +290,29 @@ def expansion_of(atoms: Atoms | None, mu: object, hamiltonian: HamiltonianLike |
         return from_clease(atoms)
     from alloygen.data import cuau
 
-    elements = set(elements_of(atoms, mu))
+    elements = set(elements_of(atoms, named))
     if elements != set(cuau().elements):
         raise UnknownSpecies(
-            f"expected an alloy that an expansion ships for (Cu-Au), got the elements {sorted(elements)} in atoms and mu. "
+            f"expected an alloy that an expansion ships for (Cu-Au), got the elements {sorted(elements)} in atoms, mu and composition. "
             'Name the second element in mu (mu={"Au": 0.02}), or give hamiltonian= or model=.'
         )
     return cuau()
 
 
-def require_elements(atoms: Atoms, mu: object, expansion: ClusterExpansion) -> None:
-    unknown = sorted(set(elements_of(atoms, mu)) - set(expansion.elements))
+def require_elements(atoms: Atoms, named: object, expansion: ClusterExpansion) -> None:
+    unknown = sorted(set(elements_of(atoms, named)) - set(expansion.elements))
     if unknown:
         vacancy = f"; {vacancies(expansion.primitive)}" if "X" in unknown else ""
         raise UnknownSpecies(
-            f"expected elements among {expansion.elements} of {expansion.name!r}, got also {unknown} in atoms or mu{vacancy}. "
+            f"expected elements among {expansion.elements} of {expansion.name!r}, got also {unknown} in atoms, mu or composition{vacancy}. "
             "Use a Hamiltonian or model that holds them."
         )
 
 
-def elements_of(atoms: Atoms, mu: object = None) -> tuple[str, ...]:
-    """The elements that the symbols of ``atoms`` and the keys of ``mu`` tell together, in order of appearance.
+def elements_of(atoms: Atoms, named: object = None) -> tuple[str, ...]:
+    """The elements that the symbols of ``atoms`` and what is ``named`` tell together, in order of appearance.
 
-    mu : None, a number, a dict by element, or a sequence of these
+    named : see :func:`alloygen.conditions.composition.named_elements`
 
     Examples
     --------
@@ -320,6 +320,4 @@ def elements_of(atoms: Atoms, mu: object = None) -> tuple[str, ...]:
     >>> elements_of(bulk("Cu"), {"Au": 0.02})
     ('Cu', 'Au')
     """
-    each = mu if isinstance(mu, Sequence) and not isinstance(mu, str) else [mu]
-    keys = [e for m in each if isinstance(m, Mapping) for e in m]
-    return tuple(dict.fromkeys([*atoms.get_chemical_symbols(), *keys]))
+    return tuple(dict.fromkeys([*atoms.get_chemical_symbols(), *named_elements(named)]))

@@ -7,7 +7,8 @@ from numbers import Real
 
 import numpy as np
 
-from alloygen.errors import AlloygenError, UnknownSpecies
+from alloygen.conditions.given import require_among
+from alloygen.errors import AlloygenError
 from alloygen.fitting.data import Sample
 
 RANK = 1e-9
@@ -44,9 +45,7 @@ def formation_energies(
 
 def given_references(references: Mapping[str, float], elements: tuple[str, ...]) -> np.ndarray:
     """Energies of an atom by element as an array; UnknownSpecies and AlloygenError for those of others, missing ones, and what is no number."""
-    unknown = sorted(set(references) - set(elements))
-    if unknown:
-        raise UnknownSpecies(f"expected references of elements among {elements}, got also {unknown}")
+    require_among(references, elements, "references")
     missing = [e for e in elements if e not in references]
     values = [references.get(e) for e in elements]
     if missing or not all(isinstance(v, Real) and np.isfinite(float(v)) for v in values):
