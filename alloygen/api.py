@@ -14,6 +14,7 @@ from alloygen.conditions import (
     Mu,
     Mus,
     chemical_potentials,
+    exchangeable,
     grid,
     mu_from_field,
     mu_list,
@@ -21,7 +22,8 @@ from alloygen.conditions import (
     temperature,
     temperatures,
 )
-from alloygen.conditions.composition import Balance, Composition
+from alloygen.conditions.composition import Balance, Composition, require_composition
+from alloygen.conditions.given import require_among
 from alloygen.conditions.record import condition_from
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition
@@ -295,6 +297,8 @@ def scan(
     found, problem = placed(sampler, atoms, [mu if asked is None else asked, composition], hamiltonian, larger=False)
     problem = problem.at_composition(composition)
     target = problem.hamiltonian
+    if isinstance(mu, str):
+        require_among([mu], exchangeable(target.lattice), "mu that varies", ", which sites may exchange")
     conditions = grid(
         T, _whole_range(found, target, T, mu if isinstance(mu, str) else None) if asked is None else asked, target
     )
@@ -328,6 +332,8 @@ def _spins(atoms) -> bool:
 
 def _no_potentials(mu: Any, h: Any, composition: Composition | None) -> Any:
     """mu as it is given; where the composition says the number of every element it is 0."""
+    if composition is not None:
+        require_composition(composition)
     if composition is None or isinstance(composition, Balance):
         return mu if composition is None or mu is not None else {}
     if mu is not None or h is not None:
@@ -375,9 +381,4 @@ def _whole_range(sampler: Sampler, target: Hamiltonian, T: Temperatures, element
         spans = np.clip(spans, trained[:, :1], trained[:, 1:])
     varied = [e for e in free if element in (None, names[of[e]], names[e])] if len(free) > 1 else free
     count = POINTS.get(len(varied), 3)
-    values = {names[e]: np.linspace(spans[e - 1, 0], spans[e - 1, 1], count).tolist() for e in varied}
-    if not values:
-        raise BadCondition(
-            f"expected an element whose chemical potential is varied, one of {', '.join(names[e] for e in free)}, got {element!r}"
-        )
-    return values
+    return {names[e]: np.linspace(spans[e - 1, 0], spans[e - 1, 1], count).tolist() for e in varied}

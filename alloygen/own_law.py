@@ -22,7 +22,7 @@ import torch
 from scipy.stats import qmc
 
 from alloygen.arguments import positive, seed_from
-from alloygen.conditions import references
+from alloygen.conditions import exchangeable, references
 from alloygen.conditions.given import require_among
 from alloygen.data import checkpoints, own_folder
 from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
@@ -357,7 +357,7 @@ def _spans(h: Hamiltonian, mu: object, found: np.ndarray) -> np.ndarray:
         if len(h.elements) != 2:
             raise AlloygenError(f"expected mu of the elements {h.elements} as {{element: (low, high)}}, got {mu!r}")
         return np.array([_range(mu, "mu")])
-    require_among(mu, h.elements, "mu")
+    require_among(mu, exchangeable(h.lattice), "mu", ", which sites may exchange")
     spans, origin = found.copy(), references(h.lattice)
     for element, span in mu.items():
         if element in (own := [e for k, e in enumerate(h.elements) if origin[k] == k > 0]):

@@ -225,6 +225,13 @@ def test_alloy_is_told_by_symbols_and_mu_together():
         (dict(n=0), AlloygenError, "at least 1"),
         (dict(n=2.5), AlloygenError, "whole number"),
         (dict(sampler=1.5), AlloygenError, "expected sampler"),
+        (
+            dict(mu=None, composition=[4, 12]),
+            BadCondition,
+            r"a composition as a dict, a Balance or \"atoms\", got \[4, 12\]",
+        ),
+        (dict(mu=None, composition="Cu12Au4"), BadCondition, "a composition as a dict.*got 'Cu12Au4'"),
+        (dict(mu=None, composition={"Au": 1.5}), BadCondition, "the nearest are 1 and 2"),
         (dict(sampler="nowhere.safetensors"), CheckpointError, "no file"),
         (dict(sampler="cuau_4x4x4"), LatticeMismatch, "4x4x4"),
         (dict(atoms=bulk("Fe").repeat(2)), UnknownSpecies, "Fe"),
@@ -435,6 +442,7 @@ ISING = alloygen.ising(4)
     (lambda: alloygen.sample(ISING, 2.3, hamiltonian="cuau"), "expected one Hamiltonian"),
     (lambda: alloygen.sample(ISING, 2.3, sampler="ising_10x10"), "expected a supercell"),
     (lambda: alloygen.sample(alloygen.data.cuau(), 600, {"Au": 0}), r"expansion\.on"),
+    (lambda: alloygen.scan(ISING, 2.3, "Au"), "mu that varies of elements among -, [+], which sites may exchange, got mu that varies of Au"),
     (lambda: alloygen.mc(ISING, 2.3, move="swap"), "a Hamiltonian alone"), (lambda: alloygen.mc(ISING, 2.3, start="atoms"), "alone"),
     (lambda: alloygen.sample(ISING, 2.3, fixed=[0]), "fixed={site: species}"), (lambda: alloygen.ising(0), "L, the side length, as a whole number of at least 1"),
 ])  # fmt: skip

@@ -27,6 +27,10 @@ def salt(seed: int = 3):
     return random_expansion(FCC, [[0, 0, 0], [0.5, 0.5, 0.5]], [("Li", "Mn", "Ti"), ("O", "F")], seed=seed)
 
 
+def spectator():
+    return random_expansion(FCC, [[0, 0, 0], [0.5, 0.5, 0.5]], [("Li", "Mn"), ("O",)], seed=1)
+
+
 @pytest.mark.parametrize("expansion", [ternary(), salt()], ids=["ternary", "salt"])
 def test_mu_reaches_from_one_pure_alloy_to_the_other(expansion):
     """Even at the highest temperature of a training every species is rare at one end of its mu and prevails at the other."""
@@ -176,13 +180,22 @@ BAD = {
     "both": (dict(alloy="cuau", config="cuau"), AlloygenError, "got both"),
     "a configuration as an alloy": (dict(alloy="data/cuau.toml"), AlloygenError, "give it as config="),
     "T": (dict(alloy="cuau", T=(900, 300)), AlloygenError, r"T as \(low, high\)"),
-    "mu of another": (dict(alloy="cuau", mu={"Pd": (0, 1)}), UnknownSpecies, "mu of elements among Cu, Au, got mu of Pd"),
+    "mu of another": (
+        dict(alloy="cuau", mu={"Pd": (0, 1)}),
+        UnknownSpecies,
+        "mu of elements among Cu, Au, which sites may exchange, got mu of Pd",
+    ),
     "one number": (dict(alloy="cuau", mu={"Au": 0.1}), AlloygenError, r"mu of Au as \(low, high\)"),
     "of the reference": (dict(alloy=ternary(), mu={"Cu": (0, 1)}), AlloygenError, "after the first"),
     "of what others are counted from": (
         dict(alloy=salt(), mu={"O": (0, 1)}),
         AlloygenError,
         r"\['O'\] share no sublattice with Li",
+    ),
+    "of what no site exchanges": (
+        dict(alloy=spectator(), mu={"O": (0, 1)}),
+        UnknownSpecies,
+        "among Li, Mn, which sites may exchange",
     ),
     "bare mu of a ternary": (dict(alloy=ternary(), mu=(0, 1)), AlloygenError, "as {element"),
     "cells": (dict(alloy="cuau", cells=[(4, 4)]), AlloygenError, "expected cells as a list"),

@@ -95,6 +95,14 @@ def named_elements(*given: object) -> tuple[str, ...]:
     return tuple(e for e in dict.fromkeys(found) if isinstance(e, str))
 
 
+def require_composition(composition: object) -> None:
+    """BadCondition for what is no composition at all, whatever the alloy."""
+    if composition == "atoms" or isinstance(composition, Balance):
+        return
+    if not isinstance(composition, Mapping) or not composition:
+        raise BadCondition(f'expected a composition as a dict, a Balance or "atoms", got {composition!r}. {HOW}.')
+
+
 def constraint(composition: Composition, lattice: Lattice, occ: np.ndarray | None = None) -> Constraint:
     """The constraints that a composition means on a supercell.
 
@@ -115,14 +123,13 @@ def constraint(composition: Composition, lattice: Lattice, occ: np.ndarray | Non
     >>> constraint({"Au": 0.25}, lattice).target.tolist(), constraint({"Cu": 12}, lattice).words
     ([4], 'Au 4, Cu 12')
     """
+    require_composition(composition)
     if isinstance(composition, Balance):
         return _balance(composition, lattice)
-    if isinstance(composition, str) and composition == "atoms":
+    if isinstance(composition, str):
         if occ is None:
             raise BadCondition(f'expected Atoms with composition="atoms", got none. {HOW}.')
         return by_group(_counted(lattice, occ), lattice)
-    if not isinstance(composition, Mapping) or not composition:
-        raise BadCondition(f'expected a composition as a dict, a Balance or "atoms", got {composition!r}. {HOW}.')
     by_sublattice = [isinstance(k, (int, np.integer)) for k in composition]
     if any(by_sublattice) != all(by_sublattice):
         raise BadCondition(f"expected a composition by element or by sublattice, got both in {composition!r}. {HOW}.")
@@ -234,9 +241,9 @@ def _atoms(element: str, given: Any, n: int) -> int:
     nearest = round(wanted)
     if abs(wanted - nearest) > (WHOLE * n if fraction else 0):
         low, high = int(np.floor(wanted)), int(np.ceil(wanted))
-        near = f"; the nearest are {low} ({low / n:.6g}) and {high} ({high / n:.6g})" if fraction else ""
+        shares = f"{low} ({low / n:.6g}) and {high} ({high / n:.6g})" if fraction else f"{low} and {high}"
         raise BadCondition(
-            f"expected a whole number of atoms of {element} on {n} sites, got {given!r}, that is {wanted:.6g} atoms{near}. "
+            f"expected a whole number of atoms of {element} on {n} sites, got {given!r}, that is {wanted:.6g} atoms; the nearest are {shares}. "
             "Take one of these, or another supercell."
         )
     return nearest

@@ -165,12 +165,12 @@ def require_among(named: Iterable[object], elements: Sequence[str], what: str, w
     --------
     >>> require_among({"Pt": 0.1}, ("Cu", "Au"), "mu")
     Traceback (most recent call last):
-    alloygen.errors.UnknownSpecies: expected mu of elements among Cu, Au, got mu of Pt. Drop it, or use a Hamiltonian that knows the element
+    alloygen.errors.UnknownSpecies: expected mu of elements among Cu, Au, got mu of Pt. Drop it, or use a Hamiltonian whose sites may hold it
     """
     if unknown := [e for e in named if e not in elements]:
         raise UnknownSpecies(
-            f"expected {what} of elements among {join(elements) or 'none'}{where}, got {what} of {join(map(str, unknown))}. Drop it, or use a Hamiltonian that "
-            "knows the element"
+            f"expected {what} of elements among {join(elements) or 'none'}{where}, got {what} of {join(map(str, unknown))}. Drop it, or use a Hamiltonian "
+            "whose sites may hold it"
         )
 
 

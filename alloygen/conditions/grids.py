@@ -15,8 +15,10 @@ from alloygen.conditions.given import (
     Alloy,
     Mu,
     chemical_potentials,
+    exchangeable,
     is_sequence,
     items,
+    join,
     relative,
     temperature,
 )
@@ -103,7 +105,7 @@ def grid(T: Temperatures, mu: Mus | None, lattice: Alloy) -> Grid:
     mu : what ``chemical_potentials`` takes, or an iterable of such; or a dict in which values are sequences: each of one with each of the others
     lattice : as in ``chemical_potentials``
 
-    Raises BadCondition for an empty iterable, and what ``temperature`` and
+    Raises BadCondition for an empty iterable and for several mu of an element that no site can exchange, and what ``temperature`` and
     ``chemical_potentials`` raise.
 
     Examples
@@ -119,6 +121,12 @@ def grid(T: Temperatures, mu: Mus | None, lattice: Alloy) -> Grid:
         raise BadCondition(f"expected at least one mu, got mu={mu!r}. Give numbers or sequences of them.")
     rows = np.stack(every)
     bare: Any = getattr(lattice, "lattice", getattr(lattice, "primitive", lattice))
+    free = exchangeable(bare)
+    if still := [e for e, column in zip(bare.elements, rows.T, strict=True) if e not in free and np.ptp(column)]:
+        raise BadCondition(
+            f"expected several mu of elements that share a sublattice with others, {join(free) or 'none'}, got them of {join(still)}, which no site can "
+            "exchange: they change no configuration. Give one value, or leave it out"
+        )
     known = np.round(np.column_stack([relative(rows, bare), rows]), 9)
     return Grid(T=found, mu=rows[np.unique(known, axis=0, return_index=True)[1]])
 

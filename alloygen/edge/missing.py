@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from alloygen.edge.fits import nearest_neighbour
 from alloygen.edge.supercell import upright
+from alloygen.errors import LatticeMismatch
 from alloygen.lattice import Lattice, Primitive
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 MOST = 2.0  # sites for each atom
+Laid = TypeVar("Laid")
+
+
+def with_vacancies(lay: Callable[[Atoms], Laid], atoms: Atoms, primitive: Primitive, tol: float) -> Laid:
+    """What ``lay`` makes of the atoms, or where they do not lie on the lattice of the atoms and the vacancies that they lack.
+
+    Raises the LatticeMismatch of ``lay``.
+    """
+    try:
+        return lay(atoms)
+    except LatticeMismatch:
+        whole = filled(atoms, primitive, tol)
+        if whole is None:
+            raise
+    return lay(whole)
 
 
 def filled(atoms: Atoms, primitive: Primitive, tol: float) -> Atoms | None:

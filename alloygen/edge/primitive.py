@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +37,10 @@ def primitive_from_atoms(atoms: Atoms | Structure | PathLike, species: Sequence 
     """
     atoms = atoms_from(atoms)
     symbols = atoms.get_chemical_symbols()
+    if isinstance(species, str) or not isinstance(species, (Mapping, Iterable)):
+        raise UnknownSpecies(
+            f'expected species as a list of symbols, such as ["Cu", "Au"], or a dict by symbol, such as {{"Mg": ["Mg", "Ni"]}}, got {species!r}'
+        )
     if isinstance(species, Mapping):
         unknown = [s for s in species if s not in symbols]
         if unknown:

@@ -15,7 +15,7 @@ from alloygen.arrays import as_array
 from alloygen.conditions.composition import Composition, Constraint, constraint, named_elements
 from alloygen.counts import Counts
 from alloygen.edge.atoms_map import AtomsMap
-from alloygen.edge.missing import filled
+from alloygen.edge.missing import with_vacancies
 from alloygen.edge.one_law import laid
 from alloygen.edge.structures import atoms_from
 from alloygen.edge.supercell import TOL, vacancies
@@ -258,13 +258,7 @@ def _placed(
     atoms = atoms_from(atoms)
     expansion = expansion_of(atoms, named, hamiltonian)
     require_elements(atoms, named, expansion)
-    try:
-        return expansion, laid(atoms, expansion, tol)
-    except LatticeMismatch:
-        whole = filled(atoms, expansion.primitive, tol)
-        if whole is None:
-            raise
-    return expansion, laid(whole, expansion, tol)
+    return expansion, with_vacancies(lambda a: laid(a, expansion, tol), atoms, expansion.primitive, tol)
 
 
 def _require_one(h: Hamiltonian, other: ClusterExpansion) -> None:

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alloygen.edge.atoms_map import AtomsMap
+from alloygen.edge.computed import Recipe
 from alloygen.edge.fits import nearest_neighbour
 from alloygen.edge.match import STRAIN_TOLD, match
+from alloygen.edge.missing import with_vacancies
 from alloygen.edge.structures import atoms_from
 from alloygen.errors import AlloygenError, FitWarning, LatticeMismatch, StrainTaken, UnknownSpecies
 from alloygen.fitting.derivative import Key, configurations, structure_key
+from alloygen.hamiltonian.clusters import symmetries
 from alloygen.lattice import Lattice, Primitive
 
 if TYPE_CHECKING:
@@ -59,8 +62,8 @@ def structures_with_energies(
 ) -> tuple[list[str], list[Atoms], np.ndarray]:
     """(labels, structures as they came or were relaxed, energies (M,) of whole cells), by whatever way they are given.
 
-    energies : Atoms that carry energies; the path of a file with many (an ASE database, extxyz, a trajectory); an ASE calculator, or a
-        function of Atoms that returns an energy or (relaxed) Atoms that carry one; or numbers, with ``structures``
+    energies : Atoms that carry energies; the path of a file with many (an ASE database, extxyz, a trajectory); a calculator or a function, as
+        :class:`alloygen.edge.computed.Recipe` takes them; or numbers, with ``structures``
     structures : what the numbers or the calculator are for; by default those of the smallest cells, some sixty of them
     """
     computed = callable(energies) or (hasattr(energies, "get_potential_energy") and not hasattr(energies, "positions"))
@@ -72,7 +75,9 @@ def structures_with_energies(
         given, structures = _list_of_atoms(energies), energies
     labels = [f"{i} ({atoms.get_chemical_formula()})" for i, atoms in enumerate(given)]
     if computed:
-        found = [_computed(energies, atoms, label) for atoms, label in zip(given, labels, strict=True)]
+        recipe = Recipe(calculator=energies)
+        recipe = recipe.made() if recipe.kind == "factory" else recipe
+        found = [_computed(recipe, atoms, label) for atoms, label in zip(given, labels, strict=True)]
         given, values = [atoms for atoms, _ in found], [energy for _, energy in found]
     elif structures is energies:
         values = [_own_energy(atoms, label) for atoms, label in zip(given, labels, strict=True)]
@@ -131,21 +136,17 @@ def _smallest(primitive: Primitive) -> list[Atoms]:
     return out
 
 
-def _computed(energies: Any, atoms: Atoms, label: str) -> tuple[Atoms, object]:
-    """A structure and its energy, by a calculator or a function."""
-    copy = atoms.copy()
-    try:
-        if not hasattr(energies, "get_potential_energy"):
-            result = energies(copy)
-            return (result, _own_energy(result, label)) if hasattr(result, "positions") else (atoms, result)
-        copy.calc = energies
-        return atoms, copy.get_potential_energy()
-    except AlloygenError:
-        raise
-    except Exception as error:  # calculators raise whatever they do
+def _computed(recipe: Recipe, atoms: Atoms, label: str) -> tuple[Atoms, float]:
+    """A structure as it was relaxed, where that is what the calculator does, and its energy."""
+    found = recipe.of(atoms)
+    if found.failure:
         raise AlloygenError(
-            f"expected an energy of the structure {label}, got {type(error).__name__}: {error}. Does the calculator know all of the elements?"
-        ) from error
+            f"expected an energy of the structure {label}, got {found.failure}. Does the calculator know all of the elements?"
+        )
+    relaxed = atoms.copy()
+    relaxed.set_cell(found.cell)
+    relaxed.set_positions(found.positions)
+    return relaxed, found.energy
 
 
 def _own_energy(atoms: Atoms, label: str) -> object:
@@ -183,7 +184,7 @@ def laid_out(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", StrainTaken)
-                found = match(atoms, primitive, tol)
+                found = with_vacancies(lambda a: match(a, primitive, tol), atoms, primitive, tol)
             occ = found.occ_from()
         except UnknownSpecies as error:
             unknown[label] = str(error)
@@ -200,13 +201,11 @@ def laid_out(
     if unknown:
         raise UnknownSpecies(_all_of("elements that the sublattices may hold", unknown, "Name them in species"))
     if failed and not (skip and out):
-        raise LatticeMismatch(
-            _all_of(
-                "structures on the lattice",
-                failed,
-                "Mend them (a primitive cell whose shape is nearer to theirs may do), raise tol where atoms are off their sites, or pass skip=True to fit without them",
-            )
-        )
+        remedy = "Mend them (a primitive cell whose shape is nearer to theirs may do), raise tol where atoms are off their sites, or pass skip=True to fit without them"
+        cells = sum(np.array_equal(rotation, np.eye(3)) for rotation, _ in symmetries(primitive))
+        if cells > 1:
+            remedy = f"The cell that was given is {cells} primitive ones, by its sites and species: give one of those. Or {remedy[0].lower()}{remedy[1:]}"
+        raise LatticeMismatch(_all_of("structures on the lattice", failed, remedy))
     if failed:
         warnings.warn(_all_of("structures on the lattice", failed, "They are left out"), FitWarning, stacklevel=4)
     _warn_far(out)

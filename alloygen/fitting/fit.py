@@ -17,7 +17,7 @@ from alloygen.errors import AlloygenError, FitWarning, LatticeMismatch
 from alloygen.fitting.data import Sample, distinct, laid_out, structures_with_energies
 from alloygen.fitting.derivative import as_primitive
 from alloygen.fitting.hulls import warn_of_ground_states
-from alloygen.fitting.references import formation_energies, require_cells
+from alloygen.fitting.references import formation_energies, require_cells, warn_of_scale
 from alloygen.fitting.regression import METHODS, best_method, learning_curve, left_out_error, regress, usable
 from alloygen.hamiltonian.clusters import correlations, decorated_orbits, diameter, symmetries
 from alloygen.hamiltonian.expansion import ClusterExpansion
@@ -73,9 +73,9 @@ def fit(
     primitive, species : Atoms of a primitive cell, and the species that its sites may hold: one list for all, one for each site, or a dict
         from the symbol in ``primitive`` to a list. Or a Primitive, and None
     energies : of whole cells, in eV: Atoms that carry them; the path of an ASE database, an extxyz file or a trajectory; numbers, with
-        ``structures``; an ASE calculator; or a function of Atoms that returns an energy, or relaxed Atoms that carry one
-    structures : what the numbers or the calculator are for, any supercells, relaxed or not; by default (for a calculator) those of the smallest
-        cells, some sixty of them
+        ``structures``; an ASE calculator or its class; or a function of Atoms that returns an energy, or relaxed Atoms that carry one
+    structures : what the numbers or the calculator are for, any supercells, relaxed or not, vacancies as "X" or as atoms that are missing; by
+        default (for a calculator) those of the smallest cells, some sixty of them
     cutoffs : the largest distance between two sites of pairs, triplets, ..., such as (6.0, 4.5, 4.5), in the unit of ``primitive``; by default
         those of a ladder that leave the least error of structures left out
     method : "ols", "ridge", "bayes", "ard" or "lasso" (:func:`alloygen.fitting.regression.regress`); by default the one of least error
@@ -120,6 +120,7 @@ def fit(
     if len(samples) < LEAST:
         raise AlloygenError(f"expected at least {LEAST} different structures, got {len(samples)}")
     y, reference, kind = formation_energies(samples, references)
+    warn_of_scale(samples, y, kind)
     basis, x = (
         _basis(lattice, samples, y, reach, method, seed) if given is None else (given, _columns(given, samples, {}))
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from numbers import Real
 
 import numpy as np
 
 from alloygen.conditions.given import require_among
-from alloygen.errors import AlloygenError
+from alloygen.errors import AlloygenError, FitWarning
 from alloygen.fitting.data import Sample
 
 RANK = 1e-9
+BEYOND_ALLOYS = 2.0  # eV a site off a mixture of the elements, root mean square
+BEYOND_REFERENCES = 10.0  # eV a site that given references leave
 TELLS = 0.5  # share of the error left, energies read per site against per cell, that tells; right ones leave 1 or more, noisy or few as they are
 
 
@@ -68,7 +71,34 @@ def _require_scale(energy: np.ndarray, counts: np.ndarray, sites: np.ndarray, va
     whole = np.median(np.abs(energy - counts @ values) / sites)
     single = np.median(np.abs(energy - counts @ values / sites))
     if (sites > 1).any() and whole > 0.5 and single < TELLS * whole:
-        raise per_atom(f"{single:.3g} against {whole:.3g} per site from the references")
+        raise per_atom(
+            f"{single:.3g} against {whole:.3g} eV per site from the references",
+            ", or give references of one atom where these are of whole cells",
+        )
+
+
+def warn_of_scale(samples: list[Sample], y: np.ndarray, kind: str) -> None:
+    """Say where formation energies (M,) per site are larger than alloys have them, in another unit than eV or from references that are not those of an atom.
+
+    What counts is split in two: the plane over compositions that fits them best, which references move, and what lies off it, which they do not.
+    """
+    share = np.array([s.counts / len(s.occ) for s in samples])
+    plane = share @ np.linalg.lstsq(share, y, rcond=RANK)[0]
+    off, offset = float(np.sqrt(((y - plane) ** 2).mean())), float(np.abs(plane).max())
+    if off > BEYOND_ALLOYS:
+        warnings.warn(
+            f"expected energies in eV, got some that lie {off:.3g} eV a site off those of a mixture of the elements, where alloys have a few tenths. Are "
+            "they in meV (times 0.001), in kJ/mol (times 0.010364), or relaxed into other crystals?",
+            FitWarning,
+            stacklevel=4,
+        )
+    elif kind == "given" and offset > BEYOND_REFERENCES:
+        warnings.warn(
+            f"expected references as energies of one atom in eV, got some that leave {offset:.3g} eV a site. Are they those of whole cells, in another "
+            "unit, or of another calculator than the energies? mu would refer to them",
+            FitWarning,
+            stacklevel=4,
+        )
 
 
 def require_cells(correlations: np.ndarray, energy: np.ndarray, sites: np.ndarray) -> None:
@@ -94,7 +124,7 @@ def require_cells(correlations: np.ndarray, energy: np.ndarray, sites: np.ndarra
         )
 
 
-def per_atom(why: str) -> AlloygenError:
+def per_atom(why: str, otherwise: str = "") -> AlloygenError:
     return AlloygenError(
-        f"expected energies of whole cells, got some that look like energies per atom: {why}. Multiply each by the number of its atoms"
+        f"expected energies of whole cells, got some that look like energies per atom: {why}. Multiply each by the number of its atoms{otherwise}"
     )

@@ -197,6 +197,15 @@ def test_grid_varies_one_element_and_keeps_the_others():
     np.testing.assert_allclose(m, [[0, 0.1, 0.3], [0, 0.2, 0.3]])
 
 
+def test_several_mu_of_what_no_site_exchanges_are_refused():
+    """They would be conditions of one law. One value is kept, and moves Phi."""
+    salt = Primitive(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [("Li", "Mn"), ("O",)])
+    assert grid(600, {"O": 0.1, "Mn": [0.0, 0.2]}, salt).mu.tolist() == [[0.0, 0.0, 0.1], [0.0, 0.2, 0.1]]
+    for mu in ({"O": [0.0, 0.1]}, [{"O": 0.1}, {"Mn": 0.1}]):
+        with pytest.raises(BadCondition, match="share a sublattice with others, Li, Mn, got them of O"):
+            grid(600, mu, salt)
+
+
 def test_several_sequences_are_a_grid():
     """Each value of one element with each of the other, sorted by the differences; a binary's are a line."""
     m = grid(300, {"Au": [0.2, 0.1], "Ag": np.array([0.3, 0.0]), "Cu": 0.0}, TERNARY).mu

@@ -16,6 +16,9 @@ def test_primitive_from_atoms_takes_lists_and_dicts():
     assert primitive_from_atoms(cell, {"Mg": ["Mg", "Ni"]}).species == (("Mg", "Ni"), ("O",))
     with pytest.raises(UnknownSpecies, match="among Mg, O, got Pt"):
         primitive_from_atoms(cell, {"Pt": ["Pt"]})
+    for wrong in ("MgNi", 3):
+        with pytest.raises(UnknownSpecies, match="a list of symbols"):
+            primitive_from_atoms(cell, wrong)
     for wrong in ([["Mg"]], [["Mg", "Mg"], ["O"]], [[], ["O"]]):
         with pytest.raises(LatticeMismatch, match="one list of different symbols per site"):
             primitive_from_atoms(cell, wrong)

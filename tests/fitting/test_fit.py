@@ -204,10 +204,42 @@ def test_every_way_to_give_energies(tmp_path):
             alloygen.fit(CELL, ["Cu", "Au"], tmp_path / "own.db", **how),
             alloygen.fit(CELL, ["Cu", "Au"], numbers, structures, **how),
             alloygen.fit(CELL, ["Cu", "Au"], EMT(), structures, **how),
+            alloygen.fit(CELL, ["Cu", "Au"], EMT, structures, **how),
             alloygen.fit(as_primitive(CELL, ["Cu", "Au"]), None, function, structures, **how),
         ]
     for alloy in found:
         np.testing.assert_allclose([o.eci for o in alloy.orbits], [o.eci for o in found[0].orbits], atol=1e-9)
+
+
+def test_vacancies_are_missing_atoms():
+    """Structures of a relaxation code, which knows no X, and a calculator, which is never given one: the same ECIs as with X written out."""
+    cell, species = bulk("NaCl", "rocksalt", a=4.2), {"Na": ["Li", "X"], "Cl": ["O"]}
+    functions, orbits = decorated_orbits(as_primitive(cell, species), (3.1,))
+    eci = np.random.default_rng(3).normal(scale=0.1, size=len(orbits))
+    orbits = tuple(replace(o, eci=float(j)) for o, j in zip(orbits, eci, strict=True))
+    expansion = ClusterExpansion(as_primitive(cell, species), functions, orbits)
+    whole = alloygen.enumerate_structures(cell, species, max_sites=8)
+    energies = [energy_of(expansion, a) for a in whole]
+    gone = [a[a.numbers > 0] for a in whole]
+    of_formula = {
+        a.get_chemical_formula() + str(a.cell.cellpar().round(6)): e for a, e in zip(gone, energies, strict=True)
+    }
+    how = {"cutoffs": (3.1,), "method": "ols", "references": None}
+
+    def function(atoms):
+        assert (atoms.numbers > 0).all()
+        return of_formula[atoms.get_chemical_formula() + str(atoms.cell.cellpar().round(6))]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        written = alloygen.fit(cell, species, energies, whole, **how)
+        missing = alloygen.fit(cell, species, energies, gone, **how)
+        first = [k for k, a in enumerate(whole) if len(a) <= 6]  # of which each cell and formula is one structure
+        by_function = alloygen.fit(cell, species, function, [whole[k] for k in first], **how)
+    for alloy in (written, missing, by_function):
+        np.testing.assert_allclose([o.eci for o in alloy.orbits], eci, atol=1e-9)
+    with pytest.raises(LatticeMismatch, match="an atom"):
+        alloygen.fit(cell, {"Na": ["Li", "Na"], "Cl": ["O"]}, energies, gone, **how)
 
 
 def test_the_alloy_goes_wherever_a_hamiltonian_does(tmp_path):
@@ -323,6 +355,8 @@ def test_energies_per_atom_are_caught(far):
         fitting(total[one_size], rows, references=given, method="bayes", cutoffs=(3.0,))
         with pytest.raises(AlloygenError, match="look like energies per atom"):
             fitting(total[one_size] / 5, rows, references=given, method="bayes", cutoffs=(3.0,))
+        with pytest.raises(AlloygenError, match="or give references of one atom where these are of whole cells"):
+            fitting(total, references={e: 4 * value for e, value in given.items()})
 
 
 def test_formation_energies_per_atom_are_caught_too():
@@ -337,6 +371,30 @@ def test_formation_energies_per_atom_are_caught_too():
     alloygen.fit(CELL, ["Cu", "Au"], energies, structures, **cutoffs)
     with pytest.raises(AlloygenError, match="look like energies per atom"):
         alloygen.fit(CELL, ["Cu", "Au"], energies / sizes, structures, **cutoffs)
+
+
+@pytest.mark.parametrize(
+    "unit, reference, words",
+    [
+        (1, None, None),
+        (1, {"Cu": -3.7, "Au": -3.2}, None),
+        (1000, None, "expected energies in eV, got some that lie"),
+        (96.485, None, "in kJ/mol"),
+        (1, {"Cu": -3700.0, "Au": -3200.0}, "expected references as energies of one atom in eV"),
+        (1, {"Cu": 10.0, "Au": 10.0}, "of another calculator"),
+    ],
+)
+def test_energies_in_another_unit_are_told(unit, reference, words):
+    """Of an alloy whose energies lie a tenth of an eV off a mixture of its elements, at -3.7 and -3.2 eV an atom."""
+    structures = binary()[1]
+    gold = np.array([(a.symbols == "Au").sum() for a in structures])
+    sizes = np.array([len(a) for a in structures])
+    energies = unit * (5 * binary()[2] - 3.7 * (sizes - gold) - 3.2 * gold)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", FitWarning)
+        fitting(energies, **({} if reference is None else {"references": reference}))
+    found = " ".join(str(w.message) for w in told)
+    assert (words in found) if words else ("expected energies" not in found and "expected references" not in found)
 
 
 @pytest.mark.parametrize("n", [3, 4, 6])
@@ -378,6 +436,8 @@ def test_structures_off_the_lattice_are_named():
     label = f"{len(binary()[1])} (Cu2)"
     with pytest.raises(LatticeMismatch, match=r"structures on the lattice, got 1 that do not fit. .*\(Cu2\)"):
         fitting(energies, structures)
+    with pytest.raises(LatticeMismatch, match="The cell that was given is 4 primitive ones"):
+        alloygen.fit(bulk("Cu", a=3.8, cubic=True), ["Cu", "Au"], *binary()[:0:-1])
     with pytest.warns(FitWarning, match="They are left out"):
         alloy = fitting(energies, structures, skip=True)
     assert list(alloy.fitted.left_out) == [label] and label not in alloy.fitted.labels
