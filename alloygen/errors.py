@@ -65,5 +65,9 @@ class NoModel(UserWarning):
     """Monte Carlo in place of a model, because none fits the supercell or the Hamiltonian."""
 
 
+class OtherAlloy(UserWarning):
+    """The expansion that ships, where a law of an own alloy has the same elements."""
+
+
 class FitWarning(UserWarning):
     """A fit of an expansion that rests on structures which map badly, or whose ground states are not those of its data."""

@@ -12,6 +12,7 @@ import numpy as np
 from alloygen.errors import TooLarge
 
 SHARE = 0.8  # of what is free that one call may take
+SMALL = 16e6  # bytes that any machine has: what is free is not asked for
 CLUSTERS = 5e6  # looked at while figures are made; each takes some 30 microseconds, so minutes
 CLOSE = 15 / 32  # of the pairs of points in a ball that are no farther apart than its radius
 
@@ -41,7 +42,7 @@ def require_memory(needed: float, what: str, remedy: str) -> None:
     Traceback (most recent call last):
     alloygen.errors.TooLarge: expected what fits ... GB of free memory, got 10^17 samples, about 1e+09 GB. Draw them in parts
     """
-    free = available()
+    free = available() if needed > SMALL else None
     if free is not None and needed > SHARE * free:
         raise TooLarge(
             f"expected what fits {free / 1e9:.3g} GB of free memory, got {what}, about {needed / 1e9:.3g} GB. {remedy}"

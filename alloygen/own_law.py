@@ -24,7 +24,7 @@ from scipy.stats import qmc
 from alloygen.arguments import positive, seed_from
 from alloygen.conditions import exchangeable, references
 from alloygen.conditions.given import require_among
-from alloygen.data import checkpoints, own_folder
+from alloygen.data import ALLOY, checkpoints, own_folder
 from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, NotConverged
 from alloygen.estimate.weights import user_level
@@ -55,7 +55,7 @@ GRIDS = {
     3: (10, 7),
 }  # temperatures, and values of mu of each of so many elements; of more, points of a Sobol sequence
 SCATTERED = (10, 256)
-LOOK = {"n": 12, "sweeps": 4, "burn": 60}  # short runs that tell where the composition changes
+LOOK: dict[str, Any] = {"n": 12, "sweeps": 4, "burn": 60}  # short runs that tell where the composition changes
 SAMPLES = 30_000  # in all, for each minute of training: fewer are learned by heart
 LENGTHS = (2.0, 20.0)  # minutes of training that samples are counted for
 SITES = (64, 16)  # of the supercells, at most
@@ -93,7 +93,9 @@ class Place:
     def keep(self, made: Path) -> None:
         made.replace(self.kept)  # whole or not at all
 
-    def clear(self) -> None:
+    def done(self, alloy: ClusterExpansion) -> None:
+        """The alloy beside its law, by whose elements both are found from now on (:func:`alloygen.data.own_alloys`); the run is gone."""
+        alloy.write(self.kept.with_name(self.name + ALLOY))
         shutil.rmtree(self.run)
 
 
@@ -125,7 +127,7 @@ def train_alloy(
     training = FRESH | {"minutes": minutes, "seed": seed}
     config = _config(place, expansion, sizes, data, 2000, LOCAL, training, workers)
     place.keep(_run(config, place, progress))
-    place.clear()
+    place.done(expansion)
     return cast(LocalModel, load_model(place.kept))
 
 
@@ -202,7 +204,7 @@ def polish(
             NotConverged,
             stacklevel=user_level(),
         )
-    place.clear()
+    place.done(cast(ClusterExpansion, h.expansion))
     return ZeroShot(family, h)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 OWN = "~/.alloygen/models"  # of a user who names no other folder by ALLOYGEN_MODELS
+ALLOY = ".alloy.json"  # of an expansion in that folder, after the name of its law
 
 
 @lru_cache(maxsize=1)
@@ -95,6 +96,29 @@ def checkpoints() -> dict[str, Traversable]:
 def own_folder() -> Path:
     """Where a user's models are kept, and found by :func:`checkpoints`."""
     return Path(os.environ.get("ALLOYGEN_MODELS") or OWN).expanduser()
+
+
+def own_alloys() -> dict[str, ClusterExpansion]:
+    """The alloys that a user has trained laws of, by the name of the law: what :func:`alloygen.train` keeps beside each model.
+
+    A file that is damaged is passed over, with an UnusableModel warning.
+    """
+    from alloygen.errors import AlloygenError
+
+    found = {}
+    for path in sorted(own_folder().glob(f"*{ALLOY}")):
+        try:
+            found[path.name.removesuffix(ALLOY)] = _read_alloy(path, path.stat().st_mtime_ns)
+        except (AlloygenError, OSError) as error:
+            warnings.warn(f"the file of an alloy is passed over: {error}", UnusableModel, stacklevel=2)
+    return found
+
+
+@lru_cache(maxsize=32)
+def _read_alloy(path: Path, changed: int) -> ClusterExpansion:
+    from alloygen.hamiltonian.expansion import ClusterExpansion
+
+    return ClusterExpansion.read(path)
 
 
 def _own_checkpoints() -> tuple[dict[str, Path], list[str]]:

@@ -2,14 +2,17 @@
 
 import json
 import sys
+import warnings
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
 import alloygen
 from alloygen import cli, own_law
+from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.problem import Problem
-from alloygen.errors import AlloygenError, UnknownSpecies
+from alloygen.errors import AlloygenError, OtherAlloy, UnknownSpecies, UnusableModel
 from alloygen.exact.enumeration import Enumeration
 from alloygen.hamiltonian.parents import PARENTS
 from alloygen.hamiltonian.scale import scale
@@ -122,9 +125,8 @@ def test_an_alloy_is_trained_without_a_configuration_and_found_by_sample(expansi
     monkeypatch.setattr(own_law, "FRESH", own_law.FRESH | {"steps": 150})
     monkeypatch.setattr(own_law, "GRIDS", {1: (4, 5), 2: (4, 4), 3: (4, 3)})
     model = alloygen.train(expansion, cells=[(2, 2, 1)], progress=False)
-    assert [p.name for p in quick.iterdir() if p.is_file()] == [f"{model.name}.safetensors"] and not list(
-        (quick / "runs").iterdir()
-    )
+    kept = [f"{model.name}.alloy.json", f"{model.name}.safetensors"]
+    assert sorted(p.name for p in quick.iterdir() if p.is_file()) == kept and not list((quick / "runs").iterdir())
     h = expansion.on((2, 2, 1))
     own = scale(h)
     T, mu = 1.5 * own.T, dict(zip(h.elements[1:], own.mu.mean(1), strict=True))
@@ -136,8 +138,43 @@ def test_an_alloy_is_trained_without_a_configuration_and_found_by_sample(expansi
     assert abs(phi.value - Enumeration(h).at(at).phi) < 5 * phi.stderr < 0.01
     other = alloygen.sample(expansion.on((2, 1, 3)), T, mu, n=50, seed=0)  # any supercell
     assert other.method == "neural" and other.info["model"] == model.name
+    atoms = AtomsMap.of_lattice(h.lattice).to_atoms(np.zeros(h.n_sites, dtype=np.int8))
+    again = alloygen.sample(atoms, T, mu, n=20, seed=0)  # which alloy, by its elements
+    assert again.info["model"] == model.name and np.array_equal(again.occ, ens.occ[:20])
     row = models_at_hand().set_index("model").loc[model.name]
     assert row.supercell == "any" and 0 < row.NESS <= 1 and h.elements[1] in row.mu
+
+
+def test_own_alloys_are_found_by_their_elements(tmp_path, monkeypatch):
+    """The one with just these elements, else the one with more; several are asked about, and what ships goes first, with a word."""
+    monkeypatch.setenv("ALLOYGEN_MODELS", str(tmp_path))
+    pair = lambda *names, seed: random_expansion(FCC, [[0, 0, 0]], [names], seed=seed)  # noqa: E731
+    cell = bulk("Cu", a=3.8).repeat((2, 2, 1))
+    found = lambda *given, **how: Problem.of(cell, list(given), **how).hamiltonian.fingerprint  # noqa: E731
+    with pytest.raises(UnknownSpecies, match=r"the elements ..Cu., .Pd.. in atoms"):
+        found({"Pd": 0.0})
+    own = {"big": ternary(), "mine": pair("Cu", "Ag", seed=4), "with holes": pair("Cu", "Ni", "X", seed=5)}
+    for name, alloy in own.items():
+        alloy.write(tmp_path / f"{name}.alloy.json")
+    assert found({"Pd": 0.0}) == own["big"].fingerprint == found(None, {"Pd": 1, "Au": 1})
+    assert found({"Ag": 0.0}) == own["mine"].fingerprint == found(None, hamiltonian="mine")
+    assert found({"Ni": 0.0}) == own["with holes"].fingerprint
+    with pytest.raises(
+        UnknownSpecies, match=r"or of your own laws big, mine, with holes, got the elements ..Cu.. in atoms"
+    ):
+        found({})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # one with more elements is no other alloy
+        assert found({"Au": 0.0}) == alloygen.data.cuau().fingerprint
+    pair("Cu", "Ag", seed=6).write(tmp_path / "second.alloy.json")
+    with pytest.raises(UnknownSpecies, match=r"several laws of your own, mine, second.*hamiltonian='mine'"):
+        found({"Ag": 0.0})
+    pair("Cu", "Au", seed=7).write(tmp_path / "gold.alloy.json")
+    with pytest.warns(OtherAlloy, match="not that of your own gold.*hamiltonian='gold'"):
+        assert found({"Au": 0.0}) == alloygen.data.cuau().fingerprint
+    (tmp_path / "big.alloy.json").write_text("{")
+    with pytest.warns(UnusableModel, match="big.alloy.json"), pytest.raises(UnknownSpecies):
+        found({"Pd": 0.0})
 
 
 @pytest.mark.slow

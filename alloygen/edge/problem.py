@@ -5,6 +5,7 @@ Every public function takes its first argument through :meth:`Problem.of`, the o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -19,7 +20,7 @@ from alloygen.edge.missing import with_vacancies
 from alloygen.edge.one_law import laid
 from alloygen.edge.structures import atoms_from
 from alloygen.edge.supercell import TOL, vacancies
-from alloygen.errors import AlloygenError, LatticeMismatch, UnknownSpecies
+from alloygen.errors import AlloygenError, LatticeMismatch, OtherAlloy, UnknownSpecies
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.types import ArrayLike, PathLike
@@ -103,7 +104,8 @@ class Problem:
             (``alloygen.ising(10)``, ``expansion.on((4, 4, 4))``), which stands for itself, its sites for the atoms; or a Problem
         named : chemical potentials, a composition, or a list of both, whose elements say with those of the atoms which alloy is meant
         hamiltonian : a ClusterExpansion, a Hamiltonian, a name ("cuau"), a JSON file, CLEASE (settings, ECIs) or a Clease calculator;
-            without one what the Atoms carry (a Clease calculator), or the expansion that ships for the elements
+            without one what the Atoms carry (a Clease calculator), or the expansion that ships for the elements, or that of an own law
+                which has them (:func:`alloygen.train`)
         fixed : sites that are held, by the caller's numbering: see :meth:`~alloygen.edge.atoms_map.AtomsMap.known_from`. Those of a
             Problem stay held
         tol : as that of :func:`alloygen.edge.match.match`
@@ -270,7 +272,7 @@ def _require_one(h: Hamiltonian, other: ClusterExpansion) -> None:
 
 
 def expansion_of(atoms: Atoms | None, named: object, hamiltonian: HamiltonianLike | None) -> ClusterExpansion:
-    """The expansion that the caller names, that the Atoms carry, or that ships for these elements."""
+    """The expansion that the caller names, that the Atoms carry, or that ships or was trained for these elements."""
     if isinstance(hamiltonian, Hamiltonian):
         return cast(ClusterExpansion, hamiltonian.expansion)
     if hamiltonian is not None:
@@ -282,15 +284,41 @@ def expansion_of(atoms: Atoms | None, named: object, hamiltonian: HamiltonianLik
         from alloygen.hamiltonian.clease import from_clease
 
         return from_clease(atoms)
-    from alloygen.data import cuau
+    return _by_elements(set(elements_of(atoms, named)))
 
-    elements = set(elements_of(atoms, named))
-    if elements != set(cuau().elements):
+
+def _by_elements(elements: set[str]) -> ClusterExpansion:
+    """The expansion that ships for these elements, or that of the one own law which has them; with others beside where there is none of these alone."""
+    from alloygen.data import cuau, own_alloys
+
+    ship, own = cuau(), own_alloys()
+    here = {name: set(e.elements) - {"X"} for name, e in own.items()}
+    wanted = elements - {"X"}
+    meant = [n for n, e in here.items() if e == wanted]
+    if elements == set(ship.elements):
+        others = [n for n in meant if own[n].fingerprint != ship.fingerprint]
+        if others:
+            warnings.warn(
+                f"the expansion of Cu-Au that ships is taken, not that of your own {', '.join(others)}. Say which is meant: hamiltonian={others[0]!r}, or "
+                "hamiltonian='cuau'",
+                OtherAlloy,
+                stacklevel=2,
+            )
+        return ship
+    if not meant and len(wanted) > 1:
+        meant = [n for n, e in here.items() if e > wanted]
+    if len({own[n].fingerprint for n in meant}) == 1:
+        return own[meant[0]]
+    if meant:
         raise UnknownSpecies(
-            f"expected an alloy that an expansion ships for (Cu-Au), got the elements {sorted(elements)} in atoms, mu and composition. "
-            'Name the second element in mu (mu={"Au": 0.02}), or give hamiltonian= or model=.'
+            f"expected one alloy of the elements {sorted(elements)}, got several laws of your own, {', '.join(meant)}. Say which is meant: "
+            f"hamiltonian={meant[0]!r}"
         )
-    return cuau()
+    laws = f", or of your own laws {', '.join(own)}" if own else ""
+    raise UnknownSpecies(
+        f"expected an alloy that an expansion ships for (Cu-Au){laws}, got the elements {sorted(elements)} in atoms, mu and composition. "
+        'Name the second element in mu (mu={"Au": 0.02}), or give hamiltonian= or model='
+    )
 
 
 def require_elements(atoms: Atoms, named: object, expansion: ClusterExpansion) -> None:

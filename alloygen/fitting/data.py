@@ -73,6 +73,7 @@ def structures_with_energies(
         given = _smallest(primitive)
     else:
         given, structures = _list_of_atoms(energies), energies
+    values: list
     labels = [f"{i} ({atoms.get_chemical_formula()})" for i, atoms in enumerate(given)]
     if computed:
         recipe = Recipe(calculator=energies)

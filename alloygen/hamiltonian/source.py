@@ -13,7 +13,7 @@ from alloygen.types import PathLike
 def expansion_from(spec: ClusterExpansion | PathLike | tuple[Any, Any] | Any) -> ClusterExpansion:
     """A ClusterExpansion from what stands for one.
 
-    spec : the expansion itself; "cuau", "ising"; the path of a file in alloygen's JSON format; CLEASE's (settings, ECIs), objects or
+    spec : the expansion itself; "cuau", "ising"; the name of a law that was trained for an own alloy; the path of a file in alloygen's JSON format; CLEASE's (settings, ECIs), objects or
         files as :func:`alloygen.hamiltonian.clease.from_clease` takes them; a Clease calculator; or a folder with ATAT's files
 
     Examples
@@ -39,6 +39,11 @@ def expansion_from(spec: ClusterExpansion | PathLike | tuple[Any, Any] | Any) ->
         from alloygen.hamiltonian.ising import ising_expansion
 
         return ising_expansion()
+    if isinstance(spec, str) and "." not in spec and not os.path.exists(spec):
+        from alloygen.data import own_alloys
+
+        if spec in (own := own_alloys()):
+            return own[spec]
     if isinstance(spec, (str, os.PathLike)) and os.path.isfile(os.path.join(spec, "lat.in")):
         from alloygen.hamiltonian.atat import from_atat
 
@@ -46,6 +51,6 @@ def expansion_from(spec: ClusterExpansion | PathLike | tuple[Any, Any] | Any) ->
     if isinstance(spec, (str, os.PathLike)) and os.path.isfile(spec):
         return ClusterExpansion.read(spec)
     raise AlloygenError(
-        f"expected a Hamiltonian: 'cuau', 'ising', a ClusterExpansion, the path of its JSON file, CLEASE's (settings, ECIs), a Clease "
+        f"expected a Hamiltonian: 'cuau', 'ising', the name of an own law, a ClusterExpansion, the path of its JSON file, CLEASE's (settings, ECIs), a Clease "
         f"calculator or a folder with ATAT's lat.in, got {spec!r}; alloygen.from_icet and from_smol make one of theirs"
     )

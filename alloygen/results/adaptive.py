@@ -214,12 +214,8 @@ class NeuralScan:
             "order": self.family,
             "seed": self.seed,
         }
-        return Scan(self.model.hamiltonian, where[:, 0], where[:, 1:], occ, energy, 0, self._method, log_prob,
+        return Scan(self.model.hamiltonian, where[:, 0], where[:, 1:], occ, energy, 0, self.model.method, log_prob,
                     facts=RunProvenance(seed=self.seed, constrained=isinstance(self.model, Canonical)), info=info)  # fmt: skip
-
-    @property
-    def _method(self) -> str:
-        return self.model.method if isinstance(self.model, Canonical) else "neural"
 
     def identity(self) -> dict:
         model = self.model

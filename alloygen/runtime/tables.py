@@ -26,11 +26,10 @@ VERSION = "file_version"  # attribute of a table: 2 where it carries a checksum
 def write_table(path: PathLike, table: xr.Dataset) -> None:
     """Write a table as netCDF, within :func:`alloygen.runtime.atomic.atomic_path`; its checksum is of what a reader finds, whatever types
     the format has."""
-    path, table = Path(path), table.assign_attrs({VERSION: SEALED_FROM})
-    table.to_netcdf(path)
-    digest = digest_of(_read(path))
-    path.unlink()
-    table.assign_attrs({CHECKSUM: digest}).to_netcdf(path)
+    import xarray as xr
+
+    table.assign_attrs({VERSION: SEALED_FROM}).to_netcdf(path)
+    xr.Dataset(attrs={CHECKSUM: digest_of(_read(Path(path)))}).to_netcdf(path, mode="a")
 
 
 def read_table(path: PathLike, what: str) -> xr.Dataset:
