@@ -3,7 +3,9 @@
 import os
 import random
 import time
+import tracemalloc
 from contextlib import nullcontext
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -14,9 +16,15 @@ import alloygen
 from alloygen import cli, limits, registry
 from alloygen.conditions import grid
 from alloygen.errors import AlloygenError, BadCondition, CheckpointError, TooLarge
+from alloygen.estimate import order
+from alloygen.estimate.superstructure import Frame
 from alloygen.hamiltonian import clusters
-from alloygen.lattice import Primitive
+from alloygen.lattice import Lattice, Primitive
+from alloygen.results.at_counts import EXCHANGES, _exchanged
 from alloygen.results.ensemble import Ensemble
+from alloygen.results.scan import Scan
+from alloygen.testing import enumerable
+from alloygen.testing.systems import FCC
 
 SMALL = bulk("Cu", a=3.8).repeat((2, 2, 4))
 AT = dict(T=600, mu={"Au": 0.02})
@@ -152,3 +160,74 @@ def test_clusters_are_counted_before_they_are_made():
     assert len(clusters.decorated_orbits(plane, [3.0])[1]) == 8
     with pytest.raises(TooLarge, match=r"cutoffs of \[1000000.0\]"):
         clusters.decorated_orbits(plane, [1e6])
+
+
+def peak(call) -> int:
+    """Bytes that Python and NumPy had at most while it ran."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+# ---------------------------------------------------------------------- large cells
+@pytest.mark.parametrize("name", ["ternary", "two-sublattice", "spectator"])
+def test_exchanges_of_two_atoms_are_all_that_there_are(name):
+    """Against every pair of sites, looked at one by one; held sites stay."""
+    h = enumerable(name).hamiltonian
+    codes, free, rng = h.lattice.site_elements, h.lattice.changeable.copy(), np.random.default_rng(0)
+    free[np.flatnonzero(free)[0]] = False
+    for _ in range(5):
+        best = np.array([rng.integers((row >= 0).sum()) for row in codes])
+        held, expected = codes[np.arange(len(best)), best], set()
+        for i, j in combinations(np.flatnonzero(free), 2):
+            if held[i] != held[j] and held[j] in codes[i] and held[i] in codes[j]:
+                moved = best.copy()
+                moved[i], moved[j] = list(codes[i]).index(held[j]), list(codes[j]).index(held[i])
+                expected.add(tuple(moved.tolist()))
+        moved, each = _exchanged(h, best, free, rng)
+        assert len(moved) == len(expected) and {tuple(row) for row in moved.tolist()} == expected and each == 1.0
+
+
+def test_exchanges_of_a_large_cell_are_some_of_many():
+    """64 x 64 sites: the list of all pairs took 130 MB, and 12 GB at 13,824 sites."""
+    h = alloygen.ising(64)
+    best = np.random.default_rng(0).permutation(h.n_sites) % 2
+    moved, each = _exchanged(h, best, h.lattice.changeable, np.random.default_rng(1))
+    assert each == 2048**2 / EXCHANGES and len(np.unique(moved, axis=0)) == EXCHANGES
+    assert (moved.sum(1) == best.sum()).all() and ((moved != best).sum(1) == 2).all()
+    assert peak(lambda: _exchanged(h, best, h.lattice.changeable, np.random.default_rng(1))) < 3 * moved.nbytes
+
+
+def test_orders_of_many_sites_are_found_in_parts(monkeypatch):
+    """The same numbers, and no table of all pairs of sites: 430 MB for the sublattices of L1_2 on 12 x 12 x 12."""
+    lattice = Lattice(Primitive(FCC, [[0, 0, 0]], [("Cu", "Au", "Pd")]), (12, 12, 12))
+    assert peak(lambda: Frame(lattice, lattice.changeable).sublattices("L1_2")) < 1e7
+    rng = np.random.default_rng(0)
+    occ = np.where(
+        rng.random((7, 1)) < rng.random((7, 1728)), rng.integers(3, size=(7, 1728)), (lattice.offsets % 2).any(1)
+    )
+    calls = [
+        lambda: order.long_range_order(occ == 1, lattice, "L1_0"),
+        lambda: order.long_range_order(occ == 1, lattice, (1, 0, 0)),
+        lambda: order.structure_amplitudes(occ == 1, lattice, [[0.5, 0, 0], [0, 0, 0]]),
+        lambda: (order.sublattice_order(occ[:, None] == np.arange(3)[:, None], lattice, "L1_2") ** 2).sum(1),
+    ]
+    whole = [call() for call in calls]
+    monkeypatch.setattr(order, "CHUNK", 3 * 1728)  # three rows at a time, and one of the three elements
+    assert all(call() == pytest.approx(found, abs=2e-5) for call, found in zip(calls, whole, strict=True))
+
+
+def test_tables_of_a_diagram_are_told_before_work(monkeypatch):
+    h, T, mu = enumerable("cuau-2x2x2").hamiltonian, np.array([900.0, 1200.0]), np.zeros((2, 2))
+    occ = np.random.default_rng(0).integers(2, size=(2, 200, 8)).astype(np.int8)
+    energy = h.energy(occ.reshape(-1, 8)).reshape(2, 200)
+    scan = Scan(h, T, mu, occ, energy, log_prob=np.full((2, 200), -8 * np.log(2)))
+    assert scan.phase_diagram().table.sizes["T"] == 31
+    monkeypatch.setattr(limits, "available", lambda: 10**5)
+    with pytest.raises(
+        TooLarge, match=r"got tables of 31 temperatures and 9 compositions with 100 replicas, .* a larger step="
+    ):
+        scan.phase_diagram()

@@ -7,7 +7,7 @@ vectors of a superstructure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +22,7 @@ from alloygen.lattice import Lattice, Primitive
 from alloygen.types import ArrayLike, Inefficiency
 
 SAME = 1e-6  # distances that differ by less than this share are one shell
+CHUNK = 2**22  # site values that are looked at together: 32 MB
 
 
 # ---------------------------------------------------------------------- short-range order
@@ -212,11 +213,17 @@ def structure_amplitudes(s: ArrayLike, lattice: Lattice, vectors: ArrayLike) -> 
     s, k = _site_values(s, lattice), np.atleast_2d(np.asarray(vectors, dtype=np.float64))
     if k.ndim != 2 or k.shape[1] != 3 or not np.isfinite(k).all():
         raise AlloygenError(f"expected order vectors of three finite numbers each, got {np.asarray(vectors).tolist()}")
-    return _amplitudes(s, lattice, k, _counted(lattice, None))
+    return _in_parts(lambda rows: _amplitudes(rows, lattice, k, _counted(lattice, None)), s)
+
+
+def _in_parts(f: Callable[[np.ndarray], np.ndarray], s: np.ndarray) -> np.ndarray:
+    """f of the rows of s (n, ...), turned into float64 a part at a time: those of a large cell would take eight times what they are kept in."""
+    step = max(1, CHUNK // max(1, s[:1].size))
+    return np.concatenate([f(s[a : a + step].astype(np.float64)) for a in range(0, max(len(s), 1), step)])
 
 
 def _site_values(s, lattice: Lattice) -> np.ndarray:
-    s = np.asarray(s, dtype=np.float64)
+    s = np.asarray(s)
     if s.ndim != 2 or s.shape[1] != lattice.n_sites:
         raise AlloygenError(f"expected site values of shape (n, {lattice.n_sites}), got {s.shape}")
     return s
@@ -291,7 +298,7 @@ def long_range_order(
     s = _site_values(s, lattice)
     frame = Frame(lattice, _counted(lattice, sites))
     if isinstance(which, str):
-        return frame.named(s, which)
+        return _in_parts(lambda rows: frame.named(rows, which), s)
     vector = _vector(which)
     if vector is None:
         raise AlloygenError(f"expected {frame._expected()}, got {which!r}")
@@ -307,7 +314,7 @@ def long_range_order(
             f"expected an order vector that fits {lattice!r}, got {_text(vector)}; the nearest that does is {_text(frame.nearest(vector))}. For "
             "this one choose a supercell in which its wave is periodic: even repeats for halves of primitive vectors"
         )
-    return _amplitudes(s, lattice, frame.primitive(vector), frame.sites)[:, 0]
+    return _in_parts(lambda rows: _amplitudes(rows, lattice, frame.primitive(vector), frame.sites)[:, 0], s)
 
 
 def orders_of(lattice: Lattice) -> list[str]:
@@ -348,12 +355,14 @@ def sublattice_order(held: ArrayLike, lattice: Lattice, name: str) -> np.ndarray
     frame = Frame(lattice, _counted(lattice, None))
     if name not in frame.names():
         raise AlloygenError(f"expected one of the orders {frame.names()} that this supercell can have, got {name!r}")
-    values = np.asarray(held, dtype=np.float32)[..., frame.sites]
     first = frame.sublattices(name).astype(np.float32)  # (V, n sites)
     contrast = first / first.sum(1, keepdims=True) - (1 - first) / (1 - first).sum(1, keepdims=True)
-    eta = np.einsum("nes,vs->nve", values, contrast, optimize=True)
-    best = (eta**2).sum(2).argmax(1)
-    return eta[np.arange(len(eta)), best].astype(float)
+
+    def best(rows: np.ndarray) -> np.ndarray:
+        eta = np.einsum("nes,vs->nve", rows[..., frame.sites].astype(np.float32), contrast, optimize=True)
+        return eta[np.arange(len(eta)), (eta**2).sum(2).argmax(1)].astype(float)
+
+    return _in_parts(best, np.asarray(held))
 
 
 def _vector(which) -> np.ndarray | None:

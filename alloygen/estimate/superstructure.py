@@ -117,12 +117,17 @@ class Frame:
 
             rho(r) = share [1 + sum_k c_k cos(2 pi k.(r - r0))],
 
-        is one, and 0 elsewhere (Khachaturyan, Prog. Mater. Sci. 22, 1 (1978)); r0 runs over the sites.
+        is one, and 0 elsewhere (Khachaturyan, Prog. Mater. Sci. 22, 1 (1978)); r0 runs over the sites, of which those where all waves have the
+        same phases are one.
         """
         structure, positions = SUPERSTRUCTURES[name], self._hollows_as_tops() if self.kind == "hcp" else self.positions
         out = []
         for vectors in (v for v in structure.variants if self.fits(v)):
-            angle = 2 * np.pi * np.einsum("vk,ijk->ijv", np.array(vectors), positions[None] - positions[:, None])
+            turns = positions @ np.array(vectors).T  # (n, v)
+            origins = np.unique(
+                np.rint(turns % 1 / FITS).astype(np.int64) % round(1 / FITS), axis=0, return_index=True
+            )[1]
+            angle = 2 * np.pi * (turns[None] - turns[origins, None])
             weight = np.array(
                 [
                     2.0 if (np.array(v) % 1).any() and structure.share == 0.25 and len(vectors) == 2 else 1.0

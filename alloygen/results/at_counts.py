@@ -18,6 +18,7 @@ from alloygen.errors import AlloygenError
 from alloygen.estimate.chains import widening
 from alloygen.estimate.pool import ByNumber, Pool
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.limits import require_memory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,13 +70,14 @@ class Columns:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Known:
     """What is known at each temperature and column: ``table`` of values and errors (nT, L), ``replicas`` (nT, R, L) of the bootstrap,
-    ``unseen`` (nT, L), what no sample shows. ``names`` of the averages.
+    ``unseen`` (nT, L), what no sample shows, ``spread`` (nT, L) of E - F over the replicas. ``names`` of the averages.
     """
 
     names: list[str]
     table: dict[str, np.ndarray]
     replicas: dict[str, np.ndarray]
     unseen: dict[str, np.ndarray]
+    spread: np.ndarray
 
     @classmethod
     def of(
@@ -94,12 +96,18 @@ class Known:
         tell what is rare where one configuration has nearly all the weight of a composition
         """
         names, count = ["free_energy", "energy", "heat_capacity", *values], len(columns.atoms)
+        require_memory(
+            8.0 * len(T) * count * (2 * len(pool.replica) + 3 * len(names) + 6),
+            f"tables of {len(T)} temperatures and {count} compositions with {len(pool.replica)} replicas",
+            "Ask for fewer temperatures at once (T=, or a larger step=)",
+        )
         empty = lambda *shape: np.full((len(T), *shape, count), np.nan)  # noqa: E731
         known = cls(
             names=names,
             table={k: empty() for k in [*names, *(f"{k}_stderr" for k in names), "effective_samples"]},
-            replicas={k: empty(len(pool.replica)) for k in ("free_energy", "energy", "heat_capacity")},
+            replicas={k: empty(len(pool.replica)) for k in ("free_energy", "heat_capacity")},
             unseen={k: np.zeros((len(T), count)) for k in names},
+            spread=empty(),
         )
         lowest = {} if occ is None else _lowest(pool, h, columns, occ, held)
         for t, temperature in enumerate(T):
@@ -130,6 +138,7 @@ class Known:
             self.table[f"{name}_stderr"][t, at] = wider * np.sqrt(error)
             if name in self.replicas:
                 self.replicas[name][t][:, at] = moved
+        self.spread[t, at] = (found["energy"][1] - found["free_energy"][1]).std(0, ddof=1)
         self.table["effective_samples"][t, at] = by.effective_samples
 
     def _fill_ends(self, columns: Columns, size: int) -> None:
@@ -137,16 +146,17 @@ class Known:
         for n, e in columns.ends.items():
             for name, value in (("free_energy", e / size), ("energy", e / size), ("heat_capacity", 0.0)):
                 self.table[name][:, n], self.table[f"{name}_stderr"][:, n] = value, 0.0
-                self.replicas[name][..., n] = value
+                if name in self.replicas:
+                    self.replicas[name][..., n] = value
+            self.spread[:, n] = 0.0
             self.table["effective_samples"][:, n] = np.inf
 
     def add_differences(self, T: np.ndarray, line: np.ndarray) -> None:
         """The free energy of mixing, above ``line`` (L,), and the entropy; no errors where few samples are effective."""
-        table, replicas = self.table, self.replicas
+        table = self.table
         table |= {"mixing": table["free_energy"] - line, "mixing_stderr": table["free_energy_stderr"]}
         table["entropy"] = (table["energy"] - table["free_energy"]) / T[:, None]
-        spread = (replicas["energy"] - replicas["free_energy"]).std(1, ddof=1)
-        table["entropy_stderr"] = np.hypot(spread, self.unseen["energy"] + self.unseen["free_energy"]) / T[:, None]
+        table["entropy_stderr"] = np.hypot(self.spread, self.unseen["energy"] + self.unseen["free_energy"]) / T[:, None]
         for name in (*self.names, "mixing", "entropy"):
             table[f"{name}_stderr"] = np.where(table["effective_samples"] < FEWEST, np.nan, table[f"{name}_stderr"])
 
@@ -231,16 +241,21 @@ def _lowest(pool: Pool, h: Hamiltonian, columns: Columns, occ: np.ndarray, held)
 def _exchanged(h: Hamiltonian, best: np.ndarray, free: np.ndarray, rng) -> tuple[np.ndarray, float]:
     """Configurations that differ from one by an exchange of two atoms, EXCHANGES of them at most, and for how many each stands."""
     codes = h.lattice.site_elements  # (N, S)
-    held = codes[np.arange(len(best)), best]
-    species = lambda site, element: codes[site] == element[:, None]  # noqa: E731
-    pairs = np.concatenate([
-        np.stack(np.meshgrid(np.flatnonzero(free & (held == b)), np.flatnonzero(free & (held == a))), -1).reshape(-1, 2)
+    held, pairs, start = codes[np.arange(len(best)), best], [np.zeros((0, 2), dtype=int)], 0
+    sides = [  # sites that hold one element and may hold the other, and those that hold the other: all pairs of them
+        [np.flatnonzero(free & (held == own) & (codes == other).any(1)) for own, other in ((b, a), (a, b))]
         for a, b in combinations(np.unique(held[free]), 2)
-    ] or [np.zeros((0, 2), dtype=int)])  # fmt: skip
-    pairs = pairs[species(pairs[:, 0], held[pairs[:, 1]]).any(1) & species(pairs[:, 1], held[pairs[:, 0]]).any(1)]
-    each = max(len(pairs) / EXCHANGES, 1.0)
-    pairs = pairs if each == 1.0 else pairs[rng.choice(len(pairs), EXCHANGES, replace=False)]
-    moved, at = np.tile(best, (len(pairs), 1)), np.arange(len(pairs))
-    for here, there in (pairs.T, pairs.T[::-1]):
-        moved[at, here] = species(here, held[there]).argmax(1)
+    ]
+    count = sum(len(here) * len(there) for here, there in sides)
+    each = max(count / EXCHANGES, 1.0)
+    # numbered and not listed: in a large cell they are as many as the square of its sites
+    chosen = np.arange(count) if each == 1.0 else rng.choice(count, EXCHANGES, replace=False)
+    for here, there in sides:
+        k = chosen[(chosen >= start) & (chosen < start + len(here) * len(there))] - start
+        pairs.append(np.column_stack([here[k % max(len(here), 1)], there[k // max(len(here), 1)]]))
+        start += len(here) * len(there)
+    swapped = np.concatenate(pairs)
+    moved, at = np.tile(best, (len(swapped), 1)), np.arange(len(swapped))
+    for one, other in (swapped.T, swapped.T[::-1]):
+        moved[at, one] = (codes[one] == held[other][:, None]).argmax(1)
     return moved, each

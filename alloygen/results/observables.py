@@ -75,7 +75,7 @@ def warren_cowley(averages: Averages, n_shells: int = 6, pair: tuple[str, str] |
 def order_values(draws: Draws, which: str | ArrayLike, element: str | None = None) -> np.ndarray:
     """Long-range order of each sample (n,), see :meth:`alloygen.results.ensemble.Ensemble.order_values`."""
     element, chosen = _ordered(draws, element)
-    return order.long_range_order(draws.holds(element).astype(float), draws.hamiltonian.lattice, which, chosen)
+    return order.long_range_order(draws.holds(element), draws.hamiltonian.lattice, which, chosen)
 
 
 def order_parameter(averages: Averages, which: str | ArrayLike, element: str | None = None) -> Estimate:

@@ -328,7 +328,7 @@ class Scan(Runs, Sequence):
             )
         counted, lattice, values = binary(self.hamiltonian, element).element, self.hamiltonian.lattice, {}
         for name in orders_of(lattice):
-            held = (sites.holds(lattice, counted, occ).astype(float) for part in self.parts for occ in part.occ)
+            held = (sites.holds(lattice, counted, occ) for part in self.parts for occ in part.occ)
             values[f"order_{name}"] = np.concatenate([long_range_order(s, lattice, name) for s in held])
         return free_energies(self.pool, self.hamiltonian, T, element, values, origin, self.held, self._every_occ)
 
@@ -353,7 +353,8 @@ class Scan(Runs, Sequence):
     @property
     def _every_occ(self) -> np.ndarray:
         """(samples, N) of the pool."""
-        return np.concatenate([np.asarray(part.occ).reshape(-1, self.hamiltonian.n_sites) for part in self.parts])
+        rows = [np.reshape(part.occ, (-1, self.hamiltonian.n_sites)) for part in self.parts]
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
     def phase_diagram(
         self,
