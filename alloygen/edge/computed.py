@@ -310,6 +310,8 @@ class _Work:
         failed = np.isin(np.arange(len(done)), list(failures))
         if not np.array_equal(np.isfinite(energy), done & ~failed) or (failed & ~done).any():
             raise AlloygenError("expected an energy or a reason for each structure that is done, got others")
+        if not all(np.isfinite(found[name]).all() for name in ("positions", "cells")):
+            raise AlloygenError("expected finite positions and cells, got others")
         self.done, self.energy, self.positions, self.cells = done, energy, found["positions"], found["cells"]
         self.failures = failures
 

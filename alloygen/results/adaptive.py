@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +36,11 @@ from alloygen.models.draw import draw
 from alloygen.results.provenance import RunProvenance
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
+from alloygen.runtime.parcel import Parcel, parcel_of
 from alloygen.runtime.resume import digest, identity
 from alloygen.runtime.tensors import matching, require_range
 
+AHEAD = 64  # conditions that an executor is given before the first one is drawn
 MIN_STEP = 1e-3  # of kT: conditions nearer than this are one
 
 
@@ -52,6 +55,12 @@ def draw_condition(
     occ, log_prob = draw(model, at, n, generator, family=family, batch=batch)
     rows = as_array(occ, np.int8)
     return rows, model.hamiltonian.energy(rows), as_array(log_prob, np.float64)
+
+
+def draw_sent(parcel: Parcel, model: Model | None, *rest: Any) -> tuple | None:
+    """The same by a worker, with the model of a parcel unless it came with the task; None where neither is there."""
+    found = parcel.opened(model)
+    return None if found is None else draw_condition(found, *rest)
 
 
 def condition_seed(seed: int, at: Condition) -> int:
@@ -145,36 +154,50 @@ class NeuralScan:
                 stacklevel=user_level(),
             )
         for key in lost:
-            yield key, draw_condition(*self._task(key))
+            yield key, draw_condition(self.model, *self._task(key))
 
     def _task(self, key: tuple) -> tuple:
+        """What a condition needs beside the model."""
         at = self._at(key)
-        return self.model, at, self.n, condition_seed(self.seed, at), self.family, self.batch
+        return at, self.n, condition_seed(self.seed, at), self.family, self.batch
 
     def _elsewhere(self, keys: list, executor: Executor, lost: list) -> Iterator[tuple[tuple, tuple]]:
-        """What the executor draws; the keys that it cannot any more go into ``lost``."""
-        futures: dict[Future, tuple] = {}
-        try:
-            for key in keys:
-                futures[executor.submit(draw_condition, *self._task(key))] = key
-        except BrokenExecutor:
-            lost += keys[len(futures) :]
-        left = dict(futures)
-        try:
-            for future in as_completed(futures):
-                key = left.pop(future)
-                try:
-                    result = future.result()
-                except BrokenExecutor:
-                    lost.append(key)
-                except Exception:  # raised again when what is there is safe
-                    yield from ((k, f.result()) for f, k in left.items() if f.done() and not _failed(f))
-                    raise
-                else:
-                    yield key, result
-        finally:
-            for future in left:
-                future.cancel()
+        """What the executor draws; the keys that it cannot any more go into ``lost``. A worker that does not see the parcel is sent the model itself."""
+        left: dict[Future, tuple] = {}
+        first, rest = keys[:AHEAD], keys[AHEAD:]
+
+        def send(key: tuple, model: Model | None = None) -> None:
+            try:
+                left[executor.submit(draw_sent, parcel, model, *self._task(key))] = key
+            except BrokenExecutor:
+                lost.append(key)
+
+        with parcel_of(self.model) as parcel:
+            try:
+                for key in first:
+                    send(key)
+                while left:
+                    for future in wait(left, return_when=FIRST_COMPLETED).done:
+                        key = left.pop(future)
+                        try:
+                            result = future.result()
+                        except BrokenExecutor:
+                            lost.append(key)
+                        except Exception:  # raised again when what is there is safe
+                            done = ((k, f.result()) for f, k in left.items() if f.done() and not _failed(f))
+                            yield from ((k, r) for k, r in done if r is not None)
+                            raise
+                        else:
+                            if result is None:
+                                send(key, self.model)
+                                continue
+                            yield key, result
+                            while rest:  # whoever drew it has the model now
+                                send(rest.pop(0))
+            finally:
+                lost += rest
+                for future in left:
+                    future.cancel()
 
     # ------------------------------------------------------------------ refining
     def _gaps(self, keys: list, widest: float) -> list:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import shutil
+import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 
 import alloygen
 from alloygen.arrays import as_array
-from alloygen.edge.structures import read_structure
+from alloygen.edge.computed import Recipe, compute
+from alloygen.edge.problem import Problem
+from alloygen.edge.structures import read_structure, write_structures
+from alloygen.errors import AlloygenError, UnusableModel
 from alloygen.hamiltonian.ising import ising
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.models.store import load_model, read_header
@@ -28,17 +38,22 @@ from alloygen.training.config import load_config
 from alloygen.training.loop import train
 
 HERE = Path(__file__).parent
+PRIMITIVE = bulk("Cu", a=3.8)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of file. ours : it carries a checksum; kind : "tensors", "json", "text" or "bytes", which says what damage is done to it."""
+    """A kind of file. ours : it carries a checksum; kind : "tensors", "json", "text" or "bytes", which says what damage is done to it.
+
+    together : it is one of the files of a folder, and an error may name the folder
+    """
 
     name: str
     kind: str
     ours: bool
     make: Callable[[Path], Path]  # in an empty folder
     read: Callable[[Path], Any]  # something that can be hashed by pickle
+    together: bool = False
 
 
 def digest(*values: Any) -> str:
@@ -46,8 +61,6 @@ def digest(*values: Any) -> str:
 
 
 def atoms() -> Any:
-    from ase.build import bulk
-
     return bulk("Cu", a=3.8).repeat((2, 2, 2))
 
 
@@ -89,8 +102,6 @@ def metadynamics_run(job: Job, production: int = 3000) -> str:
 
 
 def scan_run(job: Job, n: int = 4) -> str:
-    from ase.build import bulk
-
     s = alloygen.scan(bulk("Cu", a=3.8).repeat((2, 2, 4)), T=[500, 700], mu={"Au": [0, 0.02, 0.04]}, n=n, adaptive=None,
                       sampler=alloygen.Neural(model="cuau_2x2x4"), seed=1, job=job)  # fmt: skip
     return digest(s.occ, s.energy, s.log_prob)
@@ -271,6 +282,74 @@ def clease_read(path: Path) -> str:
     return energies(alloygen.from_clease(path.parent / "settings.json", path.parent / "eci.json"))
 
 
+def configurations(format: str, file: str = "") -> Callable[[Path], Path]:
+    """What an ensemble writes; of a folder that ``file`` which is damaged."""
+
+    def make(folder: Path) -> Path:
+        problem = Problem.of(atoms(), {"Au": 0.02}, "cuau")
+        h = problem.hamiltonian
+        occ = np.random.default_rng(0).integers(2, size=(4, h.n_sites)).astype(np.int8)
+        log_prob = np.full(4, -h.n_sites * np.log(2.0))
+        ens = alloygen.Ensemble(
+            h, occ, h.energy(occ), log_prob, 600.0, np.array([0.0, 0.02]), atoms_map=problem.atoms_map
+        )
+        return ens.write(folder / (format if file else f"a.{format}"), format) / file
+
+    return make
+
+
+def configurations_read(path: Path) -> str:
+    ens = alloygen.read(path)
+    return digest(ens.occ, ens.energy, ens.log_prob, ens.T, ens.mu)
+
+
+def fitted_from(format: str) -> Callable[[Path], Path]:
+    """Structures with energies for a fit."""
+
+    def make(folder: Path) -> Path:
+        found = alloygen.enumerate_structures(PRIMITIVE, ["Cu", "Au"], max_sites=3)
+        for k, one in enumerate(found):
+            one.calc = SinglePointCalculator(one, energy=float(0.1 * np.sin(k) * len(one)))
+        return write_structures(found, folder / f"a.{format}", format)
+
+    return make
+
+
+def fit_read(path: Path) -> str:
+    return digest(alloygen.fit(PRIMITIVE, ["Cu", "Au"], path, cutoffs=[3.0]).ecis)
+
+
+def computed_run(path: Path) -> str:
+    structures = [atoms() for _ in range(5)]
+    for k, one in enumerate(structures):
+        one.numbers[: k + 1] = 79
+    found = compute(structures, Recipe(calculator=EMT()), Job(checkpoint=path))
+    return digest(*(v for one in found for v in (one.energy, one.positions, one.cell, one.failure)))
+
+
+def computed_file(folder: Path) -> Path:
+    computed_run(folder / "run.safetensors")
+    return folder / "run.safetensors"
+
+
+def model_alone(folder: Path) -> Path:
+    (folder / "models").mkdir()
+    with tempfile.TemporaryDirectory() as elsewhere:
+        return Path(shutil.copy(model_file(Path(elsewhere)), folder / "models"))
+
+
+def registered(path: Path) -> str:
+    """Drawn by the model of a user's folder; one that is passed over with a warning is a clear error here."""
+    os.environ["ALLOYGEN_MODELS"] = str(path.parent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnusableModel)
+        try:
+            ens = alloygen.sample(atoms(), 600, {"Au": 0.02}, 4)
+        except UnusableModel as told:
+            raise AlloygenError(str(told)) from None
+    return digest(ens.occ, ens.log_prob)
+
+
 def structure_read(path: Path) -> str:
     a = read_structure(path)
     return digest(a.numbers, a.positions, np.array(a.cell))
@@ -279,10 +358,12 @@ def structure_read(path: Path) -> str:
 TARGETS = [
     Target("model", "tensors", True, model_file, model_read),
     Target("model, header alone", "tensors", True, model_file, header_read),
+    Target("model in a user's folder", "tensors", True, model_alone, registered, together=True),
     Target("training, state", "tensors", True, stopped_training, lambda path: train_run(path.parent)),
     Target("training, data", "tensors", True, lambda f: stopped_training(f).parent / "data.safetensors", lambda p: train_run(p.parent)),
     *(Target(f"run, {name}", "tensors", True, checkpoint_of(run, **shorter), resumed(run)) for (name, run), shorter in zip(
         RUNS.items(), (dict(n=20), dict(n=20), dict(n=20), dict(n=800), dict(last=1e-2), {}, {}), strict=True)),
+    Target("run, energies of a calculator", "tensors", True, computed_file, computed_run),
     Target("expansion", "json", True, expansion_file, expansion_read),
     Target("expansion, version 1", "json", False, plain_expansion, expansion_read),
     Target("phase diagram .nc", "bytes", True, written(diagram, ".nc"), lambda p: table_of(PhaseDiagram.read(p))),
@@ -292,6 +373,11 @@ TARGETS = [
     Target("CLEASE settings", "json", False, clease_files("settings.json"), clease_read),
     Target("CLEASE ECIs", "json", False, clease_files("eci.json"), clease_read),
     Target("smol .json", "json", False, smol_file, lambda p: energies(alloygen.from_smol(p))),
-    *(Target(f"ATAT {f}", "text", False, atat_folder(f), lambda p: energies(alloygen.from_atat(p.parent))) for f in ("lat.in", "clusters.out", "eci.out")),
+    *(Target(f"ATAT {f}", "text", False, atat_folder(f), lambda p: energies(alloygen.from_atat(p.parent)), together=True) for f in ("lat.in", "clusters.out", "eci.out")),
     *(Target(f"structure .{f}", "text", False, structure_file(f), structure_read) for f in ("extxyz", "vasp", "cif")),
+    *(Target(f"configurations .{f}", kind, False, configurations(f), configurations_read) for f, kind in (
+        ("extxyz", "text"), ("traj", "bytes"), ("db", "bytes"), ("json", "json"), ("mson", "json"))),
+    *(Target(f"configurations, {f} of a folder", "text", False, configurations(kind, f), lambda p: configurations_read(p.parent), together=True) for kind, f in (
+        ("poscar", "POSCAR_00001"), ("poscar", "index.csv"), ("cif", "00001.cif"), ("cif", "index.csv"))),
+    *(Target(f"structures of a fit .{f}", kind, False, fitted_from(f), fit_read) for f, kind in (("extxyz", "text"), ("db", "bytes"), ("traj", "bytes"))),
 ]  # fmt: skip

@@ -11,10 +11,14 @@ from typing import Any
 
 import clease.settings  # noqa: F401 so that no case waits for it
 import numpy as np
+from ase.build import bulk
+from ase.calculators.emt import EMT
 from attacked import atoms
+from pymatgen.core import Lattice, Structure
 from trial import Outcome, outcome_of
 
 import alloygen
+from alloygen.edge.problem import Problem
 from alloygen.edge.structures import write_structures
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.results.phase_diagram import PhaseDiagram
@@ -40,6 +44,26 @@ JUNK: list[Any] = [
 ]
 X = np.linspace(0, 1, 9)
 
+
+def _scan() -> alloygen.Scan:
+    """Even draws of a small cell at two temperatures and two mu, made without a model."""
+    h = alloygen.data.cuau().on((2, 2, 2))
+    occ = np.random.default_rng(0).integers(2, size=(4, 100, h.n_sites)).astype(np.int8)
+    energy = np.stack([h.energy(rows) for rows in occ])
+    mu = np.column_stack([np.zeros(4), [0.0, 0.05, 0.0, 0.05]])
+    T = np.array([900.0, 900.0, 1200.0, 1200.0])
+    places = Problem.of(atoms(), {"Au": 0.0}, "cuau").atoms_map
+    return alloygen.Scan(h, T, mu, occ, energy, 0, "even", np.full((4, 100), -h.n_sites * np.log(2.0)), places)
+
+
+SCAN, CELL = _scan(), bulk("Cu", a=3.8)
+HALF = Structure(Lattice(CELL.cell.array), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
+ENS = SCAN[2]
+SPECIES = ["Cu", "Au"]
+STRUCTURES = alloygen.enumerate_structures(CELL, SPECIES, max_sites=3)
+ENERGIES = [0.1 * k * len(one) for k, one in enumerate(STRUCTURES)]
+FIT = alloygen.fit(CELL, SPECIES, ENERGIES, STRUCTURES, cutoffs=[3.0])
+
 # function, and keywords that are right
 CALLS: dict[str, tuple[Callable, dict]] = {
     "sample": (alloygen.sample, dict(atoms=atoms(), T=600, mu={"Au": 0.0}, n=4, seed=0, sampler="mc", fixed=None)),
@@ -61,6 +85,24 @@ CALLS: dict[str, tuple[Callable, dict]] = {
     "ClusterExpansion.read": (alloygen.ClusterExpansion.read, dict(path="nowhere.json")),
     "ClusterExpansion.from_dict": (alloygen.ClusterExpansion.from_dict, dict(d=alloygen.data.cuau().to_dict())),
     "Lattice": (alloygen.Lattice, dict(primitive=alloygen.data.cuau().primitive, matrix=(2, 2, 2))),
+    "alloygen.read": (alloygen.read, dict(path="nowhere.extxyz", hamiltonian=None)),
+    "fit": (alloygen.fit, dict(primitive=CELL, species=SPECIES, energies=ENERGIES, structures=STRUCTURES, cutoffs=[3.0], method=None, start=None, references="ends", tol=0.3, skip=False, seed=0)),
+    "enumerate_structures": (alloygen.enumerate_structures, dict(primitive=CELL, species=SPECIES, max_sites=2)),
+    "next_structures": (alloygen.next_structures, dict(alloy=FIT, n=2, by="energy", max_sites=4)),
+    "representative": (alloygen.representative, dict(alloy=alloygen.data.cuau(), cell=(2, 2, 2), composition={"Au": 4}, cutoffs=[3.0], sweeps=2, restarts=1, seed=0)),
+    "self_consistent": (alloygen.self_consistent, dict(atoms=atoms(), calculator=EMT, T=[900], mu={"Au": [0.0]}, hamiltonian=FIT, n=4, select=2, rounds=1, tolerance=1.0, relax=False, references="ends", seed=0)),
+    "order": (alloygen.order, dict(structure=HALF, T=900, n=4, supercell=(2, 2, 2), seed=0, hamiltonian="cuau", sampler="mc")),
+    "Ensemble.select": (ENS.select, dict(n=3, how="diverse", seed=0)),
+    "Ensemble.relabel": (ENS.relabel, dict(calculator=EMT, relax=False, references="ends")),
+    "Ensemble.reweighted": (ENS.reweighted, dict(energy=alloygen.data.cuau(), T=950.0, mu={"Au": 0.01}, then=None)),
+    "Ensemble.resample": (ENS.resample, dict(n=5, seed=0)),
+    "Ensemble.write": (ENS.write, dict(path="a.extxyz", format=None, overwrite=True)),
+    "Ensemble.warren_cowley": (ENS.warren_cowley, dict(n_shells=2, pair=("Cu", "Au"))),
+    "Scan.posterior": (SCAN.posterior, dict(ecis=[alloygen.data.cuau()] * 3, n=3, T=[900.0, 1200.0], element="Au", seed=0)),
+    "Scan.reweighted": (SCAN.reweighted, dict(energy=alloygen.data.cuau(), then=None)),
+    "Scan.phase_diagram": (SCAN.phase_diagram, dict(T=[900.0, 1200.0], element="Au", step=None, min_width=3)),
+    "Scan.relabel": (SCAN.relabel, dict(calculator=EMT, relax=False, references="ends")),
+    "Scan.at": (SCAN.at, dict(T=900.0, mu={"Au": 0.05})),
     "write_structures": (write_structures, dict(atoms_list=[atoms()], path="/proc/x.extxyz")),
 }  # fmt: skip
 

@@ -49,10 +49,7 @@ def attack(
     counts, bad = Counter(), []
     try:
         path = target.make(folder)
-        names = (
-            str(path),
-            str(folder) if target.name.startswith("ATAT") else str(path),
-        )  # three files that go together
+        names = (str(path), str(path.parent) if target.together else str(path))
         before = folder.parent / f"{folder.name}_before"
         shutil.copytree(folder, before)
         same = outcome_of(lambda: target.read(path), names, seconds=120.0)

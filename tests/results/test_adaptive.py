@@ -1,6 +1,7 @@
 """Scans with a model: grids that refine themselves, executors, interrupts, and what is said about bad input."""
 
 import os
+import pickle
 import signal
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -28,6 +29,7 @@ from alloygen.models.causal import CausalModel
 from alloygen.models.store import load_model
 from alloygen.montecarlo.tempering import mu_plane
 from alloygen.results import adaptive
+from alloygen.runtime import parcel
 from alloygen.runtime.job import Job, Loop
 
 ATOMS = bulk("Cu", a=3.8).repeat((2, 2, 4))
@@ -95,11 +97,41 @@ class Breaks(Executor):
         return future
 
 
-@pytest.mark.parametrize("early", [False, True])
-def test_what_a_broken_executor_has_not_drawn_is_drawn_here(plain, early):
-    with pytest.warns(WorkersLost, match="the 4 conditions") as told:
-        assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=Breaks(2, early=early))), plain)
+@pytest.mark.parametrize("good, early", [(2, False), (2, True), (0, False)])
+def test_what_a_broken_executor_has_not_drawn_is_drawn_here(plain, good, early, monkeypatch):
+    monkeypatch.setattr(adaptive, "AHEAD", 4)
+    with pytest.warns(WorkersLost, match=f"the {6 - good} conditions") as told:
+        assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=Breaks(good, early=early))), plain)
     assert sum(w.category is WorkersLost for w in told) == 1
+
+
+class Elsewhere(Executor):
+    """A worker on another machine: what it gets has gone through pickle, and it sees no files of this one (``blind``)."""
+
+    def __init__(self, blind):
+        self.blind, self.sizes, self.opened = blind, [], {}
+
+    def submit(self, function, /, *args):
+        sent, future, here = pickle.dumps(args), Future(), dict(parcel._OPENED)
+        self.sizes.append(len(sent))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(parcel, "_OPENED", self.opened)
+            if self.blind:
+                patch.setattr(parcel.Parcel, "_read", lambda self: None)
+            future.set_result(function(*pickle.loads(sent)))
+        assert parcel._OPENED == here
+        return future
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_the_model_travels_once(plain, blind, monkeypatch):
+    """By a file, or with the first tasks, which come back without; every other task is small."""
+    there = Elsewhere(blind)
+    monkeypatch.setattr(adaptive, "AHEAD", 2)
+    assert same(alloygen.scan(ATOMS, **GRID, job=Job(executor=there)), plain)
+    large = [size for size in there.sizes if size > 10**6]
+    assert (len(there.sizes), len(large)) == ((6 + 2, 2) if blind else (6, 0))
+    assert len(there.opened) == 1 and not parcel._OPENED
 
 
 def test_another_error_of_a_worker_keeps_what_is_drawn(plain, tmp_path):
