@@ -226,6 +226,7 @@ def test_tables_of_a_diagram_are_told_before_work(monkeypatch):
     energy = h.energy(occ.reshape(-1, 8)).reshape(2, 200)
     scan = Scan(h, T, mu, occ, energy, log_prob=np.full((2, 200), -8 * np.log(2)))
     assert scan.phase_diagram().table.sizes["T"] == 31
+    monkeypatch.setattr(limits, "SMALL", 0)
     monkeypatch.setattr(limits, "available", lambda: 10**5)
     with pytest.raises(
         TooLarge, match=r"got tables of 31 temperatures and 9 compositions with 100 replicas, .* a larger step="
