@@ -39,8 +39,7 @@ def test_it_ends_at_the_law_of_the_calculator():
     last = found.rounds[-1]
     for c, phi in enumerate(last.calculator):
         at = table.hamiltonian.condition(1500.0, last.scan.mu[c])
-        u = -at.reduced(energy - table.counts @ off, table.counts)
-        exact = -at.kT / 4 * np.log(np.exp(u).sum())
+        exact = table.with_energies(energy - table.counts @ off).at(at).phi
         assert abs(phi.value - exact) < 4 * phi.stderr < 0.01
         assert abs(found.rounds[0].phi[c].value - exact) > 2 * phi.stderr  # where it began was somewhere else
     assert len(found.to_pandas()) == 2 * len(found.rounds) and found.expansion.fitted is not None

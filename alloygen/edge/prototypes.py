@@ -58,6 +58,7 @@ def is_vacancy(species: str) -> bool:
     return species in VACANCIES
 
 
+@lru_cache(maxsize=64)  # asked for again for every table of a scan
 def kind(primitive: Primitive) -> str:
     """The name of the crystal, all sites taken together; "" where there is none.
 

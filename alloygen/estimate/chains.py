@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import fft, stats
+from scipy import fft, special, stats
 
 from alloygen.errors import AlloygenError
 from alloygen.estimate.result import Estimate
@@ -241,17 +241,18 @@ def _worth(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return worth, freedom
 
 
-def widening(freedom: float) -> float:
-    """By what an error with so many degrees of freedom is widened, so that 3 of it are exceeded as seldom as for a normal law.
+def widening(freedom: ArrayLike) -> np.ndarray:
+    """By what errors with so many degrees of freedom are widened, so that 3 of each are exceeded as seldom as for a normal law.
 
     The quantile of Student's t (Biometrika 6, 1 (1908)) over that of the normal law; fewer than 3 count as 3.
 
     Examples
     --------
-    >>> [round(widening(k), 2) for k in (3, 10, 100)]
-    [3.07, 1.32, 1.03]
+    >>> widening([3, 10, 100, np.inf]).round(2).tolist()
+    [3.07, 1.32, 1.03, 1.0]
     """
-    return float(stats.t.isf(stats.norm.sf(SIGMA), max(freedom, 3.0)) / SIGMA) if np.isfinite(freedom) else 1.0
+    known = np.asarray(freedom, dtype=float)
+    return np.where(np.isfinite(known), -special.stdtrit(np.fmax(known, 3.0), special.ndtr(-SIGMA)) / SIGMA, 1.0)
 
 
 def standard_error(series: ArrayLike) -> float:

@@ -8,6 +8,7 @@ and element counts are computed once; every (T, mu) afterwards is one pass over 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -131,6 +132,25 @@ class Enumeration:
     def index(self, occ: ArrayLike | torch.Tensor) -> np.ndarray:
         """Row numbers (B,) of occupations (B, N)."""
         return self.hamiltonian.check(as_array(occ)) @ _strides(self.hamiltonian)
+
+    def with_energies(self, energy: ArrayLike) -> Enumeration:
+        """The same states with energies (M,) by another Hamiltonian or a calculator. AlloygenError for another number of them.
+
+        Examples
+        --------
+        >>> from alloygen.hamiltonian.ising import ising
+        >>> h = ising(2)
+        >>> table = Enumeration(h)
+        >>> free = table.with_energies(np.zeros(16))                       # free spins
+        >>> bool(np.isclose(free.at(h.condition(2.0)).log_z, 4 * np.log(2)))
+        True
+        """
+        found = np.asarray(energy, dtype=float)
+        if found.shape != self.energy.shape:
+            raise AlloygenError(f"expected {len(self)} energies, one of each state, got shape {found.shape}")
+        new = copy.copy(self)
+        new.energy = found
+        return new
 
     def at(self, condition: Condition) -> ExactState:
         """Exact averages at one condition, ``hamiltonian.condition(T, mu)``. Raises :class:`BadCondition` for one of other elements."""

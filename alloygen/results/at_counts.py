@@ -129,7 +129,7 @@ class Known:
             "energy": ((by.mean[:, 0] + zero) / size, (by.mean_replica[..., 0] + zero) / size),
             "heat_capacity": tuple(scale * (m[..., 1] - m[..., 0] ** 2) for m in (by.mean, by.mean_replica)),
         } | {k: (by.mean[:, 2 + i], by.mean_replica[..., 2 + i]) for i, k in enumerate(values)}
-        wider = np.array([widening(2.0 * k) for k in by.effective_samples])
+        wider = widening(2.0 * by.effective_samples)
         unseen, more = _unseen(by, lowest, beta, size, h.kB), _one_more(by, of, scale, size)
         for name, (value, moved) in found.items():
             self.unseen[name][t, at] = unseen.get(name, 0.0)

@@ -61,7 +61,7 @@ class Averages:
             return self.inefficiency
         values = np.asarray(values, dtype=np.float64)
         known = markov.memory(d.by_chain(d.weights * (values - (d.weights * values).sum())), self._lag)
-        return known.inefficiency * (markov.widening(known.freedom) * self.strays) ** 2
+        return float(known.inefficiency * (markov.widening(known.freedom) * self.strays) ** 2)
 
     @cached_property
     def _lag(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -9,11 +10,14 @@ import numpy as np
 
 from alloygen.errors import AlloygenError
 from alloygen.estimate import weights
+from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.results.energies import EnergiesLike, OtherEnergies
 from alloygen.results.joined import Elsewhere
 from alloygen.results.reweighting import ANNEAL, FEW, Bridge
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from alloygen.hamiltonian.cluster import Hamiltonian
 
 Scan: TypeAlias = Any  # alloygen.results.scan.Scan, which imports this module
@@ -21,8 +25,7 @@ Scan: TypeAlias = Any  # alloygen.results.scan.Scan, which imports this module
 
 def reweighted(scan: Scan, energy: EnergiesLike, then: Bridge | None) -> Scan:
     """The samples of all conditions under another Hamiltonian, see :meth:`alloygen.results.scan.Scan.reweighted`."""
-    if scan.origin is not None:
-        raise AlloygenError("expected a scan as it was drawn, got a reweighted one; reweight scan.origin")
+    _require_drawn(scan)
     given = OtherEnergies.of(energy, scan.hamiltonian)
     if then is not None:
         return _carried(scan, energy, then)
@@ -51,6 +54,45 @@ def under(old: Scan, h: Hamiltonian, energy: np.ndarray, hidden: np.ndarray | No
     if old.hidden is not None and hidden is not None:
         behind = replace(old.hidden, hamiltonian=h, energy=hidden, chains=0, drawn=None, origin=old.hidden)
     return replace(old, hamiltonian=h, energy=energy, chains=0, hidden=behind, drawn=None, origin=old)
+
+
+def _require_drawn(scan: Scan) -> None:
+    if scan.origin is not None:
+        raise AlloygenError("expected a scan as it was drawn, got a reweighted one; reweight scan.origin")
+
+
+def by_temperature(scan: Scan, law: Callable[[float], Any], T: np.ndarray, element: str | None) -> xr.Dataset:
+    """F(T, x) where the Hamiltonian is another one at each temperature, see :meth:`alloygen.results.scan.Scan.free_energies`."""
+    import xarray as xr
+
+    _require_drawn(scan)
+    if not callable(law):
+        raise AlloygenError(f"expected law as a function of T that returns ECIs or an expansion, got {law!r:.80}")
+    alloy, tables = scan.hamiltonian.expansion, []
+    laws = [_at(law, float(t), alloy) for t in T]  # looked at before any work
+    given = [OtherEnergies.of(one, scan.hamiltonian) for one in laws]
+    for t, one in zip(T, given, strict=True):
+        new = under(scan, cast("Hamiltonian", one.hamiltonian), *_energies(scan, one))
+        tables.append(new.free_energies([float(t)], element))
+    return xr.concat(
+        tables, "T", data_vars="minimal", coords="minimal", compat="override", combine_attrs="drop_conflicts"
+    ).assign_attrs(hamiltonian=f"{alloy.name}, another at each T", fingerprint=scan.hamiltonian.fingerprint)
+
+
+def _at(law: Callable[[float], Any], T: float, alloy: Any) -> ClusterExpansion:
+    """The expansion of a law at a temperature."""
+    found = law(T)
+    if isinstance(found, ClusterExpansion):
+        return found
+    try:
+        ecis = np.asarray(found, dtype=float)
+    except (TypeError, ValueError):
+        ecis = np.empty(0)
+    if ecis.shape != (len(alloy.orbits),) or not np.isfinite(ecis).all():
+        raise AlloygenError(
+            f"expected law({T:g}) as {len(alloy.orbits)} finite ECIs, one for each orbit of {alloy.name!r}, or a ClusterExpansion, got {found!r:.80}"
+        )
+    return alloy.with_ecis(ecis)
 
 
 def _energies(scan: Scan, given: OtherEnergies) -> tuple[np.ndarray, np.ndarray | None]:

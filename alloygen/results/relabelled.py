@@ -128,25 +128,19 @@ class Relabelled:
         return _write(self.structures, self.atoms_map, self._info, path, format)
 
     # ------------------------------------------------------------------ fit
-    def refit(self, *others: Relabelled, delta: bool = False, **options: Any) -> ClusterExpansion:
+    def refit(self, *others: Relabelled | RelabelledScan, delta: bool = False, **options: Any) -> ClusterExpansion:
         """An expansion fitted anew to the energies of the calculator, on the same scale; ``options`` are those of :func:`alloygen.fit`.
 
-        others : further results of the same calculator, whose structures count as well, each once
+        others : further results of the same calculator, whose structures count as well, each once, on the scale of this one
         delta : keep the figures of the expansion that the samples were drawn with, and fit the difference of the energies from its own with a
             prior around 0: ECIs that the structures say nothing of stay, and fewer structures than ECIs do
 
-        Raises AlloygenError where references differ, and what ``fit`` raises: few structures need ``cutoffs``, or ``delta``.
+        Raises what ``fit`` raises: few structures need ``cutoffs``, or ``delta``.
         """
         from alloygen.fitting.fit import fit
 
         known: dict[str, tuple[Atoms, float]] = {}
         for result in (self, *others):
-            same = {k: round(v, 9) for k, v in result.references.items()}
-            if same != {k: round(v, 9) for k, v in self.references.items()}:
-                raise AlloygenError(
-                    f"expected results of one scale, got references {dict(self.references)} and {dict(result.references)}; relabel with "
-                    "references=first.references"
-                )
             for s in result.structures:
                 if not s.failure:
                     known.setdefault(s.hash, (result.atoms_map.to_atoms(s.occ), s.energy))
@@ -196,6 +190,10 @@ class RelabelledScan:
         """Energy of an atom of each element that was taken off."""
         return self.conditions[0].references
 
+    @property
+    def atoms_map(self) -> AtomsMap:
+        return self.conditions[0].atoms_map
+
     @cached_property
     def scan(self) -> Scan:
         """All conditions under the calculator's law: its averages, free energies, phase diagram.
@@ -240,9 +238,9 @@ class RelabelledScan:
 
     def write(self, path: PathLike, format: str | None = None) -> Path:
         """Write the different structures of all conditions, once, as :meth:`Relabelled.write` does."""
-        return _write(self.structures, self.conditions[0].atoms_map, {}, path, format)
+        return _write(self.structures, self.atoms_map, {}, path, format)
 
-    def refit(self, *others: Relabelled, delta: bool = False, **options: Any) -> ClusterExpansion:
+    def refit(self, *others: Relabelled | RelabelledScan, delta: bool = False, **options: Any) -> ClusterExpansion:
         """An expansion fitted anew to the structures of all conditions, as :meth:`Relabelled.refit`."""
         return self.conditions[0].refit(*self.conditions[1:], *others, delta=delta, **options)
 

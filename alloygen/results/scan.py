@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from alloygen.arguments import settings
-from alloygen.conditions import Mu, chemical_potentials, exchangeable, temperature
+from alloygen.conditions import Mu, chemical_potentials, exchangeable, temperature, temperatures
 from alloygen.edge.computed import Recipe, RelaxLike
 from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch
 from alloygen.estimate import weights
@@ -298,7 +298,9 @@ class Scan(Runs, Sequence):
             return np.diag([self.free_energy(c).stderr ** 2 for c in range(len(self))])
         return self.joint.covariance()
 
-    def free_energies(self, T: Temperatures | None = None, element: str | None = None) -> xr.Dataset:
+    def free_energies(
+        self, T: Temperatures | None = None, element: str | None = None, *, law: Callable[[float], Any] | None = None
+    ) -> xr.Dataset:
         """F(T, x) at fixed composition, with energy, entropy, heat capacity and order: an ``xarray.Dataset`` over (T, n) of a binary.
 
         From the samples of all conditions together, reweighted in mu and T; see :func:`alloygen.results.canonical.free_energies`. ``T``
@@ -311,6 +313,10 @@ class Scan(Runs, Sequence):
         Of three and more elements on the same sites it is over (T, composition), see :func:`alloygen.results.compositions.free_energies`, and needs chemical potentials in
         as many directions as the composition has; the orders are those of :func:`alloygen.estimate.order.sublattice_order`, order_L1_2_Cu, ...
 
+        ``law`` is a function of T that returns the ECIs there, in the order of the orbits, or an expansion on the same lattice: E + F_vib(T) of each
+        figure (van de Walle and Ceder, Rev. Mod. Phys. 74, 11 (2002)). F is that of the law of its T; entropy and heat capacity are those of the
+        configurations at the ECIs of that T, without what these change with T.
+
         Examples
         --------
         >>> import alloygen
@@ -321,6 +327,8 @@ class Scan(Runs, Sequence):
         -0.042
         """
         T = np.unique(self.T[np.isfinite(self.T)]) if T is None else T
+        if law is not None:
+            return moved.by_temperature(self, law, temperatures(T), element)
         origin = {"method": self.method, **tables.origin(self)}
         if self._many:
             return sections_table(
@@ -363,11 +371,12 @@ class Scan(Runs, Sequence):
         *,
         step: float | None = None,
         min_width: int = 3,
+        law: Callable[[float], Any] | None = None,
     ) -> PhaseDiagram | IsothermalSections:
         """The temperature-composition diagram of a binary, a :class:`~alloygen.results.phase_diagram.PhaseDiagram`.
 
         T : temperatures of the diagram; default: over the range of the scan in steps of ``step`` (10 K for alloys, else 1/40 of the
-        range), reweighted between those that were sampled. element : that x counts
+        range), reweighted between those that were sampled. element : that x counts. law : ECIs that depend on T, as in :meth:`free_energies`
 
         Of three and more elements it is a stack of :class:`~alloygen.results.sections.IsothermalSections`, at the temperatures that were sampled if none are given.
         Of sites of several kinds it is that of the kind whose chemical potentials vary, at those of the others, which must be the same everywhere: phases
@@ -391,7 +400,7 @@ class Scan(Runs, Sequence):
             sampled = np.unique(self.T[np.isfinite(self.T)])
             step = step or (10.0 if self.hamiltonian.unit == "eV" else np.ptp(sampled) / 40 or 1.0)
             T = np.union1d(sampled, np.arange(sampled[0], sampled[-1], step))
-        table = self.free_energies(T, element)
+        table = self.free_energies(T, element, law=law)
         if sections:
             return IsothermalSections(table, min_width)
         if not self._many:

@@ -52,18 +52,12 @@ def emt_energies(table: Enumeration, problem: alloygen.Problem) -> np.ndarray:
     return energy - table.counts @ np.linalg.solve(table.counts[ends], energy[ends] - table.energy[ends])
 
 
-def phi(table: Enumeration, energy: np.ndarray, T: float, mu: np.ndarray) -> float:
-    at = table.hamiltonian.condition(T, mu)
-    u = -at.reduced(energy, table.counts)
-    return float(-at.kT / table.hamiltonian.n_sites * (u.max() + np.log(np.exp(u - u.max()).sum())))
-
-
 def calculators() -> None:
     print("expansion -> EMT, CuAu 2x2x4, Phi of EMT less Phi of the expansion, meV/site")
     atoms = CELL.repeat((2, 2, 4))
     problem = alloygen.Problem.of(atoms, {"Au": 0.0})
     table = Enumeration(problem.hamiltonian)
-    energy = emt_energies(table, problem)
+    moved = table.with_energies(emt_energies(table, problem))
     print("  sampler  T     mu_Au  exact     found             z      effective  structures")
     z = []
     for sampler in ("neural", "mc"):
@@ -71,7 +65,7 @@ def calculators() -> None:
             for mu in (0.0, 0.04):
                 ens = alloygen.sample(atoms, T=T, mu={"Au": mu}, n=1000, sampler=sampler)
                 found = ens.relabel(EMT())
-                exact = phi(table, energy, T, ens.mu) - phi(table, table.energy, T, ens.mu)
+                exact = moved.at(ens.condition).phi - table.at(ens.condition).phi
                 d = found.difference
                 z.append((d.value - exact) / d.stderr)
                 print(

@@ -29,12 +29,10 @@ def figures() -> np.ndarray:
 
 
 def law(ecis: np.ndarray, T: float = T, mu: np.ndarray = MU) -> tuple[np.ndarray, float, np.ndarray]:
-    """(probabilities, Phi, energies) of every configuration of 16 sites by these ECIs, written out."""
-    table = cuau_16()
-    energy, kT = 16 * figures() @ ecis, table.hamiltonian.kB * T
-    u = -(energy - np.asarray(table.counts) @ mu) / kT
-    w = np.exp(u - u.max())
-    return w / w.sum(), -kT * (np.log(w.sum()) + u.max()) / 16, energy
+    """(probabilities, Phi, energies) of every configuration of 16 sites by these ECIs."""
+    table = cuau_16().with_energies(16 * figures() @ ecis)
+    exact = table.at(table.hamiltonian.condition(T, mu))
+    return exact.probabilities, exact.phi, table.energy
 
 
 def drawn(n: int, seed: int, likelihood: bool = True, T: float = T) -> Ensemble:
@@ -129,11 +127,10 @@ def ladder() -> Scan:
 def small(ecis, T: float, mu) -> tuple[float, float]:
     """Phi and energy per site of 8 sites by these ECIs."""
     table = enumeration("cuau-2x2x2")
-    h = table.hamiltonian
-    energy = 8 * h.correlations(table.occ) @ ecis
-    u = -(energy - np.asarray(table.counts) @ mu) / (h.kB * T)
-    w = np.exp(u - u.max())
-    return -h.kB * T * (np.log(w.sum()) + u.max()) / 8, float(w @ energy / w.sum() / 8)
+    exact = table.with_energies(8 * table.hamiltonian.correlations(table.occ) @ ecis).at(
+        table.hamiltonian.condition(T, mu)
+    )
+    return exact.phi, exact.energy
 
 
 def test_monte_carlo_scans_know_another_hamiltonian_by_all_their_samples():
@@ -159,6 +156,30 @@ def test_monte_carlo_scans_know_another_hamiltonian_by_all_their_samples():
     same = scan.reweighted(alloy)
     assert same.free_energy(0).value == pytest.approx(scan.free_energy(0).value, abs=1e-9)
     assert same.free_energy_difference(0).value == pytest.approx(0.0, abs=1e-12)
+
+
+def test_ecis_that_depend_on_temperature():
+    """F(T, x) of the law of each T against enumeration; one law for all temperatures is off."""
+    scan, alloy = ladder(), alloygen.data.cuau()
+    ecis_at = lambda t: alloy.ecis * (1 - 8e-4 * t)  # noqa: E731  # softer as it gets hot
+    T = [600.0, 900.0]
+    found, plain = scan.free_energies(T, law=ecis_at), scan.free_energies(T)
+    table = enumeration("cuau-2x2x2")
+    figures, gold = table.hamiltonian.correlations(table.occ), (table.occ == 1).sum(1)
+    z, apart = [], []
+    for t in T:
+        u = -8 * figures @ ecis_at(t) / (table.hamiltonian.kB * t)
+        for n in range(1, 8):
+            exact = -table.hamiltonian.kB * t * np.log(np.exp(u[gold == n]).sum()) / 8
+            f, g = (x.sel(T=t, n=n) for x in (found, plain))
+            z.append((f.free_energy - exact) / f.free_energy_stderr)
+            apart.append(abs(g.free_energy - exact) / f.free_energy_stderr)
+    assert np.abs(z).max() < 4 and np.median(apart) > 4
+    assert list(found.sizes) == list(plain.sizes) and set(found.data_vars) == set(plain.data_vars)
+    assert len(scan.phase_diagram(T, law=lambda t: alloy.with_ecis(ecis_at(t))).T) == 2
+    for law, told in ((alloy, "as a function of T"), (lambda t: alloy.ecis[:3], r"law\(600\) as 11 finite ECIs")):
+        with pytest.raises(AlloygenError, match=told):
+            scan.free_energies(T, law=law)
 
 
 def test_scans_refuse_what_would_be_wrong_of_reweighted_samples():
