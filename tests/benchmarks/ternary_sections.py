@@ -1,6 +1,7 @@
 """Isothermal sections of docs/thermodynamics.md: a ternary of nearest-neighbour pairs on 32 fcc sites by replica exchange over a plane of mu.
 
 Run: python tests/benchmarks/ternary_sections.py [--n 150] [--out docs/figures/ternary_sections.png]
+A scan that finds its plane of mu by itself, on 64 sites, beside the plane above: python tests/benchmarks/ternary_sections.py --found [--cell 4 4 4]
 With a model, its sections of its own alloy against Monte Carlo: python tests/benchmarks/ternary_sections.py --model model.safetensors [--cell 2 2 4] [--T 450 700 1000]
 """
 
@@ -41,7 +42,7 @@ def timed(work, *args, **options) -> tuple:
     return scan, sections
 
 
-def against(model: IsothermalSections, other: IsothermalSections) -> None:
+def against(model: IsothermalSections, other: IsothermalSections, names=("model", "Monte Carlo")) -> None:
     """What two stacks of sections differ by: F at the corners of the hull, the hull itself, and the corners of the tie-triangles."""
     print("| T | corners of the hull in both | F there, largest difference, meV/site | z-scores, spread | hull, largest difference, meV/site | tie-triangles |")  # fmt: skip
     print("|---|---|---|---|---|---|")
@@ -64,7 +65,7 @@ def against(model: IsothermalSections, other: IsothermalSections) -> None:
         found = [len(s.tie_triangles(T)) for s in (model, other)]
         print(f"| {T:g} | {corner.sum()} | {1000 * np.abs(f - g)[told].max():.3f} | {((f - g) / error)[told].std():.2f} | "
               f"{1000 * np.abs(apart).max():.3f} | {found[0]}, {found[1]} |")  # fmt: skip
-        for name, s in (("model", model), ("Monte Carlo", other)):
+        for name, s in zip(names, (model, other), strict=True):
             for row in s.tie_triangles(T).to_dict("records"):
                 ends = [
                     ", ".join(f"{e} {row[f'x_{e}_{k}']:.3f} ± {row[f'x_{e}_{k}_stderr']:.3f}" for e in s.elements)
@@ -79,20 +80,29 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=7, help="values of each chemical potential")
     parser.add_argument("--T", type=float, nargs="+", default=[450.0, 700.0, 1000.0])
     parser.add_argument("--model", type=Path, help="checkpoint of a ternary: its sections against Monte Carlo")
-    parser.add_argument("--cell", type=int, nargs=3, default=(2, 2, 4), help="supercell for --model")
+    parser.add_argument("--found", action="store_true", help="the plane of mu that a scan finds, beside --points")
+    parser.add_argument("--cell", type=int, nargs=3, help="supercell (default 2 2 4 for --model, 4 4 4 for --found)")
     parser.add_argument(
-        "--out", type=Path, help="picture (default docs/figures/ternary_sections.png, none with --model)"
+        "--out", type=Path, help="picture (default docs/figures/ternary_sections.png, none with --model or --found)"
     )
     parser.add_argument("--keep", type=Path, help="netCDF of the sections")
     options = parser.parse_args()
     if options.model is not None:
         law = alloygen.load(options.model)
-        cell = law.hamiltonian.expansion.on(tuple(options.cell))
+        cell = law.hamiltonian.expansion.on(tuple(options.cell or (2, 2, 4)))
         made, sections = timed(alloygen.scan, cell, T=options.T, n=options.n, sampler=law)
         print(
             f"NESS {np.mean([ens.ness for ens in made]):.3f} on average, {min(ens.ness for ens in made):.3f} at least"
         )
         against(sections, timed(alloygen.scan, cell, T=options.T, n=options.n, sampler="mc")[1])
+    elif options.found:
+        cell = pairs(ALLOY).on(tuple(options.cell or (4, 4, 4)))
+        made, sections = timed(alloygen.scan, cell, T=options.T, n=options.n, sampler="mc")
+        print(f"{len(np.unique(made.mu, axis=0))} chemical potentials")
+        mu = np.linspace(-0.12, 0.12, options.points)
+        against(
+            sections, timed(alloygen.mc, cell, T=options.T, mu={"Au": mu, "Pd": mu}, n=options.n)[1], ("found", "given")
+        )
     else:
         mu = np.linspace(-0.12, 0.12, options.points)
         _, sections = timed(alloygen.mc, pairs(ALLOY).on((4, 4, 2)), T=options.T, mu={"Au": mu, "Pd": mu}, n=options.n)

@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import warnings
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -25,6 +26,7 @@ from alloygen.errors import (
     UnknownSpecies,
     WorkersLost,
 )
+from alloygen.exact.enumeration import Enumeration
 from alloygen.models.causal import CausalModel
 from alloygen.models.store import load_model
 from alloygen.montecarlo.tempering import mu_plane
@@ -310,6 +312,23 @@ def test_a_plane_refines_itself_and_finds_its_range_untold(monkeypatch):
     error = found["free_energy_stderr"].values[0]
     z = (found["free_energy"].values[0] - f)[error > 0] / error[error > 0]
     assert len(f) == len(truth) and len(z) > 30 and np.abs(z).max() < 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["binary", "ternary"])
+def test_monte_carlo_that_finds_its_own_mu_gives_the_whole_diagram(name):
+    """``scan(cell, T).phase_diagram()`` without a word on mu: F of every composition within its error of the enumeration's, that of another alloy not."""
+    e = ternaries.lopsided() if name == "ternary" else Enumeration(alloygen.data.cuau().on((2, 2, 2)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = alloygen.scan(e.hamiltonian, T=600.0, n=100, sampler="mc").phase_diagram().table.isel(T=0)
+    truth, n = ternaries.exact_free_energies(e, 600.0), table["atoms" if name == "ternary" else "n"].values
+    atoms = n if name == "ternary" else np.column_stack([8 - n, n])
+    exact, known = np.array([truth[tuple(a)] for a in atoms.tolist()]), table["free_energy_stderr"].values > 0
+    f, exact, error = table["free_energy"].values[known], exact[known], table["free_energy_stderr"].values[known]
+    rms = lambda found: np.sqrt(np.mean(((found - exact) / error) ** 2))  # noqa: E731
+    assert len(atoms) == len(truth) and known.sum() > 0.7 * len(truth)
+    assert rms(f) < 2 and rms(1.05 * f) > 3
 
 
 def test_monte_carlo_over_a_plane_puts_points_where_the_composition_jumps():
