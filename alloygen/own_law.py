@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import re
 import shutil
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -67,6 +68,7 @@ POLISH = TRAINING | {"lr": 7e-4, "warmup": 50}
 FRESH = TRAINING | {"lr": 1.5e-3, "warmup": 200}
 LOCAL = {"kind": "local", "width": 128, "window": 140, "levels": 2, "frequencies": 6}
 
+Law = TypeVar("Law", bound=AnyCell)
 Range = tuple[float, float]
 Cell = Sequence[int] | Sequence[Sequence[int]] | np.ndarray
 
@@ -98,6 +100,21 @@ class Place:
         alloy.write(self.kept.with_name(self.name + ALLOY))
         shutil.rmtree(self.run)
 
+    def words(self, model: AnyCell) -> str:
+        """What there is now, in a line for those who watch the bar."""
+        h, ranges, figures = model.hamiltonian, model.ranges, model.metadata.get("figures", {})
+        spans = [f"T {ranges['T'][0]:.4g} to {ranges['T'][1]:.4g}{' K' * (h.unit == 'eV')}"]
+        spans += [
+            f"mu_{e} {low:.3g} to {high:.3g} {h.unit}"
+            for e, (low, high) in zip(h.elements[1:], ranges["mu"], strict=True)
+        ]
+        ness = (
+            f"NESS {figures['ness']:.2f} on average, {figures['ness_min']:.2f} at least; " if "ness" in figures else ""
+        )
+        found = self.kept.parent == own_folder()
+        use = f"hamiltonian={self.name!r}" if found else f"hamiltonian=alloy, sampler={str(self.kept)!r}"
+        return f"{self.name}: {ness}{', '.join(spans)}. {'Kept and found' if found else 'Kept'}: alloygen.sample(atoms, T, mu, {use})"
+
 
 def train_alloy(
     alloy: Problem | Hamiltonian | HamiltonianLike,
@@ -128,7 +145,7 @@ def train_alloy(
     config = _config(place, expansion, sizes, data, 2000, LOCAL, training, workers)
     place.keep(_run(config, place, progress))
     place.done(expansion)
-    return cast(LocalModel, load_model(place.kept))
+    return _shown(place, cast(LocalModel, load_model(place.kept)), progress)
 
 
 def polish(
@@ -205,7 +222,14 @@ def polish(
             stacklevel=user_level(),
         )
     place.done(cast(ClusterExpansion, h.expansion))
-    return ZeroShot(family, h)
+    law = ZeroShot(family, h)
+    return _shown(place, law, progress and after > before)
+
+
+def _shown(place: Place, law: Law, progress: bool) -> Law:
+    if progress:
+        print(place.words(law), file=sys.stderr)
+    return law
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """A law of one's own alloy: ranges by themselves, any species and sublattices, kept where sample finds it."""
 
 import json
+import re
 import sys
 import warnings
 
@@ -178,14 +179,19 @@ def test_own_alloys_are_found_by_their_elements(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_binary_of_a_known_lattice_is_polished_where_time_is_short(quick, monkeypatch):
+def test_a_binary_of_a_known_lattice_is_polished_where_time_is_short(quick, monkeypatch, capsys):
     fcc = PARENTS["fcc"]
     alloy = fcc.expansion(np.linspace(0.02, 0.0, len(fcc.figures)), ("Ag", "Pd"), name="mine")
     monkeypatch.setattr(own_law, "POLISH", own_law.POLISH | {"lr": 1e-6, "steps": 2})
     law = alloygen.train(alloy.on((2, 2, 2)), minutes=1, progress=False)
     assert law.kind == "zero-shot" and law.lattice.n_sites == 8
     monkeypatch.setattr(own_law, "FRESH", own_law.FRESH | {"steps": 2})
-    assert alloygen.train(alloy, minutes=10, cells=[(2, 2, 2)], progress=False).kind == "local"
+    law = alloygen.train(alloy, minutes=10, cells=[(2, 2, 2)])
+    told = capsys.readouterr().err
+    assert law.kind == "local" and "of 600 s" in told and re.search("mine: NESS .* K, mu_Pd .*hamiltonian='mine'", told)
+    assert repr(law).startswith("LocalModel('mine', Lattice(2x2x2 cells") and "\n" not in repr(law)
+    elsewhere = own_law.Place(name="here", kept=quick / "other" / "here.safetensors", run=quick)
+    assert elsewhere.words(law).endswith(f"hamiltonian=alloy, sampler={str(elsewhere.kept)!r})")
 
 
 @pytest.mark.slow

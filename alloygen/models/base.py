@@ -106,6 +106,12 @@ class Model(nn.Module, ABC):
         """What results call the model: the name of its checkpoint, else its kind."""
         return self.trained.name or self.kind
 
+    def __repr__(self) -> str:
+        """In a line: a network's layers are those of ``list(model.children())``."""
+        h, T = self.hamiltonian, getattr(self, "ranges", {}).get("T")
+        where = "" if T is None else f", T {T[0]:.4g} to {T[1]:.4g}"
+        return f"{type(self).__name__}({self.name!r}, {h.lattice!r}{where}, {sum(p.numel() for p in self.parameters()):,} weights)"
+
     @property
     def method(self) -> str:
         """What results call drawing from it."""

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +43,9 @@ from alloygen.training.task import untrained
 from alloygen.training.tasks import Task, make_task
 from alloygen.types import PathLike
 
+BY_TIME = (
+    "{desc}: {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} s{postfix}"  # of a bar where a time budget ends the run
+)
 MOMENTS = ("exp_avg", "exp_avg_sq")  # that the optimiser keeps of each parameter
 
 
@@ -99,6 +103,16 @@ class Trainer:
         if t.minutes:
             done = max(done, self.seconds / (60 * t.minutes))
         return t.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    @property
+    def come(self) -> int:
+        """How far it has come, of ``total``: seconds where there is a time budget, steps otherwise."""
+        return min(int(self.seconds), self.total) if self.config.training.minutes else self.step
+
+    @property
+    def total(self) -> int:
+        t = self.config.training
+        return max(1, round(60 * t.minutes)) if t.minutes else t.steps
 
     @property
     def finished(self) -> bool:
@@ -313,9 +327,10 @@ def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: 
         if not stop.args:  # the second one, which nothing was saved for
             raise
     if not trainer.finished:
-        raise TrainingInterrupted(
-            f"saved at step {trainer.step} of {config.training.steps} in {folder}; the same command resumes it"
+        of = (
+            f", after {trainer.come} of {trainer.total} seconds," if config.training.minutes else f" of {trainer.total}"
         )
+        raise TrainingInterrupted(f"saved at step {trainer.step}{of} in {folder}; the same command resumes it")
     path = folder / "model.safetensors"
     with trainer.averaged() as model:
         facts = {
@@ -332,7 +347,8 @@ def _loop(trainer: Trainer, job: Job, log: Path, stop_at: int | None) -> None:
     loss = float("nan")
     end = t.steps if stop_at is None else min(t.steps, stop_at)
     remedy = "Choose another output folder, or start anew with resume=False (--restart)."
-    with job.loop(trainer, trainer.config.name, t.steps, remedy=remedy) as loop:
+    bar: dict[str, Any] = {"unit": "second", "bar_format": BY_TIME} if t.minutes else {"unit": "step"}
+    with job.loop(trainer, trainer.config.name, trainer.total, remedy=remedy, **bar) as loop:
         while trainer.step < end and not trainer.finished:
             value = trainer.advance()
             loss = value if math.isnan(loss) else 0.98 * loss + 0.02 * value
@@ -347,4 +363,5 @@ def _loop(trainer: Trainer, job: Job, log: Path, stop_at: int | None) -> None:
                 with suppress(OSError), log.open("a") as f:  # a full disk stops no training
                     f.write(json.dumps(line) + "\n")
             shown = {"loss": f"{loss:.4f}", **{k: f"{v:.3f}" for k, v in trainer.figures.items()}}
-            loop.tick(trainer.step, shown=shown if trainer.step % 10 == 0 else None)
+            shown |= {"step": str(trainer.step)} if t.minutes else {}
+            loop.tick(trainer.come, shown=shown if trainer.step % 10 == 0 else None)
