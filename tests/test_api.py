@@ -306,7 +306,7 @@ def test_uneven_weights_are_heard_at_once_and_once(tmp_path):
         warnings.simplefilter("error", LowSampleSize)
         scan.tell()
     with pytest.warns(LowSampleSize, match="uneven"):
-        scan.select([0, 1]).phase_diagram(T=[100])
+        scan.subset([0, 1]).phase_diagram(T=[100])
 
 
 def test_cold_conditions_are_right_where_a_law_would_be_trapped():
@@ -773,7 +773,7 @@ def test_mc_has_canonical_free_energies_and_a_diagram(of_both):
 
 def test_parts_of_a_scan_keep_its_free_energies(of_both):
     scan = of_both[0]
-    part = scan.select([7, 2])
+    part = scan.subset([7, 2])
     assert part.T.tolist() == [900, 600] and len(part.hidden) == len(scan.hidden) + 8
     assert part.free_energy(1).value == pytest.approx(scan.free_energy(2).value, abs=1e-9)
     joined = alloygen.Scan.concatenate([scan[:5], scan[5:]])

@@ -26,6 +26,9 @@ SMALLER = {
     "mine.on((4, 4, 4))": "mine.on((2, 2, 4))",
     "cell.repeat((4, 4, 4))": "cell.repeat((2, 2, 4))",
     "max_sites=5": "max_sites=4",
+    'alloygen.Relax("cell", fmax=0.05)': 'alloygen.Relax("cell", fmax=0.4)',
+    "np.linspace(-0.24, 0.24, 9)": "np.linspace(-0.24, 0.24, 3)",
+    "np.linspace(-0.3, 0.3, 13)": "np.linspace(-0.3, 0.3, 7)",
 }
 
 

@@ -163,8 +163,10 @@ def structure_key(lattice: Lattice, occ: np.ndarray) -> Key:
 
 def _least(rows: np.ndarray) -> bytes:
     """The least of the rows (P, N) of small numbers, as bytes, eight sites at a time."""
-    width = rows.shape[1]
-    words = np.ascontiguousarray(np.pad(rows, ((0, 0), (0, -width % 8)))).view(">u8")
+    count, width = rows.shape
+    padded = np.zeros((count, width + -width % 8), dtype=np.int8)
+    padded[:, :width] = rows
+    words = padded.view(">u8")
     left = np.arange(len(rows))
     for column in words.T:
         left = left[column[left] == column[left].min()]

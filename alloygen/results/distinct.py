@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from alloygen.edge.fits import nearest_neighbour
 from alloygen.edge.supercell import EXACT, hermite
 from alloygen.fitting.derivative import structure_key
 from alloygen.hamiltonian.clusters import symmetries
-from alloygen.lattice import Lattice
+from alloygen.lattice import Lattice, Primitive
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +52,7 @@ def distinct(occ: np.ndarray, lattice: Lattice, atoms_map: AtomsMap | None = Non
     ([0, 2], [0, 0, 1, 0])
     """
     rows, at = np.unique(occ, axis=0, return_inverse=True)
-    keys = [structure_hash(row, lattice, atoms_map) for row in rows]
+    keys = hashes(rows, lattice, atoms_map)
     number = {key: k for k, key in enumerate(dict.fromkeys(keys))}
     return _in_order(np.array([number[key] for key in keys], dtype=int)[at.ravel()], tuple(number))
 
@@ -65,10 +66,11 @@ def _in_order(of: np.ndarray, hashes: tuple[str, ...]) -> Distinct:
     )
 
 
-def structure_hash(occ: np.ndarray, lattice: Lattice, atoms_map: AtomsMap | None = None) -> str:
-    """The hash of a configuration (N,): that of all which symmetry makes equal to it."""
-    same = structure_key(lattice, occ) if is_ideal(atoms_map) else (occ.astype(np.int8).tobytes(),)
-    return hashlib.sha256(b"".join(same)).hexdigest()[:16]
+def hashes(occ: np.ndarray, lattice: Lattice, atoms_map: AtomsMap | None = None) -> list[str]:
+    """The hash of each configuration (n, N): that of all which symmetry makes equal to it."""
+    ideal = is_ideal(atoms_map)
+    keys = (structure_key(lattice, row) if ideal else (row.astype(np.int8).tobytes(),) for row in occ)
+    return [hashlib.sha256(b"".join(key)).hexdigest()[:16] for key in keys]
 
 
 def is_ideal(found: AtomsMap | None) -> bool:
@@ -92,17 +94,21 @@ def multiplicity(lattice: Lattice, occ: np.ndarray) -> int:
     occ = np.asarray(occ)
     cells = lattice.offsets[:: lattice.n_sublattices]
     still = (occ[lattice.translations] == occ).all(1)
-    small = Lattice(lattice.primitive, hermite(np.vstack([lattice.matrix, cells[still]]))[:3])
-    own = occ[lattice.index(small.offsets, small.sublattice)]
-    found: set[bytes] = set()
-    for rotation, shift in symmetries(lattice.primitive):
-        turned = Lattice(lattice.primitive, hermite(small.matrix @ rotation.T))
+    small = hermite(np.vstack([lattice.matrix, cells[still]]))[:3]
+    own = Lattice(lattice.primitive, small)
+    kept = occ[lattice.index(own.offsets, own.sublattice)]
+    return len(np.unique(kept[_placings(lattice.primitive, small.tobytes(), lattice.matrix.tobytes())], axis=0))
+
+
+@lru_cache(maxsize=256)
+def _placings(primitive: Primitive, small: bytes, large: bytes) -> np.ndarray:
+    """(P, N) which site of a supercell, repeated, lies on each site of a larger one, in every way that the symmetry of the lattice turns and shifts it."""
+    own, lattice = (Lattice(primitive, np.frombuffer(m, dtype=np.int64).reshape(3, 3)) for m in (small, large))
+    rows = []
+    for rotation, shift in symmetries(primitive):
+        turned = Lattice(primitive, hermite(own.matrix @ rotation.T))
         fits = lattice.matrix @ np.linalg.inv(turned.matrix)
-        there = turned.image_of(small, rotation, shift)
-        if there is None or np.abs(fits - np.rint(fits)).max() > 1e-6:
-            continue
-        moved = np.empty_like(own)
-        moved[there] = own
-        whole = moved[turned.index(lattice.offsets, lattice.sublattice)].astype(np.int8)
-        found.update(row.tobytes() for row in whole[lattice.translations])
-    return len(found)
+        there = turned.image_of(own, rotation, shift)
+        if there is not None and np.abs(fits - np.rint(fits)).max() < 1e-6:
+            rows.append(np.argsort(there)[turned.index(lattice.offsets, lattice.sublattice)][lattice.translations])
+    return np.unique(np.concatenate(rows), axis=0)

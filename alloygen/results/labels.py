@@ -27,7 +27,7 @@ from alloygen.errors import AlloygenError
 from alloygen.fitting.references import given_references
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
-from alloygen.results.distinct import Distinct, distinct, structure_hash
+from alloygen.results.distinct import Distinct, distinct, hashes
 from alloygen.runtime.job import Job
 
 MOST_ENDS = 64
@@ -143,7 +143,7 @@ def labels(
         raise AlloygenError(f'expected references as "ends", energies by element, or None, got {references!r}')
     ends = _ends(hamiltonian.lattice) if references == "ends" else np.empty((0, hamiltonian.n_sites), np.int8)
     groups = distinct(occ, hamiltonian.lattice, atoms_map)
-    names = [structure_hash(row, hamiltonian.lattice, atoms_map) for row in ends]
+    names = hashes(ends, hamiltonian.lattice, atoms_map)
 
     def require(name: str, formula: str, why: str) -> None:
         if name in names:

@@ -156,11 +156,11 @@ class Relabelled:
 class RelabelledScan:
     """The conditions of a scan with the energies of a calculator; made by :meth:`alloygen.Scan.relabel`.
 
-    source : the scan as it was drawn
+    source : the scan as it was drawn; None where a selection of it was computed
     conditions : each :class:`Relabelled`, in its order
     """
 
-    source: Scan
+    source: Scan | None
     conditions: tuple[Relabelled, ...]
 
     def __len__(self) -> int:
@@ -198,8 +198,12 @@ class RelabelledScan:
     def scan(self) -> Scan:
         """All conditions under the calculator's law: its averages, free energies, phase diagram.
 
-        Raises AlloygenError where structures failed, and for a Monte Carlo scan with a ladder, whose samples were not computed.
+        Raises AlloygenError where structures failed, for a selection, and for a Monte Carlo scan with a ladder, whose samples were not computed.
         """
+        if self.source is None:
+            raise AlloygenError(
+                "expected all samples of a scan, got a selection; take single conditions, relabelled[c].ensemble"
+            )
         if self.failures:
             raise AlloygenError(
                 f"expected an energy of every structure, got {len(self.failures)} that failed; take single conditions, relabelled[c].ensemble"

@@ -55,7 +55,7 @@ class Runs:
         law = {"hamiltonian": self.hamiltonian, "occ": self.occ}
         if self.log_prob is None:  # else the weights follow from the energies, T and mu, whatever these are
             law |= {"energy": self.energy, "T": self.T, "mu": self.mu}
-        law = require_drawn(self.drawn, law, "scan", "scan.select(conditions), scan.reweighted(energies)")
+        law = require_drawn(self.drawn, law, "scan", "scan.subset(conditions), scan.reweighted(energies)")
         object.__setattr__(self, "drawn", law)
 
     @property

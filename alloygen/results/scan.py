@@ -20,7 +20,7 @@ from alloygen.estimate.mbar import MBAR
 from alloygen.estimate.order import long_range_order, orders_of
 from alloygen.estimate.pool import Pool
 from alloygen.estimate.result import Estimate
-from alloygen.results import convergence, moved, paper, relabelled, sites, tables
+from alloygen.results import convergence, moved, paper, relabelled, selected, sites, tables
 from alloygen.results.canonical import at_composition, binary, free_energies
 from alloygen.results.compositions import simplex
 from alloygen.results.energies import EnergiesLike
@@ -31,6 +31,7 @@ from alloygen.results.relabelled import RelabelledScan
 from alloygen.results.reweighting import Bridge
 from alloygen.results.runs import Runs
 from alloygen.results.section_phases import sections_table
+from alloygen.results.selected import ScanSelection
 from alloygen.runtime.atomic import atomic_path
 from alloygen.runtime.job import Job
 from alloygen.runtime.tables import write_table
@@ -96,7 +97,7 @@ class Scan(Runs, Sequence):
     # ------------------------------------------------------------------ a sequence of ensembles
     def __getitem__(self, c):
         if isinstance(c, slice) or np.ndim(c):
-            return self.select(np.arange(len(self))[c])
+            return self.subset(np.arange(len(self))[c])
         if not -len(self) <= c < len(self):
             raise IndexError(f"expected a condition below {len(self)}, got {c}")
         c = int(c) % len(self)
@@ -130,26 +131,26 @@ class Scan(Runs, Sequence):
         """(C, n, n_elements) atoms of each element."""
         return self.joint.shown.counts
 
-    def select(self, conditions: ArrayLike) -> Scan:
+    def subset(self, conditions: ArrayLike) -> Scan:
         """The scan of some conditions, by index. Where there are hidden ones the others join them: what is known of free energies stays."""
         at = np.asarray(conditions, dtype=int)
         if self.origin is not None and self.log_prob is None:
             rest = np.setdiff1d(np.arange(len(self)), at)
             parts = [self.energy[at], self.energy[rest], *([] if self.hidden is None else [self.hidden.energy])]
-            old = self.origin.select(at)
+            old = self.origin.subset(at)
             behind = np.concatenate(parts[1:]) if old.hidden is not None else None
             return moved.under(old, self.hamiltonian, parts[0], behind)
         if self.hidden is not None:
             rest = np.setdiff1d(np.arange(len(self)), at)
             bare = replace(self, hidden=None)
-            hidden = Scan.concatenate([bare.select(rest), self.hidden]) if len(rest) else self.hidden
-            return replace(bare.select(at), hidden=hidden)
+            hidden = Scan.concatenate([bare.subset(rest), self.hidden]) if len(rest) else self.hidden
+            return replace(bare.subset(at), hidden=hidden)
         part = lambda d: {k: (v[at] if isinstance(v, np.ndarray) else [v[i] for i in at]) for k, v in d.items()}  # noqa: E731
         log_prob = None if self.log_prob is None else self.log_prob[at]
         return Scan(
             self.hamiltonian, self.T[at], self.mu[at], self.occ[at], self.energy[at], self.chains, self.method, log_prob,
             self.atoms_map, part(self.observed), self.facts.part(at), self.info,
-            origin=None if self.origin is None else self.origin.select(at),
+            origin=None if self.origin is None else self.origin.subset(at),
         )  # fmt: skip
 
     def at(self, T: float, mu: Mu | None = None) -> Ensemble:
@@ -506,6 +507,25 @@ class Scan(Runs, Sequence):
         recipe = Recipe(calculator=calculator, relax=relax)
         made = relabelled.relabel(list(self), recipe, references, settings(job, Job, "job"))
         return RelabelledScan(source=self, conditions=made)
+
+    def select(self, n: int, how: str = "weighted", seed: int = 0) -> ScanSelection:
+        """A few configurations that stand for all conditions, each once up to symmetry, with weights at each condition.
+
+        n, how, seed : as in :meth:`alloygen.Ensemble.select`; n of all conditions together. "weighted" draws by the mean of the weights over the
+            conditions, and weighs at each so that averages there are unbiased; "low-energy" counts E - mu.N from the lowest of each condition
+
+        Returns :class:`~alloygen.results.selected.ScanSelection`. AlloygenError where none is left of a condition: take more.
+
+        Examples
+        --------
+        >>> import alloygen
+        >>> from ase.build import bulk
+        >>> scan = alloygen.scan(bulk("Cu", a=3.8).repeat((2, 2, 2)), T=[1500], mu={"Au": [-0.1, 0.1]}, n=50, sampler="mc")
+        >>> chosen = scan.select(8)
+        >>> len(chosen), chosen.manifest.groupby("mu_Au").weight.sum().round(9).tolist()
+        (8, [1.0, 1.0])
+        """
+        return selected.select_of_all(list(self), n, how, seed)
 
     def posterior(
         self,

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from alloygen.arguments import one_of, seed_from, whole_number
+from alloygen.arguments import one_of, seed_from, settings, whole_number
+from alloygen.edge.computed import Recipe, RelaxLike
 from alloygen.edge.structures import info_key
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import ess
 from alloygen.fitting.hulls import most_open
 from alloygen.results.distinct import Distinct, distinct, is_ideal, multiplicity
+from alloygen.results.relabelled import RelabelledScan, relabel
+from alloygen.runtime.job import Job
 from alloygen.types import PathLike
 
 Ensemble: TypeAlias = Any  # alloygen.results.ensemble.Ensemble, which imports this module
+LEAST = 1e-6  # of the law of a condition that those chosen stand for; on average it is 1
 HOW = ("weighted", "diverse", "low-energy", "variance")
 
 
@@ -25,7 +31,7 @@ class Selection:
     """Configurations that were chosen; made by :meth:`alloygen.results.ensemble.Ensemble.select`.
 
     ensemble : these configurations, with weights by which averages over them stand for those of the whole ensemble
-    manifest : a ``pandas.DataFrame`` by the hash of the structure: sample (its number in the ensemble), formula, T, mu_<element>, energy of the cell,
+    manifest : a ``pandas.DataFrame`` by the hash of the structure: sample (its number in the ensemble, or among all samples of a scan, one condition after another), formula, T, mu_<element>, energy of the cell,
         weight (they sum to 1), samples (how many it stands for as drawn) and multiplicity (how many occupations of the supercell symmetry makes of it; 1 where the Atoms have less symmetry than the lattice)
     """
 
@@ -49,29 +55,113 @@ class Selection:
         return out
 
 
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ScanSelection:
+    """Configurations that stand for all conditions of a scan; made by :meth:`alloygen.Scan.select`.
+
+    conditions : what stands for each, a :class:`Selection`, in their order; how : they were chosen
+    hashes : of the different structures that they share
+    """
+
+    conditions: tuple[Selection, ...]
+    hashes: tuple[str, ...]
+    how: str
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def __getitem__(self, c: int) -> Selection:
+        return self.conditions[c]
+
+    @property
+    def manifest(self) -> Any:
+        """The manifests of all conditions, one below the other: a row for each structure and condition at which it has weight."""
+        import pandas as pd
+
+        return pd.concat([one.manifest for one in self.conditions])
+
+    def relabel(
+        self,
+        calculator: Any,
+        relax: RelaxLike = False,
+        *,
+        references: str | Mapping[str, float] | None = "ends",
+        job: Job | None = None,
+    ) -> RelabelledScan:
+        """The energies of a calculator for these structures, each computed once, as :meth:`alloygen.Scan.relabel`."""
+        ensembles = [one.ensemble for one in self.conditions]
+        made = relabel(ensembles, Recipe(calculator=calculator, relax=relax), references, settings(job, Job, "job"))
+        return RelabelledScan(source=None, conditions=made)
+
+    def __repr__(self) -> str:
+        return f"ScanSelection({len(self)} structures for {len(self.conditions)} conditions, {self.how!r})"
+
+
 def select(ens: Ensemble, n: int, how: str, seed: int) -> Selection:
     """Choose configurations, see :meth:`alloygen.results.ensemble.Ensemble.select`."""
+    return select_of_all([ens], n, how, seed).conditions[0]
+
+
+def select_of_all(ensembles: Sequence[Ensemble], n: int, how: str, seed: int) -> ScanSelection:
+    """Choose configurations for several conditions of one supercell, see :meth:`alloygen.results.scan.Scan.select`."""
     n, seed = whole_number(n, "n, the number of configurations,"), seed_from(seed)
     one_of(how, "how", HOW)
-    if not len(ens):
+    if not all(map(len, ensembles)):
         raise AlloygenError("expected configurations to choose from, got an empty ensemble")
-    covariance = _covariance(ens) if how == "variance" else None
-    groups = distinct(ens.occ, ens.hamiltonian.lattice, ens.atoms_map)
-    weight = groups.sums(ens.weights)
+    first = ensembles[0]
+    covariance = _covariance(first) if how == "variance" else None
+    occ = np.concatenate([ens.occ for ens in ensembles])
+    groups = distinct(occ, first.hamiltonian.lattice, first.atoms_map)
+    ends = np.cumsum([0, *map(len, ensembles)])
+    parts = [groups.of[a:b] for a, b in pairwise(ends)]
+    weight = np.array([np.bincount(of, ens.weights, len(groups)) for of, ens in zip(parts, ensembles, strict=True)])
+    chosen, share = _chosen(ensembles, groups, parts, occ[groups.first], weight, n, how, covariance, seed)
+    energy, found = np.concatenate([ens.energy for ens in ensembles]), []
+    for ens, start, own, of in zip(ensembles, ends, share, parts, strict=False):
+        there = own > 0
+        if own.sum() < LEAST:
+            raise AlloygenError(
+                f"expected configurations of each condition among the {n} that are chosen, got none of T = {ens.T:g}, mu = {ens.mu.tolist()}; take more, "
+                "or choose condition by condition, scan[c].select(n)"
+            )
+        which, own = chosen[there], own[there] / own.sum()
+        rows = groups.first[which]
+        made = _ensemble(ens, rows - start, occ[rows], energy[rows], own)
+        about = {"sample": rows, "samples": np.bincount(of, minlength=len(groups))[which]}
+        manifest = _manifest(ens, made, [groups.hashes[k] for k in which], own, **about)
+        found.append(Selection(ensemble=made, manifest=manifest, how=how))
+    return ScanSelection(conditions=tuple(found), hashes=tuple(groups.hashes[k] for k in chosen), how=how)
+
+
+def _chosen(
+    ensembles: Sequence[Ensemble],
+    groups: Distinct,
+    parts: Sequence[np.ndarray],
+    occ: np.ndarray,
+    weight: np.ndarray,
+    n: int,
+    how: str,
+    covariance: tuple[np.ndarray, float] | None,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(which of the structures (G, N), their weights at each condition (C, chosen)), from those of all (C, G)."""
+    mean = weight.mean(0)
     if how == "weighted" or n >= len(groups):
-        chosen, share = by_weight(weight, n, seed)
+        chosen, share = by_weight(mean, n, seed)
+        return chosen, weight[:, chosen] * share / mean[chosen]
+    h = ensembles[0].hamiltonian
+    x = h.correlations(occ)
+    if covariance is not None:
+        chosen = np.sort(most_open(x, *covariance, n))
+    elif how == "diverse":
+        chosen = np.sort(farthest(x, n, int(mean.argmax())))
     else:
-        x = ens.hamiltonian.correlations(ens.occ[groups.first])
-        if covariance is not None:
-            chosen = np.sort(most_open(x, *covariance, n))
-        elif how == "diverse":
-            chosen = np.sort(farthest(x, n, int(weight.argmax())))
-        else:
-            chosen = np.sort(np.argsort(ens.field_energy[groups.first], kind="stable")[:n])
-        share = np.bincount(_nearest(x, chosen), weights=weight, minlength=len(chosen))
-    return Selection(
-        ensemble=_ensemble(ens, groups.first[chosen], share), manifest=_manifest(ens, groups, chosen, share), how=how
-    )
+        above = np.full(len(groups), np.inf)
+        for ens, of in zip(ensembles, parts, strict=True):
+            np.minimum.at(above, of, ens.field_energy - ens.field_energy.min())
+        chosen = np.sort(np.argsort(above, kind="stable")[:n])
+    near = _nearest(x, chosen)
+    return chosen, np.array([np.bincount(near, weights=row, minlength=len(chosen)) for row in weight])
 
 
 def _covariance(ens: Ensemble) -> tuple[np.ndarray, float]:
@@ -142,41 +232,38 @@ def _nearest(x: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return out
 
 
-def _ensemble(ens: Ensemble, rows: np.ndarray, share: np.ndarray) -> Ensemble:
-    """The chosen samples with their shares as weights; the free energy stays that of all, and error bars are no smaller than those of all."""
+def _ensemble(ens: Ensemble, rows: np.ndarray, occ: np.ndarray, energy: np.ndarray, share: np.ndarray) -> Ensemble:
+    """Configurations with their shares as weights, ``rows`` of the ensemble or, outside of it, of another condition; the free energy stays that of
+    all, and error bars are no smaller than those of all."""
     known = ens.averages.free_energy() if ens.absolute else None
-    part = ens.subset(rows)
+    here = (rows >= 0) & (rows < len(ens))
+    part = ens.subset(np.where(here, rows, 0))
     share = np.maximum(share, 1e-300)
     worth = max(1.0, ess(np.log(share)) / max(ens.effective_samples, 1.0))
     facts = replace(part.facts, free_energy=known, inefficiency=float(worth))
-    info = {**ens.info, "selected_from": len(ens)}
     return replace(
-        part,
-        log_prob=None,
-        log_w=np.log(share),
-        facts=facts,
-        place=None,
-        drawn=None,
-        info=info,
-        method=f"{ens.method}, selected",
-    )
+        part, occ=occ, energy=energy, observed=part.observed if here.all() else {}, log_prob=None, log_w=np.log(share), facts=facts, place=None,
+        drawn=None, origin=None, info={**ens.info, "selected_from": len(ens)}, method=f"{ens.method}, selected",
+    )  # fmt: skip
 
 
-def _manifest(ens: Ensemble, groups: Distinct, chosen: np.ndarray, share: np.ndarray) -> Any:
+def _manifest(
+    ens: Ensemble, made: Ensemble, hashes: list[str], share: np.ndarray, sample: np.ndarray, samples: np.ndarray
+) -> Any:
     import pandas as pd
 
-    rows, h = groups.first[chosen], ens.hamiltonian
+    h, ideal = ens.hamiltonian, is_ideal(ens.atoms_map)
     table = {
-        "sample": rows,
-        "formula": [_formula(h.elements, count) for count in ens.counts[rows]],
+        "sample": sample,
+        "formula": [_formula(h.elements, count) for count in made.counts],
         "T": ens.T,
         **{info_key(f"mu_{e}"): float(m) for e, m in zip(h.elements, ens.mu, strict=True)},
-        "energy": ens.energy[rows],
+        "energy": made.energy,
         "weight": share,
-        "samples": groups.sums(np.ones(len(ens)))[chosen].astype(int),
-        "multiplicity": [multiplicity(h.lattice, ens.occ[row]) if is_ideal(ens.atoms_map) else 1 for row in rows],
+        "samples": samples,
+        "multiplicity": [multiplicity(h.lattice, row) if ideal else 1 for row in made.occ],
     }
-    return pd.DataFrame(table, index=pd.Index([groups.hashes[k] for k in chosen], name="hash"))
+    return pd.DataFrame(table, index=pd.Index(hashes, name="hash"))
 
 
 def _formula(elements: tuple[str, ...], counts: np.ndarray) -> str:

@@ -143,7 +143,7 @@ def reference(system: str):
         phi = [table.at(table.hamiltonian.condition(t, [0.0, m])).phi for t in s.T for m in s.mu]
     else:
         phi = [scan.free_energy(c).value for c in pick]
-    return scan.select(pick), np.array(phi)
+    return scan.subset(pick), np.array(phi)
 
 
 def modes(system: str, model, generator, n: int = 1000) -> dict:

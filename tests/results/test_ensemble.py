@@ -253,7 +253,7 @@ def test_a_copy_with_other_data_keeps_no_weights():
         with pytest.raises(AlloygenError, match=f"expected the {name}.* this scan was drawn with"):
             replace(scan, **{name: value})
     assert replace(scan, method="again")[0].free_energy().value == ens.free_energy().value
-    assert scan.select([0, 2]).T.tolist() == [2.5, np.inf]
+    assert scan.subset([0, 2]).T.tolist() == [2.5, np.inf]
 
 
 def test_a_copy_of_weighted_samples_takes_other_energies_but_no_other_samples(table, laws):

@@ -262,7 +262,7 @@ def test_entropy_of_chains_with_absolute_free_energies():
             last = scan[-1].entropy()
             assert last.value == pytest.approx(s.h.kB * np.log(2)) and last.stderr == 0
         assert np.abs(z).max() < 4 and 0.5 < np.std(z) < 1.5, z
-    bare = scan.select([0, 1])[0]
+    bare = scan.subset([0, 1])[0]
     with pytest.raises(AlloygenError, match="no likelihood"):
         bare.entropy()
 

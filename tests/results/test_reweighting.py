@@ -147,7 +147,7 @@ def test_monte_carlo_scans_know_another_hamiltonian_by_all_their_samples():
         s, of = new[c].entropy(), (energy - new[c].composition("Au").value * new.mu[c, 1] - phi) / new.T[c]
         assert abs(s.value - of) < 6 * s.stderr
         assert new[c].effective_samples > 400
-    part = new.select([2, 0])
+    part = new.subset([2, 0])
     assert part.free_energy(1).value == pytest.approx(new.free_energy(0).value, abs=1e-4)
     assert np.sqrt(np.diag(new.free_energy_covariance())) == pytest.approx(
         [new.free_energy(c).stderr for c in range(4)], rel=0.2
@@ -221,7 +221,7 @@ def test_scans_with_a_likelihood_are_reweighted_condition_by_condition():
     assert new.free_energy(1) == alone.free_energy() and new.free_energy_difference(1) == alone.free_energy_difference()
     assert np.allclose(scan.reweighted(new.energy).log_prob, scan.log_prob)
     made = scan.reweighted(alloy.with_ecis(off(0.1, 1)), then=alloygen.Anneal(effort=0.04))
-    assert made[0].ness > new[0].ness and made.select([1]).free_energy(0).value == pytest.approx(
+    assert made[0].ness > new[0].ness and made.subset([1]).free_energy(0).value == pytest.approx(
         made.free_energy(1).value
     )
 

@@ -63,7 +63,7 @@ def test_free_energies_are_absolute_and_their_errors_honest(scan, table):
 
 
 def test_no_reference_no_absolute_free_energy(scan):
-    part = scan.select([0, 1, 2, 3])
+    part = scan.subset([0, 1, 2, 3])
     assert not part.absolute
     with pytest.raises(AlloygenError, match="T = infinity"):
         part.free_energy(0)
@@ -115,7 +115,7 @@ def test_parts_keep_observers_and_facts():
         check=False,
         observers={"n": lambda occ: occ.sum(1)},
     )
-    part = s.select([1])
+    part = s.subset([1])
     assert np.array_equal(part.observed["n"], s.observed["n"][1:]) and part.facts.acceptance == s.facts.acceptance[1]
     assert np.array_equal(part[0].observed["n"], s.occ[1].sum(-1))
 
@@ -224,7 +224,7 @@ def test_chains_without_exchange_that_hardly_move_are_not_converged():
 
 def test_conditions_that_cannot_be_joined_keep_their_own_averages_and_say_so():
     scan = cold(0, 200, T=(700.0,))
-    torn = scan.select([0, 2])
+    torn = scan.subset([0, 2])
     torn.joint.__dict__["joined"] = NoOverlap("apart")
     assert not torn.converged.any() and "too little in common" in torn.convergence[0].note
     assert torn[0].mean_energy().value == pytest.approx(torn.energy[0].mean() / 16) and torn[0].averages.ladder is None
@@ -275,7 +275,7 @@ def test_a_name_changes_nothing_that_was_found():
     # negative controls: what the numbers rest on is another thing
     assert replace(scan, hidden=None).joint is not scan.joint and replace(scan, hidden=None).counts is not counts
     assert replace(scan, facts=replace(scan.facts, exchanged=False)).joint is not scan.joint
-    assert scan.select([0]).joint is not scan.joint
+    assert scan.subset([0]).joint is not scan.joint
 
 
 # ---------------------------------------------------------------------- free energies of one run go together

@@ -1,14 +1,18 @@
 """Selections: weights that stand for the law, and what is chosen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk
 
 import alloygen
 import alloygen.data
+from alloygen.edge.atoms_map import AtomsMap
 from alloygen.errors import AlloygenError
 from alloygen.exact.enumeration import Enumeration
 from alloygen.results.ensemble import Ensemble
+from alloygen.results.scan import Scan
 from alloygen.results.selected import by_weight
 
 H = alloygen.data.cuau().on((2, 2, 2))
@@ -60,6 +64,40 @@ def test_selections(ens, how, tmp_path):
         assert chosen.ensemble.energy.max() <= np.sort(np.unique(ens.energy.round(9)))[5] + 1e-6
     same = ens.select(6, how).manifest
     assert same.equals(chosen.manifest)
+
+
+@pytest.mark.parametrize("how", ["weighted", "diverse", "low-energy"])
+def test_structures_for_all_conditions_stand_for_each(how):
+    """Weights of each condition: all structures are the law there; of a few averages are unbiased over seeds, and each is shared by conditions."""
+    mus = np.array([[0.0, -0.05], [0.0, 0.05]])
+    p = [TABLE.at(H.condition(1200.0, mu)).probabilities for mu in mus]
+    rows = np.stack([np.random.default_rng(k).choice(256, 100, p=q) for k, q in enumerate(p)])
+    log_q = np.stack([np.log(q[row]) for q, row in zip(p, rows, strict=True)])
+    found = AtomsMap.of_lattice(H.lattice)
+    scan = Scan(H, np.full(2, 1200.0), mus, TABLE.occ[rows], TABLE.energy[rows], log_prob=log_q, atoms_map=found)
+    whole = [e.mean_energy().value for e in scan]
+    everything = scan.select(100, how)
+    assert [one.ensemble.mean_energy().value for one in everything.conditions] == pytest.approx(whole, abs=1e-12)
+    few = [scan.select(7, how, seed) for seed in range(25 if how == "weighted" else 1)]
+    for c in range(2):
+        mine = few[0][c].ensemble
+        assert mine.free_energy() == scan[c].free_energy() and np.array_equal(mine.mu, mus[c])
+        assert np.allclose(mine.energy, H.energy(mine.occ)) and few[0][c].manifest.weight.sum() == pytest.approx(1.0)
+        if how == "weighted":
+            means = np.array([one[c].ensemble.mean_energy().value for one in few])
+            assert (
+                abs(means.mean() - whole[c]) < 4 * means.std() / np.sqrt(25) + 2e-4
+            )  # weights are normalised: a bias of 1/n
+    assert len(few[0]) == 7 == len(set(few[0].manifest.index)) < len(few[0].manifest)
+    if how == "weighted":
+        relabelled = few[0].relabel(lambda atoms: 0.1 * len(atoms))
+        assert len(relabelled) == 2 and len([s for s in relabelled.structures if s.samples]) == 7
+        with pytest.raises(AlloygenError, match="got a selection"):
+            _ = relabelled.scan
+        cold = replace(scan, T=np.array([1200.0, 10.0]))
+        with pytest.raises(AlloygenError, match=r"got none of T = 10.*take more"):
+            for seed in range(10):
+                cold.select(1, how, seed)
 
 
 def test_variance_needs_a_posterior_and_takes_what_is_most_open(ens):
