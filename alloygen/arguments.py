@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import os
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any, SupportsInt, TypeVar, cast
@@ -162,3 +162,16 @@ def settings(value: R | None, kind: type[R], name: str) -> R:
     if not isinstance(value, kind):
         raise AlloygenError(f"expected {name} as a {kind.__name__}, such as {kind.__name__}(), got {value!r}")
     return value
+
+
+def join(names: Iterable[object], most: int | None = None) -> str:
+    """Names as messages list them, the first ``most`` and how many more there are.
+
+    Examples
+    --------
+    >>> join(["Cu", "Au"]), join(range(9), 3)
+    ('Cu, Au', '0, 1, 2 and 6 more')
+    """
+    rows = list(map(str, names))
+    more = f" and {len(rows) - most} more" if most is not None and len(rows) > most else ""
+    return ", ".join(rows[:most]) + more

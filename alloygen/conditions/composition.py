@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from alloygen.arguments import whole_number
-from alloygen.conditions.given import exchangeable, join, number, references, require_among
+from alloygen.arguments import join, whole_number
+from alloygen.conditions.given import exchangeable, number, references, require_among
 from alloygen.errors import BadCondition
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
 
+from alloygen.arguments import join
 from alloygen.errors import BadCondition, UnknownSpecies
 
 if TYPE_CHECKING:
@@ -304,7 +305,3 @@ def items(x) -> list:
     if (n := len(x) if hasattr(x, "__len__") else 0) > MOST_VALUES:
         raise BadCondition(f"expected at most {MOST_VALUES} numbers, got {n}. Take fewer, or scan them in parts")
     return list(x)
-
-
-def join(names: Iterable[str]) -> str:
-    return ", ".join(map(str, names))

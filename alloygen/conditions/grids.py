@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from alloygen.arguments import join
 from alloygen.conditions.given import (
     MOST_VALUES,
     Alloy,
@@ -18,7 +19,6 @@ from alloygen.conditions.given import (
     exchangeable,
     is_sequence,
     items,
-    join,
     relative,
     temperature,
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alloygen.arguments import join
 from alloygen.edge.fits import species_index
 from alloygen.errors import LatticeMismatch, UnknownSpecies
 from alloygen.lattice import Lattice
@@ -243,7 +244,7 @@ class AtomsMap:
         unknown = [e for e in self.lattice.elements if e not in atomic_numbers]
         if unknown:
             raise UnknownSpecies(
-                f"expected chemical symbols as species, got {_join(unknown)}, which ASE does not know. "
+                f"expected chemical symbols as species, got {join(unknown)}, which ASE does not know. "
                 "They have no Atoms: occ holds the number of the species on each site. Name a vacancy 'X'."
             )
         numbers = np.array([atomic_numbers[e] for e in self.lattice.elements])
@@ -265,15 +266,10 @@ def _require_allowed(index, lattice: Lattice, site, symbols) -> None:
     for i in bad:
         groups.setdefault((symbols[i], int(lattice.sublattice[site[i]])), []).append(int(i))
     told = "; ".join(
-        f"{e} on sublattice {b} ({'/'.join(lattice.species[b])} allowed) at atoms {_join(where[:8])}"
-        + (f" and {len(where) - 8} more" if len(where) > 8 else "")
+        f"{e} on sublattice {b} ({'/'.join(lattice.species[b])} allowed) at atoms {join(where, 8)}"
         for (e, b), where in groups.items()
     )
     raise UnknownSpecies(
         f"expected elements that the sublattices may hold, got {told}. "
         "Change the symbols, or use a Hamiltonian with these species."
     )
-
-
-def _join(names) -> str:
-    return ", ".join(map(str, names))

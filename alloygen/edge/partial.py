@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alloygen.arguments import join
 from alloygen.conditions.composition import Constraint, by_group
 from alloygen.edge.prototypes import is_vacancy
 from alloygen.edge.structures import atoms_from
@@ -137,10 +138,9 @@ def partial_from(given: Structure | Atoms | PathLike) -> Partial:
     sites = [_occupancy(site) for site in structure]
     over = [(k, site) for k, site in enumerate(sites) if sum(site.values()) > 1 + OVER]
     if over:
-        told = ", ".join(f"site {k}: {_words(site)}" for k, site in over[:5])
+        told = join((f"site {k}: {_words(site)}" for k, site in over), 5)
         raise AlloygenError(
-            f"expected occupancies that add up to at most one on each site, got {told}"
-            f"{f' and {len(over) - 5} more' if len(over) > 5 else ''}. Correct the file"
+            f"expected occupancies that add up to at most one on each site, got {told}. Correct the file"
         )
     for site in sites:
         if (rest := 1.0 - sum(site.values())) > OVER:

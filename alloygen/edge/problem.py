@@ -18,6 +18,7 @@ from alloygen.counts import Counts
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.missing import with_vacancies
 from alloygen.edge.one_law import laid
+from alloygen.edge.prototypes import is_vacancy
 from alloygen.edge.structures import atoms_from
 from alloygen.edge.supercell import TOL, vacancies
 from alloygen.errors import AlloygenError, LatticeMismatch, OtherAlloy, UnknownSpecies
@@ -292,8 +293,8 @@ def _by_elements(elements: set[str]) -> ClusterExpansion:
     from alloygen.data import cuau, own_alloys
 
     ship, own = cuau(), own_alloys()
-    here = {name: set(e.elements) - {"X"} for name, e in own.items()}
-    wanted = elements - {"X"}
+    here = {name: {s for s in e.elements if not is_vacancy(s)} for name, e in own.items()}
+    wanted = {s for s in elements if not is_vacancy(s)}
     meant = [n for n, e in here.items() if e == wanted]
     if elements == set(ship.elements):
         others = [n for n in meant if own[n].fingerprint != ship.fingerprint]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alloygen.arguments import join
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.computed import Recipe
 from alloygen.edge.fits import nearest_neighbour
@@ -97,7 +98,7 @@ def _finite(values: list, labels: list[str]) -> np.ndarray:
     ]
     if bad:
         raise AlloygenError(
-            f"expected finite energies of whole cells, got {len(bad)} that are not: {_some(bad)}. Compute them again, or leave these structures out"
+            f"expected finite energies of whole cells, got {len(bad)} that are not: {join(bad, 8)}. Compute them again, or leave these structures out"
         )
     return np.array([float(v) for v in values])
 
@@ -222,7 +223,7 @@ def _all_of(expected: str, failed: dict[str, str], remedy: str) -> str:
 def _warn_far(samples: list[Sample]) -> None:
     far = [s for s in samples if s.strain > STRAIN_TOLD or s.displacement > FAR]
     if far:
-        told = _some([f"{s.label} by {100 * s.strain:.1f} % and {s.displacement:.2f} d" for s in far])
+        told = join([f"{s.label} by {100 * s.strain:.1f} % and {s.displacement:.2f} d" for s in far], 8)
         warnings.warn(
             f"{len(far)} of {len(samples)} structures are strained by more than {100 * STRAIN_TOLD:.0f} % or off their sites by more than {FAR} of "
             f"the nearest-neighbour distance d, and are kept: {told}. Have they relaxed into another crystal? fitted.to_pandas() lists all",
@@ -245,18 +246,14 @@ def distinct(samples: list[Sample]) -> tuple[list[Sample], dict[str, str]]:
             apart.append(f"{first.label} at {there:.6f} and {s.label} at {here:.6f} per site")
     if apart:
         raise AlloygenError(
-            f"expected one energy of each structure, got {len(apart)} that contradict: {_some(apart)}. They are the same up to symmetry: keep the "
+            f"expected one energy of each structure, got {len(apart)} that contradict: {join(apart, 8)}. They are the same up to symmetry: keep the "
             "one that is right (were both relaxed, from the same settings? energies are those of whole cells)"
         )
     if same:
         warnings.warn(
             f"{len(same)} structures repeat others up to symmetry, and the first of each stands for all: "
-            f"{_some([f'{a} repeats {b}' for a, b in same.items()])}",
+            f"{join([f'{a} repeats {b}' for a, b in same.items()], 8)}",
             FitWarning,
             stacklevel=4,
         )
     return list(kept.values()), same
-
-
-def _some(rows: Sequence[str], most: int = 8) -> str:
-    return ", ".join(rows[:most]) + (f" and {len(rows) - most} more" if len(rows) > most else "")
