@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from alloygen.api import mc
-from alloygen.arguments import positive, settings, whole_number
+from alloygen.arguments import positive, seed_from, settings, whole_number
 from alloygen.conditions import Mus
 from alloygen.edge.computed import Recipe, RelaxLike
 from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
@@ -132,7 +132,7 @@ def self_consistent(
     >>> found.converged, found.expansion, found.to_pandas()                                                      # doctest: +SKIP
     """
     n, rounds = whole_number(n, "n, the samples per condition,"), whole_number(rounds, "rounds")
-    select = None if select is None else whole_number(select, "select")
+    select, seed = None if select is None else whole_number(select, "select"), seed_from(seed)
     tolerance, job = positive(tolerance, "tolerance", "in eV per site"), settings(job, Job, "job")
     recipe = Recipe(calculator=calculator, relax=relax)
     problem = Problem.of(atoms, mu, hamiltonian)

@@ -97,7 +97,7 @@ def named_elements(*given: object) -> tuple[str, ...]:
 
 def require_composition(composition: object) -> None:
     """BadCondition for what is no composition at all, whatever the alloy."""
-    if composition == "atoms" or isinstance(composition, Balance):
+    if isinstance(composition, Balance) or (isinstance(composition, str) and composition == "atoms"):
         return
     if not isinstance(composition, Mapping) or not composition:
         raise BadCondition(f'expected a composition as a dict, a Balance or "atoms", got {composition!r}. {HOW}.')

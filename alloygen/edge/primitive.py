@@ -53,7 +53,9 @@ def primitive_from_atoms(atoms: Atoms | Structure | PathLike, species: Sequence 
         lists = [species] * len(symbols)
     else:
         lists = list(species)
-    lists = [(s,) if isinstance(s, str) else tuple(s) for s in lists]
+    lists = [(s,) if isinstance(s, str) else tuple(s) if isinstance(s, Iterable) else (s,) for s in lists]
+    if not all(isinstance(s, str) for one in lists for s in one):
+        raise UnknownSpecies(f'expected symbols of species as text, such as ["Cu", "Au"], got {species!r}')
     if len(lists) != len(symbols) or any(not s or len(set(s)) < len(s) for s in lists):
         raise LatticeMismatch(
             f"expected one list of different symbols per site ({len(symbols)} sites), got {lists}. "

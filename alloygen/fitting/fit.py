@@ -19,7 +19,7 @@ from alloygen.fitting.derivative import as_primitive
 from alloygen.fitting.hulls import warn_of_ground_states
 from alloygen.fitting.references import formation_energies, require_cells, warn_of_scale
 from alloygen.fitting.regression import METHODS, best_method, learning_curve, left_out_error, regress, usable
-from alloygen.hamiltonian.clusters import correlations, decorated_orbits, diameter, symmetries
+from alloygen.hamiltonian.clusters import correlations, cutoffs_from, decorated_orbits, diameter, symmetries
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.hamiltonian.fitted import Fitted
@@ -112,7 +112,7 @@ def fit(
     if method is not None:
         one_of(method, "method", METHODS)
     lattice, tol, seed = as_primitive(primitive, species), positive(tol, "tol"), seed_from(seed)
-    reach = _cutoffs(cutoffs)
+    reach = None if cutoffs is None else cutoffs_from(cutoffs)
     given = None if start is None else _figures_of(start, lattice, reach, method)
     labels, atoms, values = structures_with_energies(lattice, energies, structures)
     found, left_out = laid_out(lattice, labels, atoms, values, tol, skip)
@@ -147,19 +147,6 @@ class Basis:
     def start(self) -> np.ndarray:
         """ECIs (K,) that the fitted ones are counted from."""
         return np.zeros(len(self.orbits)) if self.known is None else self.known
-
-
-def _cutoffs(given: Sequence[float] | None) -> tuple[float, ...] | None:
-    if given is None:
-        return None
-    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
-        raise AlloygenError(
-            f"expected cutoffs as distances for pairs, triplets, ..., such as (6.0, 4.5), got {given!r}"
-        )
-    return tuple(
-        positive(c, f"the cutoff of clusters of {k} sites", "in the unit of the primitive cell")
-        for k, c in enumerate(given, 2)
-    )
 
 
 # ---------------------------------------------------------------------- which clusters

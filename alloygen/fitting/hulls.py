@@ -75,9 +75,12 @@ def next_structures(alloy: ClusterExpansion, n: int = 10, *, by: str = LOWEST, m
     >>> alloygen.next_structures(alloy, 5, by="variance")                  # doctest: +SKIP
     """
     one_of(by, "by", (LOWEST, VARIANCE))
-    n, fitted, primitive = whole_number(n, "n, the number of structures,"), alloy.fitted, alloy.primitive
+    n, fitted = whole_number(n, "n, the number of structures,"), getattr(alloy, "fitted", None)
     if fitted is None:
-        raise AlloygenError(f"expected an expansion by alloygen.fit, got {alloy.name!r}, which remembers no fit")
+        raise AlloygenError(
+            f"expected an expansion by alloygen.fit, got {getattr(alloy, 'name', alloy)!r}, which remembers no fit"
+        )
+    primitive = alloy.primitive
     known = [(Lattice(primitive, m), np.array(o)) for m, o in zip(fitted.matrices, fitted.occupations, strict=True)]
     keys = {structure_key(lattice, occ) for lattice, occ in known}
     new = [

@@ -29,14 +29,13 @@ def formation_energies(
     elements = samples[0].lattice.elements
     counts = np.array([s.counts for s in samples], dtype=float)
     energy, sites = np.array([s.energy for s in samples]), np.array([len(s.occ) for s in samples])
+    require_references(references, elements)
     if references is None:
         return energy / sites, {}, "none"
     if isinstance(references, Mapping):
         values = given_references(references, elements)
         _require_scale(energy, counts, sites, values)
         return (energy - counts @ values) / sites, dict(zip(elements, values.tolist(), strict=True)), "given"
-    if references != "ends":
-        raise AlloygenError(f'expected references as "ends", energies by element, or None, got {references!r}')
     share, per_site = counts / sites[:, None], energy / sites
     ends = np.array([_is_end(s) for s in samples])
     enough = ends.any() and np.linalg.matrix_rank(share[ends], RANK) == np.linalg.matrix_rank(share, RANK)
@@ -44,6 +43,14 @@ def formation_energies(
     kind = "end members" if enough else "least squares over all structures, whose end members do not fix them"
     values = np.linalg.lstsq(share[rows], per_site[rows], rcond=RANK)[0]
     return per_site - share @ values, dict(zip(elements, values.tolist(), strict=True)), kind
+
+
+def require_references(references: object, elements: tuple[str, ...]) -> None:
+    """AlloygenError for references that are not "ends", energies by element, or None."""
+    if isinstance(references, Mapping):
+        given_references(references, elements)
+    elif references is not None and not (isinstance(references, str) and references == "ends"):
+        raise AlloygenError(f'expected references as "ends", energies by element, or None, got {references!r}')
 
 
 def given_references(references: Mapping[str, float], elements: tuple[str, ...]) -> np.ndarray:

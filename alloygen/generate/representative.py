@@ -26,7 +26,7 @@ from alloygen.errors import AlloygenError
 from alloygen.fitting.fit import shell_distances
 from alloygen.generate.exchanges import Figures, Places, search
 from alloygen.hamiltonian.cluster import Hamiltonian
-from alloygen.hamiltonian.clusters import correlations, decorated_orbits, diameter
+from alloygen.hamiltonian.clusters import correlations, cutoffs_from, decorated_orbits, diameter
 from alloygen.hamiltonian.expansion import ClusterExpansion
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.lattice import Lattice, Primitive
@@ -116,7 +116,7 @@ def representative(
     primitive, seed = _primitive(alloy), seed_from(seed)
     found = _laid(cell, primitive, alloy)
     lattice = found.lattice
-    reach = tuple(cutoffs) if cutoffs is not None else shell_distances(primitive, SHELLS)
+    reach = cutoffs_from(cutoffs) if cutoffs is not None else shell_distances(primitive, SHELLS)
     functions, orbits = decorated_orbits(primitive, reach)
     orbits = tuple(o for o in orbits if o.order > 0)
     starts = _starts(alloy, lattice, composition, restarts, seed)

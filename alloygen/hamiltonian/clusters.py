@@ -10,11 +10,12 @@ with one site function fewer than species on each sublattice (Sanchez, Ducastell
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, product
 
 import numpy as np
 
+from alloygen.arguments import positive
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.figures import Orbit
 from alloygen.lattice import Lattice, Primitive, operations
@@ -142,6 +143,24 @@ def _by_list(primitive: Primitive, functions: Callable[[int], np.ndarray]) -> tu
             rows.append(row)
     values = np.array(rows).reshape(len(rows), len(primitive.elements))
     return values, [numbers[names] for names in primitive.species]
+
+
+def cutoffs_from(given: object) -> tuple[float, ...]:
+    """Cutoffs of pairs, triplets, ..., as a user gave them; AlloygenError for what are no distances.
+
+    Examples
+    --------
+    >>> cutoffs_from([6, 4.5])
+    (6.0, 4.5)
+    """
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise AlloygenError(
+            f"expected cutoffs as distances for pairs, triplets, ..., such as (6.0, 4.5), got {given!r}"
+        )
+    return tuple(
+        positive(c, f"the cutoff of clusters of {k} sites", "in the unit of the primitive cell")
+        for k, c in enumerate(given, 2)
+    )
 
 
 def decorated_orbits(primitive: Primitive, cutoffs: Sequence[float]) -> tuple[np.ndarray, tuple[Orbit, ...]]:

@@ -24,7 +24,7 @@ from alloygen.edge.computed import Computed, Recipe, compute
 from alloygen.edge.fits import nearest_neighbour
 from alloygen.edge.supercell import TOL
 from alloygen.errors import AlloygenError
-from alloygen.fitting.references import given_references
+from alloygen.fitting.references import require_references
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
 from alloygen.results.distinct import Distinct, distinct, hashes
@@ -137,10 +137,7 @@ def labels(
         raise AlloygenError(
             "expected samples that know their Atoms, got atoms_map=None; draw them with alloygen.sample(atoms, ...), or pass energies (n,)"
         )
-    if isinstance(references, Mapping):
-        given_references(references, hamiltonian.elements)
-    elif references not in ("ends", None):
-        raise AlloygenError(f'expected references as "ends", energies by element, or None, got {references!r}')
+    require_references(references, hamiltonian.elements)
     ends = _ends(hamiltonian.lattice) if references == "ends" else np.empty((0, hamiltonian.n_sites), np.int8)
     groups = distinct(occ, hamiltonian.lattice, atoms_map)
     names = hashes(ends, hamiltonian.lattice, atoms_map)

@@ -56,7 +56,7 @@ def warren_cowley(averages: Averages, n_shells: int = 6, pair: tuple[str, str] |
             f"expected exchangeable sublattices of one set of elements, got {[sorted(k) for k in kinds]}: the concentrations "
             "differ between them. Use alloygen.estimate.order.pair_multiplicity(lattice, n, sublattices) and warren_cowley"
         )
-    if pair is not None and (len(pair) != 2 or set(pair) - set(held)):
+    if pair is not None and not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(e in held for e in pair)):
         raise UnknownSpecies(f"expected a pair of the elements {held}, got {pair!r}")
     wanted = [tuple(pair)] if pair is not None else list(combinations(held, 2))
     sublattices = [b for b, names in enumerate(lattice.species) if len(names) > 1]

@@ -180,10 +180,13 @@ def laws(scan: Samples, ecis: ArrayLike | Sequence[ClusterExpansion] | None, n: 
     if isinstance(ecis, Sequence) and len(ecis) and isinstance(ecis[0], ClusterExpansion):
         found = list(ecis)
     else:
-        rows = np.asarray(ecis, dtype=float)
+        try:
+            rows = np.asarray(ecis, dtype=float)
+        except (TypeError, ValueError):
+            rows = np.empty(0)
         if rows.ndim != 2 or rows.shape[1] != len(alloy.orbits) or not np.isfinite(rows).all():
             raise AlloygenError(
-                f"expected finite ECIs (draws, {len(alloy.orbits)}), one for each orbit of {alloy.name!r}, or a list of expansions, got shape {rows.shape}"
+                f"expected finite ECIs (draws, {len(alloy.orbits)}), one for each orbit of {alloy.name!r}, or a list of expansions, got {f'shape {rows.shape}' if rows.size else f'{ecis!r:.80}'}"
             )
         assert isinstance(alloy, ClusterExpansion)
         found = [alloy.with_ecis(row) for row in rows]

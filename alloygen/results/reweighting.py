@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar, cast
 import numpy as np
 import torch
 
+from alloygen.arguments import seed_from, whole_number
 from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
 from alloygen.errors import AlloygenError
@@ -199,8 +200,8 @@ def subset(draws: D, averages: Averages, index: int | slice | list[int] | np.nda
 
 def resample(draws: D, averages: Averages, n: int | None, seed: int) -> D:
     """Samples drawn with replacement by weight, see :meth:`alloygen.results.ensemble.Ensemble.resample`."""
-    n = len(draws) if n is None else int(n)
-    rng = np.random.default_rng(seed)
+    n = len(draws) if n is None else whole_number(n, "n, the number of configurations,", 0)
+    rng = np.random.default_rng(seed_from(seed))
     rows = rng.choice(len(draws), size=n, p=draws.weights)
     facts = replace(draws.facts, inefficiency=1.0 + n / averages.own_effective_samples)
     if draws.has_likelihood:

@@ -46,10 +46,17 @@ def test_the_harness_sees_what_it_looks_for(tmp_path):
     """Negative controls: a raw error, a hang, a crash, another result, and a clear error without the name."""
     unclear = lambda: (_ for _ in ()).throw(AlloygenError("no"))  # noqa: E731
     for work, kind in (
-        (lambda: 1 / 0, "raw"), (signal.pause, "hang"), (lambda: os.kill(os.getpid(), signal.SIGSEGV), "crash"), (lambda: 2, "other"),
+        (lambda: 1 / 0, "raw"), (signal.pause, "hang"), (_busy, "hang"), (lambda: os.kill(os.getpid(), signal.SIGSEGV), "crash"), (lambda: 2, "other"),
         (lambda: 1, "the same"), (unclear, "no name"),
     ):  # fmt: skip
-        assert outcome_of(work, ("a.json",), same=1, seconds=0.5).kind == kind
+        assert (
+            outcome_of(work, ("a.json",), same=1, seconds=0.5, clock=0.5 if work is signal.pause else None).kind == kind
+        )
+
+
+def _busy() -> None:
+    while True:
+        pass
 
 
 @pytest.mark.slow
@@ -61,6 +68,27 @@ def test_runs_that_are_killed_go_on_bit_for_bit(name):
 @pytest.mark.slow
 def test_some_bad_arguments_are_clear():
     assert not bad_arguments.attack(every=1, only="Job")[1] and not bad_arguments.attack(every=1, only="read")[1]
+
+
+def test_what_the_harness_found_is_clear():
+    """Raw errors once: each is told in words now."""
+    cuau, scan, square = alloygen.data.cuau(), bad_arguments.even_scan(), np.zeros((2, 2))
+    ens = scan[0]
+    for call, told in (
+        (lambda: alloygen.enumerate_structures(attacked.PRIMITIVE, b"x"), "symbols of species as text"),
+        (lambda: alloygen.next_structures(1.5), "an expansion by alloygen.fit, got 1.5"),
+        (lambda: alloygen.representative(cuau, (2, 2, 2), square), "a composition as a dict"),
+        (lambda: alloygen.representative(cuau, (2, 2, 2), {"Au": 4}, cutoffs=object()), "cutoffs as distances"),
+        (lambda: alloygen.self_consistent(None, None, 600, None, cuau, seed=""), "seed as a whole number"),
+        (lambda: ens.relabel(attacked.EMT, references=square), 'references as "ends"'),
+        (lambda: ens.resample({}), "n, the number of configurations,"),
+        (lambda: ens.resample(seed=-1), "seed as a whole number"),
+        (lambda: ens.warren_cowley(pair=-1), "a pair of the elements"),
+        (lambda: ens.warren_cowley(pair=square), "a pair of the elements"),
+        (lambda: scan.posterior(""), "finite ECIs .* got ''"),
+    ):
+        with pytest.raises(AlloygenError, match=told):
+            call()
 
 
 # ---------------------------------------------------------------------- what reaches compiled code
