@@ -87,7 +87,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.relax is False:
             object.__setattr__(self, "relax", None)
-        elif self.relax in RELAX:
+        elif isinstance(self.relax, str) and self.relax in RELAX:
             object.__setattr__(self, "relax", Relax(str(self.relax)))
         elif not (self.relax is None or isinstance(self.relax, Relax)):
             raise AlloygenError(

@@ -63,7 +63,7 @@ def format_of(path: PathLike, format: str | None = None) -> str:
     ('extxyz', 'poscar', 'poscar')
     """
     if format is not None:
-        if format not in FORMATS:
+        if not isinstance(format, str) or format not in FORMATS:
             raise AlloygenError(f"expected a format among {', '.join(FORMATS)}, got {format!r}")
         return format
     suffix = Path(path).suffix.lower()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ from alloygen.hamiltonian.figures import Orbit
 from alloygen.hamiltonian.fitted import Fitted
 from alloygen.lattice import Lattice, Primitive
 from alloygen.levels import around
+from alloygen.runtime.documents import contents_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -114,11 +117,13 @@ def fit(
     lattice, tol, seed = as_primitive(primitive, species), positive(tol, "tol"), seed_from(seed)
     reach = None if cutoffs is None else cutoffs_from(cutoffs)
     given = None if start is None else _figures_of(start, lattice, reach, method)
-    labels, atoms, values = structures_with_energies(lattice, energies, structures)
-    found, left_out = laid_out(lattice, labels, atoms, values, tol, skip)
-    samples, same = distinct(found)
-    if len(samples) < LEAST:
-        raise AlloygenError(f"expected at least {LEAST} different structures, got {len(samples)}")
+    files = [p for p in (energies, structures) if isinstance(p, (str, os.PathLike))]
+    with contents_of(files, "structures with energies") if files else nullcontext():
+        labels, atoms, values = structures_with_energies(lattice, energies, structures)
+        found, left_out = laid_out(lattice, labels, atoms, values, tol, skip)
+        samples, same = distinct(found)
+        if len(samples) < LEAST:
+            raise AlloygenError(f"expected at least {LEAST} different structures, got {len(samples)}")
     y, reference, kind = formation_energies(samples, references)
     warn_of_scale(samples, y, kind)
     basis, x = (

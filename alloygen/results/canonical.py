@@ -75,7 +75,7 @@ def binary(h: Hamiltonian, element: str | None = None, held=None) -> Binary:
             "averages over (T, mu) with scan.to_xarray()."
         )
     element = names[1] if element is None else element
-    if element not in names:
+    if not isinstance(element, str) or element not in names:
         raise UnknownSpecies(f"expected one of the elements {names}, got {element!r}")
     other = names[1 - names.index(element)]
     free = lattice.changeable

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from alloygen.arguments import one_of
 from alloygen.edge.structures import info_key, to_pymatgen, write_structures
 from alloygen.errors import AlloygenError
 from alloygen.results.averages import Averages
@@ -78,6 +79,7 @@ def structures(draws: Draws) -> list:
 
 def write(draws: Draws, path: PathLike, format: str | None, overwrite: bool) -> Path:
     """Write all samples, see :meth:`alloygen.results.ensemble.Ensemble.write`."""
+    one_of(overwrite, "overwrite", (True, False))
     if not overwrite and os.path.lexists(path):
         raise AlloygenError(f"expected a new path, got {path}, which exists; choose another or pass overwrite=True")
     return write_structures(AtomsSequence(draws), path, format)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alloygen.arguments import path_name
 from alloygen.edge.problem import HamiltonianLike, Problem
 from alloygen.edge.structures import info_key, read_structures
 from alloygen.errors import AlloygenError
 from alloygen.results.ensemble import Ensemble
 from alloygen.results.provenance import Provenance
+from alloygen.runtime.documents import contents_of
 from alloygen.types import PathLike
 
 if TYPE_CHECKING:
@@ -43,6 +45,12 @@ def read(path: PathLike, hamiltonian: HamiltonianLike | None = None) -> Ensemble
     >>> back.free_energy() == ens.free_energy(), bool((back.occ == ens.occ).all())
     (True, True)
     """
+    where = path_name(path, "where structures are read")
+    with contents_of(where, "configurations that alloygen wrote"):
+        return _read(where, hamiltonian)
+
+
+def _read(path: str, hamiltonian: HamiltonianLike | None) -> Ensemble:
     occ, energies, numbers = [], [], []
     problem: Problem | None = None
     first: dict[str, Any] = {}

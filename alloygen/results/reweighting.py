@@ -11,7 +11,7 @@ import torch
 from alloygen.arguments import seed_from, whole_number
 from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
-from alloygen.errors import AlloygenError
+from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate import weights
 from alloygen.estimate.result import Estimate
 from alloygen.hamiltonian.cluster import Hamiltonian
@@ -43,6 +43,8 @@ class Carried:
 
 def reweighted(draws: D, averages: Averages, energy: object, at: Condition, then: Bridge | None = None) -> D:
     """The samples with the weights of another law, see :meth:`alloygen.results.ensemble.Ensemble.reweighted`."""
+    if at.T.ndim:
+        raise BadCondition(f"expected one T and one mu, got {len(at)}; reweight to one after another")
     given = None if energy is None else OtherEnergies.of(energy, draws.hamiltonian)
     if then is not None:
         return _carried(draws, averages, given, at, then)

@@ -81,14 +81,31 @@ def test_what_the_harness_found_is_clear():
         (lambda: alloygen.representative(cuau, (2, 2, 2), {"Au": 4}, cutoffs=object()), "cutoffs as distances"),
         (lambda: alloygen.self_consistent(None, None, 600, None, cuau, seed=""), "seed as a whole number"),
         (lambda: ens.relabel(attacked.EMT, references=square), 'references as "ends"'),
+        (lambda: ens.relabel(attacked.EMT, square), "expected relax as"),
+        (lambda: ens.reweighted(mu=square), "one T and one mu, got 2"),
         (lambda: ens.resample({}), "n, the number of configurations,"),
         (lambda: ens.resample(seed=-1), "seed as a whole number"),
         (lambda: ens.warren_cowley(pair=-1), "a pair of the elements"),
         (lambda: ens.warren_cowley(pair=square), "a pair of the elements"),
+        (lambda: ens.write("a.extxyz", square), "expected a format among"),
+        (lambda: ens.write("a.extxyz", overwrite=square), "overwrite as one of"),
+        (lambda: scan.phase_diagram(element=square), "one of the elements"),
         (lambda: scan.posterior(""), "finite ECIs .* got ''"),
     ):
         with pytest.raises(AlloygenError, match=told):
             call()
+
+
+def test_files_of_structures_are_named_in_errors(tmp_path):
+    """Of configurations and of structures with energies, whatever is wrong with them."""
+    read = attacked.configurations("extxyz")(tmp_path)
+    read.write_text(read.read_text().replace("energy=", "joules=", 1))
+    with pytest.raises(AlloygenError, match=r"a\.extxyz: expected structures with energies"):
+        alloygen.read(read)
+    fitted = attacked.fitted_from("extxyz")(tmp_path)
+    fitted.write_text("\n".join(fitted.read_text().splitlines()[:6]) + "\n")
+    with pytest.raises(AlloygenError, match=r"a\.extxyz: expected at least 3 different structures, got 2"):
+        attacked.fit_read(fitted)
 
 
 # ---------------------------------------------------------------------- what reaches compiled code
