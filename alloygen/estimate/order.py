@@ -22,6 +22,7 @@ from alloygen.lattice import Lattice, Primitive
 from alloygen.types import ArrayLike, Inefficiency
 
 SAME = 1e-6  # distances that differ by less than this share are one shell
+EVEN = 0.4  # of the largest component of a direction: one of this size or more may say its sign
 CHUNK = 2**22  # site values that are looked at together: 32 MB
 
 
@@ -336,7 +337,8 @@ def sublattice_order(held: ArrayLike, lattice: Lattice, name: str) -> np.ndarray
 
     the fractions of the sites of its first sublattice, the minority's, and of the second that hold e (Bragg and Williams, Proc. R. Soc. A 145, 699
     (1934)), in the variant of the structure in which the sum of eta_e^2 is largest. With the composition x both follow: p_e(first) = x_e + (1 - share) eta_e
-    and p_e(second) = x_e - share eta_e. A binary's |eta| is 1 in the perfect structure; the eta of all elements sum to 0.
+    and p_e(second) = x_e - share eta_e. A binary's |eta| is 1 in the perfect structure; the eta of all elements sum to 0. Where the two sublattices are
+    alike (L1_0, L1_1, B2, B32, B19: share 1/2), eta and -eta are one structure, its translates, and the sign is that of either; see :func:`one_sign`.
 
     Parameters
     ----------
@@ -363,6 +365,26 @@ def sublattice_order(held: ArrayLike, lattice: Lattice, name: str) -> np.ndarray
         return eta[np.arange(len(eta)), (eta**2).sum(2).argmax(1)].astype(float)
 
     return _in_parts(best, np.asarray(held))
+
+
+def one_sign(eta: ArrayLike, counts: ArrayLike) -> np.ndarray:
+    """eta (n, E) of samples whose sign is open, with signs that agree among samples of the same ``counts`` (n, E).
+
+    Along the direction in which the eta of a composition are largest, the eigenvector of sum eta eta^T with the largest eigenvalue, all are made
+    positive, and of the direction the component of the last element that has a good part of it: averages do not cancel between translates of one structure.
+
+    Examples
+    --------
+    >>> one_sign([[0.9, -0.9, 0.0], [-0.8, 0.7, 0.1]], [[2, 2, 1], [2, 2, 1]]).tolist()
+    [[-0.9, 0.9, -0.0], [-0.8, 0.7, 0.1]]
+    """
+    eta = np.array(eta, dtype=float)
+    _, which = np.unique(np.asarray(counts), axis=0, return_inverse=True)
+    for rows in np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1]):
+        main = np.linalg.eigh(eta[rows].T @ eta[rows])[1][:, -1]
+        main = main * np.sign(main[np.flatnonzero(np.abs(main) > EVEN * np.abs(main).max())[-1]])
+        eta[rows] *= np.where(eta[rows] @ main < 0, -1.0, 1.0)[:, None]
+    return eta
 
 
 def _vector(which) -> np.ndarray | None:

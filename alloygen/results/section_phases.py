@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.stats import halfnorm
 
 from alloygen.arguments import one_of
 from alloygen.edge.prototypes import is_vacancy
 from alloygen.errors import AlloygenError, BadCondition
-from alloygen.estimate.order import orders_of, sublattice_order
+from alloygen.estimate.order import one_sign, orders_of, sublattice_order
 from alloygen.estimate.pool import Pool
 from alloygen.estimate.superstructure import SUPERSTRUCTURES
 from alloygen.estimate.weights import MIN_ESS
@@ -29,15 +30,22 @@ if TYPE_CHECKING:
 
 
 def order_values(h: Hamiltonian, parts: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
-    """order_<name>_<element> (samples,) of occupations (n, N) one after another, see :func:`alloygen.estimate.order.sublattice_order`."""
+    """order_<name>_<element> (samples,) of occupations (n, N) one after another, see :func:`alloygen.estimate.order.sublattice_order`; of one sign where the
+    sublattices are alike."""
     lattice, s = h.lattice, simplex(h)  # of one kind of sites: orders are named on these
-    out: dict[str, list] = {f"order_{name}_{e}": [] for name in orders_of(lattice) for e in s.elements}
-    for occ in parts if out else ():
+    found: dict[str, list] = {name: [] for name in orders_of(lattice)}
+    counts, out = [], {}
+    for occ in parts if found else ():
         held = lattice.site_elements[np.arange(h.n_sites), occ][:, None] == np.array(s.index)[:, None]
-        for name in orders_of(lattice):
-            for e, eta in zip(s.elements, sublattice_order(held, lattice, name).T, strict=True):
-                out[f"order_{name}_{e}"].append(eta)
-    return {k: np.concatenate(v) for k, v in out.items()}
+        counts.append(held.sum(2))
+        for name, rows in found.items():
+            rows.append(sublattice_order(held, lattice, name))
+    for name, rows in found.items():
+        eta = np.concatenate(rows)
+        if SUPERSTRUCTURES[name].share == 0.5:
+            eta = one_sign(eta, np.concatenate(counts))
+        out |= {f"order_{name}_{e}": column for e, column in zip(s.elements, eta.T, strict=True)}
+    return out
 
 
 def sections_table(
@@ -89,7 +97,8 @@ def known_orders(table: xr.Dataset) -> list[str]:
 
 
 def phase_orders(table: xr.Dataset) -> np.ndarray:
-    """(nT, L) the order that each state has, the largest above one half of the perfect one; "" for none, nan compositions too."""
+    """(nT, L) the order that each state has, the largest above one half of the perfect one; "" for none, nan compositions too. Of like sublattices the larger
+    one is what a variant is chosen by, so a random alloy has some of it too: there half-way between that and the perfect one is the limit."""
     known = known_orders(table)
     out = np.full(table["free_energy"].shape, "", dtype=object)
     if known:
@@ -98,8 +107,20 @@ def phase_orders(table: xr.Dataset) -> np.ndarray:
         ])  # fmt: skip
         eta = np.where(np.isfinite(eta), eta, 0.0)
         for k, name in enumerate(known):
-            out[(eta.argmax(0) == k) & (eta.max(0) > ORDERED)] = name
+            least = ORDERED + (1 - ORDERED) * _random(table, name)
+            out[(eta.argmax(0) == k) & (eta.max(0) > least)] = name
     return out
+
+
+def _random(table: xr.Dataset, name: str) -> np.ndarray:
+    """(L,) about how large |eta| of a random alloy is in its largest variant, where the sign is open: the median of the largest of V normal numbers of
+    variance 4 x (1 - x) / (N - 1), that of drawing without replacement; else 0."""
+    x, size = table["x"].values, table["atoms"].values.sum(1)
+    structure = SUPERSTRUCTURES[name]
+    if structure.share != 0.5:
+        return np.zeros(len(x))
+    sigma = 2 * np.sqrt((x * (1 - x)).max(1) / np.maximum(size - 1, 1))
+    return np.minimum(halfnorm.ppf(0.5 ** (1 / len(structure.variants))) * sigma, 1.0)
 
 
 def phase_names(table: xr.Dataset) -> np.ndarray:

@@ -312,6 +312,25 @@ def test_a_third_element_shares_the_sublattices():
         order.sublattice_order([[gold]], lattice, "B2")
 
 
+@pytest.mark.parametrize("name, cell", [("L1_0", FCC), ("L1_1", FCC), ("B2", BCC), ("B32", BCC)])
+def test_translates_of_a_structure_with_like_sublattices_count_as_one(name, cell):
+    """eta of all variants and translates, a third element on one sublattice or the other, averages to that of one of them; without a common sign to 0."""
+    lattice = Lattice(Primitive(cell, [[0, 0, 0]], [("Cu", "Au", "Pd")]), (4, 4, 4))
+    first = Frame(lattice, lattice.n_species > 1).sublattices(name)
+    occ = first.astype(int)
+    for row in occ:
+        row[np.flatnonzero(row == 1)[::4]] = 2
+    held = occ[:, None] == np.arange(3)[:, None]
+    eta = order.sublattice_order(held, lattice, name)
+    assert np.abs(eta.mean(0)).max() < 0.1  # negative control
+    same = order.one_sign(eta, held.sum(2))
+    assert same == pytest.approx(np.tile([-1.0, 0.75, 0.25], (len(occ), 1))) and np.array_equal(
+        np.abs(same), np.abs(eta)
+    )
+    other = order.one_sign(np.concatenate([eta, eta[:1]]), np.concatenate([held.sum(2), [[1, 2, 3]]]))
+    assert np.abs(other[:-1] - same).max() == 0  # each composition has its own
+
+
 def test_ternary_structures_of_bcc():
     """Heusler Cu2MnAl (L2_1) and MoSi2 (C11_b), which no wave of one species names."""
     lattice = Lattice(Primitive(BCC, [[0, 0, 0]], [("Cu", "Mn", "Al")]), (4, 4, 4))

@@ -296,6 +296,10 @@ def test_orders_of_a_ternary_are_told_by_its_sublattices():
     atoms, names = sections.table["atoms"].values.tolist(), sections.phases[0]
     assert names[atoms.index([6, 2, 0])] == "Cu3Au (L1_2)"
     assert names[atoms.index([8, 0, 0])] == "disordered"
+    assert (
+        names[atoms.index([4, 4, 0])] == "CuAu (L1_0)"
+    )  # its six variants are three and their translates, of which eta has opposite signs
+    assert float(sections.table["order_L1_0_Au"].values[0][atoms.index([4, 4, 0])]) == pytest.approx(1, abs=0.05)
     assert float(sections.table["order_L1_2_Au"].values[0][atoms.index([6, 2, 0])]) == pytest.approx(1, abs=0.05)
     assert any("(" in p for p in sections.single_phases(500)["phase"])
     dataset = {d["phases"][0]: d for d in sections.to_espei_sites(500)}
