@@ -266,6 +266,40 @@ def table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def picture(found: dict, path: Path) -> None:
+    """NESS of the held-out alloys on 64 sites by temperature, beside bare physics, and that of CuAu over (T, dmu) before and after polish."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
+    rows = found["cells"]["4x4x4"]
+    for key, shift, color, label in (("bare", -0.2, "0.6", "bare physics"), ("ness", 0.2, "C0", "the network")):
+        values = [[r[key] for r in rows if r["T"] == t] for t in T]
+        made = axes[0].boxplot(
+            values, positions=np.arange(len(T)) + shift, widths=0.35, whis=(10, 90), showfliers=False, patch_artist=True
+        )
+        for box in made["boxes"]:
+            box.set(facecolor=color, alpha=0.7)
+        made["boxes"][0].set_label(label)
+    axes[0].set_xticks(range(len(T)), [f"{t:.0f}" for t in T])
+    axes[0].set(
+        xlabel="T (K)", ylabel="NESS", ylim=(0, 1.02), title=f"{1 + max(r['alloy'] for r in rows)} alloys it never saw"
+    )
+    axes[0].legend(loc="lower right")
+    at_T, mu = named_grid("cuau", alloygen.data.cuau().on((4, 4, 4))).arrays()
+    after = found["cuau_polished"]
+    for ax, values, title in (
+        (axes[1], found["cuau"], "CuAu, which it never saw"),
+        (axes[2], after["15"], "CuAu, 15 minutes later"),
+    ):
+        dots = ax.scatter(mu[:, 1], at_T, c=values, vmin=0, vmax=1, cmap="viridis", s=60, marker="s")
+        ax.set(xlabel="mu(Au) - mu(Cu) (eV)", ylabel="T (K)", title=f"{title}: mean {np.mean(values):.2f}")
+    fig.colorbar(dots, ax=axes[1:], label="NESS")
+    fig.savefig(path, dpi=110)
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoint", help="name of one that ships, or a file")
@@ -279,6 +313,7 @@ def main() -> None:
         help="ten alloys and CuAu after some minutes of training (an hour), of a network that ships",
     )
     p.add_argument("--diagram", action="store_true", help="seconds to a phase diagram")
+    p.add_argument("--picture", type=Path, help="draw what was measured before to this file, and nothing else")
     p.add_argument("--threads", type=int, default=2, help="of the diagram")
     args = p.parse_args()
     torch.set_num_threads(1)
@@ -292,6 +327,10 @@ def main() -> None:
     before = json.loads(out.read_text()) if out.exists() else {}
     if before.get("steps") == found["steps"]:  # what is measured in parts is kept together
         found |= before
+
+    if args.picture:
+        picture(found, args.picture)
+        return
 
     def keep(what: str) -> None:
         out.write_text(json.dumps(found, indent=1))
