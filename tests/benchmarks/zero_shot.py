@@ -287,7 +287,7 @@ def picture(found: dict, path: Path) -> None:
     axes[0].set(
         xlabel="T (K)", ylabel="NESS", ylim=(0, 1.02), title=f"{1 + max(r['alloy'] for r in rows)} alloys it never saw"
     )
-    axes[0].legend(loc="lower right")
+    axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
     at_T, mu = named_grid("cuau", alloygen.data.cuau().on((4, 4, 4))).arrays()
     after = found["cuau_polished"]
     for ax, values, title in (
