@@ -224,7 +224,8 @@ def test_a_polished_network_is_taken_for_its_alloy_alone(at_hand, tmp_path):
     (tmp_path / "my_fcc.safetensors").rename(tmp_path / "renamed.safetensors")  # a file may be called anything
     law = alloygen.polish(h, minutes=0.1, T=(650, 3000), name="mine", progress=False)
     assert law.ranges["T"][0] == 650 and spans(h)["T"][0] < 300
-    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["mine.safetensors", "renamed.safetensors"]
+    kept = ["mine.alloy.json", "mine.safetensors", "renamed.safetensors"]  # the alloy beside its law
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == kept
     assert not list((tmp_path / "runs").iterdir())
     after = alloygen.sample(h, 700, {"Au": 0.02}, n=1000, seed=0)
     assert after.method == "neural" and after.ness > before.ness + 0.1
