@@ -25,6 +25,7 @@ from scipy.stats import qmc
 from alloygen.arguments import positive, seed_from
 from alloygen.conditions import exchangeable, references
 from alloygen.conditions.given import require_among
+from alloygen.conditions.grids import evenly
 from alloygen.data import ALLOY, checkpoints, own_folder
 from alloygen.edge.problem import AtomsLike, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, CheckpointError, LatticeMismatch, NotConverged
@@ -304,10 +305,10 @@ def _plane(h: Hamiltonian, spans: np.ndarray, T: np.ndarray, n: int, seed: int) 
     """Points (n^F, elements after the first) over the F ``spans`` that are not empty: along each, half of the n values lie evenly and half where the
     composition changes, as short runs at T tell, the second on the points of the first."""
     axes = [np.linspace(0, 1, n)] * int((spans[:, 0] < spans[:, 1]).sum())
+    points = lambda: between(spans, np.array(list(product(*axes))))  # noqa: E731
     for _ in range(2):
-        points = between(spans, np.array(list(product(*axes))))
         s = replica_exchange(
-            h, h.grid(T, np.insert(points, 0, 0.0, axis=1)), **LOOK, seed=seed, check=False, job=Job(threads=1, progress=False)
+            h, h.grid(T, np.insert(points(), 0, 0.0, axis=1)), **LOOK, seed=seed, check=False, job=Job(threads=1, progress=False)
         )  # fmt: skip
         x = h.counts(s.occ.reshape(-1, h.n_sites)).reshape(len(T), *map(len, axes), LOOK["n"], -1).mean(-2)
         changes = [np.abs(np.diff(x, axis=d)).sum(-1) for d in range(1, len(axes) + 1)]
@@ -315,7 +316,7 @@ def _plane(h: Hamiltonian, spans: np.ndarray, T: np.ndarray, n: int, seed: int) 
             _closer(axis, np.moveaxis(change, d, 0).reshape(n - 1, -1).mean(1))
             for d, (axis, change) in enumerate(zip(axes, changes, strict=True), start=1)
         ]
-    return between(spans, np.array(list(product(*axes))))
+    return points()
 
 
 def _closer(shares: np.ndarray, change: np.ndarray) -> np.ndarray:
@@ -326,8 +327,7 @@ def _closer(shares: np.ndarray, change: np.ndarray) -> np.ndarray:
     >>> _closer(np.linspace(0, 1, 5), np.array([0.0, 2.0, 0.0, 0.0])).round(3).tolist()
     [0.0, 0.3, 0.4, 0.5, 1.0]
     """
-    mass = np.diff(shares) + change / max(change.sum(), 1e-12)
-    return np.interp(np.linspace(0, mass.sum(), len(shares)), np.r_[0.0, np.cumsum(mass)], shares)
+    return evenly(shares, np.diff(shares) + change / max(change.sum(), 1e-12), len(shares))
 
 
 def _temperatures(h: Hamiltonian, own: Scale, seed: int) -> Range:

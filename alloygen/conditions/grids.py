@@ -185,3 +185,17 @@ class NamedGrid:
         ((110,), [-0.24, -0.18, -0.12, -0.06, 0.0, 0.06, 0.0724, 0.12, 0.18, 0.24])
         """
         return np.repeat(self.T, len(self.difference)), np.tile(self.difference, len(self.T))
+
+
+def evenly(points: np.ndarray, length: np.ndarray, n: int) -> np.ndarray:
+    """n numbers from the first to the last of ``points`` (K + 1,), rising, each as far from the next as the others, by the ``length`` (K,) from one point to the next.
+
+    Examples
+    --------
+    >>> evenly(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0]), 5).round(3).tolist()
+    [0.0, 1.0, 1.333, 1.667, 2.0]
+    """
+    along = np.append(0.0, np.cumsum(length)) / np.sum(length)
+    out = np.interp(np.linspace(0.0, 1.0, n), along, points)
+    out[0], out[-1] = points[0], points[-1]
+    return out

@@ -18,6 +18,7 @@ import torch
 
 from alloygen.arguments import positive
 from alloygen.arrays import as_array, as_tensor
+from alloygen.conditions.grids import evenly
 from alloygen.conditions.record import Condition
 from alloygen.generate.annealed import Annealed, anneal
 from alloygen.generate.bridge import Bridge
@@ -161,10 +162,7 @@ def spaced(way: np.ndarray, spread: np.ndarray | None, steps: int) -> np.ndarray
     [0.0, 0.46, 0.66, 0.83, 1.0]
     """
     length = np.asarray(spread) + 0.1 * np.mean(spread) if spread is not None and np.sum(spread) > 0 else np.diff(way)
-    along = np.append(0.0, np.cumsum(length)) / np.sum(length)
-    out = np.interp(np.linspace(0.0, 1.0, steps + 1), along, way)
-    out[0], out[-1] = 0.0, 1.0
-    return out
+    return evenly(way, length, steps + 1)
 
 
 class Blocks(Refinement):
