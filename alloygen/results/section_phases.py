@@ -34,7 +34,8 @@ def order_values(h: Hamiltonian, parts: Iterable[np.ndarray]) -> dict[str, np.nd
     sublattices are alike."""
     lattice, s = h.lattice, simplex(h)  # of one kind of sites: orders are named on these
     found: dict[str, list] = {name: [] for name in orders_of(lattice)}
-    counts, out = [], {}
+    counts: list[np.ndarray] = []
+    out: dict[str, np.ndarray] = {}
     for occ in parts if found else ():
         held = lattice.site_elements[np.arange(h.n_sites), occ][:, None] == np.array(s.index)[:, None]
         counts.append(held.sum(2))
