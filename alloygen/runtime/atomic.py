@@ -30,9 +30,10 @@ def temporary_name(path: Path) -> Path:
 
 
 def clean(path: Path) -> None:
-    """Remove what writers of ``path`` that were killed have left beside it: of processes of this machine that are no more, and a day old."""
+    """Remove what writers of ``path`` that were killed have left beside it: of processes of this machine that are no more, and a day old; the
+    journals and locks that libraries keep beside a file are among it."""
     pattern = re.compile(
-        rf"\.{re.escape(path.stem)}\.(?:([0-9a-f]{{4}})([0-9a-f]{{8}})[0-9a-f]{{6}}|[0-9a-f]{{12}}){re.escape(path.suffix)}"
+        rf"\.{re.escape(path.stem)}\.(?:([0-9a-f]{{4}})([0-9a-f]{{8}})[0-9a-f]{{6}}|[0-9a-f]{{12}}){re.escape(path.suffix)}(?:[-.][\w.-]*)?"
     )
     try:
         found = [(entry, match) for entry in os.scandir(path.parent) if (match := pattern.fullmatch(entry.name))]

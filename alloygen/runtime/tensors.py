@@ -41,16 +41,12 @@ def write_tensors(path: PathLike, tensors: dict, metadata: dict) -> None:
     Raises OSError where the system does not let it be written.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     plain = {k: torch.as_tensor(v).detach().cpu().contiguous() for k, v in tensors.items()}
     about = {"alloygen": json.dumps({**metadata, SEALED: "sha256"}), **dict.fromkeys(KEYS, EMPTY)}
     with atomic_path(path) as temporary:
-        try:
-            save_file(plain, os.fspath(temporary), metadata=about)
-        except SafetensorError as error:  # which is how it tells of a full disk
-            raise OSError(str(error)) from None
+        temporary.write_bytes(save(plain, about))  # save_file leaves a file of its own at a kill
         seal(os.fspath(temporary))
 
 

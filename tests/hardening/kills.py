@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -43,19 +44,24 @@ RUNS: dict[str, Callable[[Path], str]] = {
 }
 
 
-def _in_child(run: Callable[[Path], str], folder: Path, answer: Path) -> None:
-    import warnings
-
-    warnings.simplefilter("ignore")
-    for stream in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+def _child(run: Callable[[Path], str], folder: Path, answer: Path) -> int:
+    """The number of a process that runs, and writes what came of it to ``answer``; it leaves by itself, whenever it is interrupted."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if pid := os.fork():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        return pid
     try:
-        result = run(folder)
-        answer.write_text(result)
+        warnings.simplefilter("ignore")
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            told = run(folder)
+        except BaseException as error:
+            told = f"stopped by {type(error).__name__}: {error}"
+        answer.write_text(told)
+    finally:
         os._exit(0)
-    except BaseException as error:
-        answer.write_text(f"stopped by {type(error).__name__}: {error}")
-        os._exit(1)
 
 
 def killed(run: Callable[[Path], str], how_many: int, seed: int = 0, seconds: float = 300.0) -> Counter:
@@ -74,15 +80,15 @@ def killed(run: Callable[[Path], str], how_many: int, seed: int = 0, seconds: fl
         while kills < how_many or since:
             folder, answer = _new(Path(top) / f"run{number}"), Path(top) / "answer"
             answer.unlink(missing_ok=True)
-            pid = os.fork()
-            if pid == 0:
-                _in_child(run, folder, answer)
+            pid = _child(run, folder, answer)
             ended = _strike(pid, rng, length) if kills < how_many else _end(pid)
             told = answer.read_text() if answer.exists() else ""
             if ended and told == whole.told:
                 found["bit for bit"] += since
                 left = [p.name for p in folder.iterdir() if p.name.startswith(".")]
                 found["left behind"] += len(left)
+                if left:
+                    print("     left behind:", *left, flush=True)
                 number, since = number + 1, 0
             elif (
                 ended

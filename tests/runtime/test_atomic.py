@@ -1,11 +1,15 @@
 """Files and folders that are written in one go: whole, or as they were."""
 
 import os
+import signal
+import time
 
 import pytest
+import torch
 
 from alloygen.errors import AlloygenError
 from alloygen.runtime.atomic import atomic_folder, atomic_path
+from alloygen.runtime.tensors import write_tensors
 
 
 def names(folder):
@@ -54,3 +58,39 @@ def test_atomic_folder_puts_the_old_one_back(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Input/output"), atomic_folder(tmp_path / "set") as part:
         (part / "new").write_text("2")
     assert names(tmp_path) == ["set"] and names(tmp_path / "set") == ["old"]
+
+
+def rows(path, n):
+    from ase.build import bulk
+    from ase.db import connect
+
+    with atomic_path(path) as part, connect(part) as db:
+        for _ in range(n):
+            db.write(bulk("Cu"))
+
+
+WRITERS = {
+    "a.safetensors": lambda path, n: write_tensors(path, {"a": torch.zeros(n)}, {}),
+    "a.db": lambda path, n: rows(path, max(1, n // 100_000)),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_a_kill_leaves_goes_with_the_next_writing(tmp_path, name):
+    """Whatever a library keeps beside the file while it writes."""
+    write, rng = WRITERS[name], torch.Generator().manual_seed(0)
+    began = time.monotonic()
+    write(tmp_path / name, 8_000_000)
+    length = time.monotonic() - began
+    for _ in range(8):
+        if (pid := os.fork()) == 0:
+            try:
+                while True:
+                    write(tmp_path / name, 8_000_000)
+            finally:
+                os._exit(1)
+        time.sleep(float(torch.rand((), generator=rng)) * length)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        write(tmp_path / name, 1)
+        assert names(tmp_path) == [name]
