@@ -11,6 +11,7 @@ Two exact symmetries are built in: the exchange of the species (odd figures and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Self, cast
 
 import numpy as np
@@ -31,6 +32,13 @@ from alloygen.nn.embeddings import CouplingEmbedding
 CLAMP = 4.0  # of energies over 10 kT
 
 
+@dataclass(frozen=True, kw_only=True)
+class FamilySize(LocalSize):
+    """The size of the networks, as a checkpoint states it."""
+
+    inner: int
+
+
 class FamilyModel(LocalLaw):
     """Autoregressive model of p(x | beta J, beta mu) of every binary alloy of a parent lattice, on any supercell.
 
@@ -39,6 +47,8 @@ class FamilyModel(LocalLaw):
     hamiltonian : of a canonical expansion (``parents.canonical``), on the supercell to begin with
     ranges : {"T": (low, high), "mu": [(low, high)]} where it is meant to be used
     width, depth, window, levels, frequencies : see :class:`alloygen.models.local.LocalModel`
+    inner : width of the hidden layers of a second, deeper network of the couplings; with it the condition enters every hidden layer of the
+        networks of the sites. 0 for neither
 
     Examples
     --------
@@ -61,13 +71,14 @@ class FamilyModel(LocalLaw):
         window: int = 80,
         levels: int = 3,
         frequencies: int = 4,
+        inner: int = 0,
     ):
         parent = _parent(hamiltonian)
         figures = parent.figures
         known = [(k, 0) for k in range(1, len(figures))]  # the point figure is a shift of mu
-        size = LocalSize(width=width, depth=depth, window=window, levels=levels, frequencies=frequencies)
-        embedding = CouplingEmbedding(width // 2, len(figures), frequencies)
-        super().__init__(hamiltonian, ranges, known, embedding, True, size)
+        size = FamilySize(width=width, depth=depth, window=window, levels=levels, frequencies=frequencies, inner=inner)
+        embedding = CouplingEmbedding(width // 2, len(figures), frequencies, inner)
+        super().__init__(hamiltonian, ranges, known, embedding, True, size, throughout=inner > 0)
         self.parent = parent
         self.odd = torch.tensor([figure.order % 2 == 1 for figure in figures])
         self.couplings = _couplings(self.parent, hamiltonian)

@@ -58,9 +58,9 @@ class Entering:
     beta: torch.Tensor
     mu: torch.Tensor
     embedded: torch.Tensor
-    made: dict[tuple[int, ...], torch.Tensor] = field(default_factory=dict)
+    made: dict[tuple[int, ...], list[torch.Tensor]] = field(default_factory=dict)
 
-    def modulation(self, network: LocalNetwork, kinds: torch.Tensor) -> torch.Tensor:
+    def modulation(self, network: LocalNetwork, kinds: torch.Tensor) -> list[torch.Tensor]:
         """``network.modulation`` of kinds (C,), worked out once for each set of them."""
         key = tuple(kinds.tolist())
         if key not in self.made:
@@ -99,6 +99,7 @@ class LocalLaw(AnyCell):
     channels : the channels of a Hamiltonian that the networks know, in sequence: (orbit, site function); others are bare physics
     embedding : of what :meth:`entering` makes of a condition, half as wide as the networks
     mirrored : the exchange of the two species is a symmetry of the law, and outputs are averaged over it
+    throughout : the condition enters every hidden layer, not the first alone
     """
 
     trained = Trained(orders=LEVELS)
@@ -112,6 +113,7 @@ class LocalLaw(AnyCell):
         embedding: nn.Module,
         mirrored: bool,
         size: LocalSize,
+        throughout: bool = False,
     ):
         super().__init__()
         self.hamiltonian, self.ranges, self.size, self.mirrored = hamiltonian, ranges, size, mirrored
@@ -126,6 +128,7 @@ class LocalLaw(AnyCell):
             size.width // 2,
             width=size.width,
             depth=size.depth,
+            throughout=throughout,
         )
         self._placed: dict[str, Placed] = {}
         self._schedules: dict = {}

@@ -66,16 +66,30 @@ class ConditionEmbedding(ScaledCondition):
 
 class CouplingEmbedding(nn.Module):
     """Couplings in units of kT, n of them, through a two-layer network: each of three sizes, for they span decades and may be of either sign; the
-    first, the field, also by Fourier features of wavelengths 16, 8, ... kT, for phases meet in a narrow range of it."""
+    first, the field, also by Fourier features of wavelengths 16, 8, ... kT, for phases meet in a narrow range of it.
 
-    def __init__(self, width: int, n: int, frequencies: int = 4):
+    inner : width of the hidden layers of a network of four layers beside it, which adds nothing at first; 0 for none
+    """
+
+    def __init__(self, width: int, n: int, frequencies: int = 4, inner: int = 0):
         super().__init__()
         self.frequencies = frequencies
         features = 3 * n + 2 * frequencies
         self.net = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        self.more = _silent(features, inner, width) if inner else None
 
     def forward(self, couplings: torch.Tensor) -> torch.Tensor:
         """Couplings (B, n) -> (B, width)."""
         x = couplings.float()
         angle = x[:, :1] * (math.pi / 8 * 2.0 ** torch.arange(self.frequencies, device=x.device))
-        return self.net(torch.cat([torch.asinh(4 * x), torch.tanh(x), torch.tanh(16 * x), angle.sin(), angle.cos()], 1))
+        y = torch.cat([torch.asinh(4 * x), torch.tanh(x), torch.tanh(16 * x), angle.sin(), angle.cos()], 1)
+        return self.net(y) if self.more is None else self.net(y) + self.more(y)
+
+
+def _silent(features: int, inner: int, width: int) -> nn.Sequential:
+    """A network of four layers whose output is zero at first."""
+    hidden = [layer for n in (features, inner, inner) for layer in (nn.Linear(n, inner), nn.SiLU())]
+    last = nn.Linear(inner, width)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*hidden, last)

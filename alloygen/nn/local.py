@@ -1,7 +1,7 @@
 """Local network: what a site reads off the window around it, one small residual network for each kind of site.
 
 The kinds are those of :mod:`alloygen.levels`; their weights lie in one tensor, so that a batch of sites of every kind is one product. The
-condition comes in embedded: it shifts and scales the first hidden layer of every kind.
+condition comes in embedded: it shifts and scales the first hidden layer of every kind, and where asked for the others too, all kinds alike.
 """
 
 from __future__ import annotations
@@ -23,10 +23,20 @@ class LocalNetwork(nn.Module):
     outputs : width of the output, zero at first
     embedded : width of the embedded condition
     width, depth : of the hidden layers, and how many
+    throughout : the condition enters every hidden layer (without effect at first), not the first alone
     """
 
     def __init__(
-        self, kinds: int, features: int, flags: int, outputs: int, embedded: int, *, width: int = 128, depth: int = 3
+        self,
+        kinds: int,
+        features: int,
+        flags: int,
+        outputs: int,
+        embedded: int,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        throughout: bool = False,
     ):
         super().__init__()
         self.width = width
@@ -39,28 +49,37 @@ class LocalNetwork(nn.Module):
         self.hidden = nn.ParameterList(weight(width, width) for _ in range(depth - 1))
         self.bias = nn.ParameterList(nn.Parameter(torch.zeros(kinds, 1, width)) for _ in range(depth - 1))
         self.write, self.last = weight(width, outputs, 0.0), nn.Parameter(torch.zeros(kinds, 1, outputs))
+        later = depth - 1 if throughout else 0
+        self.later = nn.ParameterList(nn.Parameter(torch.zeros(embedded, 2 * width)) for _ in range(later))
 
-    def modulation(self, embedded: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
-        """What the first hidden layer of each kind (C',) makes of the embedded condition (B, E): (C', B, 2 width)."""
-        return torch.baddbmm(self.shift[kinds], embedded.expand(len(kinds), -1, -1), self.condition[kinds])
+    def modulation(self, embedded: torch.Tensor, kinds: torch.Tensor) -> list[torch.Tensor]:
+        """What the hidden layers that it enters make of the embedded condition (B, E): the first one of each kind (C',), (C', B, 2 width), the
+        others (B, 2 width)."""
+        first = torch.baddbmm(self.shift[kinds], embedded.expand(len(kinds), -1, -1), self.condition[kinds])
+        return [first, *(embedded @ weight for weight in self.later)]
 
     def marks(self, flags: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
         """The same of flags (C', n, flags): (C', n, width)."""
         return torch.bmm(flags, self.flags[kinds])
 
     def forward(
-        self, x: torch.Tensor, kinds: torch.Tensor, modulation: torch.Tensor, marks: torch.Tensor
+        self, x: torch.Tensor, kinds: torch.Tensor, modulation: list[torch.Tensor], marks: torch.Tensor
     ) -> torch.Tensor:
         """Outputs (C', B, q, outputs) of q sites of each kind in every row: x (C', B, q, features), marks (C', q, width) or (C', B, q, width)."""
         c, b, q, _ = x.shape
         flat = lambda y: y.reshape(c, b * q, -1)  # noqa: E731
-        shift, scale = modulation[:, :, None].chunk(2, dim=3)
+        first, *later = modulation
+        shift, scale = first[:, :, None].chunk(2, dim=3)
         y = (
             torch.bmm(flat(x), self.read[kinds]).view(c, b, q, -1)
             + shift
             + (marks if marks.ndim == 4 else marks[:, None])
         )
         y = flat(F.silu(y) * (1 + scale))
-        for w, bias in zip(self.hidden, self.bias, strict=True):
-            y = y + F.silu(torch.baddbmm(bias[kinds], y, w[kinds]))
+        for i, (w, bias) in enumerate(zip(self.hidden, self.bias, strict=True)):
+            z = torch.baddbmm(bias[kinds], y, w[kinds])
+            if later:
+                shift, scale = later[i][:, None].chunk(2, dim=2)
+                z = flat(z.view(c, b, q, -1) * (1 + scale) + shift)
+            y = y + F.silu(z)
         return torch.baddbmm(self.last[kinds], y, self.write[kinds]).view(c, b, q, -1)

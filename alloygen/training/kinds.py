@@ -69,9 +69,15 @@ class LocalConfig(ModelConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyConfig(LocalConfig):
-    """The law of every binary alloy of a parent lattice, whose name ``system.hamiltonian`` is ("fcc"); sizes as for "local"."""
+    """The law of every binary alloy of a parent lattice, whose name ``system.hamiltonian`` is ("fcc"); sizes as for "local". ``inner`` is the width
+    of a deeper network of the couplings, with which these enter every hidden layer; 0 for none."""
 
     kind = "family"
+    inner: int = 0
+
+    def rules(self) -> Iterator[Rule]:
+        yield from super().rules()
+        yield 0 <= self.inner <= MOST, "model.inner", f"a number from 0 to {MOST}", self.inner
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,14 +62,18 @@ def new_model(config: Config, hamiltonian: Hamiltonian) -> Network:
 
 
 def _begin(model: Network, path: str) -> None:
-    """Take over the weights of a checkpoint of the same kind, size and Hamiltonian; those of a family serve every alloy."""
+    """Take over the weights of a checkpoint of the same kind, size and Hamiltonian; those of a family serve every alloy, and one without the
+    deeper network of the couplings serves one with it, which does nothing at first."""
     found = load_model(path, None if isinstance(model, FamilyModel) else model.hamiltonian)
-    if found.kind != model.kind or found.config() != model.config():
+    size = model.config()
+    if found.config().get("inner") == 0:
+        size["inner"] = 0
+    if found.kind != model.kind or found.config() != size:
         raise ConfigError(
             f"training.start: expected a checkpoint of a {model.kind!r} model with {model.config()}, got {found.kind!r} with {found.config()} "
             f"in {path}"
         )
-    model.load_state_dict(found.state_dict())
+    model.load_state_dict({**model.state_dict(), **found.state_dict()})
 
 
 class Trainer:

@@ -40,7 +40,8 @@ def family(name: str, seed: int = 0) -> FamilyModel:
     """A network with random weights everywhere, on a random Hamiltonian."""
     torch.manual_seed(0)
     h = expansion(name, seed).on(CELLS[name])
-    return randomise(FamilyModel(h, RANGES, width=8, depth=2, window=18, levels=2)).eval()
+    inner = 6 if name in ("bcc", "square") else 0  # with and without the deeper network of the couplings
+    return randomise(FamilyModel(h, RANGES, width=8, depth=2, window=18, levels=2, inner=inner)).eval()
 
 
 def every(h) -> torch.Tensor:
@@ -227,7 +228,11 @@ def test_a_polished_network_is_taken_for_its_alloy_alone(at_hand, tmp_path):
     kept = ["mine.alloy.json", "mine.safetensors", "renamed.safetensors"]  # the alloy beside its law
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == kept
     assert not list((tmp_path / "runs").iterdir())
-    after = alloygen.sample(h, 700, {"Au": 0.02}, n=1000, seed=0)
+    for _ in range(5):  # a machine that is busy takes fewer steps in a time, and another polish goes on
+        after = alloygen.sample(h, 700, {"Au": 0.02}, n=1000, seed=0)
+        if after.ness > before.ness + 0.1:
+            break
+        law = alloygen.polish(h, minutes=0.1, T=(650, 3000), name="mine", progress=False)
     assert after.method == "neural" and after.ness > before.ness + 0.1
     assert np.array_equal(after.occ, alloygen.sample(h, 700, {"Au": 0.02}, n=1000, seed=0, sampler=law).occ)
     check_model(law, h.condition(700.0, [0.0, 0.02]), n=4000)

@@ -107,6 +107,21 @@ def test_a_stream_resumes_bit_for_bit_for_a_number_of_workers(tmp_path, workers)
     assert same_weights(train(base, tmp_path / "cut", progress=False), whole)
 
 
+def test_a_deeper_network_of_the_couplings_begins_where_another_training_ended(tmp_path):
+    first = train(recipe(BASE, steps=3), tmp_path / "first", progress=False)
+    deeper = {"start": str(first), "model": {**BASE["model"], "inner": 6}}
+    h, found = load_model(first).hamiltonian, []
+    at, occ = h.condition(600, [0, 0.02]).expand(5), h.random(5, torch.Generator().manual_seed(0))
+    for path in (first, train(recipe(BASE, **{**deeper, "steps": 3}), tmp_path / "second", progress=False)):
+        for model in (load_model(path), new_model(load_config(recipe(BASE, **deeper)), h)):
+            found.append(model.on(h).log_prob(occ, at, model.order.expand(5, -1)))
+    before, begun, after, again = (x.detach() for x in found)
+    assert torch.allclose(before, begun, atol=1e-4) and torch.equal(begun, again)
+    assert not torch.allclose(after, before, atol=1e-4)
+    with pytest.raises(ConfigError, match=r"training\.start"):
+        new_model(load_config(recipe(BASE, start=str(tmp_path / "second" / "model.safetensors"))), h)
+
+
 def test_a_batch_holds_rows_of_several_alloys_each_with_its_own_law():
     """The loss of mixed rows is that of each alloy by itself."""
     config = load_config(recipe(BASE, objective={"sweeps": 0, "known": 0.0, "foreign": 0.0, "per_kind": 16}))
