@@ -177,7 +177,11 @@ def _evaluate_parser(sub) -> None:
     q.add_argument("-n", type=shell.whole("-n"), default=2000, help="configurations per condition (default 2000)")
     q.add_argument("--reference", type=shell.whole("--reference", 0), default=1000, metavar="N",
                    help="replica-exchange samples per condition for the forward figures (default 1000, 0 for none)")  # fmt: skip
+    q.add_argument("--cell", type=shell.whole("--cell"), nargs=3, metavar="N",
+                   help="repeats of the primitive cell, of a law of every supercell (default: the one that it was trained on)")  # fmt: skip
     q.add_argument("--seed", type=shell.argument(shell.seed), default=0, help="same seed, same figures (default 0)")
+    q.add_argument("--keep", action="store_true",
+                   help="write the forward figures into the checkpoint: sample() warns where the model was found to miss a phase")  # fmt: skip
     q.add_argument("-o", "--output", help="write the figures as JSON")
 
 

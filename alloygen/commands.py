@@ -299,8 +299,10 @@ def evaluate(args) -> int:
     """``alloygen evaluate``."""
     import torch
 
-    from alloygen.api import load
     from alloygen.data import grids
+    from alloygen.models.base import AnyCell
+    from alloygen.registry import load, named
+    from alloygen.runtime.atomic import require_writable
     from alloygen.runtime.job import Job
     from alloygen.training import evaluate as figures
     from alloygen.training.reference import model_grid, named_grid, reference_samples
@@ -311,6 +313,17 @@ def evaluate(args) -> int:
         raise BadCondition(f"expected --grid {args.grid}, or -T and --mu, got both")
     _require_file(args.output)
     model = load(args.model)
+    if args.keep:
+        path = named(args.model)
+        if not args.reference:
+            raise BadCondition("expected --keep with forward figures, got --reference 0; leave it out")
+        require_writable(path)
+    if args.cell:
+        if not isinstance(model, AnyCell):
+            raise BadCondition(
+                f"expected --cell with a law of every supercell, got {model.name}, which is for {model.lattice!r}"
+            )
+        model = model.on(model.hamiltonian.expansion.on(args.cell))
     h = model.hamiltonian
     at = named_grid(args.grid, h) if args.grid else model_grid(model, T, mu)
     reference, fine = None, {k: getattr(grids()[args.grid], k) for k in ("dT", "dmu")} if args.grid else {}
@@ -325,6 +338,8 @@ def evaluate(args) -> int:
         )
     rows = figures.evaluate(model, at, args.n, reference=reference, seed=args.seed, job=_job(args))
     figures.print_table(rows, h.unit)
+    if args.keep:
+        figures.keep_measured(path, rows, h)
     if args.output is None:
         return 0
     facts = dict(model=args.model, grid=args.grid or "range", n=args.n, reference=args.reference, seed=args.seed)

@@ -23,6 +23,7 @@ import torch
 from scipy.stats import qmc
 
 from alloygen.arguments import positive, seed_from
+from alloygen.arrays import as_array
 from alloygen.conditions import exchangeable, references
 from alloygen.conditions.given import require_among
 from alloygen.conditions.grids import evenly
@@ -43,7 +44,9 @@ from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.registry import family_of
 from alloygen.runtime.job import Job
 from alloygen.runtime.tensors import read_tensors
+from alloygen.training.evaluate import evaluate, keep_measured
 from alloygen.training.numbers import is_supercell
+from alloygen.training.reference import Reference
 from alloygen.types import PathLike
 
 TEMPERATURES = (0.6, 5.0)  # in multiples of the temperature at which the alloy orders
@@ -67,6 +70,7 @@ DRAWS = 4_000  # in all, for each look at which conditions are hard
 TRAINING = {"steps": 10**7, "batch": 256, "precision": "bf16", "weight_decay": 1e-4, "clip": 5.0, "ema": 0.998}
 POLISH = TRAINING | {"lr": 7e-4, "warmup": 50}
 FRESH = TRAINING | {"lr": 1.5e-3, "warmup": 200}
+MEASURED, MEASURES = 60, 60  # conditions, and draws and samples at each, that a law is measured by in the end
 LOCAL = {"kind": "local", "width": 128, "window": 140, "levels": 2, "frequencies": 6}
 
 Law = TypeVar("Law", bound=AnyCell)
@@ -144,7 +148,9 @@ def train_alloy(
     data, place = _data(h, T, mu, seed, minutes), Place.of(expansion, name, folder)
     training = FRESH | {"minutes": minutes, "seed": seed}
     config = _config(place, expansion, sizes, data, 2000, LOCAL, training, workers)
-    place.keep(_run(config, place, progress))
+    made = _run(config, place, progress)
+    _measure(cast(AnyCell, load_model(made)), made, place, seed)
+    place.keep(made)
     place.done(expansion)
     return _shown(place, cast(LocalModel, load_model(place.kept)), progress)
 
@@ -213,6 +219,7 @@ def polish(
     samples = read_tensors(place.run / "data.safetensors", names=("T", "mu", "occ"))[0]
     before, after = (_likelihood(f.on(terms.expansion.on(lattice)), samples) for f in (family, polished))
     if after > before:
+        _measure(polished.on(terms.expansion.on(lattice)), made, place, seed)
         place.keep(made)
         family = polished
     else:
@@ -231,6 +238,17 @@ def _shown(place: Place, law: Law, progress: bool) -> Law:
     if progress:
         print(place.words(law), file=sys.stderr)
     return law
+
+
+def _measure(law: AnyCell, path: Path, place: Place, seed: int) -> None:
+    """Write into a checkpoint how even the weights of its draws, and of the samples that it learned from, are at some conditions."""
+    h, samples = law.hamiltonian, read_tensors(place.run / "data.safetensors", names=("T", "mu", "occ"))[0]
+    few = np.unique(np.linspace(0, len(samples["T"]) - 1, MEASURED).astype(int))
+    occ = as_array(samples["occ"])[few]
+    reference = Reference(occ, h.energy(occ.reshape(-1, h.n_sites)).reshape(occ.shape[:2]))
+    at = h.condition(samples["T"], samples["mu"])[few]
+    rows = evaluate(law, at, MEASURES, reference=reference, exact=False, forward=MEASURES, seed=seed)
+    keep_measured(path, rows, h)
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from alloygen.conditions import Grid, references, relative
 from alloygen.conditions.record import Condition
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition, OutsideTrainedRange
+from alloygen.estimate import weights
 from alloygen.estimate.weights import user_level
 from alloygen.generate.conditional import log_p_fixed
 from alloygen.generate.outpaint import Outpainter
@@ -39,6 +40,7 @@ from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike, PathLike
 
+EVEN = 0.5  # NESS above which the weights of draws are believed, and the share of it that the forward one has at least where they may be
 IN_PARTS = "Draw parts with seeds of their own, and write each before the next (docs/samplers.md)"
 OTHERWISE = 'sampler="mc" says that Monte Carlo is meant, Neural(then=Anneal()) draws within the range and cools its draws, with exact weights'
 
@@ -115,6 +117,7 @@ class Neural:
         facts = Provenance(seed=seed, known=known, constrained=problem.counts is not None)
         T, mu = float(at.T), as_array(at.mu)
         ens = Ensemble(target, occ, target.energy(occ), log_prob, T, mu, method, problem.atoms_map, info, facts=facts)
+        self._tell_missed(model, problem, ens)
         ens.tell(model.remedy)
         return ens
 
@@ -137,6 +140,7 @@ class Neural:
         self._require_inside(conditions)
         made = NeuralScan(model, n, self.order, seed, self.batch, refine, job).run(conditions)
         scan = replace(made, atoms_map=problem.atoms_map)
+        self._tell_missed(model, problem, scan)
         scan.tell(model.remedy)
         return scan
 
@@ -175,6 +179,23 @@ class Neural:
             f"expected conditions that {self.law.name} was trained on, got others: {beyond}. There its draws may all lie in a wrong phase with a NESS "
             f'of 1. {OTHERWISE}, Neural(outside="allow") draws all the same'
         )
+
+    def _tell_missed(self, model: Model, problem: Problem, drawn: Ensemble | Scan) -> None:
+        """A LowSampleSize warning where the weights of the draws are even, and samples of the alloy told otherwise when the model was measured."""
+        if not model.trained.measured or self.then is not None or problem.counts is not None or problem.held.any():
+            return
+        each = [drawn[c] for c in range(len(drawn))] if isinstance(drawn, Scan) else [drawn]
+        for ens in each:
+            h = ens.hamiltonian
+            row = model.trained.nearest(h, h.condition(ens.T, ens.mu))
+            if row is not None and ens.ness > EVEN and row.forward < EVEN * ens.ness:
+                weights.tell(
+                    drawn.log_prob,
+                    f"the draws at T = {ens.T:g}, mu = {ens.mu.tolist()} have NESS {ens.ness:.2g}, but {model.name} was measured at T = {row.T:g}, mu = "
+                    f"{[0.0, *row.mu]} and Monte Carlo samples of the alloy lie where it draws too rarely (NESS {row.ness:.2g} by its draws, {row.forward:.2g} "
+                    'by those samples): Phi and averages may lack a phase. sampler="mc" tells',
+                )
+                return
 
     def _aimed(self, problem: Problem) -> Model:
         """The model, at the numbers of atoms of the problem where there are any."""

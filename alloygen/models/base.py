@@ -25,14 +25,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
+from alloygen.arrays import as_array
+from alloygen.conditions import relative
 from alloygen.conditions.record import Condition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.lattice import Lattice
 from alloygen.models.blocks import LARGEST, by_blocks
 from alloygen.orders import Orders
+
+NEAR = 0.5  # of a condition to one that was measured, in ln T and mu / kT together
 
 
 @contextmanager
@@ -43,16 +48,46 @@ def own_random_state(seed: int = 0) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class Measured:
+    """How even the weights of a law were found to be at a condition.
+
+    sites : of the supercell
+    T, mu : mu of each element after the first less that of its reference (:func:`alloygen.conditions.relative`)
+    ness : of its own draws
+    forward : Z of its own draws over the mean weight of Monte Carlo samples of the alloy; near 0 where these lie in a phase that it does not draw,
+        however even its own draws are
+    """
+
+    sites: int
+    T: float
+    mu: tuple[float, ...]
+    ness: float
+    forward: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """What drawing from a model and naming it has to know of its training; a checkpoint holds it.
 
     name : of its checkpoint, empty for a model that has none
     orders : that it was trained on
+    measured : at some conditions, how even its weights are
     """
 
     name: str = ""
     orders: Orders = field(default_factory=Orders)
+    measured: tuple[Measured, ...] = ()
+
+    def nearest(self, h: Hamiltonian, at: Condition) -> Measured | None:
+        """What was measured nearest to a condition on a supercell of as many sites: within NEAR in ln T and mu / kT together."""
+        rows = [row for row in self.measured if row.sites == h.n_sites]
+        if not rows:
+            return None
+        T, mu = np.array([row.T for row in rows]), np.array([row.mu for row in rows])
+        own = relative(as_array(at.mu), h.lattice)[1:]
+        away = np.abs(np.log(T / float(at.T))) + np.abs(mu - own).max(1) / float(at.kT)
+        return rows[int(away.argmin())] if away.min() < NEAR else None
 
 
 UNTRAINED = Trained()

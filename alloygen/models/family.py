@@ -11,7 +11,7 @@ Two exact symmetries are built in: the exchange of the species (odd figures and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, cast
 
 import numpy as np
@@ -136,9 +136,11 @@ class ZeroShot(AnyCell):
         lattice, row = self.terms.on(hamiltonian.lattice)
         self.law = family.on(self.terms.expansion.on(lattice))
         self.row, self.back = as_tensor(row), as_tensor(np.argsort(row))
-        self.trained, self.metadata = family.trained, family.metadata
         same = torch.allclose(family.couplings, self.law.couplings, rtol=1e-9, atol=0.0)
         self.polished = same and is_of_one_alloy(family.metadata)
+        self.trained, self.metadata = family.trained, family.metadata
+        if not self.polished:  # what was measured was so on another alloy
+            self.trained = replace(family.trained, measured=())
         self.ranges = spans(hamiltonian)
         if self.polished:  # as cold as it was polished, which may be below or above what is known without
             self.ranges["T"] = float(family.ranges["T"][0]), self.ranges["T"][1]

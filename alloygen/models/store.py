@@ -7,7 +7,7 @@ lattice, the trained ranges and orders, the configuration, and what was measured
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,7 @@ def model_metadata(model: Network, extra: dict | None = None) -> dict:
         **({"name": model.trained.name} if model.trained.name else {}),
         "orders": dict(model.trained.orders.weights),
         "images": model.trained.orders.images,
+        **({"forward": [list(astuple(row)) for row in model.trained.measured]} if model.trained.measured else {}),
         **(extra or {}),
     }
 
@@ -193,8 +194,20 @@ def _require_size(tensors: dict, options: dict, path: PathLike) -> None:
 
 def _trained(meta: dict) -> Trained:
     """What the metadata say of the training."""
-    from alloygen.models.base import Trained
+    from alloygen.models.base import Measured, Trained
     from alloygen.orders import Orders
 
     orders = Orders(weights=meta.get("orders", {"sublattice": 1.0}), images=meta.get("images", "translations"))
-    return Trained(name=str(meta.get("name", "")), orders=orders)
+    measured = tuple(
+        Measured(int(sites), float(T), tuple(map(float, mu)), float(ness), float(forward))
+        for sites, T, mu, ness, forward in meta.get("forward", [])
+    )
+    elements = len(meta["ranges"]["mu"])
+    for row in measured:
+        if not (
+            row.sites > 0 and 0 < row.T < np.inf and 0 <= min(row.ness, row.forward) <= max(row.ness, row.forward) <= 1
+        ):
+            raise ValueError(f"expected figures of a condition, got {row}")
+        if len(row.mu) != elements or not np.isfinite(row.mu).all():
+            raise ValueError(f"expected {elements} chemical potentials of a condition, got {row}")
+    return Trained(name=str(meta.get("name", "")), orders=orders, measured=measured)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
@@ -18,18 +18,21 @@ import torch
 
 from alloygen.arguments import LARGEST_SEED, whole_number
 from alloygen.arrays import as_array, as_tensor
-from alloygen.conditions import exchangeable
+from alloygen.conditions import exchangeable, relative
 from alloygen.conditions.record import Condition
 from alloygen.edge.atoms_map import AtomsMap
-from alloygen.errors import LowSampleSize
+from alloygen.errors import AlloygenError, LowSampleSize
 from alloygen.estimate.thermo import histogram, js_divergence
 from alloygen.estimate.weights import eubo, forward_ness
+from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.models.base import Model
 from alloygen.models.draw import draw as draw_blocks
 from alloygen.models.draw import trained_orders
+from alloygen.models.store import require_model
 from alloygen.results.ensemble import Ensemble
 from alloygen.runtime.atomic import atomic_path
 from alloygen.runtime.job import Job
+from alloygen.runtime.tensors import read_tensors, write_tensors
 from alloygen.training.reference import Reference, difference
 from alloygen.types import ArrayLike, PathLike
 
@@ -42,7 +45,9 @@ class Row:
     """One condition. Energies in the Hamiltonian's unit per site; figures that have no reference are None.
 
     Of two exchangeable elements ``mu`` is mu(last) - mu(first) and ``composition`` that of the last; of more both are by element,
-    and the distances of composition are the largest over the elements. The Jensen-Shannon distances (nats) of the histograms are those of the bare draws, and of the weighted ensemble.
+    and the distances of composition are the largest over the elements. ``forward_own`` is the forward NESS with Z of the model's own draws: near 0
+    where the samples lie in a phase that it does not draw, which the other one cannot see in an ordered phase without a known Z. The Jensen-Shannon
+    distances (nats) of the histograms are those of the bare draws, and of the weighted ensemble.
     """
 
     T: float
@@ -58,6 +63,7 @@ class Row:
     js_composition_weighted: float | None = None
     js_energy_weighted: float | None = None
     phi_exact: float | None = None
+    forward_own: float | None = None
 
     @property
     def deviation(self) -> float | None:
@@ -162,6 +168,7 @@ def _against(row: Row, model: Model, ens: Ensemble, occ, energy, generator, forw
     log_q = model.log_prob(as_tensor(occ[pick]), at.expand(len(pick)), trained_orders(model, len(pick), generator))
     log_w = -at.reduced(energy[pick], h.counts(occ[pick])) - as_array(log_q)
     row.forward_ness = forward_ness(log_w, None if row.phi_exact is None else -row.phi_exact * h.n_sites / float(at.kT))
+    row.forward_own = forward_ness(log_w, -row.phi * h.n_sites / float(at.kT))
     row.eubo = float(eubo(log_w).value)
     n = h.n_sites
     bins = np.arange(n + 2) - 0.5
@@ -179,6 +186,24 @@ def _distances(ens: Ensemble, values, reference, bins) -> tuple[float, float]:
     target = histogram(reference, bins)[0]
     bare, weighted = histogram(values, bins)[0], histogram(values, bins, ens.log_weight)[0]
     return float(js_divergence(bare, target)), float(js_divergence(weighted, target))
+
+
+def keep_measured(path: PathLike, rows: Sequence[Row], h: Hamiltonian) -> None:
+    """Write what was measured on a supercell into the checkpoint of the model, in place of what was known of as many sites; ``sample`` warns by it.
+
+    rows : of :func:`evaluate`, with the forward figures
+    """
+    tensors, meta = read_tensors(path)
+    require_model(meta, path)
+    others = [row for row in meta.get("forward", []) if row[0] != h.n_sites]
+    last, found = exchangeable(h.lattice)[-1], []
+    for row in rows:
+        if row.forward_own is None:
+            raise AlloygenError("expected rows with forward figures, got some without; give evaluate a reference")
+        named = row.mu if isinstance(row.mu, dict) else {last: row.mu}
+        mu = np.array([named.get(e, 0.0) for e in h.elements])
+        found.append([h.n_sites, row.T, relative(mu, h.lattice)[1:].tolist(), min(row.ness, 1.0), row.forward_own])
+    write_tensors(path, tensors, {**meta, "forward": others + found})
 
 
 # ---------------------------------------------------------------------- reporting
@@ -241,6 +266,7 @@ def write_json(path: PathLike, rows: list[Row], **facts: Any) -> None:
 __all__ = [
     "Row",
     "evaluate",
+    "keep_measured",
     "print_table",
     "summary",
     "write_json",

@@ -1,6 +1,7 @@
 """Evaluation: the conditions that a model is judged at, and figures of models of any number of elements."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from small_systems import enumeration, hamiltonian, randomise
 
 import alloygen
 from alloygen.conditions import exchangeable
-from alloygen.errors import AlloygenError, BadCondition
+from alloygen.errors import AlloygenError, BadCondition, CheckpointError, LowSampleSize
 from alloygen.models.causal import CausalModel
+from alloygen.models.store import save_model
+from alloygen.runtime.tensors import read_tensors, write_tensors
 from alloygen.testing import SYSTEMS
 from alloygen.training import evaluate
 from alloygen.training.reference import model_grid, named_grid, reference_samples
@@ -86,3 +89,38 @@ def test_a_published_grid_is_of_its_elements_in_any_order():
 def test_given_potentials_are_combined():
     T, mu = model_grid(model("ternary"), [500, 700], {"A": 0.3, "C": [0.0, 0.1]}).arrays()
     assert T.tolist() == [500, 500, 700, 700] and mu.tolist() == [[0.3, 0, 0.0], [0.3, 0, 0.1]] * 2
+
+
+@pytest.mark.parametrize(("bias", "told"), [(8.0, True), (0.0, False)])
+def test_a_phase_that_a_model_misses_is_told_by_what_it_was_measured(tmp_path, bias, told):
+    """Ising below its Tc without a field: a law that knows one magnetisation alone has a NESS near 1 and Phi off by kT ln 2 / N."""
+    h, path = alloygen.ising(4), tmp_path / "law.safetensors"
+    net = CausalModel(h, {"T": (1, 4), "mu": [(-1, 1)]}, width=8, depth=1, heads=2)
+    with torch.no_grad():
+        net.network.head.weight.zero_()
+        net.network.head.bias.copy_(torch.tensor([0.0] * h.n_channels + [-bias, bias]))
+    save_model(path, net)
+    at = h.condition([1.3, 1.5], [0.0, 0.0])
+    rows = evaluate.evaluate(net, at, 300, reference=reference_samples(h, at, 200))
+    cold = rows[0]
+    assert (cold.forward_own < 1e-3) == told == (cold.ness > 0.9 and cold.deviation > 0.05)
+    evaluate.keep_measured(path, rows, h)
+    assert [row.T for row in alloygen.load(path).trained.measured] == [1.3, 1.5]
+    warned = lambda T, **how: [  # noqa: E731
+        str(w.message) for w in caught(lambda: alloygen.sample(h, T, {"+": 0.0}, 300, seed=0, sampler=path, **how))
+    ]
+    assert any("lack a phase" in text and "T = 1.3" in text for text in warned(1.35)) == told
+    assert not any("lack a phase" in text for text in (*warned(2.6), *warned(1.35, fixed={0: "+"})))
+    scan = caught(lambda: alloygen.scan(h, [1.3, 2.0], {"+": 0.0}, n=300, seed=0, sampler=path))
+    assert any("lack a phase" in str(w.message) for w in scan) == told
+    broken, meta = read_tensors(path)
+    write_tensors(path, broken, {**meta, "forward": [[16, 1.3, [0.0], 2.0, 0.5]]})
+    with pytest.raises(CheckpointError, match="figures of a condition"):
+        alloygen.load(path)
+
+
+def caught(call):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        call()
+    return [w for w in told if issubclass(w.category, LowSampleSize)]
