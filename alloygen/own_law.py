@@ -243,7 +243,7 @@ def _shown(place: Place, law: Law, progress: bool) -> Law:
 def _measure(law: AnyCell, path: Path, place: Place, seed: int) -> None:
     """Write into a checkpoint how even the weights of its draws, and of the samples that it learned from, are at some conditions."""
     h, samples = law.hamiltonian, read_tensors(place.run / "data.safetensors", names=("T", "mu", "occ"))[0]
-    few = np.unique(np.linspace(0, len(samples["T"]) - 1, MEASURED).astype(int))
+    few = np.unique(np.linspace(0, len(samples["T"]) - 1, MEASURED).astype(int)).tolist()
     occ = as_array(samples["occ"])[few]
     reference = Reference(occ, h.energy(occ.reshape(-1, h.n_sites)).reshape(occ.shape[:2]))
     at = h.condition(samples["T"], samples["mu"])[few]

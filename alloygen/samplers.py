@@ -182,7 +182,9 @@ class Neural:
 
     def _tell_missed(self, model: Model, problem: Problem, drawn: Ensemble | Scan) -> None:
         """A LowSampleSize warning where the weights of the draws are even, and samples of the alloy told otherwise when the model was measured."""
-        if not model.trained.measured or self.then is not None or problem.counts is not None or problem.held.any():
+        if drawn.log_prob is None or not model.trained.measured:
+            return
+        if self.then is not None or problem.counts is not None or problem.held.any():
             return
         each = [drawn[c] for c in range(len(drawn))] if isinstance(drawn, Scan) else [drawn]
         for ens in each:
