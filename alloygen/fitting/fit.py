@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,17 +16,16 @@ from alloygen.edge.atoms_map import Rival
 from alloygen.edge.one_law import require_one_law
 from alloygen.edge.supercell import TOL
 from alloygen.errors import AlloygenError, FitWarning, LatticeMismatch
+from alloygen.fitting.basis import SHRINK, Basis, chosen_basis, columns_of, figures_of
 from alloygen.fitting.data import Sample, distinct, laid_out, structures_with_energies
 from alloygen.fitting.derivative import as_primitive
 from alloygen.fitting.hulls import warn_of_ground_states
 from alloygen.fitting.references import formation_energies, require_cells, warn_of_scale
-from alloygen.fitting.regression import METHODS, best_method, learning_curve, left_out_error, regress, usable
-from alloygen.hamiltonian.clusters import correlations, cutoffs_from, decorated_orbits, diameter, symmetries
+from alloygen.fitting.regression import METHODS, best_method, learning_curve, regress, usable
+from alloygen.hamiltonian.clusters import cutoffs_from, symmetries
 from alloygen.hamiltonian.expansion import ClusterExpansion
-from alloygen.hamiltonian.figures import Orbit
 from alloygen.hamiltonian.fitted import Fitted
-from alloygen.lattice import Lattice, Primitive
-from alloygen.levels import around
+from alloygen.lattice import Primitive
 from alloygen.runtime.documents import contents_of
 
 if TYPE_CHECKING:
@@ -35,21 +34,8 @@ if TYPE_CHECKING:
 
     from alloygen.types import PathLike
 
-LADDER = (
-    (1,),
-    (2,),
-    (2, 1),
-    (3, 1),
-    (4, 1),
-    (4, 2),
-    (4, 2, 1),
-    (6, 2, 1),
-    (6, 3, 1),
-)  # shells that pairs, triplets, ... reach
-SHARE = 0.75  # most ECIs for each structure where the cutoffs are chosen here
 LEAST = 3  # structures
 RANK = 1e-9  # of the largest singular value that is none
-SHRINK = ("bayes", "ridge")  # methods that keep all ECIs, near to what they begin with
 SHIFTED = 0.1  # primitive vectors that relaxed atoms may add to the shift of an operation
 
 
@@ -116,7 +102,7 @@ def fit(
         one_of(method, "method", METHODS)
     lattice, tol, seed = as_primitive(primitive, species), positive(tol, "tol"), seed_from(seed)
     reach = None if cutoffs is None else cutoffs_from(cutoffs)
-    given = None if start is None else _figures_of(start, lattice, reach, method)
+    given = None if start is None else figures_of(start, lattice, reach, method)
     files = [p for p in (energies, structures) if isinstance(p, (str, os.PathLike))]
     with contents_of(files, "structures with energies") if files else nullcontext():
         labels, atoms, values = structures_with_energies(lattice, energies, structures)
@@ -127,7 +113,9 @@ def fit(
     y, reference, kind = formation_energies(samples, references)
     warn_of_scale(samples, y, kind)
     basis, x = (
-        _basis(lattice, samples, y, reach, method, seed) if given is None else (given, _columns(given, samples, {}))
+        chosen_basis(lattice, samples, y, reach, method, seed)
+        if given is None
+        else (given, columns_of(given, samples, {}))
     )
     require_cells(x, np.array([s.energy for s in samples]), np.array([len(s.occ) for s in samples]))
     facts = {"references": reference, "reference_kind": kind, "left_out": left_out, "same": same}
@@ -137,111 +125,6 @@ def fit(
     _warn_of_ground_states(samples, y, alloy)
     _warn_of_two_ways(samples, alloy)
     return alloy
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Basis:
-    """Site functions, orbits, the cutoffs that they reach to, and what each ECI is fitted as a difference from: 0, or that of an expansion."""
-
-    functions: np.ndarray
-    orbits: tuple[Orbit, ...]
-    cutoffs: tuple[float, ...]
-    known: np.ndarray | None = None
-
-    @property
-    def start(self) -> np.ndarray:
-        """ECIs (K,) that the fitted ones are counted from."""
-        return np.zeros(len(self.orbits)) if self.known is None else self.known
-
-
-# ---------------------------------------------------------------------- which clusters
-def _figures_of(start: ClusterExpansion, primitive: Primitive, cutoffs: Any, method: str | None) -> Basis:
-    """The figures of an expansion, the constant first, with its ECIs to begin with."""
-    if not isinstance(start, ClusterExpansion):
-        raise AlloygenError(f"expected start as a ClusterExpansion, got {start!r:.80}")
-    if cutoffs is not None or method not in (None, *SHRINK):
-        raise AlloygenError(
-            f"expected no cutoffs and method as one of {SHRINK} with start, whose figures are all kept, got cutoffs={cutoffs} and method={method!r}"
-        )
-    if not Lattice(start.primitive, (1, 1, 1)).same_as(Lattice(primitive, (1, 1, 1))):
-        raise LatticeMismatch(
-            f"expected a start on the lattice of the structures, {primitive!r} with species {primitive.species}, got {start.name!r} on "
-            f"{start.primitive!r} with {start.primitive.species}"
-        )
-    constant = [o for o in start.orbits if o.order == 0] or [
-        replace(o, eci=0.0) for o in decorated_orbits(primitive, ())[1] if o.order == 0
-    ]
-    orbits = (*constant, *(o for o in start.orbits if o.order > 0))
-    most = max(o.order for o in orbits)
-    reach = (max([diameter(o, primitive) for o in orbits if o.order == k], default=0.0) for k in range(2, most + 1))
-    return Basis(
-        functions=start.functions, orbits=orbits, cutoffs=tuple(reach), known=np.array([o.eci for o in orbits])
-    )
-
-
-def _basis(
-    primitive: Primitive,
-    samples: list[Sample],
-    y: np.ndarray,
-    cutoffs: tuple[float, ...] | None,
-    method: str | None,
-    seed: int,
-) -> tuple[Basis, np.ndarray]:
-    """(the clusters, correlation functions (M, K) of the structures): those asked for, or those that leave the least error."""
-    columns: dict[str, np.ndarray] = {}
-    if cutoffs is not None:
-        basis = _to(primitive, cutoffs)
-        _require_enough(basis, samples, method)
-        return basis, _columns(basis, samples, columns)
-    best: tuple[float, Basis, np.ndarray] | None = None
-    for rung in LADDER:
-        basis = _to(primitive, shell_distances(primitive, rung))
-        if best is not None and len(basis.orbits) > SHARE * len(samples):
-            break
-        if best is None:
-            _require_enough(basis, samples, method)
-        x = _columns(basis, samples, columns)
-        error = left_out_error(x, y, "bayes", seed)
-        if best is None or error < best[0]:
-            best = error, basis, x
-    assert best is not None  # the first rung
-    return best[1:]
-
-
-def _to(primitive: Primitive, cutoffs: tuple[float, ...]) -> Basis:
-    functions, orbits = decorated_orbits(primitive, cutoffs)
-    return Basis(functions=functions, orbits=orbits, cutoffs=cutoffs)
-
-
-def shell_distances(primitive: Primitive, shells: tuple[int, ...]) -> tuple[float, ...]:
-    """The distance of a shell of neighbours, for pairs, triplets, ...; neighbours on sublattices that may change."""
-    active = np.array([b for b, names in enumerate(primitive.species) if len(names) > 1])
-    lengths = np.unique(np.concatenate([around(primitive, b, active, 4)[1].round(4) for b in active]))
-    return tuple(float(lengths[min(shell, len(lengths) - 1)]) for shell in shells)
-
-
-def _require_enough(basis: Basis, samples: list[Sample], method: str | None) -> None:
-    k, m = len(basis.orbits), len(samples)
-    if m <= k and method in (None, "ols"):
-        raise AlloygenError(
-            f"expected more structures than ECIs, got {m} different structures and {k} orbits of clusters within cutoffs of "
-            f"{[round(c, 3) for c in basis.cutoffs]}. Compute more structures (alloygen.enumerate_structures), take smaller cutoffs, or a method "
-            'that has a prior by name: method="ard"'
-        )
-
-
-def _columns(basis: Basis, samples: list[Sample], known: dict[str, np.ndarray]) -> np.ndarray:
-    """Correlation functions (M, K) of the structures, by the names of the orbits where they are ``known``."""
-    new = [o for o in basis.orbits if o.name not in known]
-    rows = np.empty((len(samples), len(new)))
-    groups: dict[bytes, list[int]] = {}
-    for k, s in enumerate(samples):
-        groups.setdefault(s.lattice.matrix.tobytes(), []).append(k)
-    for group in groups.values():
-        occ = np.array([samples[k].occ for k in group])
-        rows[group] = correlations(basis.functions, new, samples[group[0]].lattice, occ)
-    known |= {o.name: rows[:, k] for k, o in enumerate(new)}
-    return np.column_stack([known[o.name] for o in basis.orbits])
 
 
 # ---------------------------------------------------------------------- the expansion

@@ -23,7 +23,7 @@ from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.fits import nearest_neighbour
 from alloygen.edge.match import match
 from alloygen.errors import AlloygenError
-from alloygen.fitting.fit import shell_distances
+from alloygen.fitting.basis import shell_distances
 from alloygen.generate.exchanges import Figures, Places, search
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.clusters import correlations, cutoffs_from, decorated_orbits, diameter

@@ -4,10 +4,10 @@ At one condition: ``draws`` (the record: configurations, weights, atoms of each 
 alone, a ladder of conditions, or hot chains beside), ``observables`` (correlations, order, histograms), ``reweighting`` (other laws, parts),
 ``energies`` (by another Hamiltonian),
 ``export`` (structures, files), ``distinct`` (what symmetry makes equal), ``labels`` (energies of a calculator, on one scale), ``relabelled`` (samples with these), ``selected`` (a few that stand for
-all); ``ensemble`` is the class that users have, ``Ensemble``, and ``reading`` gets one out of a file.
+all, as ``choosing`` finds them); ``ensemble`` is the class that users have, ``Ensemble``, and ``reading`` gets one out of a file.
 
 At many: ``runs`` (the record), ``joined`` (what the conditions know together: MBAR, free energies, ladders), ``convergence``, ``tables``,
-``moved`` (other laws); ``scan`` is ``Scan``, and ``adaptive`` chooses the conditions of neural scans. ``provenance`` says where samples come from, as far as numbers
+``moved`` (other laws), ``parts`` (one condition, some, several scans as one), ``diagrams`` (tables over compositions); ``scan`` is ``Scan``, and ``adaptive`` chooses the conditions of neural scans. ``provenance`` says where samples come from, as far as numbers
 depend on it.
 
 Over compositions: ``at_counts`` (averages at fixed numbers of atoms), ``canonical`` (tables of F(T, x)), ``curves`` (such a table and its bootstrap), ``diagram_tables`` (of other sources),

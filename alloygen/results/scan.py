@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alloygen.arguments import settings
-from alloygen.conditions import Mu, chemical_potentials, exchangeable, temperature, temperatures
+from alloygen.conditions import Mu
 from alloygen.edge.computed import Recipe, RelaxLike
-from alloygen.errors import AlloygenError, BadCondition, LatticeMismatch
 from alloygen.estimate import weights
 from alloygen.estimate.branches import Branches
 from alloygen.estimate.chains import Convergence
 from alloygen.estimate.mbar import MBAR
-from alloygen.estimate.order import long_range_order, orders_of
 from alloygen.estimate.pool import Pool
 from alloygen.estimate.result import Estimate
-from alloygen.results import convergence, moved, paper, relabelled, selected, sites, tables
-from alloygen.results.canonical import at_composition, binary, free_energies
-from alloygen.results.compositions import simplex
+from alloygen.results import convergence, diagrams, moved, paper, parts, relabelled, selected, tables
+from alloygen.results.canonical import at_composition, binary
 from alloygen.results.energies import EnergiesLike
 from alloygen.results.ensemble import Ensemble
-from alloygen.results.joined import Elsewhere, Joint, Place
-from alloygen.results.provenance import Provenance
+from alloygen.results.joined import Elsewhere, Joint
 from alloygen.results.relabelled import RelabelledScan
 from alloygen.results.reweighting import Bridge
 from alloygen.results.runs import Runs
-from alloygen.results.section_phases import sections_table
 from alloygen.results.selected import ScanSelection
 from alloygen.runtime.atomic import atomic_path
 from alloygen.runtime.job import Job
@@ -100,26 +95,7 @@ class Scan(Runs, Sequence):
             return self.subset(np.arange(len(self))[c])
         if not -len(self) <= c < len(self):
             raise IndexError(f"expected a condition below {len(self)}, got {c}")
-        c = int(c) % len(self)
-        facts = Provenance(
-            seed=self.facts.seed,
-            log_states=self.facts.log_states,
-            known=self._known(c),
-            constrained=self._keeps_composition,
-            stuck="; ".join(convergence.frozen(self, c)) if self.chains and not self.exchanged else "",
-        )
-        origin, log_w, shared = None if self.origin is None else self.origin[c], None, self.exchanged
-        if (
-            origin is not None and not origin.has_likelihood
-        ):  # the same samples, weighted from the law that they were drawn from
-            log_w = float(self.beta[c]) * (origin.energy - self.energy[c])
-            facts, shared = replace(facts, inefficiency=origin.inefficiency), cast(Elsewhere, self.joint).pooled
-        return Ensemble(
-            self.hamiltonian, self.occ[c], self.energy[c], None if self.log_prob is None else self.log_prob[c],
-            float(self.T[c]), self.mu[c], self.method, self.atoms_map, {**self.info, **{k: v[c].item() for k, v in self.facts.columns.items()}},
-            chains=self.chains, observed={k: v[c] for k, v in self.observed.items()}, log_w=log_w, facts=facts, origin=origin,
-            place=Place(joint=self.joint, condition=c, shared=shared) if shared or self.absolute else None,
-        )  # fmt: skip
+        return parts.condition(self, int(c) % len(self))
 
     @property
     def parts(self) -> list[Scan]:
@@ -133,73 +109,16 @@ class Scan(Runs, Sequence):
 
     def subset(self, conditions: ArrayLike) -> Scan:
         """The scan of some conditions, by index. Where there are hidden ones the others join them: what is known of free energies stays."""
-        at = np.asarray(conditions, dtype=int)
-        if self.origin is not None and self.log_prob is None:
-            rest = np.setdiff1d(np.arange(len(self)), at)
-            parts = [self.energy[at], self.energy[rest], *([] if self.hidden is None else [self.hidden.energy])]
-            old = self.origin.subset(at)
-            behind = np.concatenate(parts[1:]) if old.hidden is not None else None
-            return moved.under(old, self.hamiltonian, parts[0], behind)
-        if self.hidden is not None:
-            rest = np.setdiff1d(np.arange(len(self)), at)
-            bare = replace(self, hidden=None)
-            hidden = Scan.concatenate([bare.subset(rest), self.hidden]) if len(rest) else self.hidden
-            return replace(bare.subset(at), hidden=hidden)
-        part = lambda d: {k: (v[at] if isinstance(v, np.ndarray) else [v[i] for i in at]) for k, v in d.items()}  # noqa: E731
-        log_prob = None if self.log_prob is None else self.log_prob[at]
-        return Scan(
-            self.hamiltonian, self.T[at], self.mu[at], self.occ[at], self.energy[at], self.chains, self.method, log_prob,
-            self.atoms_map, part(self.observed), self.facts.part(at), self.info,
-            origin=None if self.origin is None else self.origin.subset(at),
-        )  # fmt: skip
+        return parts.some(self, np.asarray(conditions, dtype=int))
 
     def at(self, T: float, mu: Mu | None = None) -> Ensemble:
         """The ensemble at a condition of the scan. Raises BadCondition when it is not one of them."""
-        here = np.isclose(self.T, temperature(T))
-        if mu is not None:
-            here &= np.isclose(self.mu, chemical_potentials(mu, self.hamiltonian), atol=1e-9).all(1)
-        if here.sum() != 1:
-            raise BadCondition(
-                f"expected one of the {len(self)} conditions of the scan, T={T!r} and mu={mu!r} fit {int(here.sum())} of them. "
-                "Give mu as in the scan, 0 for elements that are not named: Phi belongs to it"
-            )
-        return self[int(np.flatnonzero(here)[0])]
+        return self[parts.place(self, T, mu)]
 
     @classmethod
     def concatenate(cls, scans: Sequence[Scan]) -> Scan:
         """One scan of the conditions of several, of the same Hamiltonian, supercell, kind of samples and n."""
-        scans = list(scans)
-        if not scans:
-            raise AlloygenError("expected at least one scan, got none")
-        first = scans[0]
-        if any(s.origin is not None for s in scans):
-            raise AlloygenError(
-                "expected scans as they were drawn, got reweighted ones; put the scans together first, then reweight them"
-            )
-        for other in scans[1:]:
-            if other.hamiltonian.fingerprint != first.hamiltonian.fingerprint:
-                raise AlloygenError(
-                    f"expected scans of one Hamiltonian, got {first.hamiltonian.expansion.name} ({first.hamiltonian.fingerprint}) and "
-                    f"{other.hamiltonian.expansion.name} ({other.hamiltonian.fingerprint}); their free energies have nothing in common"
-                )
-            if not np.array_equal(other.hamiltonian.lattice.matrix, first.hamiltonian.lattice.matrix):
-                raise LatticeMismatch(
-                    f"expected scans of one supercell, got {first.hamiltonian.lattice!r} and {other.hamiltonian.lattice!r}; make a "
-                    "diagram of each and compare them"
-                )
-            kinds = [(s.log_prob is None, s.chains, s.n) for s in (first, other)]
-            if kinds[0] != kinds[1]:
-                raise AlloygenError(
-                    "expected scans of one kind of samples, got (without likelihood, chains, n) = "
-                    + " and ".join(map(str, kinds))
-                )
-        join = lambda name: np.concatenate([getattr(s, name) for s in scans])  # noqa: E731
-        behind = [s.hidden for s in scans if s.hidden is not None]
-        return cls(
-            first.hamiltonian, join("T"), join("mu"), join("occ"), join("energy"), first.chains, first.method,
-            None if first.log_prob is None else join("log_prob"), first.atoms_map, facts=first.facts.whole(), info=first.info,
-            hidden=cls.concatenate(behind) if behind else None,
-        )  # fmt: skip
+        return parts.joined(cls, list(scans))
 
     # ------------------------------------------------------------------ convergence
     @property
@@ -327,43 +246,7 @@ class Scan(Runs, Sequence):
         >>> round(float(table.mixing.sel(T=600, n=8)), 3)     # eV per site at x = 1/2; exact: -0.0421
         -0.042
         """
-        T = np.unique(self.T[np.isfinite(self.T)]) if T is None else T
-        if law is not None:
-            return moved.by_temperature(self, law, temperatures(T), element)
-        origin = {"method": self.method, **tables.origin(self)}
-        if self._many:
-            return sections_table(
-                self.pool, self.hamiltonian, T, element, self.mu, [part.occ for part in self.parts], self.held, origin
-            )
-        counted, lattice, values = binary(self.hamiltonian, element).element, self.hamiltonian.lattice, {}
-        for name in orders_of(lattice):
-            held = (sites.holds(lattice, counted, occ) for part in self.parts for occ in part.occ)
-            values[f"order_{name}"] = np.concatenate([long_range_order(s, lattice, name) for s in held])
-        return free_energies(self.pool, self.hamiltonian, T, element, values, origin, self.held, self._every_occ)
-
-    def _known(self, c: int) -> np.ndarray | None:
-        """(N,) species of the sites that were held at a condition, -1 of the others; None where none was."""
-        if not len(self.facts.held):
-            return None
-        sites, out = np.asarray(self.facts.held, dtype=int), np.full(self.hamiltonian.n_sites, -1)
-        out[sites] = self.occ[c, 0, sites]
-        return out
-
-    @property
-    def _keeps_composition(self) -> bool:
-        """Whether the numbers of atoms of a sample never change."""
-        return self.facts.constrained or (self.facts.move is not None and self.facts.move.keeps_composition)
-
-    @property
-    def _many(self) -> bool:
-        """Whether more than two elements can change places."""
-        return len(exchangeable(self.hamiltonian.lattice)) > 2
-
-    @property
-    def _every_occ(self) -> np.ndarray:
-        """(samples, N) of the pool."""
-        rows = [np.reshape(part.occ, (-1, self.hamiltonian.n_sites)) for part in self.parts]
-        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+        return diagrams.table(self, T, element, law)
 
     def phase_diagram(
         self,
@@ -385,29 +268,7 @@ class Scan(Runs, Sequence):
 
         Raises AlloygenError where there are no two elements, for kinds of sites that share elements or vary together, for samples without absolute free energies, and for samples of one composition.
         """
-        from alloygen.results.phase_diagram import PhaseDiagram
-        from alloygen.results.sections import IsothermalSections
-
-        if not self._many:
-            binary(self.hamiltonian, element)
-        self.tell()
-        if self._keeps_composition:
-            raise AlloygenError(
-                "expected samples of many compositions, got canonical ones of a single one; its free energy is "
-                'scan[c].free_energy(). For a diagram use move="flip" with several mu, without composition='
-            )
-        sections = self._many and len(simplex(self.hamiltonian, self.mu).elements) > 2
-        if T is None and not (sections and step is None):
-            sampled = np.unique(self.T[np.isfinite(self.T)])
-            step = step or (10.0 if self.hamiltonian.unit == "eV" else np.ptp(sampled) / 40 or 1.0)
-            T = np.union1d(sampled, np.arange(sampled[0], sampled[-1], step))
-        table = self.free_energies(T, element, law=law)
-        if sections:
-            return IsothermalSections(table, min_width)
-        if not self._many:
-            drawn = paper.lowest_drawn(self.joint.shown, table.attrs["element"])
-            table["lowest_T"] = ("n", drawn, {"units": table["T"].attrs["units"]})
-        return PhaseDiagram(table, min_width)
+        return diagrams.diagram(self, T, element, step, min_width, law)
 
     def free_energy_at(self, T: float, x: float, element: str | None = None) -> Estimate:
         """F per site at one composition x of a binary, an Estimate; see :meth:`free_energies` for all of them at once.

@@ -15,15 +15,14 @@ from alloygen.edge.computed import Recipe, RelaxLike
 from alloygen.edge.structures import info_key
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import ess
-from alloygen.fitting.hulls import most_open
-from alloygen.results.distinct import Distinct, distinct, is_ideal, multiplicity
+from alloygen.results.choosing import HOW, choose, covariance_of
+from alloygen.results.distinct import distinct, is_ideal, multiplicity
 from alloygen.results.relabelled import RelabelledScan, relabel
 from alloygen.runtime.job import Job
 from alloygen.types import PathLike
 
 Ensemble: TypeAlias = Any  # alloygen.results.ensemble.Ensemble, which imports this module
 LEAST = 1e-6  # of the law of a condition that those chosen stand for; on average it is 1
-HOW = ("weighted", "diverse", "low-energy", "variance")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -109,13 +108,13 @@ def select_of_all(ensembles: Sequence[Ensemble], n: int, how: str, seed: int) ->
     if not all(map(len, ensembles)):
         raise AlloygenError("expected configurations to choose from, got an empty ensemble")
     first = ensembles[0]
-    covariance = _covariance(first) if how == "variance" else None
+    covariance = covariance_of(first) if how == "variance" else None
     occ = np.concatenate([ens.occ for ens in ensembles])
     groups = distinct(occ, first.hamiltonian.lattice, first.atoms_map)
     ends = np.cumsum([0, *map(len, ensembles)])
     parts = [groups.of[a:b] for a, b in pairwise(ends)]
     weight = np.array([np.bincount(of, ens.weights, len(groups)) for of, ens in zip(parts, ensembles, strict=True)])
-    chosen, share = _chosen(ensembles, groups, parts, occ[groups.first], weight, n, how, covariance, seed)
+    chosen, share = choose(ensembles, groups, parts, occ[groups.first], weight, n, how, covariance, seed)
     energy, found = np.concatenate([ens.energy for ens in ensembles]), []
     for ens, start, own, of in zip(ensembles, ends, share, parts, strict=False):
         there = own > 0
@@ -131,105 +130,6 @@ def select_of_all(ensembles: Sequence[Ensemble], n: int, how: str, seed: int) ->
         manifest = _manifest(ens, made, [groups.hashes[k] for k in which], own, **about)
         found.append(Selection(ensemble=made, manifest=manifest, how=how))
     return ScanSelection(conditions=tuple(found), hashes=tuple(groups.hashes[k] for k in chosen), how=how)
-
-
-def _chosen(
-    ensembles: Sequence[Ensemble],
-    groups: Distinct,
-    parts: Sequence[np.ndarray],
-    occ: np.ndarray,
-    weight: np.ndarray,
-    n: int,
-    how: str,
-    covariance: tuple[np.ndarray, float] | None,
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(which of the structures (G, N), their weights at each condition (C, chosen)), from those of all (C, G)."""
-    mean = weight.mean(0)
-    if how == "weighted" or n >= len(groups):
-        chosen, share = by_weight(mean, n, seed)
-        return chosen, weight[:, chosen] * share / mean[chosen]
-    h = ensembles[0].hamiltonian
-    x = h.correlations(occ)
-    if covariance is not None:
-        chosen = np.sort(most_open(x, *covariance, n))
-    elif how == "diverse":
-        chosen = np.sort(farthest(x, n, int(mean.argmax())))
-    else:
-        above = np.full(len(groups), np.inf)
-        for ens, of in zip(ensembles, parts, strict=True):
-            np.minimum.at(above, of, ens.field_energy - ens.field_energy.min())
-        chosen = np.sort(np.argsort(above, kind="stable")[:n])
-    near = _nearest(x, chosen)
-    return chosen, np.array([np.bincount(near, weights=row, minlength=len(chosen)) for row in weight])
-
-
-def _covariance(ens: Ensemble) -> tuple[np.ndarray, float]:
-    fitted = getattr(ens.hamiltonian.expansion, "fitted", None)
-    if fitted is None:
-        raise AlloygenError(
-            f'expected an expansion that knows how sure its ECIs are, by alloygen.fit, for "variance", got {ens.hamiltonian.expansion.name!r}; fit '
-            'one, or take "weighted" or "diverse"'
-        )
-    return fitted.covariance, fitted.noise
-
-
-def by_weight(weight: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(which of G are drawn, their weights): n at most, without replacement, so that weighted sums are unbiased.
-
-        P(k is drawn) = pi_k = min(1, c W_k),   sum_k pi_k = n,   weight of those drawn W_k / pi_k
-
-    by a systematic sample of random start (Madow, Ann. Math. Stat. 20, 333 (1949); Horvitz and Thompson, J. Am. Stat. Assoc. 47, 663 (1952)): those
-    that carry more than their share are always there, and the rest weigh the same. The weights are then made to sum to 1.
-
-    Examples
-    --------
-    >>> rows, share = by_weight(np.array([0.5, 0.1, 0.1, 0.1, 0.1, 0.1]), 3, 0)
-    >>> len(rows), share.round(3).tolist()
-    (3, [0.5, 0.25, 0.25])
-    """
-    weight = weight / weight.sum()
-    there = np.flatnonzero(weight > 0)
-    if n >= len(there):
-        return there, weight[there]
-    sure = np.zeros(len(weight), dtype=bool)
-    while True:
-        left = n - sure.sum()
-        chance = np.where(sure, 1.0, weight * left / weight[~sure].sum())
-        if not (more := (chance >= 1.0) & ~sure).any():
-            break
-        sure |= more
-    rng = np.random.default_rng(seed)
-    rest = rng.permutation(np.flatnonzero(~sure & (weight > 0)))
-    ticks = rng.random() + np.arange(left)
-    drawn = rest[np.minimum(np.searchsorted(np.cumsum(chance[rest]), ticks, side="right"), len(rest) - 1)]
-    chosen = np.sort(np.concatenate([np.flatnonzero(sure), drawn]))
-    share = weight[chosen] / chance[chosen]
-    return chosen, share / share.sum()
-
-
-def farthest(x: np.ndarray, n: int, start: int) -> np.ndarray:
-    """n rows of x (G, K), each the farthest from those before (Gonzalez, Theor. Comput. Sci. 38, 293 (1985)); columns by their spread."""
-    x = _scaled(x)
-    chosen, far = [start], np.full(len(x), np.inf)
-    while len(chosen) < n:
-        far = np.minimum(far, ((x - x[chosen[-1]]) ** 2).sum(1))
-        chosen.append(int(far.argmax()))
-    return np.array(chosen)
-
-
-def _scaled(x: np.ndarray) -> np.ndarray:
-    spread = x.std(0)
-    return x[:, spread > 1e-12] / spread[spread > 1e-12]
-
-
-def _nearest(x: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The nearest of the rows ``chosen`` to each row of x (G, K), (G,); one that is chosen is its own."""
-    x = _scaled(x)
-    far = np.stack([((x - x[k]) ** 2).sum(1) for k in chosen], 1)
-    out = far.argmin(1)
-    out[chosen] = np.arange(len(chosen))
-    return out
 
 
 def _ensemble(ens: Ensemble, rows: np.ndarray, occ: np.ndarray, energy: np.ndarray, share: np.ndarray) -> Ensemble:
