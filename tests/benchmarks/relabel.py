@@ -1,23 +1,27 @@
 """Force fields by relabelled ensembles, selections and representative cells, against what is known: ``python tests/benchmarks/relabel.py``.
 
-    expansion -> EMT, CuAu 2x2x4    the difference of Phi against all configurations, each structure computed once
-    selections                      averages of twenty structures against those of all
-    representative cells            T = infinity against random search of the same time, and sqsgenerator where it is installed; 900 K
-    files                           configurations of 64 sites written and read back, peak memory of a process of its own
+    calculators        expansion -> EMT and -> CHGNet where it is installed (pip install alloygen[chgnet]), CuAu 2x2x4: the difference of Phi against all
+                       configurations, each structure computed once
+    selections         averages of twenty structures against those of all
+    representatives    T = infinity against random search of the same time, and sqsgenerator where it is installed; a cell for an ensemble at 900 K
+    files              configurations of 64 sites written and read back, peak memory of a process of its own
 
-``--only`` names some of them; ``--configurations`` is for the files.
+``--only`` names some of them; ``--configurations`` is for the files; ``--pictures docs/figures`` draws what was run.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase.build import bulk
@@ -27,22 +31,35 @@ import alloygen
 import alloygen.data
 from alloygen.edge.computed import Recipe
 from alloygen.exact.enumeration import Enumeration
-from alloygen.fitting.fit import shell_distances
+from alloygen.fitting.basis import shell_distances
 from alloygen.generate.representative import SHELLS
 from alloygen.hamiltonian.clusters import correlations, decorated_orbits
+from alloygen.results.relabelled import relabel
+from alloygen.runtime.job import Job
 
 CELL = bulk("Cu", a=3.8)
+T, MU = (800, 1000, 1200), {"Au": [0.0, 0.04]}
 
 
-def emt_energies(table: Enumeration, problem: alloygen.Problem) -> np.ndarray:
-    """EMT energies of every configuration, on the scale of the expansion; one of each orbit of the supercell's symmetry is computed."""
+def chgnet() -> Any:
+    """CHGNet with the weights that its package ships; None where it is not installed."""
+    try:
+        from chgnet.model import CHGNet
+        from chgnet.model.dynamics import CHGNetCalculator
+    except ImportError:
+        return None
+    return CHGNetCalculator(CHGNet.load(use_device="cpu", verbose=False), use_device="cpu")
+
+
+def energies_by(calculator: Any, table: Enumeration, problem: alloygen.Problem) -> np.ndarray:
+    """Energies of every configuration, on the scale of the expansion; one of each orbit of the supercell's symmetry is computed."""
     lattice = table.hamiltonian.lattice
     place = 2 ** np.arange(lattice.n_sites)[::-1]
     lowest = np.arange(len(table))
     for point in lattice.point_operations:
         for row in lattice.translations:
             lowest = np.minimum(lowest, table.occ[:, point[row]].astype(np.int64) @ place)
-    recipe, first = Recipe(calculator=EMT()), np.unique(lowest)
+    recipe, first = Recipe(calculator=calculator), np.unique(lowest)
     value = np.empty(len(table))
     for k in first:
         value[k] = recipe.of(problem.to_atoms(table.occ[k])).energy
@@ -52,27 +69,51 @@ def emt_energies(table: Enumeration, problem: alloygen.Problem) -> np.ndarray:
     return energy - table.counts @ np.linalg.solve(table.counts[ends], energy[ends] - table.energy[ends])
 
 
-def calculators() -> None:
-    print("expansion -> EMT, CuAu 2x2x4, Phi of EMT less Phi of the expansion, meV/site")
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Phi of a calculator less Phi of the expansion at one condition, eV per site: found with its error, and exact."""
+
+    calculator: str
+    sampler: str
+    T: float
+    mu: float
+    value: float
+    stderr: float
+    exact: float
+
+    @property
+    def z(self) -> float:
+        return (self.value - self.exact) / self.stderr
+
+
+def calculators() -> list[Difference]:
     atoms = CELL.repeat((2, 2, 4))
     problem = alloygen.Problem.of(atoms, {"Au": 0.0})
-    table = Enumeration(problem.hamiltonian)
-    moved = table.with_energies(emt_energies(table, problem))
-    print("  sampler  T     mu_Au  exact     found             z      effective  structures")
-    z = []
-    for sampler in ("neural", "mc"):
-        for T in (800, 1000, 1200):
-            for mu in (0.0, 0.04):
-                ens = alloygen.sample(atoms, T=T, mu={"Au": mu}, n=1000, sampler=sampler)
-                found = ens.relabel(EMT())
-                exact = moved.at(ens.condition).phi - table.at(ens.condition).phi
-                d = found.difference
-                z.append((d.value - exact) / d.stderr)
-                print(
-                    f"  {sampler:8} {T:5} {mu:6.2f} {1e3 * exact:9.4f} {1e3 * d.value:9.4f} +- {1e3 * d.stderr:.4f} {z[-1]:6.2f} "
-                    f"{found.ensemble.effective_samples:10.1f} {len(found.structures):6}"
-                )
-    print(f"  root mean square z {np.sqrt(np.nanmean(np.square(z))):.2f}")
+    table, out = Enumeration(problem.hamiltonian), []
+    drawn = [(how, ens) for how in ("neural", "mc") for ens in alloygen.scan(atoms, T=T, mu=MU, n=1000, sampler=how)]
+    for name, calculator in (("EMT", EMT()), ("CHGNet", chgnet())):
+        if calculator is None:
+            print(f"expansion -> {name}: it is not installed")
+            continue
+        print(f"expansion -> {name}, CuAu 2x2x4, Phi of {name} less Phi of the expansion, meV/site")
+        start = time.perf_counter()
+        moved = table.with_energies(energies_by(calculator, table, problem))
+        print("  sampler  T     mu_Au  exact     found             z      effective  structures")
+        found = relabel([ens for _, ens in drawn], Recipe(calculator=calculator), "ends", Job())
+        for (sampler, ens), one in zip(drawn, found, strict=True):
+            d, structures = one.difference, sum(s.samples > 0 for s in one.structures)
+            row = Difference(
+                calculator=name, sampler=sampler, T=ens.T, mu=float(ens.mu[1]), value=d.value, stderr=d.stderr,
+                exact=moved.at(ens.condition).phi - table.at(ens.condition).phi,
+            )  # fmt: skip
+            out.append(row)
+            print(
+                f"  {sampler:8} {row.T:5.0f} {row.mu:6.2f} {1e3 * row.exact:9.4f} {1e3 * d.value:9.4f} +- {1e3 * d.stderr:.4f} {row.z:6.2f} "
+                f"{one.ensemble.effective_samples:10.1f} {structures:6}", flush=True
+            )  # fmt: skip
+        z = [row.z for row in out if row.calculator == name]
+        print(f"  root mean square z {np.sqrt(np.nanmean(np.square(z))):.2f}; {time.perf_counter() - start:.0f} s")
+    return out
 
 
 def selections() -> None:
@@ -105,23 +146,8 @@ def random_search(found, seconds: float, gold: int) -> float:
     return best
 
 
-def picture(path: Path, warm, cold) -> None:
-    """Correlation functions of the pairs against distance: the ensemble's averages, the cell that matches them, and one of the random alloy."""
-    import matplotlib.pyplot as plt
-
-    pairs = warm.orders == 2
-    figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
-    axes.axhline(0.0, color="0.8", lw=0.8)
-    axes.plot(warm.diameters[pairs], warm.target[pairs], "k_", ms=18, mew=2, label="average at 900 K")
-    axes.plot(warm.diameters[pairs], warm.found[pairs], "o", label="cell of 32 atoms that matches it")
-    axes.plot(warm.diameters[pairs], cold.found[pairs], "s", mfc="none", label="quasi-random cell (T = infinity)")
-    axes.set(xlabel="distance / angstrom", ylabel="pair correlation function")
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def representatives(path: Path | None = None) -> None:
+def representatives() -> tuple[alloygen.Representative, alloygen.Representative]:
+    """The cell for an ensemble, and the quasi-random one of its composition."""
     print("representative cells, CuAu, six / two / one shells of pairs / triplets / quadruplets")
     alloy = alloygen.data.cuau()
     alloygen.representative(alloy, (2, 2, 2), {"Au": 4}, sweeps=1)  # compiles
@@ -140,11 +166,10 @@ def representatives(path: Path | None = None) -> None:
     warm = alloygen.representative(ens, (4, 4, 2))
     cold = alloygen.representative(alloy, (4, 4, 2), {"Au": int((warm.occ == 1).sum())})
     print(
-        f"  900 K, 32 sites: mean residual of pairs {np.abs(warm.residual[warm.orders == 2]).mean():.4f}, of the random cell against the same averages "
-        f"{np.abs((cold.found - warm.target)[warm.orders == 2]).mean():.4f}"
+        f"  900 K, 32 sites: mean residual of pairs {np.abs(warm.residual[warm.orders == 2]).mean():.4f}, of the random cell against the "
+        f"same averages {np.abs((cold.found - warm.target)[warm.orders == 2]).mean():.4f}"
     )
-    if path is not None:
-        picture(path, warm, cold)
+    return warm, cold
 
 
 def rivals(shape: tuple, gold: int) -> None:
@@ -181,44 +206,125 @@ def rivals(shape: tuple, gold: int) -> None:
     )
 
 
-def files(n: int) -> None:
-    """In a process of its own, whose peak memory is its own."""
-    run = subprocess.run([sys.executable, __file__, "--write", str(n)], capture_output=True, text=True, check=False)
-    print(run.stdout.rstrip() or run.stderr)
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """``n`` configurations written and read back: seconds, peak memory in GB, and what it was before they were written."""
+
+    n: int
+    wrote: float
+    read: float
+    same: bool
+    peak: float
+    before: float
 
 
-def write(n: int) -> None:
-    ens = alloygen.mc(CELL.repeat((4, 4, 4)), T=1000, mu={"Au": 0.03}, n=n).at(1000)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+def files(n: int) -> list[Files]:
+    """Each number in a process of its own, whose peak memory is its own."""
+    out = []
+    for part in (n // 10, n // 3, n):
+        run = subprocess.run(
+            [sys.executable, __file__, "--write", str(part)], capture_output=True, text=True, check=False
+        )
+        if run.returncode:
+            raise RuntimeError(run.stderr)
+        row = Files(**json.loads(run.stdout.splitlines()[-1]))
+        out.append(row)
+        print(
+            f"files: {row.n} configurations of 64 sites written in {row.wrote:.0f} s, read in {row.read:.0f} s, the same: {row.same}; peak memory "
+            f"{row.peak:.2f} GB, {row.before:.2f} before", flush=True
+        )  # fmt: skip
+    return out
+
+
+def write(n: int) -> Files:
+    """Drawn by Metropolis, written and read back one at a time."""
+    ens = alloygen.mc(CELL.repeat((4, 4, 4)), T=1000, mu={"Au": 0.03}, n=n, method="metropolis", sweeps=5)[0]
+    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # noqa: E731
+    before = peak()
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         path = ens.write(Path(folder) / "configs.extxyz")
         wrote = time.monotonic() - start
         back = alloygen.read(path)
-        same = np.array_equal(back.occ, ens.occ)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(
-        f"files: {n} configurations of 64 sites written in {wrote:.0f} s, read in {time.monotonic() - start - wrote:.0f} s, the same: {same}; "
-        f"peak memory {peak:.2f} GB, {before:.2f} before"
-    )
+        same = np.array_equal(back.occ, ens.occ) and np.allclose(back.energy, ens.energy)
+        read = time.monotonic() - start - wrote
+    return Files(n=n, wrote=wrote, read=read, same=same, peak=peak(), before=before)
+
+
+# ---------------------------------------------------------------------- pictures
+def draw_differences(rows: list[Difference], ax: Any) -> None:
+    """Found less exact, with one and two standard errors."""
+    names = [f"{r.calculator}, {r.sampler}" for r in rows]
+    for k, name in enumerate(dict.fromkeys(names)):
+        mine = np.array(
+            [
+                (j, r.value - r.exact, r.stderr)
+                for j, (r, own) in enumerate(zip(rows, names, strict=True))
+                if own == name
+            ]
+        )
+        ax.errorbar(mine[:, 0], 1e3 * mine[:, 1], 2e3 * mine[:, 2], fmt="none", color=f"C{k}", lw=1)
+        ax.errorbar(mine[:, 0], 1e3 * mine[:, 1], 1e3 * mine[:, 2], fmt="o", color=f"C{k}", ms=5, lw=3, label=name)
+    ax.axhline(0.0, color="0.5", lw=0.8)
+    ax.set_xticks(range(len(rows)), [f"{r.T:g} K, {r.mu:g}" for r in rows], rotation=90, fontsize=8)
+    ax.set(ylabel="change of Phi, found - exact / meV per site", xlabel="T, mu_Au / eV")
+    ax.legend(frameon=False, fontsize=9)
+
+
+def draw_representatives(cells: tuple[alloygen.Representative, alloygen.Representative], ax: Any) -> None:
+    """Correlation functions of the pairs against distance: the ensemble's averages, the cell that matches them, and one of the random alloy."""
+    warm, cold = cells
+    pairs = warm.orders == 2
+    ax.axhline(0.0, color="0.8", lw=0.8)
+    ax.plot(warm.diameters[pairs], warm.target[pairs], "k_", ms=18, mew=2, label="average at 900 K")
+    ax.plot(warm.diameters[pairs], warm.found[pairs], "o", label="cell of 32 atoms that matches it")
+    ax.plot(warm.diameters[pairs], cold.found[pairs], "s", mfc="none", label="quasi-random cell (T = infinity)")
+    ax.set(xlabel="distance / angstrom", ylabel="pair correlation function")
+    ax.legend(frameon=False)
+
+
+def draw_files(rows: list[Files], ax: Any) -> None:
+    """Peak memory against the number of configurations."""
+    n = [r.n for r in rows]
+    ax.plot(n, [r.before for r in rows], "s--", mfc="none", color="0.5", label="drawn")
+    ax.plot(n, [r.peak for r in rows], "o-", label="written and read back")
+    ax.set(xlabel="configurations of 64 sites", ylabel="peak memory / GB", ylim=(0, None), xlim=(0, None))
+    ax.legend(frameon=False, loc="lower right")
+
+
+PARTS = {"calculators": calculators, "selections": selections, "representatives": representatives, "files": files}
+PICTURES = {
+    "calculators": (draw_differences, "relabelled.png", (8.0, 4.2)),
+    "representatives": (draw_representatives, "representative.png", (5.2, 3.4)),
+    "files": (draw_files, "files.png", (4.6, 3.2)),
+}
+
+
+def picture(name: str, found: Any, folder: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    draw, file, size = PICTURES[name]
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    draw(found, ax)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(folder / file, dpi=130)
+    plt.close(figure)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", choices=("calculators", "selections", "representatives", "files"))
-    parser.add_argument(
-        "--picture", type=Path, help="of the representative cell, such as docs/figures/representative.png"
-    )
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=[*PARTS])
+    parser.add_argument("--pictures", type=Path, help="a folder, such as docs/figures")
     parser.add_argument("--configurations", type=int, default=100_000)
     parser.add_argument("--write", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     if args.write:
-        return write(args.write)
-    chosen = args.only or ["calculators", "selections", "representatives", "files"]
-    for name in chosen:
-        given = {"files": (args.configurations,), "representatives": (args.picture,)}.get(name, ())
-        globals()[name](*given)
+        return print(json.dumps(asdict(write(args.write))))
+    for name in args.only:
+        found = PARTS[name](*([args.configurations] if name == "files" else []))
+        if args.pictures and name in PICTURES:
+            picture(name, found, args.pictures)
 
 
 if __name__ == "__main__":

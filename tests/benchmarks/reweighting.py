@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,37 +62,69 @@ def off(share: float, seed: int) -> np.ndarray:
     return ALLOY.ecis * (1 + share * np.random.default_rng([seed, 2]).normal(size=len(ALLOY.ecis)))
 
 
-def random(quick: bool) -> None:
-    exact = Exact()
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """Exact draws under other ECIs: relative error of these, z-score of Phi' - Phi, and the effective share as the samples and as enumeration say."""
+
+    off: float
+    z: float
+    share: float
+    exact_share: float
+
+
+def random(quick: bool) -> list[Moved]:
+    exact, out = Exact(), []
     for share in (0.05, 0.1, 0.2):
-        z, found, true = [], [], []
+        rows = []
         for T, seed in product((500.0, 800.0), range(10 if quick else 40)):
             ecis = off(share, seed)
             new = exact.draws(T, 1000, seed).reweighted(ALLOY.with_ecis(ecis))
             d = new.free_energy_difference()
-            z.append((d.value - exact.law(ecis, T).phi + exact.law(ALLOY.ecis, T).phi) / d.stderr)
-            found.append(new.ness)
-            true.append(exact.share(ecis, T))
+            z = (d.value - exact.law(ecis, T).phi + exact.law(ALLOY.ecis, T).phi) / d.stderr
+            rows.append(Moved(off=share, z=z, share=new.ness, exact_share=exact.share(ecis, T)))
+        z, found, true = (np.array([getattr(r, name) for r in rows]) for name in ("z", "share", "exact_share"))
         print(
             f"random ECIs {100 * share:.0f} %: z std {np.nanstd(z):.2f}, mean {np.nanmean(z):+.2f} of {np.isfinite(z).sum()}; effective share median "
-            f"{np.median(found):.3f} (exact {np.median(true):.3f}), least {min(found):.3f} ({min(true):.3f})", flush=True
+            f"{np.median(found):.3f} (exact {np.median(true):.3f}), least {found.min():.3f} ({true.min():.3f})", flush=True
         )  # fmt: skip
+        out += rows
+    return out
 
 
-def annealed(quick: bool) -> None:
-    exact, T = Exact(), 500.0
+@dataclass(frozen=True, kw_only=True)
+class Led:
+    """Samples that were annealed to other ECIs: effective shares, and the errors of Phi against enumeration, eV per site."""
+
+    off: float
+    seed: int
+    exact_share: float
+    share_plain: float
+    share: float
+    error_plain: float
+    error: float
+    stderr: float
+
+
+def annealed(quick: bool) -> list[Led]:
+    exact, T, out = Exact(), 500.0, []
     for share in (0.2, 0.5, 0.6):
         true = [exact.share(off(share, k), T) for k in range(40)]
         for seed in np.argsort(true)[:3][::-1].tolist():
             ecis, ens, start = off(share, seed), exact.draws(T, 500, seed), time.perf_counter()
             phi = exact.law(ecis, T).phi
             made = ens.reweighted(ALLOY.with_ecis(ecis), then=alloygen.Anneal(effort=0.5 if quick else 1.0))
-            f, plain = made.free_energy(), ens.reweighted(ALLOY.with_ecis(ecis)).free_energy()
-            print(
-                f"annealed to {100 * share:.0f} %, T = {T:g}, ECIs {seed}: share plain {made.info['ness_before']:.3f} (exact {true[seed]:.3f}), annealed "
-                f"{made.ness:.3f}; Phi off by {1e3 * (plain.value - phi):+.3f} plain, {1e3 * (f.value - phi):+.3f} +- {1e3 * f.stderr:.3f} meV/site "
-                f"annealed; {time.perf_counter() - start:.0f} s", flush=True
+            f, plain = made.free_energy(), ens.reweighted(ALLOY.with_ecis(ecis))
+            row = Led(
+                off=share, seed=seed, exact_share=true[seed], share_plain=plain.ness, share=made.ness, error_plain=plain.free_energy().value - phi,
+                error=f.value - phi, stderr=f.stderr,
             )  # fmt: skip
+            out.append(row)
+            print(
+                f"annealed to {100 * share:.0f} %, T = {T:g}, ECIs {seed}: share plain {row.share_plain:.3f} (exact {row.exact_share:.1e}), annealed "
+                f"{row.share:.3f}; Phi off by {1e3 * row.error_plain:+.3f} plain, {1e3 * row.error:+.3f} +- {1e3 * row.stderr:.3f} meV/site annealed; "
+                f"{time.perf_counter() - start:.0f} s", flush=True
+            )  # fmt: skip
+    return out
 
 
 def vectors(quick: bool) -> None:
@@ -112,7 +146,7 @@ def vectors(quick: bool) -> None:
     )  # fmt: skip
 
 
-def bands(quick: bool, picture: Path | None = None) -> None:
+def bands(quick: bool) -> PosteriorBands:
     from ase.build import bulk
 
     atoms = bulk("Cu", a=3.8).repeat((2, 2, 4) if quick else (4, 4, 4))
@@ -128,19 +162,7 @@ def bands(quick: bool, picture: Path | None = None) -> None:
         found.transitions[found.transitions["single_phase"].astype(bool)][columns].round(3).to_string(index=False),
         flush=True,
     )
-    if picture is not None:
-        draw(found, picture)
-
-
-def draw(found: PosteriorBands, path: Path) -> None:
-    """The diagram and F of mixing, with the bands."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
-    for kind, ax in zip(("T-x", "F-x"), axes, strict=True):
-        found.plot(kind, ax=ax)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    plt.close(figure)
+    return found
 
 
 def ladder(ecis: np.ndarray, n: int, seed: int) -> Scan:
@@ -168,15 +190,78 @@ def anew(quick: bool) -> None:
     )  # fmt: skip
 
 
+# ---------------------------------------------------------------------- pictures
+def draw_bands(found: PosteriorBands, axes: np.ndarray) -> None:
+    """The diagram and F of mixing, with the bands."""
+    for kind, ax in zip(("T-x", "F-x"), axes, strict=True):
+        found.plot(kind, ax=ax)
+
+
+def draw_random(rows: list[Moved], axes: np.ndarray) -> None:
+    """Z-scores beside the normal density, and effective shares of samples against those of enumeration."""
+    left, right = axes
+    shares = sorted({r.off for r in rows})
+    mine = [[r for r in rows if r.off == share] for share in shares]
+    labels = [f"every ECI off by {100 * share:.0f} %" for share in shares]
+    left.hist([[r.z for r in part] for part in mine], np.arange(-4, 4.1, 0.5), density=True, label=labels)
+    x = np.linspace(-4, 4, 200)
+    left.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), "k-", lw=1, label="normal")
+    left.set(xlabel="z of the change of Phi against enumeration", ylabel="density")
+    for part, label in zip(mine, labels, strict=True):
+        right.plot([r.exact_share for r in part], [r.share for r in part], "o", ms=4, mfc="none", label=label)
+    right.plot([0, 1], [0, 1], "k-", lw=0.8)
+    right.set(xlabel="effective share, exact", ylabel="effective share of 1000 samples", xlim=(0, 1.02), ylim=(0, 1.02))
+    for ax in axes:
+        ax.legend(frameon=False, fontsize=8)
+
+
+def draw_annealed(rows: list[Led], axes: np.ndarray) -> None:
+    """Effective shares and errors of Phi, plain and annealed, one place for each set of ECIs."""
+    left, right = axes
+    at = np.arange(len(rows))
+    left.plot(at, [r.exact_share for r in rows], "k_", ms=12, mew=2, label="plain weights, exact")
+    left.plot(at, [r.share_plain for r in rows], "s", mfc="none", label="plain weights, as the samples say")
+    left.plot(at, [r.share for r in rows], "o", label="annealed")
+    left.axhline(0.5, color="0.8", lw=0.8)
+    left.set(ylabel="effective share", ylim=(-0.03, 1.03))
+    right.plot(at, [1e3 * abs(r.error_plain) for r in rows], "s", color="C0", mfc="none", label="plain weights")
+    right.plot(at, [1e3 * abs(r.error) for r in rows], "o", color="C1", label="annealed")
+    right.plot(at, [1e3 * r.stderr for r in rows], "_", ms=12, color="C1", label="its standard error")
+    right.axhline(0.2, color="0.8", lw=0.8)
+    right.set(ylabel="|error of Phi| / meV per site", yscale="log")
+    for ax in axes:
+        ax.set_xticks(at, [f"{100 * r.off:.0f} %, {r.seed}" for r in rows], rotation=90, fontsize=8)
+        ax.set_xlabel("ECIs off by, draw")
+        ax.legend(frameon=False, fontsize=8)
+
+
 PARTS = {f.__name__: f for f in (random, annealed, vectors, bands, anew)}
+PICTURES = {
+    "random": (draw_random, "reweighted.png", (9.0, 3.6)),
+    "annealed": (draw_annealed, "annealed.png", (9.0, 3.8)),
+    "bands": (draw_bands, "posterior_bands.png", (11.0, 4.6)),
+}
+
+
+def picture(name: str, found: Any, folder: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    draw, file, size = PICTURES[name]
+    figure, axes = plt.subplots(1, 2, figsize=size, layout="constrained")
+    draw(found, axes)
+    figure.savefig(folder / file, dpi=110)
+    plt.close(figure)
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=PARTS, default=[*PARTS])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--picture", type=Path, help="of the bands, such as docs/figures/posterior_bands.png")
+    parser.add_argument("--pictures", type=Path, help="a folder, such as docs/figures")
     args = parser.parse_args()
     warnings.simplefilter("ignore", LowSampleSize)
     warnings.simplefilter("ignore", NotConverged)
     for name in args.only:
-        PARTS[name](args.quick, *([args.picture] if name == "bands" else []))
+        found = PARTS[name](args.quick)
+        if args.pictures and name in PICTURES:
+            picture(name, found, args.pictures)

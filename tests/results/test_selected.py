@@ -11,9 +11,9 @@ import alloygen.data
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.errors import AlloygenError
 from alloygen.exact.enumeration import Enumeration
+from alloygen.results.choosing import by_weight
 from alloygen.results.ensemble import Ensemble
 from alloygen.results.scan import Scan
-from alloygen.results.choosing import by_weight
 
 H = alloygen.data.cuau().on((2, 2, 2))
 TABLE = Enumeration(H)
