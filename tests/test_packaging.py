@@ -41,7 +41,8 @@ def test_what_is_imported_is_declared(path):
 
 
 def test_what_the_tests_import_is_declared():
-    extras = names(PROJECT["project"]["optional-dependencies"]["dask"])  # skipped without
+    optional = PROJECT["project"]["optional-dependencies"]
+    extras = names(optional["dask"]) | names(optional["chgnet"])  # skipped without
     assert set().union(*(imported(p.read_text()) for p in TESTS)) <= FOR_TESTS | extras
 
 

@@ -35,10 +35,13 @@ def emt(table):
     to_atoms = AtomsMap.of_lattice(H.lattice).to_atoms
     images = np.stack([table.index(table.occ[:, row]) for row in H.lattice.translations]).min(0)
     value = {k: Recipe(calculator=EMT()).of(to_atoms(table.occ[k])).energy for k in np.unique(images)}
-    energy = np.array([value[k] for k in images])
+    return on_scale(table, np.array([value[k] for k in images]))
+
+
+def on_scale(table, energy):
+    """Energies with those of the end members that the expansion has."""
     ends = [0, len(table) - 1]
-    off = np.linalg.solve(table.counts[ends], energy[ends] - table.energy[ends])
-    return energy - table.counts @ off
+    return energy - table.counts @ np.linalg.solve(table.counts[ends], energy[ends] - table.energy[ends])
 
 
 def phi(table, energy, mu=MU):
@@ -64,6 +67,21 @@ def test_the_law_of_a_calculator_is_that_of_enumeration(table, emt):
     assert len(found.structures) == 16 and sum(s.samples for s in found.structures) == 400
     assert np.allclose(found.ensemble.energy, emt[table.index(ens.occ)], atol=1e-9)
     assert abs(found.ensemble.free_energy().value - phi(table, emt)) < 4 * found.ensemble.free_energy().stderr
+
+
+@pytest.mark.slow
+def test_chgnet_is_a_calculator_as_any_other(table):
+    """A force field whose weights come with its package: pip install alloygen[chgnet]."""
+    pytest.importorskip("chgnet")
+    from chgnet.model.dynamics import CHGNetCalculator
+
+    chgnet, groups = CHGNetCalculator(use_device="cpu"), distinct(table.occ, H.lattice)
+    recipe, to_atoms = Recipe(calculator=chgnet), AtomsMap.of_lattice(H.lattice).to_atoms
+    energy = on_scale(table, np.array([recipe.of(to_atoms(table.occ[k])).energy for k in groups.first])[groups.of])
+    found = drawn(table, 400, 0)[1].relabel(chgnet)
+    exact = phi(table, energy) - phi(table, table.energy)
+    assert abs(found.difference.value - exact) < 4 * found.difference.stderr < 0.006
+    assert abs(exact) > 8 * found.difference.stderr
 
 
 def test_error_bars_of_the_difference_cover(table, emt):
