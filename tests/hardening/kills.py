@@ -67,6 +67,7 @@ def _child(run: Callable[[Path], str], folder: Path, answer: Path) -> int:
 def killed(run: Callable[[Path], str], how_many: int, seed: int = 0, seconds: float = 300.0) -> Counter:
     """How ``how_many`` kills went: SIGKILL, Ctrl-C, and two of them, at random moments of a run that is taken up each time.
 
+    The longest wait follows the runs, shorter after one that ends before its signal and longer after a kill, so that it suits cores that become busy or free.
     Counted: "bit for bit", "another result", and for what should not be: "error" and "left behind" (temporary files after the last run).
     """
     rng, found, kills = np.random.default_rng(seed), Counter(), 0
@@ -85,6 +86,7 @@ def killed(run: Callable[[Path], str], how_many: int, seed: int = 0, seconds: fl
             told = answer.read_text() if answer.exists() else ""
             if ended and told == whole.told:
                 found["bit for bit"] += since
+                length *= 0.7
                 left = [p.name for p in folder.iterdir() if p.name.startswith(".")]
                 found["left behind"] += len(left)
                 if left:
@@ -100,7 +102,7 @@ def killed(run: Callable[[Path], str], how_many: int, seed: int = 0, seconds: fl
                 print("    ", told[:300], flush=True)
                 number, since = number + 1, 0
             else:
-                kills, since = kills + 1, since + 1
+                kills, since, length = kills + 1, since + 1, 1.1 * length
     return found
 
 
