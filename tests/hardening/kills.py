@@ -55,6 +55,9 @@ def _child(run: Callable[[Path], str], folder: Path, answer: Path) -> int:
         for stream in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         try:
+            signal.signal(
+                signal.SIGINT, signal.default_int_handler
+            )  # a shell ignores it for what it starts in the background
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             told = run(folder)
         except BaseException as error:
