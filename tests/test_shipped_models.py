@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import warnings
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import alloygen
+from alloygen.exact.enumeration import Enumeration
 from alloygen.exact.ising import kaufman_free_energy
 from alloygen.hamiltonian.ising import ising
 from alloygen.training import evaluate
@@ -124,6 +126,17 @@ def test_checksums_of_the_shipped_files():
     for name, digest in listed.items():
         assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == digest
         assert folder.joinpath(name).stat().st_size < 7e6  # the law of CuAu: 3.2 million weights of two bytes
+
+
+@pytest.mark.parametrize(("T", "told"), [(1.4, True), (2.6, False)])
+def test_a_phase_that_the_law_of_ising_misses_on_4x4_is_told(T, told):
+    """NESS near 1 with Phi off by many error bars, at one of two such conditions of 495 that were measured."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        ens = alloygen.sample(alloygen.ising(4), T, {"+": 0.2}, n=300, seed=0, sampler="ising")
+    assert any("lack a phase" in str(w.message) for w in heard) == told and ens.ness > 0.7
+    off = ens.free_energy().value - Enumeration(ens.hamiltonian).at(ens.condition).phi
+    assert (off > 0.005) == told
 
 
 # ---------------------------------------------------------------------- the networks for every alloy of a lattice
