@@ -109,7 +109,7 @@ def test_a_stream_resumes_bit_for_bit_for_a_number_of_workers(tmp_path, workers)
 
 def test_a_deeper_network_of_the_couplings_begins_where_another_training_ended(tmp_path):
     first = train(recipe(BASE, steps=3), tmp_path / "first", progress=False)
-    deeper = {"start": str(first), "model": {**BASE["model"], "inner": 6}}
+    deeper = {"training": {"start": str(first)}, "model": {"inner": 6}}
     h, found = load_model(first).hamiltonian, []
     at, occ = h.condition(600, [0, 0.02]).expand(5), h.random(5, torch.Generator().manual_seed(0))
     for path in (first, train(recipe(BASE, **{**deeper, "steps": 3}), tmp_path / "second", progress=False)):
@@ -119,7 +119,7 @@ def test_a_deeper_network_of_the_couplings_begins_where_another_training_ended(t
     assert torch.allclose(before, begun, atol=1e-4) and torch.equal(begun, again)
     assert not torch.allclose(after, before, atol=1e-4)
     with pytest.raises(ConfigError, match=r"training\.start"):
-        new_model(load_config(recipe(BASE, start=str(tmp_path / "second" / "model.safetensors"))), h)
+        new_model(load_config(recipe(BASE, training={"start": str(tmp_path / "second" / "model.safetensors")})), h)
 
 
 def test_a_batch_holds_rows_of_several_alloys_each_with_its_own_law():
