@@ -97,6 +97,10 @@ class Place:
         run.mkdir(parents=True, exist_ok=True)
         return cls(name=name, kept=where / f"{name}.safetensors", run=run)
 
+    def samples(self) -> dict[str, torch.Tensor]:
+        """What the run learned from: T (C,), mu (C, E) and occ (C, n, N) of the first supercell."""
+        return read_tensors(self.run / "data.safetensors", names=("T", "mu", "occ"))[0]
+
     def keep(self, made: Path) -> None:
         made.replace(self.kept)  # whole or not at all
 
@@ -149,7 +153,7 @@ def train_alloy(
     training = FRESH | {"minutes": minutes, "seed": seed}
     config = _config(place, expansion, sizes, data, 2000, LOCAL, training, workers)
     made = _run(config, place, progress)
-    _measure(cast(AnyCell, load_model(made)), made, place, seed)
+    _measure(cast(AnyCell, load_model(made)), made, place.samples(), seed)
     place.keep(made)
     place.done(expansion)
     return _shown(place, cast(LocalModel, load_model(place.kept)), progress)
@@ -216,10 +220,10 @@ def polish(
     config = _config(place, terms.expansion, [lattice.matrix.tolist()], data, 500, model, training, workers)
     made = _run(config, place, progress)
     polished = cast(FamilyModel, load_model(made))
-    samples = read_tensors(place.run / "data.safetensors", names=("T", "mu", "occ"))[0]
+    samples = place.samples()
     before, after = (_likelihood(f.on(terms.expansion.on(lattice)), samples) for f in (family, polished))
     if after > before:
-        _measure(polished.on(terms.expansion.on(lattice)), made, place, seed)
+        _measure(polished.on(terms.expansion.on(lattice)), made, samples, seed)
         place.keep(made)
         family = polished
     else:
@@ -240,9 +244,9 @@ def _shown(place: Place, law: Law, progress: bool) -> Law:
     return law
 
 
-def _measure(law: AnyCell, path: Path, place: Place, seed: int) -> None:
+def _measure(law: AnyCell, path: Path, samples: Mapping[str, torch.Tensor], seed: int) -> None:
     """Write into a checkpoint how even the weights of its draws, and of the samples that it learned from, are at some conditions."""
-    h, samples = law.hamiltonian, read_tensors(place.run / "data.safetensors", names=("T", "mu", "occ"))[0]
+    h = law.hamiltonian
     few = np.unique(np.linspace(0, len(samples["T"]) - 1, MEASURED).astype(int)).tolist()
     occ = as_array(samples["occ"])[few]
     reference = Reference(occ, h.energy(occ.reshape(-1, h.n_sites)).reshape(occ.shape[:2]))

@@ -186,10 +186,8 @@ class Neural:
             return
         if self.then is not None or problem.counts is not None or problem.held.any():
             return
-        each = [drawn[c] for c in range(len(drawn))] if isinstance(drawn, Scan) else [drawn]
-        for ens in each:
-            h = ens.hamiltonian
-            row = model.trained.nearest(h, h.condition(ens.T, ens.mu))
+        for ens in drawn if isinstance(drawn, Scan) else [drawn]:
+            row = model.trained.nearest(ens.hamiltonian, ens.condition)
             if row is not None and ens.ness > EVEN and row.forward < EVEN * ens.ness:
                 weights.tell(
                     drawn.log_prob,
