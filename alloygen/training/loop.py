@@ -62,18 +62,22 @@ def new_model(config: Config, hamiltonian: Hamiltonian) -> Network:
 
 
 def _begin(model: Network, path: str) -> None:
-    """Take over the weights of a checkpoint of the same kind, size and Hamiltonian; those of a family serve every alloy, and one without the
-    deeper network of the couplings serves one with it, which does nothing at first."""
+    """Take over the weights of a checkpoint of the same kind, size and Hamiltonian. Those of a family serve every alloy, and one with fewer layers, or
+    without the deeper network of the couplings, serves one with them: what is new does nothing at first."""
     found = load_model(path, None if isinstance(model, FamilyModel) else model.hamiltonian)
-    size = model.config()
-    if found.config().get("inner") == 0:
-        size["inner"] = 0
-    if found.kind != model.kind or found.config() != size:
+    size, before = model.config(), found.config()
+    grown = isinstance(model, FamilyModel) and found.kind == model.kind
+    for key in ("depth", "inner") if grown else ():
+        if before[key] < size[key] and (key == "depth" or not before[key]):
+            size[key] = before[key]
+    if found.kind != model.kind or before != size:
         raise ConfigError(
             f"training.start: expected a checkpoint of a {model.kind!r} model with {model.config()}, got {found.kind!r} with {found.config()} "
             f"in {path}"
         )
-    model.load_state_dict({**model.state_dict(), **found.state_dict()})
+    own = model.state_dict()
+    silent = {k: torch.zeros_like(v) for k, v in own.items() if k.startswith("network.hidden.")}
+    model.load_state_dict({**own, **(silent if grown else {}), **found.state_dict()})
 
 
 class Trainer:
@@ -151,8 +155,8 @@ class Trainer:
         self.optimizer.step()
         decay = min(t.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for k, v in self.model.state_dict().items():
-                self.average[k].lerp_(v, 1 - decay)
+            live = self.model.state_dict()
+            torch._foreach_lerp_([self.average[k] for k in live], list(live.values()), 1 - decay)
         self.step += 1
         self.seconds += time.monotonic() - started
         return loss

@@ -103,14 +103,14 @@ class Cell:
     """Monte Carlo samples of one supercell over conditions (C,): occ (C, n, N) int8.
 
     A batch is made of samples moved by random symmetries, with sites of their own and labels for these: each is seen once, for labels that
-    are seen again are learned by heart.
+    are seen again are learned by heart. Entropies, by which conditions are drawn, are those of ``most`` samples at each.
     """
 
-    def __init__(self, model: LocalLaw, condition: Condition, occ: torch.Tensor, how: PatchesConfig):
+    def __init__(self, model: LocalLaw, condition: Condition, occ: torch.Tensor, how: PatchesConfig, most: int = 16):
         self.model, self.condition, self.occ, self.how = model, condition, occ, how
         h, place = model.hamiltonian, model.placed
         self.hamiltonian, self.kinds = h, Kinds(model, how.per_kind)
-        self.by_entropy = _normal(how.floor + relative_entropy(h, condition, occ))
+        self.by_entropy = _normal(how.floor + relative_entropy(h, condition, occ, most))
         fixed = torch.Generator().manual_seed(0)
         bank = [self._image(fixed) for _ in range(BANK * how.images)]
         self.images = np.array(bank, dtype=np.int64).reshape(-1, h.n_sites)

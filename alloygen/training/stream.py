@@ -29,6 +29,7 @@ from alloygen.training.task import Task, on_cells, require_state, untrained
 
 HELD = 10**9  # alloys from this number on are for validation and tests: no training meets them
 VALIDATION = 4  # of them
+ENTROPY = 4  # samples that say how often a condition of an alloy is drawn, which lives for some batches alone
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,7 +94,7 @@ class Shard:
         law = self.laws[k].on(alloy.hamiltonian)
         if law.placed is not self.laws[k].placed:
             raise AlloygenError(f"expected alloy {number} to have the channels of all others")
-        return Cell(law, alloy.condition, alloy.occ, self.how.patches)
+        return Cell(law, alloy.condition, alloy.occ, self.how.patches, ENTROPY)
 
     def made(self, number: int) -> Alloy:
         """Alloy ``number`` of the prior."""

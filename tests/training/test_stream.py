@@ -107,9 +107,10 @@ def test_a_stream_resumes_bit_for_bit_for_a_number_of_workers(tmp_path, workers)
     assert same_weights(train(base, tmp_path / "cut", progress=False), whole)
 
 
-def test_a_deeper_network_of_the_couplings_begins_where_another_training_ended(tmp_path):
+@pytest.mark.parametrize("size", [{"inner": 6}, {"depth": 4, "inner": 6}])
+def test_a_deeper_network_begins_where_another_training_ended(tmp_path, size):
     first = train(recipe(BASE, steps=3), tmp_path / "first", progress=False)
-    deeper = {"training": {"start": str(first)}, "model": {"inner": 6}}
+    deeper = {"training": {"start": str(first)}, "model": size}
     h, found = load_model(first).hamiltonian, []
     at, occ = h.condition(600, [0, 0.02]).expand(5), h.random(5, torch.Generator().manual_seed(0))
     for path in (first, train(recipe(BASE, **{**deeper, "steps": 3}), tmp_path / "second", progress=False)):
