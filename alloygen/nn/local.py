@@ -55,12 +55,12 @@ class LocalNetwork(nn.Module):
     def modulation(self, embedded: torch.Tensor, kinds: torch.Tensor) -> list[torch.Tensor]:
         """What the hidden layers that it enters make of the embedded condition (B, E): the first one of each kind (C',), (C', B, 2 width), the
         others (B, 2 width)."""
-        first = torch.baddbmm(self.shift[kinds], embedded.expand(len(kinds), -1, -1), self.condition[kinds])
+        first = torch.baddbmm(_of(self.shift, kinds), embedded.expand(len(kinds), -1, -1), _of(self.condition, kinds))
         return [first, *(embedded @ weight for weight in self.later)]
 
     def marks(self, flags: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
         """The same of flags (C', n, flags): (C', n, width)."""
-        return torch.bmm(flags, self.flags[kinds])
+        return torch.bmm(flags, _of(self.flags, kinds))
 
     def forward(
         self, x: torch.Tensor, kinds: torch.Tensor, modulation: list[torch.Tensor], marks: torch.Tensor
@@ -71,15 +71,20 @@ class LocalNetwork(nn.Module):
         first, *later = modulation
         shift, scale = first[:, :, None].chunk(2, dim=3)
         y = (
-            torch.bmm(flat(x), self.read[kinds]).view(c, b, q, -1)
+            torch.bmm(flat(x), _of(self.read, kinds)).view(c, b, q, -1)
             + shift
             + (marks if marks.ndim == 4 else marks[:, None])
         )
         y = flat(F.silu(y) * (1 + scale))
         for i, (w, bias) in enumerate(zip(self.hidden, self.bias, strict=True)):
-            z = torch.baddbmm(bias[kinds], y, w[kinds])
+            z = torch.baddbmm(_of(bias, kinds), y, _of(w, kinds))
             if later:
                 shift, scale = later[i][:, None].chunk(2, dim=2)
                 z = flat(z.view(c, b, q, -1) * (1 + scale) + shift)
             y = y + F.silu(z)
-        return torch.baddbmm(self.last[kinds], y, self.write[kinds]).view(c, b, q, -1)
+        return torch.baddbmm(_of(self.last, kinds), y, _of(self.write, kinds)).view(c, b, q, -1)
+
+
+def _of(weights: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+    """The weights (C', ...) of kinds (C',) in rising sequence; of all kinds they are the tensor itself, whose gradient needs no copy."""
+    return weights if len(kinds) == len(weights) else weights.index_select(0, kinds)
