@@ -125,7 +125,9 @@ def test_checksums_of_the_shipped_files():
     assert shipped == set(listed) and "cuau_4x4x8_reference.nc" in shipped
     for name, digest in listed.items():
         assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == digest
-        assert folder.joinpath(name).stat().st_size < 8e6  # the network for fcc alloys: 3.7 million weights of two bytes
+        assert (
+            folder.joinpath(name).stat().st_size < 8e6
+        )  # the network for fcc alloys: 3.7 million weights of two bytes
 
 
 @pytest.mark.parametrize(("T", "told"), [(1.4, True), (2.6, False)])

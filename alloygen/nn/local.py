@@ -86,5 +86,7 @@ class LocalNetwork(nn.Module):
 
 
 def _of(weights: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
-    """The weights (C', ...) of kinds (C',) in rising sequence; of all kinds they are the tensor itself, whose gradient needs no copy."""
+    """The weights (C', ...) of kinds (C',) in rising sequence. Of one kind, and of all, they are no copy."""
+    if len(kinds) == 1:
+        return weights.narrow(0, int(kinds), 1)
     return weights if len(kinds) == len(weights) else weights.index_select(0, kinds)

@@ -13,6 +13,7 @@ import json
 import tempfile
 import time
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,19 @@ from cost import clease_speed
 from own_alloys import bcc, emt
 
 import alloygen
+from alloygen.conditions.record import Condition
 from alloygen.estimate.weights import forward_ness, ness
+from alloygen.generate.outpaint import Outpainter
 from alloygen.hamiltonian.scale import scale
 from alloygen.models.family import FamilyModel, ZeroShot
 from alloygen.models.store import load_model
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.runtime.job import Job
 from alloygen.training.config import load_config
-from alloygen.training.prior import couplings
+from alloygen.training.kinds import StreamConfig
+from alloygen.training.prior import couplings, make, place
 from alloygen.training.reference import named_grid
+from alloygen.training.sections import PriorConfig
 from alloygen.training.stream import HELD
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -79,6 +84,21 @@ def nesses(law, conditions, n: int) -> list[float]:
     occ, log_q = law.sample(at, order, torch.Generator().manual_seed(0))
     log_w = (-h.reduced_energy(occ, at) - log_q).numpy().reshape(-1, n)
     return [float(ness(row)) for row in log_w]
+
+
+def averaged(model: FamilyModel, cell, alloys: int, n: int, steps: int, paths: int) -> list[dict]:
+    """NESS of the same draws whose likelihood is averaged over so many translates of the configuration, ``Neural(average=paths)``."""
+    rows = []
+    for k in range(alloys):
+        h = held_alloy(model, k, cell)
+        painter = Outpainter(model.on(h), h)
+        for t, mus in zip(T, spread_mu(h, steps), strict=True):
+            for mu in mus:
+                at = h.condition(float(t), [0.0, float(mu)])
+                made = painter.draw(at, n, torch.Generator().manual_seed(0), average=paths)
+                log_w = (-h.reduced_energy(made.occ, at) - made.log_prob).numpy()
+                rows.append({"alloy": k, "T": float(t), "mu": float(mu), "ness": float(ness(log_w))})
+    return rows
 
 
 def figures(law: FamilyModel, mu: np.ndarray, n: int) -> list[dict]:
@@ -165,6 +185,27 @@ def frustrated_ising(model: FamilyModel, n: int) -> list[dict]:
     return rows
 
 
+def met_and_new(model: FamilyModel, alloys: int, n: int) -> dict[str, list[list[float]]]:
+    """NESS of the alloys that the training met last and of others of its prior, 64 sites, at the coldest, a middling and the hottest temperature of each."""
+    config = dict(model.metadata["config"])
+    config = load_config(config | {"training": config["training"] | {"start": ""}})
+    prior, cells = config.prior, [config.system.repeats, *config.system.more]
+    assert prior is not None and isinstance(config.objective, StreamConfig)
+    last, found = model.metadata["steps"] // config.objective.every, {}
+    for name, numbers in {"met": range(last - 1, -1, -1), "new": count(FIRST)}.items():
+        of_64 = islice((k for k in numbers if place(prior, k, len(cells)) == 0), alloys)
+        made = (make(model.parent, prior, cells, k) for k in of_64)
+        found[name] = [nesses(model.on(a.hamiltonian), middle(a.condition, prior), n) for a in made]
+    return found
+
+
+def middle(condition: Condition, prior: PriorConfig) -> list[tuple[float, float]]:
+    """(T, mu) of three temperatures of an alloy of the prior, at its middle chemical potential."""
+    T, mu = condition.arrays()
+    at = [t * prior.n_mu + prior.n_mu // 2 for t in (0, prior.n_T // 3, prior.n_T - 1)]
+    return list(zip(T[at].tolist(), mu[at, 1].tolist(), strict=True))
+
+
 def real(model: FamilyModel, name: str, n: int) -> dict:
     """One of ``REAL`` with all its figures: NESS and Phi against replica exchange at ten conditions."""
     expansion = REAL[model.parent.name][name]()
@@ -224,6 +265,12 @@ def table(found: dict) -> str:
             lines.append(
                 f"| {cell} | {band} | {1 + max(r['alloy'] for r in rows)} | {np.median(v):.3f} | {np.quantile(v, 0.1):.3f} | {np.median(f):.3f} | {np.median(b):.3f} |"
             )
+    for paths, rows in found.get("averaged", {}).items():
+        for band, (low, high) in BANDS.items():
+            v = [r["ness"] for r in rows if low <= r["T"] <= high]
+            lines.append(
+                f"4x4x4, {band}, likelihoods averaged over {paths} translates: NESS median {np.median(v):.3f}, tenth percentile {np.quantile(v, 0.1):.3f}"
+            )
     for minutes, rows in found.get("polished", {}).items():
         before, after = (np.concatenate([r[key] for r in rows]) for key in ("before", "after"))
         lines.append(
@@ -259,6 +306,12 @@ def table(found: dict) -> str:
     for name, made in found.get("diagram", {}).items():
         phi, x = (f"{1e3 * made['error']:.3f}", f"{made['x_error']:.4f}") if "error" in made else ("", "")
         lines.append(f"| {name} | {made['seconds']:,.0f} | {phi} | {x} |")
+    for name, values in found.get("met_and_new", {}).items():
+        cold, warm, hot = np.mean(values, axis=0)
+        error = np.std(np.mean(values, axis=1)) / len(values) ** 0.5
+        lines.append(
+            f"{len(values)} alloys, {name}: NESS mean {cold:.3f}, {warm:.3f}, {hot:.3f} from cold to hot, {np.mean(values):.3f} +- {error:.3f} of all"
+        )
     if found.get("cuau"):
         lines.append(
             f"\nCuAu, 4x4x4, 110 conditions: NESS mean {np.mean(found['cuau']):.3f}, smallest {np.min(found['cuau']):.3f}"
@@ -312,6 +365,9 @@ def main() -> None:
         action="store_true",
         help="ten alloys and CuAu after some minutes of training (an hour), of a network that ships",
     )
+    p.add_argument(
+        "--met", type=int, default=0, help="so many alloys that the training met, and as many that it did not"
+    )
     p.add_argument("--diagram", action="store_true", help="seconds to a phase diagram")
     p.add_argument("--picture", type=Path, help="draw what was measured before to this file, and nothing else")
     p.add_argument("--threads", type=int, default=2, help="of the diagram")
@@ -359,6 +415,13 @@ def main() -> None:
         for k in range(len(rows), 10):
             rows.append(polished(model, k, 2.0, args.n, args.steps))
             keep(f"alloy {k} after 2 minutes")
+    if args.average:
+        rows = averaged(model, CELLS["cubic"]["4x4x4"], args.alloys, args.n, args.steps, args.average)
+        found.setdefault("averaged", {})[str(args.average)] = rows
+        keep(f"likelihoods averaged over {args.average} translates")
+    if args.met:
+        found["met_and_new"] = met_and_new(model, args.met, args.n)
+        keep("alloys that the training met, and others")
     if args.diagram:
         found["diagram"] = diagram(model, args.threads)
         keep("diagram")
