@@ -158,7 +158,7 @@ class ZeroShot(AnyCell):
         unseen = beyond if self.terms.beyond > 0 else ""
         return (
             f"{self.name} never saw this alloy{unseen}: alloygen.polish(atoms, hamiltonian=..., minutes=2) trains it for some minutes, "
-            'sampler=Neural(then=Anneal()) makes these draws more even, sampler="mc" takes Monte Carlo'
+            'sampler=Neural(average=4) or Neural(then=Anneal()) makes these draws more even, sampler="mc" takes Monte Carlo'
         )
 
     @property
