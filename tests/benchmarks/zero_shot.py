@@ -366,6 +366,9 @@ def main() -> None:
         help="ten alloys and CuAu after some minutes of training (an hour), of a network that ships",
     )
     p.add_argument(
+        "--average", type=int, default=0, help="64 sites again, likelihoods averaged over so many translates"
+    )
+    p.add_argument(
         "--met", type=int, default=0, help="so many alloys that the training met, and as many that it did not"
     )
     p.add_argument("--diagram", action="store_true", help="seconds to a phase diagram")
