@@ -3,9 +3,10 @@
 At T = infinity that is the special quasi-random structure of Zunger, Wei, Ferreira and Bernard, Phys. Rev. Lett. 65, 353 (1990); at a finite
 temperature the short-range order of the ensemble is kept. What is minimised is that of van de Walle et al., Calphad 42, 13 (2013),
 
-    Q = sum_k |Phi_k(x) - <Phi_k>| - L / d,
+    Q = sum_k |Phi_k(x) - <Phi_k>| - w L / d,
 
-L the longest diameter up to which all figures match and d the distance of nearest neighbours, by exchanges of atoms in simulated annealing.
+L the longest diameter up to which all figures match, d the distance of nearest neighbours and w its weight, 1 by default, by exchanges of atoms in
+simulated annealing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alloygen.arguments import seed_from, whole_number
+from alloygen.arguments import finite, seed_from, whole_number
 from alloygen.conditions.composition import Balance, Composition, constraint
 from alloygen.counts import Counts
 from alloygen.edge.atoms_map import AtomsMap
@@ -85,6 +86,7 @@ def representative(
     composition: Composition | None = None,
     *,
     cutoffs: Sequence[float] | None = None,
+    range_weight: float = 1.0,
     sweeps: int = 2000,
     restarts: int = 4,
     seed: int = 0,
@@ -98,6 +100,7 @@ def representative(
     cell : repeats or an integer matrix of the primitive cell, a Lattice, or Atoms that lie on the lattice
     composition : {"Au": 8} atoms of the cell or {"Au": 0.25} of its sites; by default the nearest to that of the ensemble
     cutoffs : largest distance in pairs, triplets, ..., in the unit of the primitive cell; by default six, two and one shells of neighbours
+    range_weight : weight w of the length up to which all figures match; 0 for the least sum of the residuals, wherever they are
     sweeps : exchanges for each site and restart; restarts : from random occupations; seed : of all of them
 
     Returns :class:`Representative`, with the residual of each shell and figure. The work is that of ``sweeps * restarts`` exchanges for each site.
@@ -114,6 +117,8 @@ def representative(
     """
     sweeps, restarts = whole_number(sweeps, "sweeps"), whole_number(restarts, "restarts")
     primitive, seed = _primitive(alloy), seed_from(seed)
+    if (range_weight := finite(range_weight, "range_weight")) < 0:
+        raise AlloygenError(f"expected range_weight of at least 0, got {range_weight:g}")
     found = _laid(cell, primitive, alloy)
     lattice = found.lattice
     reach = cutoffs_from(cutoffs) if cutoffs is not None else shell_distances(primitive, SHELLS)
@@ -128,7 +133,7 @@ def representative(
     else:
         target = _random(lattice, starts[0], functions, orbits)
     figures, places = _figures(functions, orbits, lattice), _places(lattice, starts[0])
-    length = diameters / nearest_neighbour(primitive)
+    length = range_weight * diameters / nearest_neighbour(primitive)
     best, q = starts[0], np.inf
     rows = correlations(functions, orbits, lattice, starts)
     for occ, rho, state in zip(starts, rows, seeds(seed, restarts), strict=True):

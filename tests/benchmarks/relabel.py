@@ -3,7 +3,7 @@
     calculators        expansion -> EMT and -> CHGNet where it is installed (pip install alloygen[chgnet]), CuAu 2x2x4: the difference of Phi against all
                        configurations, each structure computed once
     selections         averages of twenty structures against those of all
-    representatives    T = infinity against random search of the same time, and sqsgenerator where it is installed; a cell for an ensemble at 900 K
+    representatives    a cell for an ensemble at 900 K (cells for T = infinity: quasi_random.py)
     files              configurations of 64 sites written and read back, peak memory of a process of its own
 
 ``--only`` names some of them; ``--configurations`` is for the files; ``--pictures docs/figures`` draws what was run.
@@ -31,14 +31,11 @@ import alloygen
 import alloygen.data
 from alloygen.edge.computed import Recipe
 from alloygen.exact.enumeration import Enumeration
-from alloygen.fitting.basis import shell_distances
-from alloygen.generate.representative import SHELLS
-from alloygen.hamiltonian.clusters import correlations, decorated_orbits
 from alloygen.results.relabelled import relabel
 from alloygen.runtime.job import Job
 
 CELL = bulk("Cu", a=3.8)
-T, MU = (800, 1000, 1200), {"Au": [0.0, 0.04]}
+T, MU, N = (800, 1000, 1200), {"Au": [0.0, 0.04]}, 1000
 
 
 def chgnet() -> Any:
@@ -71,7 +68,7 @@ def energies_by(calculator: Any, table: Enumeration, problem: alloygen.Problem) 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Phi of a calculator less Phi of the expansion at one condition, eV per site: found with its error, and exact."""
+    """Phi of a calculator less Phi of the expansion at one condition, eV per site: found with its error, exact, and the error of perfect samples."""
 
     calculator: str
     sampler: str
@@ -80,40 +77,70 @@ class Difference:
     value: float
     stderr: float
     exact: float
+    perfect: float
+
+    @property
+    def off(self) -> float:
+        return self.value - self.exact
 
     @property
     def z(self) -> float:
-        return (self.value - self.exact) / self.stderr
+        return self.off / self.stderr
 
 
 def calculators() -> list[Difference]:
     atoms = CELL.repeat((2, 2, 4))
     problem = alloygen.Problem.of(atoms, {"Au": 0.0})
     table, out = Enumeration(problem.hamiltonian), []
-    drawn = [(how, ens) for how in ("neural", "mc") for ens in alloygen.scan(atoms, T=T, mu=MU, n=1000, sampler=how)]
+    drawn = [(how, ens) for how in ("neural", "mc") for ens in alloygen.scan(atoms, T=T, mu=MU, n=N, sampler=how)]
+    again = [alloygen.scan(atoms, T=T, mu=MU, n=N, sampler="neural", seed=s) for s in range(1, 21)]
     for name, calculator in (("EMT", EMT()), ("CHGNet", chgnet())):
         if calculator is None:
             print(f"expansion -> {name}: it is not installed")
             continue
         print(f"expansion -> {name}, CuAu 2x2x4, Phi of {name} less Phi of the expansion, meV/site")
         start = time.perf_counter()
-        moved = table.with_energies(energies_by(calculator, table, problem))
-        print("  sampler  T     mu_Au  exact     found             z      effective  structures")
+        new = table.with_energies(energies_by(calculator, table, problem))
+        print("  sampler  T     mu_Au  exact     found                z   perfect  effective  structures")
         found = relabel([ens for _, ens in drawn], Recipe(calculator=calculator), "ends", Job())
-        for (sampler, ens), one in zip(drawn, found, strict=True):
-            d, structures = one.difference, sum(s.samples > 0 for s in one.structures)
-            row = Difference(
-                calculator=name, sampler=sampler, T=ens.T, mu=float(ens.mu[1]), value=d.value, stderr=d.stderr,
-                exact=moved.at(ens.condition).phi - table.at(ens.condition).phi,
-            )  # fmt: skip
+        for (sampler, _), one in zip(drawn, found, strict=True):
+            row = compared(name, sampler, one.ensemble, table, new)
             out.append(row)
             print(
-                f"  {sampler:8} {row.T:5.0f} {row.mu:6.2f} {1e3 * row.exact:9.4f} {1e3 * d.value:9.4f} +- {1e3 * d.stderr:.4f} {row.z:6.2f} "
-                f"{one.ensemble.effective_samples:10.1f} {structures:6}", flush=True
+                f"  {sampler:8} {row.T:5.0f} {row.mu:6.2f} {1e3 * row.exact:9.4f} {1e3 * row.value:9.4f} +- {1e3 * row.stderr:.4f} {row.z:6.2f} "
+                f"{1e3 * row.perfect:9.4f} {one.ensemble.effective_samples:10.1f} {sum(s.samples > 0 for s in one.structures):6}", flush=True
             )  # fmt: skip
         z = [row.z for row in out if row.calculator == name]
         print(f"  root mean square z {np.sqrt(np.nanmean(np.square(z))):.2f}; {time.perf_counter() - start:.0f} s")
+        over_seeds(name, again, table, new)
     return out
+
+
+def compared(
+    calculator: str, sampler: str, new: alloygen.Ensemble, before: Enumeration, after: Enumeration
+) -> Difference:
+    """Samples with the weights of ``after`` against both sums. Perfect samples of the expansion's law p have the error (kT/N) sqrt(<(p'/p - 1)^2>_p / n)."""
+    old, law, d = before.at(new.condition), after.at(new.condition), new.free_energy_difference()
+    ratio = law.probabilities / old.probabilities
+    perfect = new.kT / new.n_sites * float(np.sqrt(((ratio - 1) ** 2 * old.probabilities).sum() / len(new)))
+    return Difference(
+        calculator=calculator, sampler=sampler, T=new.T, mu=float(new.mu[1]), value=d.value, stderr=d.stderr, exact=law.phi - old.phi, perfect=perfect
+    )  # fmt: skip
+
+
+def over_seeds(name: str, scans: list[alloygen.Scan], before: Enumeration, after: Enumeration) -> None:
+    """How far scans of many seeds are from the sums, beside their error bars and the error of perfect samples."""
+    rows = [
+        compared(name, "neural", ens.reweighted(after.energy[before.index(ens.occ)]), before, after)
+        for scan in scans
+        for ens in scan
+    ]
+    off, bar, perfect = (1e3 * np.array([getattr(r, k) for r in rows]) for k in ("off", "stderr", "perfect"))
+    print(
+        f"  {len(scans)} seeds, neural: root mean square of found - exact {np.sqrt((off**2).mean()):.3f}, mean {off.mean():+.3f}; perfect samples "
+        f"{np.sqrt((perfect**2).mean()):.3f}; error bars {np.nanmedian(bar):.3f} (median), root mean square z {np.sqrt(np.nanmean((off / bar) ** 2)):.2f}, "
+        f"{(np.abs(off) > 2 * bar).sum()} of {np.isfinite(bar).sum()} beyond two", flush=True
+    )  # fmt: skip
 
 
 def selections() -> None:
@@ -128,40 +155,10 @@ def selections() -> None:
         print(f"  {how}: {1e3 * (ens.select(20, how).ensemble.mean_energy().value - whole):.3f}")
 
 
-def random_search(found, seconds: float, gold: int) -> float:
-    """The best Q of random occupations in the same time."""
-    lattice = found.lattice
-    functions, orbits = decorated_orbits(lattice.primitive, shell_distances(lattice.primitive, SHELLS))
-    orbits = [next(o for o in orbits if o.name == name) for name in found.names]
-    rng, best, end = np.random.default_rng(0), np.inf, time.monotonic() + seconds
-    neighbour = found.diameters[found.diameters > 0].min()
-    row = np.arange(lattice.n_sites) < gold
-    while time.monotonic() < end:
-        occ = np.stack([rng.permutation(row) for _ in range(64)]).astype(int)
-        off = np.abs(correlations(functions, orbits, lattice, occ) - found.target)
-        for line in off:
-            bad = found.diameters[line > 1e-6]
-            good = found.diameters[found.diameters < (bad.min() if len(bad) else np.inf) - 1e-6]
-            best = min(best, line.sum() - good.max(initial=0.0) / neighbour)
-    return best
-
-
 def representatives() -> tuple[alloygen.Representative, alloygen.Representative]:
     """The cell for an ensemble, and the quasi-random one of its composition."""
     print("representative cells, CuAu, six / two / one shells of pairs / triplets / quadruplets")
     alloy = alloygen.data.cuau()
-    alloygen.representative(alloy, (2, 2, 2), {"Au": 4}, sweeps=1)  # compiles
-    for shape, gold in (((4, 4, 2), 8), ((4, 4, 2), 16), ((4, 4, 4), 32)):
-        start = time.monotonic()
-        found = alloygen.representative(alloy, shape, {"Au": gold})
-        spent = time.monotonic() - start
-        control = random_search(found, spent, gold)
-        pairs = np.abs(found.residual[found.orders == 2])
-        print(
-            f"  T = infinity, {found.lattice.n_sites} sites, {gold} Au, {spent:.1f} s: Q {found.objective:.4f} (random search in that time {control:.4f}), "
-            f"residuals of six shells at most {pairs.max():.4f}, of all {np.abs(found.residual).max():.4f}"
-        )
-        rivals(shape, gold)
     ens = alloygen.sample(CELL.repeat((4, 4, 4)), T=900, mu={"Au": 0.03}, n=1000)
     warm = alloygen.representative(ens, (4, 4, 2))
     cold = alloygen.representative(alloy, (4, 4, 2), {"Au": int((warm.occ == 1).sum())})
@@ -170,40 +167,6 @@ def representatives() -> tuple[alloygen.Representative, alloygen.Representative]
         f"same averages {np.abs((cold.found - warm.target)[warm.orders == 2]).mean():.4f}"
     )
     return warm, cold
-
-
-def rivals(shape: tuple, gold: int) -> None:
-    """sqsgenerator's cell of the same pairs (five shells of equal weight), which it searches at random, in the same time."""
-    try:
-        from sqsgenerator import optimize, parse_config, to_ase
-    except ImportError:
-        print("    sqsgenerator is not installed")
-        return
-    alloy, cell = alloygen.data.cuau(), CELL.repeat(shape)
-    start = time.monotonic()
-    own = alloygen.representative(alloy, shape, {"Au": gold}, cutoffs=shell_distances(alloy.primitive, (5,)))
-    spent = time.monotonic() - start
-    task = {
-        "structure": {"lattice": cell.cell[:].tolist(), "coords": cell.get_scaled_positions().tolist(), "species": ["Cu"] * len(cell)},
-        "composition": [{"sites": "Cu", "Cu": len(cell) - gold, "Au": gold}],
-        "shell_weights": {k: 1.0 for k in range(1, 6)},
-        "max_results_per_objective": 1,
-    }  # fmt: skip
-    found, used = None, 0.0
-    iterations = 20_000
-    for _ in range(2):  # the first tells how many iterations the time is worth
-        start = time.monotonic()
-        found = optimize(parse_config({**task, "iterations": iterations}))
-        used = time.monotonic() - start
-        iterations = max(1000, int(iterations * spent / used))
-    on = alloygen.Problem.of(to_ase(found.best().structure()), {"Au": 0.0})
-    functions, orbits = decorated_orbits(alloy.primitive, shell_distances(alloy.primitive, (5,)))
-    pairs = [o for o in orbits if o.order == 2]
-    off = correlations(functions, pairs, on.hamiltonian.lattice, on.occ)[0] - (1 - 2 * gold / len(cell)) ** 2
-    mine = np.abs(own.residual[own.orders == 2])
-    print(
-        f"    five shells of pairs alone, sum of the residuals: {mine.sum():.4f} in {spent:.1f} s, sqsgenerator {np.abs(off).sum():.4f} in {used:.1f} s"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +184,7 @@ class Files:
 def files(n: int) -> list[Files]:
     """Each number in a process of its own, whose peak memory is its own."""
     out = []
-    for part in (n // 10, n // 3, n):
+    for part in (n // 30, n // 10, n):
         run = subprocess.run(
             [sys.executable, __file__, "--write", str(part)], capture_output=True, text=True, check=False
         )
@@ -253,22 +216,19 @@ def write(n: int) -> Files:
 
 # ---------------------------------------------------------------------- pictures
 def draw_differences(rows: list[Difference], ax: Any) -> None:
-    """Found less exact, with one and two standard errors."""
+    """Found less exact, with one and two standard errors, and one standard error of perfect samples as a grey bar."""
     names = [f"{r.calculator}, {r.sampler}" for r in rows]
+    at, off, bar = np.arange(len(rows)), *(1e3 * np.array([getattr(r, k) for r in rows]) for k in ("off", "stderr"))
+    perfect = 1e3 * np.array([r.perfect for r in rows])
+    ax.bar(at, 2 * perfect, 0.8, bottom=-perfect, color="0.88", label="perfect samples")
     for k, name in enumerate(dict.fromkeys(names)):
-        mine = np.array(
-            [
-                (j, r.value - r.exact, r.stderr)
-                for j, (r, own) in enumerate(zip(rows, names, strict=True))
-                if own == name
-            ]
-        )
-        ax.errorbar(mine[:, 0], 1e3 * mine[:, 1], 2e3 * mine[:, 2], fmt="none", color=f"C{k}", lw=1)
-        ax.errorbar(mine[:, 0], 1e3 * mine[:, 1], 1e3 * mine[:, 2], fmt="o", color=f"C{k}", ms=5, lw=3, label=name)
+        mine = np.array([own == name for own in names])
+        ax.errorbar(at[mine], off[mine], 2 * bar[mine], fmt="none", color=f"C{k}", lw=1)
+        ax.errorbar(at[mine], off[mine], bar[mine], fmt="o", color=f"C{k}", ms=5, lw=3, label=name)
     ax.axhline(0.0, color="0.5", lw=0.8)
-    ax.set_xticks(range(len(rows)), [f"{r.T:g} K, {r.mu:g}" for r in rows], rotation=90, fontsize=8)
+    ax.set_xticks(at, [f"{r.T:g} K, {r.mu:g}" for r in rows], rotation=90, fontsize=8)
     ax.set(ylabel="change of Phi, found - exact / meV per site", xlabel="T, mu_Au / eV")
-    ax.legend(frameon=False, fontsize=9)
+    ax.legend(frameon=False, fontsize=9, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def draw_representatives(cells: tuple[alloygen.Representative, alloygen.Representative], ax: Any) -> None:

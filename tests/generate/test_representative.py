@@ -40,6 +40,9 @@ def test_none_is_better(matrix):
     assert found.objective == pytest.approx(q.min()) and q.min() < np.median(q) - 0.1
     assert objective(found, found.found[None])[0] == pytest.approx(found.objective)
     assert np.allclose(found.target, 0.0)  # half and half at random
+    least = representative(ALLOY, matrix, {"Au": 4}, cutoffs=(4.0, 2.8), range_weight=0, sweeps=300)
+    total = np.abs(correlations(functions, orbits, found.lattice, every) - found.target).sum(1)
+    assert least.objective == pytest.approx(np.abs(least.residual).sum()) == pytest.approx(total.min())
 
 
 def test_a_random_alloy_has_products_of_means():
@@ -88,3 +91,5 @@ def test_several_sublattices_and_species():
 def test_bad_arguments(arguments, error, told):
     with pytest.raises(error, match=told):
         representative(*arguments)
+    with pytest.raises(AlloygenError, match="expected range_weight of at least 0, got -1"):
+        representative(ALLOY, (2, 2, 2), {"Au": 4}, range_weight=-1)
