@@ -11,7 +11,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from itertools import permutations
+from itertools import permutations, product
 from numbers import Real
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,12 +33,7 @@ NEEDED = (
     "max_cluster_dia",
     "basis_func_type",
 )  # keys of a settings file that fix the figures
-OTHERS: dict[str, object] = {
-    "size": None,
-    "supercell_factor": 27,
-    "skew_threshold": 40,
-    "kwargs": {},
-}  # that do not, in case they are missing
+SIZES = sorted(product((1, 3, 5), repeat=3), key=np.prod)  # of templates: a long cell is more even repeated beside it
 
 
 def from_clease(
@@ -79,7 +74,7 @@ def _expansion(settings: Any, eci: Mapping[str, float], name: str, citation: str
             np.array(prim.cell), len(prim), reach, f"clusters of max_cluster_dia = {reach}",
             "Take the settings that the ECIs were fitted with, or let CLEASE make the clusters first, settings.ensure_clusters_exist()",
         )  # fmt: skip
-    known = set(settings.all_cf_names)
+    known = _names(settings)
     unknown = sorted(set(eci) - known)
     if unknown:
         raise AlloygenError(
@@ -123,6 +118,16 @@ def _resolve(settings, eci) -> tuple[Any, dict[str, float]]:
     return settings, _finite(eci, where)
 
 
+def _names(settings: Any) -> set[str]:
+    """Of the correlation functions, whose clusters CLEASE makes here, with errors of its own."""
+    try:
+        return set(settings.all_cf_names)
+    except Exception as why:
+        raise AlloygenError(
+            f"expected settings whose clusters CLEASE can make, got {type(why).__name__}: {str(why)[:200]}"
+        ) from why
+
+
 def _finite(eci: Mapping, where: str) -> dict[str, float]:
     """ECIs as floats; an error names the first that is no finite number."""
     for name, value in eci.items():
@@ -150,8 +155,6 @@ def _settings_from(path: str) -> Any:
 
     CLEASE writes the primitive cell into the file ``db_name`` when it makes settings: here into a folder that is thrown away.
     """
-    from clease.jsonio import decode
-
     found = _json(path, "settings", json.loads)
     wrong = f"{path}: expected settings that CLEASE saved (settings.save)"
     if not isinstance(found, dict):
@@ -161,11 +164,39 @@ def _settings_from(path: str) -> Any:
         raise AlloygenError(
             f"{wrong}, with the keys {', '.join(NEEDED)}, got none for {', '.join(missing)}. Save them anew"
         )
-    kept: dict[str, object] = {"include_background_atoms": not found.get("ignore_background_atoms", True), **OTHERS}
+    kept: dict[str, object] = {"include_background_atoms": not found.get("ignore_background_atoms", True), "kwargs": {}}
     kept |= {k: v for k, v in found.items() if k in (*NEEDED, *kept)}
     with TemporaryDirectory() as folder:
         kept |= {"db_name": os.path.join(folder, "clease.db"), "__clease_objtype__": "ce_settings"}
-        return _json(path, "settings", lambda _: decode(json.dumps(kept)))
+        return _json(path, "settings", lambda _: _on_a_template(kept))
+
+
+def _on_a_template(kept: dict[str, object]) -> Any:
+    """Settings with the first template, a supercell for structures, that CLEASE takes; no figure depends on it, or on the compositions that it may have.
+
+    Left to itself CLEASE tries 100,000 at random, with NumPy's global generator, which takes minutes where none fits: a very long cell, compositions that cannot be.
+    """
+    from clease.jsonio import CleaseEncoder, decode
+    from clease.settings import Concentration
+
+    restricted = decode(json.dumps(kept["concentration"]))
+    kept = {**kept, "concentration": Concentration(restricted.basis_elements)}
+    refused, state = ValueError("no template"), np.random.get_state()  # noqa: NPY002 CLEASE draws from the global one
+    try:
+        for size in map(list, SIZES):
+            template = {"size": size, "supercell_factor": None, "skew_threshold": 40}
+            try:
+                settings = decode(json.dumps({**kept, **template}, cls=CleaseEncoder))
+            except ValueError as why:
+                if "constraints" not in str(why):  # its word for a template that does not fit
+                    raise
+                refused = why
+            else:
+                settings.concentration = restricted
+                return settings
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    raise refused
 
 
 def _warn_of_field(calc) -> None:

@@ -23,7 +23,7 @@ from alloygen.results.provenance import RunProvenance
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job, Loop
 from alloygen.runtime.resume import digest, identity
-from alloygen.runtime.tensors import matching
+from alloygen.runtime.tensors import matching, require_range
 
 if TYPE_CHECKING:
     from alloygen.montecarlo.chains import Chains
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 FIRST, MAX_DROPS = 20, 6  # rounds before the first sample, and how often the start may be cut, with burn=None
 LARGEST = 4e9  # bytes of samples
 MOST_ROUNDS = 10**12  # more than any run keeps
+FINITE = float(np.finfo(float).max)
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,10 @@ class _Sampler:
             if v.shape != (len(occ),):
                 raise AlloygenError(
                     f"expected observer {name!r} to return one number per chain ({len(occ)},), got {v.shape}"
+                )
+            if not np.isfinite(v).all():
+                raise AlloygenError(
+                    f"expected observer {name!r} to return finite numbers, got {v[~np.isfinite(v)][0]}; return one for every configuration"
                 )
             self.observed[name].append(v)
         self.occ.append(occ.copy())
@@ -324,6 +329,7 @@ class _Sampler:
             return {k: v[:0] for k, v in like.items()}
         found = matching(arrays, like, rows="rounds")
         require_kept(self.chains.hamiltonian, found["occ"], found["energy"])
+        require_range(found, **{f"observed.{k}": (-FINITE, FINITE) for k in self.observed})
         return found
 
 

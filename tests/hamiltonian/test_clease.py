@@ -10,6 +10,7 @@ import pytest
 import torch
 from ase.build import bulk
 from clease.calculator import attach_calculator
+from clease.cluster.cluster_list import ClusterDoesNotExistError
 from clease.corr_func import CorrFunction
 from clease.montecarlo import SGCMonteCarlo
 from clease.settings import CEBulk, CECrystal, CESlab, Concentration
@@ -145,6 +146,8 @@ OLD = {"include_background_atoms", "supercell_factor", "size", "skew_threshold",
         lambda d: {**d, "db_name": "/nowhere/at/all/aucu.db"},
         lambda d: {**d, "db_name": "elsewhere/aucu.db", "max_cluster_size": 3, "ignore_background_atoms": True},
         lambda d: {k: v for k, v in d.items() if k not in OLD},
+        lambda d: {**d, "supercell_factor": 10**30, "skew_threshold": 0.0},
+        lambda d: {**d, "supercell_factor": None, "size": [10**6, 10**6, 10**6]},
     ],
 )
 def test_settings_of_other_machines_and_versions_are_read_and_leave_no_database(
@@ -178,6 +181,16 @@ def test_every_kind_of_settings_reads_back_without_a_database(settings, tmp_path
     assert sorted(tmp_path.iterdir()) == before
 
 
+def in_cell(at: int, value: float):
+    """Settings with another number in the primitive cell."""
+
+    def changed(found: dict) -> dict:
+        found["prim_cell"]["cell"]["__ndarray__"][2][at] = value
+        return found
+
+    return changed
+
+
 @pytest.mark.parametrize(
     "content, words",
     [
@@ -190,12 +203,15 @@ def test_every_kind_of_settings_reads_back_without_a_database(settings, tmp_path
         ({"max_cluster_dia": [4.0, 40.0, 40.0]}, "at most .* clusters to look at"),
         ({"max_cluster_dia": [1e300]}, "at most .* clusters to look at"),
         ({"max_cluster_dia": [float("inf")]}, "expected cutoffs of clusters as finite numbers"),
+        (in_cell(4, 1e30), "violates the constraints"),  # no template is even enough: CLEASE looked for one for minutes
     ],
 )
 def test_broken_settings_name_their_file(settings, tmp_path, content, words):
     s, eci = settings["CuAu"]
     path = tmp_path / "some settings.json"
     s.save(str(path))
+    if callable(content):
+        content = content(json.loads(path.read_text()))
     if isinstance(content, dict):
         content = json.dumps({**json.loads(path.read_text()), **content})
     path.write_text(content)
@@ -204,6 +220,34 @@ def test_broken_settings_name_their_file(settings, tmp_path, content, words):
     assert "some settings.json" in str(caught.value)
     with pytest.raises(AlloygenError, match="found no file"):
         from_clease(tmp_path, eci)
+
+
+def test_compositions_that_cannot_be_and_numpys_generator_are_left_alone(tmp_path):
+    """CLEASE looked for a template of such a composition for minutes; the figures are those of any."""
+    half = Concentration([["Au", "Cu"]], A_lb=[[1, 0], [-1, 0]], b_lb=[0.3, -0.6])
+    s = CEBulk(half, "fcc", a=3.8, max_cluster_dia=[3.0], db_name=str(tmp_path / "c.db"))
+    s.save(str(tmp_path / "s.json"))
+    found = json.loads((tmp_path / "s.json").read_text())
+    found["concentration"]["b_lb"]["__ndarray__"][2] = [0.9, -0.1]
+    (tmp_path / "s.json").write_text(json.dumps(found))
+    np.random.seed(5)  # noqa: NPY002 the global one is meant
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    with pytest.warns(UserWarning, match="not honoured"):
+        read = from_clease(tmp_path / "s.json", {"c0": 0.1})
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+    with pytest.warns(UserWarning, match="not honoured"):
+        assert read.fingerprint == from_clease(s, {"c0": 0.1}).fingerprint
+
+
+def test_clusters_that_clease_cannot_make_are_told(settings, monkeypatch):
+    s, eci = settings["CuAu"]
+
+    def missing(self):
+        raise ClusterDoesNotExistError("A 2-body cluster expected to be found was missing")
+
+    monkeypatch.setattr(type(s), "all_cf_names", property(missing))
+    with pytest.raises(AlloygenError, match=r"clusters CLEASE can make, got ClusterDoesNotExistError: A 2-body"):
+        from_clease(s, eci)
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "0.1", True, [0.1]])

@@ -118,7 +118,7 @@ def _stopped(path: Path) -> tuple[dict, dict]:
     ("chains.walkers.occ", lambda a: a * 0 + 100, "species indices"), ("chains.replica_at", lambda a: a * 0, "one condition"),
     ("chains.replica_at", lambda a: a - 2**40, "one condition"), ("chains.walkers.energy", lambda a: a - 5.0, "energies"),
     ("chains.walkers.counts", lambda a: a + 1, "numbers of atoms"), ("chains.walkers.rng", lambda a: a * 0, "random numbers"),
-    ("chains.round", lambda a: a - 2**40, "from 0"), ("energy", lambda a: a * float("nan"), "energies"),
+    ("chains.round", lambda a: a - 2**40, "from 0"), ("energy", lambda a: a * float("nan"), "energies"), ("observed.m", lambda a: a - float("inf"), "observed.m"),
     ("chains.beta", lambda a: a, "also"), ("chains.tables.start", lambda a: a, "also"), ("occ", lambda a: a[:-1], "as many rounds"),
 ])  # fmt: skip
 def test_a_crafted_checkpoint_with_a_fitting_checksum_is_refused(name, change, told, tmp_path):

@@ -371,6 +371,8 @@ def test_observers_see_every_sample():
     assert s[1].mean(s[1].observed["m"]).stderr <= 0.05
     with pytest.raises(AlloygenError, match="one number per chain"):
         metropolis(h, h.condition([2.0]), n=8, observers={"m": lambda occ: 1.0})
+    with pytest.raises(AlloygenError, match="'m' to return finite numbers, got -inf"):
+        metropolis(h, h.condition([2.0]), n=8, observers={"m": lambda occ: np.full(len(occ), -np.inf)})
 
 
 # ---------------------------------------------------------------------- resume
