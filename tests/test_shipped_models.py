@@ -132,7 +132,7 @@ def test_checksums_of_the_shipped_files():
 
 @pytest.mark.parametrize(("T", "told"), [(1.4, True), (2.6, False)])
 def test_a_phase_that_the_law_of_ising_misses_on_4x4_is_told(T, told):
-    """NESS near 1 with Phi off by many error bars, at one of two such conditions of 495 that were measured."""
+    """NESS near 1 with Phi off by many error bars, at one of two such conditions of 693 that were measured."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         ens = alloygen.sample(alloygen.ising(4), T, {"+": 0.2}, n=300, seed=0, sampler="ising")
