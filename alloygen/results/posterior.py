@@ -220,14 +220,14 @@ def posterior_bands(
             f"expected a scan with {MIN_ESS:.0f} effective samples at some T and composition, got fewer everywhere; draw more"
         )
     for table, values, how in _reweighted(scan, drawn, diagram, states, then):
-        left = table["effective_samples"].values[states]
+        left = _effective(table, states)
         rows.append((float(np.median(left / sure[states])), float(np.quantile(left, POOR)), how))
         if how != "left out":
             phi.append(values)
             for name, many in replicas.items():
                 many.append(table[name].values)
     draws = pd.DataFrame(rows, columns=["effective_share", "effective_samples", "how"])
-    _tell(draws, scan)
+    _tell(draws, scan.log_prob is not None and then is None)
     moved = diagram.table.drop_dims("replica").assign({
         f"{name}_replica": (("T", "replica", "n"), np.stack(many, 1)) for name, many in replicas.items()
     })  # fmt: skip
@@ -243,7 +243,7 @@ def _reweighted(
     parts, size = scan.parts, scan.hamiltonian.n_sites
     flat = lambda part: part.occ.reshape(-1, size)  # noqa: E731
     of = [lambda part=part: part.correlations.reshape(part.occ.shape[0] * part.occ.shape[1], -1) for part in parts]
-    poor = lambda table: np.quantile(table["effective_samples"].values[states], POOR) < FEW  # noqa: E731
+    poor = lambda table: np.quantile(_effective(table, states), POOR) < FEW  # noqa: E731
     for law in drawn:
         h, how = law.hamiltonian, "reweighted"
         assert h is not None
@@ -259,6 +259,11 @@ def _reweighted(
         yield table, values, "left out" if poor(table) else how
 
 
+def _effective(table: xr.Dataset, states: np.ndarray) -> np.ndarray:
+    """Effective samples at the states, 0 where annealing has left none."""
+    return np.nan_to_num(table["effective_samples"].values[states])
+
+
 def _phi(scan: Samples, moved: np.ndarray) -> pd.DataFrame:
     """Phi at each finite condition with both error bars."""
     finite = np.flatnonzero(np.isfinite(scan.T))
@@ -268,7 +273,8 @@ def _phi(scan: Samples, moved: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def _tell(draws: pd.DataFrame, scan: Samples) -> None:
+def _tell(draws: pd.DataFrame, annealing: bool) -> None:
+    """Warn of draws that were left out; ``annealing`` is what may help."""
     out = int((draws["how"] == "left out").sum())
     if len(draws) - out < LEAST:
         raise AlloygenError(
@@ -277,9 +283,9 @@ def _tell(draws: pd.DataFrame, scan: Samples) -> None:
         )
     if out:
         remedy = (
-            "then=alloygen.Anneal() takes them along"
-            if scan.log_prob is not None
-            else "a longer run, or more conditions, takes them along"
+            "then=alloygen.Anneal() may take them along"
+            if annealing
+            else "more samples, or conditions of more mu, whose compositions these have, take them along"
         )
         warnings.warn(
             f"{out} of {len(draws)} draws of the ECIs were left out, with fewer than {FEW:.0f} effective samples at more than {100 * POOR:.0f} % of the "

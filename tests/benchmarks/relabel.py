@@ -248,7 +248,9 @@ def draw_files(rows: list[Files], ax: Any) -> None:
     n = [r.n for r in rows]
     ax.plot(n, [r.before for r in rows], "s--", mfc="none", color="0.5", label="drawn")
     ax.plot(n, [r.peak for r in rows], "o-", label="written and read back")
-    ax.set(xlabel="configurations of 64 sites", ylabel="peak memory / GB", ylim=(0, None), xlim=(0, None))
+    ax.axhline(2**30 / 1e9, color="0.8", lw=0.8)
+    ax.text(0, 2**30 / 1e9, " 1 GiB", va="bottom", color="0.5")
+    ax.set(xlabel="configurations of 64 sites", ylabel="peak memory / GB", ylim=(0, 1.2), xlim=(0, 1.05 * max(n)))
     ax.legend(frameon=False, loc="lower right")
 
 

@@ -114,6 +114,23 @@ def test_draws_out_of_reach_are_left_out_and_counted():
         scan().posterior(np.array([off(3.0, 1)] * 3), T=[500.0, 900.0])
 
 
+def test_draws_out_of_reach_are_annealed():
+    s, far, lost = scan(), off(0.8, 103), off(1.2, 111)
+    part, draws, T = s.subset(np.flatnonzero(np.isin(s.T, (500.0, 900.0)))), [*DRAWS[:3], far, lost], [500.0, 900.0]
+    with pytest.warns(LowSampleSize, match="2 of 5"):
+        assert part.posterior(np.array(draws), T=T).draws["how"].tolist()[3:] == ["left out"] * 2
+    with pytest.warns(
+        LowSampleSize, match="1 of 5 draws.*or conditions of more mu"
+    ):  # compositions that no sample has now
+        found = part.posterior(np.array(draws), T=T, then=alloygen.Anneal(effort=0.02))
+    assert found.draws["how"].tolist() == ["reweighted"] * 3 + ["annealed", "left out"]
+    assert found.draws["effective_samples"][3] > 10 and found.draws["effective_samples"][4] == 0
+    for t, before in enumerate(canonical(alloygen.data.cuau().ecis, t) for t in T):
+        exact = canonical(far, T[t])
+        error = np.abs(found.table["free_energy_replica"].values[t, 3] - exact)
+        assert np.median(error) < 1e-3 and error.max() < 0.3 * np.abs(exact - before).max()
+
+
 def test_draws_that_cannot_be_are_refused():
     with pytest.raises(AlloygenError, match="remembers its fit"):
         scan().posterior()
