@@ -19,6 +19,7 @@ import numpy as np
 from alloygen.conditions.composition import Constraint
 from alloygen.errors import BadCondition
 from alloygen.lattice import Lattice
+from alloygen.limits import require_rows
 
 MOST = 30_000_000  # entries of the tables of one set of kinds
 FAR = 50_000  # sums that are looked through for the nearest
@@ -200,6 +201,7 @@ class Counts:
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """n configurations (n, N) int8 that meet the constraints, each as likely as any other."""
+        require_rows(n, len(self.known), f"configurations of {len(self.known)} sites")
         occ = np.tile(np.maximum(self.known, 0), (n, 1)).astype(np.int8)
         left, rest = np.tile(self.left, (n, 1)), np.tile(self.need, (n, 1))
         for i in np.flatnonzero(self.known < 0):

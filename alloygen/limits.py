@@ -14,6 +14,7 @@ from alloygen.errors import TooLarge
 SHARE = 0.8  # of what is free that one call may take
 SMALL = 16e6  # bytes that any machine has: what is free is not asked for
 CLUSTERS = 5e6  # looked at while figures are made; each takes some 30 microseconds, so minutes
+ATTEMPTS = 10**12  # of flips in one call of compiled code, for which Ctrl-C waits: some 20 hours of a core
 CLOSE = 15 / 32  # of the pairs of points in a ball that are no farther apart than its radius
 
 
@@ -55,6 +56,35 @@ def sample_bytes(n: int, n_sites: int, n_elements: int, many: bool = True) -> in
     many : drawn all at once, and not condition by condition
     """
     return n * (n_sites * (10 if many else 1) + 8 * (4 + n_elements))
+
+
+def require_rows(n: int, numbers: int, what: str) -> None:
+    """Refuse walkers, copies or draws, n of ``what`` with so many numbers each, that memory does not hold.
+
+    Examples
+    --------
+    >>> require_rows(10, 64, "walkers")
+    >>> require_rows(10**15, 64, "walkers")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    alloygen.errors.TooLarge: expected what fits ... GB of free memory, got 1000000000000000 walkers, about 1.02e+09 GB. Take fewer
+    """
+    require_memory(16.0 * n * numbers, f"{n} {what}", "Take fewer")
+
+
+def require_attempts(sweeps: int, sites: int, remedy: str) -> None:
+    """Refuse so many sweeps of the sites of all walkers in one call of compiled code that Ctrl-C would wait for days.
+
+    Examples
+    --------
+    >>> require_attempts(10, 64, "")
+    >>> require_attempts(10**15, 64, "Take fewer sweeps")
+    Traceback (most recent call last):
+    alloygen.errors.TooLarge: expected at most 1e+12 attempted flips at once, got 1000000000000000 sweeps of 64 sites. Take fewer sweeps
+    """
+    if sweeps * sites > ATTEMPTS:
+        raise TooLarge(
+            f"expected at most {ATTEMPTS:.0e} attempted flips at once, got {sweeps} sweeps of {sites} sites. {remedy}"
+        )
 
 
 def require_clusters(

@@ -41,6 +41,7 @@ from alloygen.runtime.job import Job
 from alloygen.types import ArrayLike, PathLike
 
 EVEN = 0.5  # NESS above which the weights of draws are believed, and the share of it that the forward one has at least where they may be
+MOST_PATHS = 100_000  # that a likelihood is averaged over
 IN_PARTS = "Draw parts with seeds of their own, and write each before the next (docs/samplers.md)"
 OTHERWISE = 'sampler="mc" says that Monte Carlo is meant, Neural(then=Anneal()) draws within the range and cools its draws, with exact weights'
 
@@ -84,7 +85,7 @@ class Neural:
         one_of(self.outside, "outside", ("refuse", "allow"))
         if self.batch is not None:
             whole_number(self.batch, "batch")
-        object.__setattr__(self, "average", whole_number(self.average, "average"))
+        object.__setattr__(self, "average", whole_number(self.average, "average", 1, MOST_PATHS))
         if self.then is not None and not isinstance(self.then, Refinement):
             raise AlloygenError(f"expected then=Anneal(), Blocks() or Flips() of alloygen, got {self.then!r}")
 

@@ -7,6 +7,7 @@ translation leaves alone belong to a smaller superlattice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -78,7 +79,14 @@ def enumerate_structures(
 
 def configurations(primitive: Primitive, max_sites: int) -> Iterator[tuple[Lattice, np.ndarray]]:
     """(supercell, its occupations (B, N)) of the different structures of at most ``max_sites`` sites."""
-    for n in range(1, max_sites // len(primitive.basis) + 1):
+    cells = max_sites // len(primitive.basis)
+    if any(primitive.pbc):  # told before the smaller ones are gone through
+        digits = cells * sum(math.log10(len(names)) for names in primitive.species)
+        if digits > math.log10(MOST_STATES):
+            raise AlloygenError(
+                f"expected supercells of at most {MOST_STATES} occupations, got about 1e+{digits:.0f} on {cells} primitive cells; take fewer sites (max_sites)"
+            )
+    for n in range(1, cells + 1):
         for matrix in superlattices(primitive, n):
             lattice = Lattice(primitive, matrix)
             rows = different(lattice)
@@ -123,10 +131,6 @@ def different(lattice: Lattice) -> np.ndarray:
     """Occupations (B, N) of a supercell, one of each kind up to its symmetry, without those of a smaller cell."""
     sizes = lattice.n_species.astype(object)
     total = int(np.prod(sizes))
-    if total > MOST_STATES:
-        raise AlloygenError(
-            f"expected supercells of at most {MOST_STATES} occupations, got {total} on {lattice!r}; take fewer sites (max_sites)"
-        )
     place = np.array([int(np.prod(sizes[i + 1 :])) for i in range(len(sizes))], dtype=np.int64)
     states = (np.arange(total)[:, None] // place) % lattice.n_species
     code, lowest = np.arange(total), np.arange(total)

@@ -27,6 +27,7 @@ from alloygen.hamiltonian.figures import Expansion
 from alloygen.hamiltonian.flips import FlipTables, build_flip_tables
 from alloygen.hamiltonian.tables import build_tables
 from alloygen.lattice import Lattice
+from alloygen.limits import require_rows
 from alloygen.types import ArrayLike
 
 Given = TypeVar("Given", Condition, Grid)
@@ -170,6 +171,7 @@ class Hamiltonian:
         """Uniformly random occupations (n, N): a tensor by a generator, the same as an array by its seed."""
         if not isinstance(generator, torch.Generator):
             return as_array(self.random(n, torch.Generator().manual_seed(generator)), np.int8)
+        require_rows(n, self.n_sites, f"configurations of {self.n_sites} sites")
         u = torch.rand(n, self.n_sites, generator=generator, dtype=torch.float64, device=generator.device)
         return (u * as_tensor(self.lattice.n_species, device=u.device)).long()
 

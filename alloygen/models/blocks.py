@@ -106,7 +106,7 @@ def generators(generator: torch.Generator) -> Callable[[int], torch.Generator]:
 
 def derived_seed(seed: int, *words: int) -> int:
     """A seed from 0 to 2**63 - 1 that depends on ``seed`` and on whole numbers that say what it is for."""
-    return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0]) >> 1
 
 
 def _filled(rows: torch.Tensor | Condition, size: int) -> torch.Tensor | Condition:

@@ -17,12 +17,14 @@ import numpy as np
 from alloygen.arguments import seed_from, settings, whole_number
 from alloygen.compiled import njit
 from alloygen.conditions import Mu, chemical_potentials, temperature
+from alloygen.conditions.given import MOST_VALUES
 from alloygen.conditions.record import semigrand
 from alloygen.edge.atoms_map import AtomsMap
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.flips import FlipTables, fill_states, flip_energy, set_species
+from alloygen.limits import require_attempts
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.single_moves import Flip, Move, move_from
@@ -135,8 +137,8 @@ class Cooling:
     restarts: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("steps", "sweeps", "restarts"):
-            object.__setattr__(self, name, whole_number(getattr(self, name), name))
+        for name, most in (("steps", MOST_VALUES), ("sweeps", None), ("restarts", None)):
+            object.__setattr__(self, name, whole_number(getattr(self, name), name, 1, most))
         for name in ("T_start", "T_end"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, temperature(getattr(self, name)))
@@ -268,6 +270,7 @@ class Cooler:
         best, lowest = w.occ.copy(), semigrand(w.energy, w.counts, mu)
         parts = list(pairwise(np.linspace(0, len(rows), min(len(rows), 8 * self.threads) + 1).astype(int)))
         attempts = self.sweeps * len(self.sites)
+        require_attempts(self.sweeps, len(rows) * len(self.sites), "Take fewer sweeps at each of more steps")
         kernel = moves.flips if isinstance(move, Flip) else move.kernel(tables, self.sites)
         with ThreadPoolExecutor(self.threads) as pool:
             run = lambda kernel, *a: list(pool.map(lambda p: kernel(tables, w, *p, *a, self.sites), parts))  # noqa: E731

@@ -19,6 +19,7 @@ from alloygen.arguments import seed_from, settings
 from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, NotConverged
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.limits import require_rows
 from alloygen.montecarlo.annealing import (
     TOL,
     Cooler,
@@ -81,6 +82,9 @@ def ground_states(
     cooling = settings(cooling, Cooling, "cooling")
     restarts, base = cooling.restarts, problem.base.astype(np.int8)
     table = _Lowest(h, _compositions(h, base, sites, compositions))
+    require_rows(
+        restarts * len(table.counts), h.n_sites, f"walkers, {restarts} restarts of {len(table.counts)} compositions"
+    )
     rng = np.random.default_rng(seed)
     start = np.concatenate([_starts(h, base, sites, c, restarts, rng) for c in table.counts])
     betas = 1 / (h.kB * cooling.temperatures(spread_of_flips(problem, rng)))

@@ -19,6 +19,7 @@ from alloygen.estimate.chains import common_equilibration, mean, memory
 from alloygen.estimate.weights import user_level
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.kept import require_kept
+from alloygen.limits import require_attempts
 from alloygen.results.provenance import RunProvenance
 from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job, Loop
@@ -140,7 +141,9 @@ class _Sampler:
     # ------------------------------------------------------------------ the loop
     def go(self, job: Job) -> None:
         burn = FIRST if self.run.burn is None else self.run.burn
-        round_ = sum(a.nbytes for a in self.chains.configurations())
+        rows = self.chains.configurations()
+        require_attempts(self.run.sweeps, rows[0].size, "Take fewer sweeps between more samples")
+        round_ = sum(a.nbytes for a in rows)
         with job.loop(self, self.title, unit="round", expected=self.wanted * round_) as loop:
             while self.burned < burn:
                 self.chains.step(self.run.sweeps)

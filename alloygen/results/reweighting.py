@@ -15,6 +15,7 @@ from alloygen.errors import AlloygenError, BadCondition
 from alloygen.estimate import weights
 from alloygen.estimate.result import Estimate
 from alloygen.hamiltonian.cluster import Hamiltonian
+from alloygen.limits import require_rows
 from alloygen.results.averages import Averages
 from alloygen.results.draws import Draws
 from alloygen.results.energies import OtherEnergies
@@ -203,6 +204,7 @@ def subset(draws: D, averages: Averages, index: int | slice | list[int] | np.nda
 def resample(draws: D, averages: Averages, n: int | None, seed: int) -> D:
     """Samples drawn with replacement by weight, see :meth:`alloygen.results.ensemble.Ensemble.resample`."""
     n = len(draws) if n is None else whole_number(n, "n, the number of configurations,", 0)
+    require_rows(n, draws.occ.shape[1], f"configurations of {draws.occ.shape[1]} sites")
     rng = np.random.default_rng(seed_from(seed))
     rows = rng.choice(len(draws), size=n, p=draws.weights)
     facts = replace(draws.facts, inefficiency=1.0 + n / averages.own_effective_samples)

@@ -64,7 +64,7 @@ def test_what_is_no_hamiltonian_is_told(name, what):
 @pytest.mark.parametrize("name, option", [(name, option) for name, options in WHOLE.items() for option in options])
 def test_whole_numbers_are_whole_numbers(name, option):
     for bad in (0, -1, 1.5, None, np.nan, np.inf, "two", True):
-        with pytest.raises(AlloygenError, match=f"expected {option}.* whole number of at least 1"):
+        with pytest.raises(AlloygenError, match=f"expected {option}.* whole number (of at least|from) 1"):
             TAKE[name](ising(3), **{option: bad})
 
 

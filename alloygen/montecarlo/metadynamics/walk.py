@@ -8,6 +8,7 @@ import numpy as np
 
 from alloygen.errors import AlloygenError
 from alloygen.hamiltonian.kept import require_held, require_kept
+from alloygen.limits import require_rows
 from alloygen.montecarlo import moves
 from alloygen.montecarlo.metadynamics.counted import Counted
 from alloygen.montecarlo.metadynamics.kernels import Exchanges, Law, Numbers, walk
@@ -41,6 +42,7 @@ class FlatWalk:
         self.beta = 1.0 / (h.kB * self.T)
         W, C, bins = stages.walkers, len(self.T), h.n_sites + 1
         self.tables, n = h.flip_tables, W * C
+        require_rows(n, 8 * bins, f"walkers, {W} sets at {C} temperatures")
         occ = problem.starts(n, seed)
         self.walkers = make_walkers(h, occ, seeds(seed, n + W))
         self.exchange_rng = self.walkers.rng[n:].copy()

@@ -34,6 +34,7 @@ from alloygen.edge.problem import AtomsLike, Fixed, HamiltonianLike, Problem
 from alloygen.errors import AlloygenError, BadCondition
 from alloygen.hamiltonian.cluster import Hamiltonian
 from alloygen.hamiltonian.kept import require_held, require_kept
+from alloygen.limits import require_rows
 from alloygen.montecarlo.rng import seeds
 from alloygen.montecarlo.single_moves import Move, move_from
 from alloygen.montecarlo.walkers import MOST_STEPS
@@ -98,6 +99,7 @@ def wang_landau(
     bins, schedule = settings(bins, Bins, "bins"), settings(schedule, Schedule, "schedule")
     job, move = settings(job, Job, "job"), _move(move)
     h, rows = problem.hamiltonian, bins.windows * walkers
+    require_rows(rows, h.n_sites, f"walkers of {h.n_sites} sites")
     vector, start = _mu(h, mu, move), _start(problem, move, seed)
     plan = Plan(problem, vector, move, rules_of(problem.free, bins, schedule, rows))
     known, found = scout(plan, start, bins.width, seed)

@@ -10,6 +10,7 @@ import numpy as np
 
 from alloygen.arguments import fraction, one_of, positive, whole_number
 from alloygen.errors import AlloygenError
+from alloygen.limits import ATTEMPTS
 
 KINDS = ("halving", "1/t")
 
@@ -85,7 +86,7 @@ class Schedule:
         object.__setattr__(self, "flatness", fraction(self.flatness, "flatness"))
         for name in ("log_f", "log_f_final"):
             object.__setattr__(self, name, positive(getattr(self, name), name))
-        object.__setattr__(self, "check", whole_number(self.check, "check"))
+        object.__setattr__(self, "check", whole_number(self.check, "check", 1, ATTEMPTS))
         if self.max_attempts is not None:
             object.__setattr__(self, "max_attempts", whole_number(self.max_attempts, "max_attempts"))
 
