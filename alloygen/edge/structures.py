@@ -2,7 +2,7 @@
 
 Every structure that is written keeps its energy and the numbers in ``atoms.info`` that say where it came from: T, mu_<element>,
 log_prob and log_weight. All writing is atomic (see :mod:`alloygen.runtime.atomic`), and one structure is in memory at a time; ``read_structures``
-gives them back.
+gives them back, likewise but for ASE's JSON databases, which are read as a whole.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numbers
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -231,10 +232,14 @@ def write_structures(atoms_list: Iterable, path: PathLike, format: str | None = 
             _check_folder(path)  # nothing may have come in meanwhile
         return path
     with atomic_path(path) as part:
-        if kind in ("db", "json"):
-            _write_db(atoms_list, part, kind)
-        else:
-            {"extxyz": _write_extxyz, "traj": _write_traj, "mson": _write_mson}[kind](atoms_list, part)
+        writers = {
+            "extxyz": _write_extxyz,
+            "traj": _write_traj,
+            "db": _write_db,
+            "json": _write_json,
+            "mson": _write_mson,
+        }
+        writers[kind](atoms_list, part)
     return path
 
 
@@ -272,13 +277,27 @@ def _write_extxyz(atoms_list, part: Path) -> None:
             write_xyz(file, [atoms])
 
 
-def _write_db(atoms_list, part: Path, kind: str) -> None:
+def _write_db(atoms_list, part: Path) -> None:
     from ase.db import connect
 
-    with connect(part, type=kind, append=False, use_lock_file=False) as database:
+    with connect(part, type="db", append=False, use_lock_file=False) as database:
         for atoms in atoms_list:
             database.write(atoms, key_value_pairs=_numbers(atoms))
     part.touch()  # a database of no rows is a file too
+
+
+def _write_json(atoms_list, part: Path) -> None:
+    """Each row a database of its own, put together: ASE writes the whole file anew for each."""
+    from ase.db import connect
+
+    n = 0
+    with open(part, "w", encoding="utf-8") as file:
+        file.write("{")
+        for n, atoms in enumerate(atoms_list, 1):
+            one = StringIO()
+            connect(one, type="json", use_lock_file=False).write(atoms, key_value_pairs=_numbers(atoms))
+            file.write(f'"{n}": {json.dumps(json.loads(one.getvalue())["1"])},\n')
+        file.write(f'"ids": {list(range(1, n + 1))},\n"nextid": {n + 1}}}\n')
 
 
 def _write_traj(atoms_list, part: Path) -> None:
@@ -376,11 +395,26 @@ def _read(path: Path, kind: str) -> Iterator[Atoms]:
     elif kind == "mson":
         from pymatgen.core import Structure
 
-        for d in json.loads(path.read_text(encoding="utf-8")):
-            structure = Structure.from_dict(d)
-            yield _with_numbers(from_pymatgen(structure), {k: v for k, v in structure.properties.items() if k != ORDER})
+        with open(path, encoding="utf-8") as file:
+            for d in _entries(file):
+                structure = Structure.from_dict(d)
+                own = {k: v for k, v in structure.properties.items() if k != ORDER}
+                yield _with_numbers(from_pymatgen(structure), own)
     else:
         yield from ase.io.iread(path, index=":", format=kind)
+
+
+def _entries(file: TextIO) -> Iterator[dict]:
+    """The entries of a JSON list, one at a time where each has a line of its own, as :func:`_write_mson` has them."""
+    if file.readline() == "[\n" and (line := file.readline()).startswith("{") and line.rstrip("\n,").endswith("}"):
+        while line.startswith("{"):
+            yield json.loads(line.rstrip("\n,"))
+            line = file.readline()
+        if line.strip() != "]":
+            raise ValueError("the list does not end: part of the file is missing")
+    else:
+        file.seek(0)
+        yield from json.load(file)
 
 
 def _read_folder(path: Path) -> Iterator[Atoms]:

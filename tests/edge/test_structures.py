@@ -1,6 +1,7 @@
 """Files: complete or untouched, and read back whole."""
 
 import csv
+import json
 
 import ase.io
 import numpy as np
@@ -9,6 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
+from ase.db.jsondb import JSONDatabase
 
 from alloygen.data import cuau
 from alloygen.edge.match import match
@@ -130,6 +132,32 @@ def test_other_programs_read_mson(tmp_path):
     found = loadfn(path, fmt="json")
     assert [s.properties["energy"] for s in found] == [a.get_potential_energy() for a in structures()]
     assert [str(e) for e in found[0].species] == next(structures()).get_chemical_symbols()
+
+
+def test_mson_is_read_one_after_the_other(tmp_path):
+    path = write_structures(structures(), tmp_path / "a.mson")
+    text = path.read_text()
+    path.write_text(text.replace('"energy": -0.1,', '"energy": -0.1'))  # the third is damaged
+    found = read_structures(path)
+    assert [next(found).info["log_weight"] for _ in range(2)] == [a.info["log_weight"] for a in structures(2)]
+    with pytest.raises(AlloygenError, match="as mson"):
+        next(found)
+    path.write_text(text[: text.rindex('{"@module')])
+    with pytest.raises(AlloygenError, match="part of the file is missing"):
+        list(read_structures(path))
+    for indent in (None, 0, 2):  # by other programs
+        path.write_text(json.dumps(json.loads(text), indent=indent))
+        assert len(list(read_structures(path))) == 3
+
+
+def test_rows_of_json_are_written_once(tmp_path, monkeypatch):
+    """ASE reads and writes the whole file for each row."""
+    monkeypatch.setattr(JSONDatabase, "_read_json", lambda self: pytest.fail("the file is read"))
+    path = write_structures(structures(), tmp_path / "a.json")
+    monkeypatch.undo()
+    assert [row.id for row in connect(path).select()] == [1, 2, 3]
+    write_structures([], path)
+    assert connect(path).count() == 0
 
 
 @pytest.mark.parametrize(
