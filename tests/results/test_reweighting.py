@@ -105,6 +105,11 @@ def test_annealing_evens_what_plain_weights_cannot():
     ens, phi, before = drawn(300, 0, T=cold), law(ecis, cold)[1], law(alloy.ecis, cold)[1]
     with pytest.warns(LowSampleSize, match="then=alloygen.Anneal"):
         plain = ens.reweighted(alloy.with_ecis(ecis))
+    told = (
+        r"60 samples are worth \d\.\d independent ones .*at least 10\): nothing of it is known. To mend it anneal to it"
+    )
+    with pytest.warns(LowSampleSize, match=told):
+        ens[:60].reweighted(alloy.with_ecis(ecis))
     made = ens.reweighted(alloy.with_ecis(ecis), then=alloygen.Anneal(effort=0.2))
     assert plain.ness < 0.1 and made.ness > 0.5 and made.info["ness_before"] == pytest.approx(plain.ness)
     assert np.allclose(made.energy, made.hamiltonian.energy(made.occ)) and (made.occ != ens.occ).any()
