@@ -88,7 +88,7 @@ def calls() -> dict[str, tuple[Callable, dict]]:
         "fit": (alloygen.fit, dict(primitive=cell, species=species, energies=energies, structures=structures, cutoffs=[3.0], method=None, start=None, references="ends", tol=0.3, skip=False, seed=0)),
         "enumerate_structures": (alloygen.enumerate_structures, dict(primitive=cell, species=species, max_sites=2)),
         "next_structures": (alloygen.next_structures, dict(alloy=fit, n=2, by="energy", max_sites=4)),
-        "representative": (alloygen.representative, dict(alloy=alloygen.data.cuau(), cell=(2, 2, 2), composition={"Au": 4}, cutoffs=[3.0], sweeps=2, restarts=1, seed=0)),
+        "representative": (alloygen.representative, dict(alloy=alloygen.data.cuau(), cell=(2, 2, 2), composition={"Au": 4}, cutoffs=[3.0], range_weight=1.0, sweeps=2, restarts=1, seed=0)),
         "self_consistent": (alloygen.self_consistent, dict(atoms=atoms(), calculator=EMT, T=[900], mu={"Au": [0.0]}, hamiltonian=fit, n=4, select=2, rounds=1, tolerance=1.0, relax=False, references="ends", seed=0)),
         "order": (alloygen.order, dict(structure=half, T=900, n=4, supercell=(2, 2, 2), seed=0, hamiltonian="cuau", sampler="mc")),
         "Ensemble.select": (ens.select, dict(n=3, how="diverse", seed=0)),
