@@ -7,7 +7,7 @@ the same requests give the same batches. The processes are those of ``torch.util
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,11 +31,12 @@ class _Maker(Dataset):
         return self.make(request)
 
 
-def feed(make: Callable[[Any], Made], requests: Iterable, workers: int) -> Iterator[Made]:
+def feed(make: Callable[[Any], Made], requests: Iterable, workers: int) -> Generator[Made, None, None]:
     """``make(request)`` of all requests in sequence, made in ``workers`` processes, or here and when asked for where there are none.
 
     ``make`` and the requests travel to the processes by pickle; a request is taken up to ``workers * AHEAD`` places before its turn.
     Tensors in requests and in what is made must be no views of tensors that are kept: their memory is moved to where both processes see it.
+    The processes end when the generator is closed.
 
     Examples
     --------
@@ -43,11 +44,12 @@ def feed(make: Callable[[Any], Made], requests: Iterable, workers: int) -> Itera
     [2, 3]
     """
     if not workers:
-        return map(make, requests)
-    return _from_processes(make, requests, workers)
+        yield from map(make, requests)
+    else:
+        yield from _from_processes(make, requests, workers)
 
 
-def _from_processes(make: Callable[[Any], Made], requests: Iterable, workers: int) -> Iterator[Made]:
+def _from_processes(make: Callable[[Any], Made], requests: Iterable, workers: int) -> Generator[Made, None, None]:
     loader = DataLoader(
         _Maker(make),
         batch_size=None,

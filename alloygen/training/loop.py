@@ -334,6 +334,8 @@ def _train(config: Config, folder: Path, resume: bool, progress: bool, stop_at: 
     except KeyboardInterrupt as stop:
         if not stop.args:  # the second one, which nothing was saved for
             raise
+    finally:
+        task.close()
     if not trainer.finished:
         of = (
             f", after {trainer.come} of {trainer.total} seconds," if config.training.minutes else f" of {trainer.total}"

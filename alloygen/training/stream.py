@@ -117,7 +117,6 @@ class Stream(Task[Mixed]):
         self.shard = Shard(config, self.laws)
         self.kinds = [Kinds(law, self.how.per_kind) for law in self.laws]
         self.which, self.drawn = 0, 0
-        self.coming: Iterator[tuple[int, Mixed]] | None = None
 
     def draw(self, model: Network, generator: torch.Generator) -> Mixed:
         if self.coming is None:
@@ -160,7 +159,8 @@ class Stream(Task[Mixed]):
 
     def load(self, state: dict) -> None:
         require_state(state, self.state(), least=0)
-        self.drawn, self.coming = int(state["drawn"]), None
+        self.close()
+        self.drawn = int(state["drawn"])
 
 
 def _joined(parts: list[Mixed]) -> Mixed:

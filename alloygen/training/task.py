@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Generator
 from dataclasses import asdict
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -27,10 +28,17 @@ class Task(ABC, Generic[Drawn]):
 
     def __init__(self) -> None:
         self.report: dict = {}  # figures of the last step, for the log
+        self.coming: Generator[Any, None, None] | None = None  # batches that are made ahead, where they are
 
     @abstractmethod
     def draw(self, model: Network, generator: torch.Generator) -> Drawn:
         """A batch, of the type that ``rows`` takes."""
+
+    def close(self) -> None:
+        """End the processes that make batches; the next batch starts others."""
+        if self.coming is not None:
+            self.coming.close()
+            self.coming = None
 
     @abstractmethod
     def rows(self, model: Network, part: Drawn) -> torch.Tensor:

@@ -147,7 +147,6 @@ class PatchLikelihood(Task[Batch]):
         self.spreads: dict[
             int, torch.Tensor
         ] = {}  # of log weights at the conditions (C,), by the batch that each is for first
-        self.coming: Iterator[tuple[int, Patches]] | None = None
 
     def draw(self, model: Network, generator: torch.Generator) -> Batch:
         self._measure()
@@ -215,7 +214,7 @@ class PatchLikelihood(Task[Batch]):
         require_state(state, {"drawn": torch.tensor(0), **dict.fromkeys(spreads, of_condition)}, least=0)
         self.drawn = int(state["drawn"])
         self.spreads = {int(k.removeprefix(prefix)): v for k, v in state.items() if k.startswith(prefix)}
-        self.coming = None
+        self.close()
 
 
 class _Walking(Task[Drawn]):
