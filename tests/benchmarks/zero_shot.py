@@ -243,9 +243,9 @@ def diagram(model: FamilyModel, threads: int) -> dict:
         print(f"  {name}, n = {n}: {out[name]}", flush=True)
         return error
 
-    wanted, n = one("zero-shot", 256, ZeroShot(model, h)), 50
-    while one("replica exchange and MBAR", n, "mc") > wanted and n < 10_000:
-        n *= 2
+    wanted, n = one("zero-shot", 256, ZeroShot(model, h)), 100
+    while (error := one("replica exchange and MBAR", n, "mc")) > 1.05 * wanted and n < 10_000:
+        n = min(10_000, int(np.ceil(n * (error / wanted) ** 2)))
     speed = clease_speed(h)
     exchange = out["replica exchange and MBAR"]
     out["the same attempts by CLEASE, one core"] = {"seconds": exchange["attempts"] / speed, "speed": speed}
