@@ -81,17 +81,22 @@ def configurations(primitive: Primitive, max_sites: int) -> Iterator[tuple[Latti
     """(supercell, its occupations (B, N)) of the different structures of at most ``max_sites`` sites."""
     cells = max_sites // len(primitive.basis)
     if any(primitive.pbc):  # told before the smaller ones are gone through
-        digits = cells * sum(math.log10(len(names)) for names in primitive.species)
-        if digits > math.log10(MOST_STATES):
-            raise AlloygenError(
-                f"expected supercells of at most {MOST_STATES} occupations, got about 1e+{digits:.0f} on {cells} primitive cells; take fewer sites (max_sites)"
-            )
+        _require_few([len(names) for names in primitive.species], cells)
     for n in range(1, cells + 1):
         for matrix in superlattices(primitive, n):
             lattice = Lattice(primitive, matrix)
             rows = different(lattice)
             if len(rows):
                 yield lattice, rows
+
+
+def _require_few(n_species: Sequence[int], cells: int = 1) -> None:
+    """AlloygenError for supercells of so many cells, with so many species on each site of one, that have more than MOST_STATES occupations."""
+    digits = cells * sum(math.log10(n) for n in n_species)
+    if digits > math.log10(MOST_STATES) + 1e-9:
+        raise AlloygenError(
+            f"expected supercells of at most {MOST_STATES} occupations, got about 1e+{digits:.0f} on {cells * len(n_species)} sites; take fewer sites (max_sites)"
+        )
 
 
 def superlattices(primitive: Primitive, n_cells: int) -> list[np.ndarray]:
@@ -129,6 +134,7 @@ def _hermite_forms(n: int, pbc: tuple[bool, bool, bool]) -> Iterator[np.ndarray]
 
 def different(lattice: Lattice) -> np.ndarray:
     """Occupations (B, N) of a supercell, one of each kind up to its symmetry, without those of a smaller cell."""
+    _require_few(lattice.n_species.tolist())
     sizes = lattice.n_species.astype(object)
     total = int(np.prod(sizes))
     place = np.array([int(np.prod(sizes[i + 1 :])) for i in range(len(sizes))], dtype=np.int64)
