@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from alloygen.arguments import whole_number
 from alloygen.arrays import as_array
@@ -156,7 +157,7 @@ class Trainer:
         decay = min(t.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             live = self.model.state_dict()
-            torch._foreach_lerp_([self.average[k] for k in live], list(live.values()), 1 - decay)
+            get_ema_multi_avg_fn(decay)([self.average[k] for k in live], list(live.values()), None)
         self.step += 1
         self.seconds += time.monotonic() - started
         return loss
