@@ -115,7 +115,7 @@ def _print_averages(ens, phi: str = "Phi/site") -> None:
 def monte_carlo(args) -> int:
     """``alloygen mc``."""
     from alloygen.api import mc
-    from alloygen.edge.structures import write_structures
+    from alloygen.edge.structure_files import write_structures
     from alloygen.results.tables import require_table
 
     T, mu, fixed = shell.temperatures(args.T), shell.potentials(args.mu), shell.indices(args.fix)

@@ -147,7 +147,7 @@ def field(text: str | None) -> float | list[float] | None:
 
 def require_output(path: str | None, atoms) -> None:
     """Refuse a place where configurations of ``atoms`` cannot be written."""
-    from alloygen.edge.structures import require_target
+    from alloygen.edge.structure_files import require_target
 
     if path is None:
         return

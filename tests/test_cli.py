@@ -256,9 +256,9 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(option, path, tm
 
 def test_a_result_that_cannot_be_written_after_all_lies_elsewhere(tmp_path, monkeypatch, capsys):
     """The disk is full, or the folder goes away, while the command works."""
-    from alloygen.edge import structures
+    from alloygen.edge import structure_files
 
-    write, asked = structures.write_structures, tmp_path / "full" / "c.extxyz"
+    write, asked = structure_files.write_structures, tmp_path / "full" / "c.extxyz"
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
 
@@ -267,7 +267,7 @@ def test_a_result_that_cannot_be_written_after_all_lies_elsewhere(tmp_path, monk
             raise OSError(28, "No space left on device")
         return write(frames, path, *rest)
 
-    monkeypatch.setattr(structures, "write_structures", full)
+    monkeypatch.setattr(structure_files, "write_structures", full)
     monkeypatch.setattr(alloygen.results.export, "write_structures", full)
     for command in (SAMPLE, MC_RUN):
         assert main([*command, "-n", "10", "-o", str(asked)]) == 1

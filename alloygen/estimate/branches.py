@@ -129,6 +129,10 @@ class Branches:
 
     def log_z(self, state: int) -> Estimate:
         """log Z of a sampled state; nan, with a note, where it has samples of a part without a reference."""
+        return self.log_z_and_worth(state)[0]
+
+    def log_z_and_worth(self, state: int) -> tuple[Estimate, float]:
+        """:meth:`log_z`, and the independent samples of the part that counts most there; infinitely many where none is known."""
         s = self._samples
         beta, beta_mu = s.beta[state], s.beta_mu[state]
         level = self._level(beta_mu / beta) if beta > 0 else None
@@ -139,20 +143,19 @@ class Branches:
                 found.append(one)
                 parts.append(part)
             elif part.inside[state].any():
-                return one
+                return one, np.inf
         if not found:
-            return Estimate(np.nan, np.nan, "no reference is known for these samples")
+            return Estimate(np.nan, np.nan, "no reference is known for these samples"), np.inf
         total = logsumexp([f.value for f in found])
         share = np.exp([f.value - total for f in found])
         error = float(np.sqrt(sum((p * f.stderr) ** 2 for p, f in zip(share, found, strict=True))))
         most = int(share.argmax())
         note = found[most].note
-        parts[most].warn(beta, beta_mu)
         if level is not None:  # Z holds the level: no estimate may fall below
             least = logsumexp(level.log_z(beta, beta_mu))
             if total < least - CONFLICT * error - 1e-9:
-                return Estimate(np.nan, np.nan, BELOW.format(float(least - total)))
-        return Estimate(float(total), error, note)
+                return Estimate(np.nan, np.nan, BELOW.format(float(least - total))), np.inf
+        return Estimate(float(total), error, note), parts[most].worth(beta, beta_mu)
 
     def _reaches(self, part: _Part) -> bool:
         """Whether a cold part comes up to the next hotter one, so that its configurations came from there and were not quenched."""
@@ -224,11 +227,11 @@ class _Part:
         share = np.exp(self.mbar._weights(beta, beta_mu)[0])[at].sum()
         return (float(logsumexp(level.log_z(beta, beta_mu)[good]) - np.log(share)), at) if share > 0 else None
 
-    def warn(self, beta: float, beta_mu: np.ndarray) -> None:
-        """Say where few samples of this part reach a condition."""
-        mbar = self.mbar
-        if isinstance(mbar, MBAR):
-            mbar._warn(1.0 / float((np.exp(2 * mbar._weights(beta, beta_mu)[0]) / mbar._mix.c).sum()), "log Z")
+    def worth(self, beta: float, beta_mu: np.ndarray) -> float:
+        """Independent samples of this part at a condition."""
+        if isinstance(self.mbar, NoOverlap):
+            return 0.0
+        return 1.0 / float((np.exp(2 * self.mbar._weights(beta, beta_mu)[0]) / self.mbar._mix.c).sum())
 
     def _beside(self, w: np.ndarray, at: np.ndarray, column: np.ndarray) -> float:
         """Error of the log of the weight in the levels ``at``: the spread, one visit more beside them as all conditions weigh it, and

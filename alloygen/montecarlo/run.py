@@ -344,12 +344,5 @@ def _warn(scan: Scan, sampler: _Sampler) -> None:
     if bad:
         c = min(bad, key=lambda k: scan.convergence[k].effective_samples)
         warnings.warn(
-            f"{len(bad)} of {len(scan)} conditions have not converged, {_named(scan, c)} least: {scan.convergence[c].note}", NotConverged, stacklevel=user_level(),
+            f"{len(bad)} of {len(scan)} conditions have not converged, {scan.words(c)} least: {scan.convergence[c].note}", NotConverged, stacklevel=user_level(),
         )  # fmt: skip
-
-
-def _named(scan: Scan, c: int) -> str:
-    T = "infinite temperature" if np.isinf(scan.T[c]) else f"T = {scan.T[c]:g}"
-    return ", ".join(
-        [T, *(f"mu_{e} = {m:.4g}" for e, m in zip(scan.hamiltonian.elements, scan.mu[c], strict=True) if m)]
-    )

@@ -425,7 +425,7 @@ class Ensemble(Draws):
         return export.structures(self)
 
     def write(self, path: PathLike, format: str | None = None, overwrite: bool = True) -> Path:
-        """Write all samples; the formats are those of :func:`alloygen.edge.structures.write_structures`.
+        """Write all samples; the formats are those of :func:`alloygen.edge.structure_files.write_structures`.
 
         Raises :class:`AlloygenError` when ``overwrite`` is False and ``path`` exists.
         """

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from alloygen.arguments import one_of
-from alloygen.edge.structures import info_key, to_pymatgen, write_structures
+from alloygen.edge.structure_files import info_key, write_structures
+from alloygen.edge.structures import to_pymatgen
 from alloygen.errors import AlloygenError
 from alloygen.results.averages import Averages
 from alloygen.results.draws import Draws

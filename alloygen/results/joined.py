@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy as np
 
 from alloygen.arrays import as_array
 from alloygen.conditions.record import Condition
-from alloygen.errors import AlloygenError
+from alloygen.errors import AlloygenError, LowSampleSize
 from alloygen.estimate.branches import Branches, Level, States, lowest
 from alloygen.estimate.chains import Convergence
 from alloygen.estimate.degeneracy import countable, log_degeneracy
@@ -22,6 +23,7 @@ from alloygen.estimate.pool import Pool, from_likelihood, from_mbar
 from alloygen.estimate.pooled import Pooled
 from alloygen.estimate.result import Estimate
 from alloygen.estimate.series import Memory
+from alloygen.estimate.weights import MIN_ESS, user_level
 from alloygen.results.runs import Runs
 
 FROZEN = 0.02  # share of accepted flips below which they are rare
@@ -219,14 +221,27 @@ class Joint:
         """(C,) Phi of each condition, T = infinity left out."""
         kT = self.shown.hamiltonian.kB * self.shown.T
         self.branches.foresee(np.arange(len(self.shown)))
-        found = [self.branches.log_z(c) if np.isfinite(self.shown.T[c]) else None for c in range(len(self.shown))]
-        scale = kT / self.shown.hamiltonian.n_sites
-        return [
-            Estimate(-np.inf, 0.0, "the temperature is infinite; log Z is finite")
-            if f is None
-            else Estimate(-f.value * k, f.stderr * k, f.note)
-            for f, k in zip(found, scale, strict=True)
-        ]
+        out, worth = [], np.full(len(self.shown), np.inf)
+        for c, scale in enumerate(kT / self.shown.hamiltonian.n_sites):
+            if np.isinf(self.shown.T[c]):
+                out.append(Estimate(-np.inf, 0.0, "the temperature is infinite; log Z is finite"))
+                continue
+            found, worth[c] = self.branches.log_z_and_worth(c)
+            out.append(Estimate(-found.value * scale, found.stderr * scale, found.note))
+        self._tell_of_few(worth)
+        return out
+
+    def _tell_of_few(self, worth: np.ndarray) -> None:
+        """One warning for all conditions (C,) whose free energies rest on few independent samples."""
+        if not (worth < MIN_ESS).any():
+            return
+        c = int(worth.argmin())
+        warnings.warn(
+            f"free energies of {(worth < MIN_ESS).sum()} of {len(worth)} conditions rest on fewer than {MIN_ESS:.0f} effective samples, {worth[c]:.1f} at "
+            f"{self.shown.words(c)}: they and their error bars are unreliable. Draw more, or sample conditions nearer to these",
+            LowSampleSize,
+            stacklevel=user_level(),
+        )
 
     @property
     def gap(self) -> str:

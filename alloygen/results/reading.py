@@ -8,7 +8,7 @@ import numpy as np
 
 from alloygen.arguments import path_name
 from alloygen.edge.problem import HamiltonianLike, Problem
-from alloygen.edge.structures import info_key, read_structures
+from alloygen.edge.structure_files import info_key, read_structures
 from alloygen.errors import AlloygenError
 from alloygen.results.ensemble import Ensemble
 from alloygen.results.provenance import Provenance

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from alloygen.edge.computed import Recipe
-from alloygen.edge.structures import write_structures
+from alloygen.edge.structure_files import write_structures
 from alloygen.errors import AlloygenError, LowSampleSize, NotLabelled
 from alloygen.estimate import weights
 from alloygen.estimate.result import Estimate

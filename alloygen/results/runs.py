@@ -66,6 +66,12 @@ class Runs:
     def __len__(self) -> int:
         return len(self.T)
 
+    def words(self, c: int) -> str:
+        """A condition in the words of messages: T = 600, mu_Au = 0.02."""
+        T = "infinite temperature" if np.isinf(self.T[c]) else f"T = {self.T[c]:g}"
+        mu = zip(self.hamiltonian.elements, self.mu[c], strict=True)
+        return ", ".join([T, *(f"mu_{e} = {m:.4g}" for e, m in mu if m)])
+
     @property
     def n(self) -> int:
         """Samples per condition."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from alloygen.arguments import one_of, seed_from, settings, whole_number
 from alloygen.edge.computed import Recipe, RelaxLike
-from alloygen.edge.structures import info_key
+from alloygen.edge.structure_files import info_key
 from alloygen.errors import AlloygenError
 from alloygen.estimate.weights import ess
 from alloygen.results.choosing import HOW, choose, covariance_of

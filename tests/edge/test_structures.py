@@ -14,14 +14,8 @@ from ase.db.jsondb import JSONDatabase
 
 from alloygen.data import cuau
 from alloygen.edge.match import match
-from alloygen.edge.structures import (
-    format_of,
-    from_pymatgen,
-    read_structure,
-    read_structures,
-    to_pymatgen,
-    write_structures,
-)
+from alloygen.edge.structure_files import format_of, read_structures, write_structures
+from alloygen.edge.structures import from_pymatgen, read_structure, to_pymatgen
 from alloygen.errors import AlloygenError, LatticeMismatch
 
 FACTS = ("T", "mu_Cu", "mu_Au", "log_prob", "log_weight")

@@ -23,7 +23,8 @@ import alloygen
 from alloygen.arrays import as_array
 from alloygen.edge.computed import Recipe, compute
 from alloygen.edge.problem import Problem
-from alloygen.edge.structures import read_structure, write_structures
+from alloygen.edge.structure_files import write_structures
+from alloygen.edge.structures import read_structure
 from alloygen.errors import AlloygenError, UnusableModel
 from alloygen.hamiltonian.ising import ising
 from alloygen.hamiltonian.source import expansion_from

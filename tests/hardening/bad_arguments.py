@@ -19,7 +19,7 @@ from trial import Outcome, outcome_of
 
 import alloygen
 from alloygen.edge.problem import Problem
-from alloygen.edge.structures import write_structures
+from alloygen.edge.structure_files import write_structures
 from alloygen.hamiltonian.source import expansion_from
 from alloygen.results.phase_diagram import PhaseDiagram
 from alloygen.training.config import load_config

@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.build import bulk
 
 import alloygen
-from alloygen.edge.structures import write_structures
+from alloygen.edge.structure_files import write_structures
 from alloygen.errors import AlloygenError
 from alloygen.results.ensemble import Ensemble
 

@@ -1,5 +1,6 @@
 """Scans: a sequence of ensembles, tables, and free energies by MBAR."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from small_systems import cuau_16, exact, hamiltonian
 
 import alloygen
 import alloygen.data
-from alloygen.errors import AlloygenError, BadCondition, NotConverged
+from alloygen.errors import AlloygenError, BadCondition, LowSampleSize, NotConverged
 from alloygen.estimate import chains
 from alloygen.estimate.mixture import NoOverlap
 from alloygen.estimate.result import Estimate
@@ -60,6 +61,26 @@ def test_free_energies_are_absolute_and_their_errors_honest(scan, table):
         assert scan[c].free_energy() == got and got.stderr < 1e-3
     assert np.abs(z).max() < 4
     assert scan.free_energy(4).value == -np.inf
+
+
+def test_few_samples_below_free_energies_are_told_once_for_all_conditions():
+    """A scan of hundreds of conditions is not hundreds of warnings."""
+    h = hamiltonian(NAME)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", LowSampleSize)
+        scan = replica_exchange(h, h.grid([900.0, 1500.0, np.inf], SYSTEMS[NAME].mu), n=20, seed=1, check=False)
+        scan.free_energy(0), scan.free_energy(5)
+    assert len(scan.joint.branches.parts) == 1
+    at = [(b, b * mu) for b, mu in zip(scan.beta, scan.mu, strict=True) if b > 0]
+    worth = [1 / (np.exp(scan.mbar.log_weights(*one)) ** 2 * scan.mbar.sample).sum() for one in at]
+    low, least = int((np.array(worth) < 50).sum()), int(np.argmin(worth))
+    assert low > 1
+    (one,) = [w for w in told if "effective samples" in str(w.message)]
+    assert str(one.message).startswith(
+        f"free energies of {low} of {len(scan)} conditions rest on fewer than 50 effective"
+    )
+    assert f"{worth[least]:.1f} at T = {scan.T[least]:g}, mu_Au = {scan.mu[least, 1]:.4g}:" in str(one.message)
+    assert one.filename == __file__
 
 
 def test_no_reference_no_absolute_free_energy(scan):
