@@ -23,7 +23,6 @@ import torch
 from scipy.stats import qmc
 
 from alloygen.arguments import positive, seed_from
-from alloygen.arrays import as_array
 from alloygen.conditions import exchangeable, references
 from alloygen.conditions.given import require_among
 from alloygen.conditions.grids import evenly
@@ -42,8 +41,8 @@ from alloygen.models.local import LocalModel
 from alloygen.models.store import load_model, read_header
 from alloygen.montecarlo.sampling import replica_exchange
 from alloygen.registry import family_of
+from alloygen.results.scan import Scan
 from alloygen.runtime.job import Job
-from alloygen.runtime.tensors import read_tensors
 from alloygen.training.evaluate import evaluate, keep_measured
 from alloygen.training.numbers import is_supercell
 from alloygen.training.reference import Reference
@@ -54,12 +53,10 @@ BEYOND = 2.0  # in multiples of the scale, to which temperatures reach at least
 PILOT = (0.12, 1.5, 14)  # temperatures of the pilot in multiples of the scale, and how many
 ORDERS = 0.2  # kB a site: heat capacities that stay below have no peak
 MARGIN = 8.0  # kT of the scale, of mu beyond the phases: enough for nearly pure alloys at the highest T
-GRIDS = {
-    1: (14, 31),
-    2: (12, 15),
-    3: (10, 7),
-}  # temperatures, and values of mu of each of so many elements; of more, points of a Sobol sequence
-SCATTERED = (10, 256)
+LINE = (14, 31)  # temperatures, and values of one chemical potential
+# of several points of a Sobol sequence: the few values of a product grid are learned by heart, and NESS between them is low
+SCATTERED = (10, 512)
+LOOKS = {2: 15, 3: 7}  # values along each of so many chemical potentials where short runs look
 LOOK: dict[str, Any] = {"n": 12, "sweeps": 4, "burn": 60}  # short runs that tell where the composition changes
 SAMPLES = 30_000  # in all, for each minute of training: fewer are learned by heart
 LENGTHS = (2.0, 20.0)  # minutes of training that samples are counted for
@@ -70,7 +67,8 @@ DRAWS = 4_000  # in all, for each look at which conditions are hard
 TRAINING = {"steps": 10**7, "batch": 256, "precision": "bf16", "weight_decay": 1e-4, "clip": 5.0, "ema": 0.998}
 POLISH = TRAINING | {"lr": 7e-4, "warmup": 50}
 FRESH = TRAINING | {"lr": 1.5e-3, "warmup": 200}
-MEASURED, MEASURES = 60, 60  # conditions, and draws and samples at each, that a law is measured by in the end
+# temperatures and chemical potentials, between those of the training, that a law is measured at in the end; draws and samples at each
+MEASURED, MEASURES = (5, 16), 60
 LOCAL = {"kind": "local", "width": 128, "window": 140, "levels": 2, "frequencies": 6}
 
 Law = TypeVar("Law", bound=AnyCell)
@@ -96,10 +94,6 @@ class Place:
         run = where / "runs" / f"{name}_{expansion.fingerprint}"
         run.mkdir(parents=True, exist_ok=True)
         return cls(name=name, kept=where / f"{name}.safetensors", run=run)
-
-    def samples(self) -> dict[str, torch.Tensor]:
-        """What the run learned from: T (C,), mu (C, E) and occ (C, n, N) of the first supercell."""
-        return read_tensors(self.run / "data.safetensors", names=("T", "mu", "occ"))[0]
 
     def keep(self, made: Path) -> None:
         made.replace(self.kept)  # whole or not at all
@@ -153,7 +147,7 @@ def train_alloy(
     training = FRESH | {"minutes": minutes, "seed": seed}
     config = _config(place, expansion, sizes, data, 2000, LOCAL, training, workers)
     made = _run(config, place, progress)
-    _measure(cast(AnyCell, load_model(made)), made, place.samples(), seed)
+    _measure(cast(AnyCell, load_model(made)), made, _between(h, data, seed), seed)
     place.keep(made)
     place.done(expansion)
     return _shown(place, cast(LocalModel, load_model(place.kept)), progress)
@@ -219,11 +213,11 @@ def polish(
     model, training = {"kind": "family", **family.config()}, POLISH | {"start": path, "minutes": minutes, "seed": seed}
     config = _config(place, terms.expansion, [lattice.matrix.tolist()], data, 500, model, training, workers)
     made = _run(config, place, progress)
-    polished = cast(FamilyModel, load_model(made))
-    samples = place.samples()
-    before, after = (_likelihood(f.on(terms.expansion.on(lattice)), samples) for f in (family, polished))
+    polished, on = cast(FamilyModel, load_model(made)), terms.expansion.on(lattice)
+    samples = _between(on, data, seed)
+    before, after = (_likelihood(f.on(on), samples) for f in (family, polished))
     if after > before:
-        _measure(polished.on(terms.expansion.on(lattice)), made, samples, seed)
+        _measure(polished.on(on), made, samples, seed)
         place.keep(made)
         family = polished
     else:
@@ -244,26 +238,37 @@ def _shown(place: Place, law: Law, progress: bool) -> Law:
     return law
 
 
-def _measure(law: AnyCell, path: Path, samples: Mapping[str, torch.Tensor], seed: int) -> None:
-    """Write into a checkpoint how even the weights of its draws, and of the samples that it learned from, are at some conditions."""
-    h = law.hamiltonian
-    few = np.unique(np.linspace(0, len(samples["T"]) - 1, MEASURED).astype(int)).tolist()
-    occ = as_array(samples["occ"])[few]
-    reference = Reference(occ, h.energy(occ.reshape(-1, h.n_sites)).reshape(occ.shape[:2]))
-    at = h.condition(samples["T"], samples["mu"])[few]
-    rows = evaluate(law, at, MEASURES, reference=reference, exact=False, forward=MEASURES, seed=seed)
-    keep_measured(path, rows, h)
+def _between(h: Hamiltonian, data: Mapping[str, Any], seed: int) -> Scan:
+    """Monte Carlo samples at conditions between those of the training, which a law never met: what it learned by heart does not count."""
+    mu, (n_T, n_mu) = np.array(data["mu"]).reshape(-1, len(h.elements) - 1), MEASURED
+    values = [np.unique(column) for column in mu.T]
+    free = [k for k, v in enumerate(values) if len(v) > 1]
+    points = np.tile(mu[0], (n_mu, 1))
+    shares = (qmc.Sobol(len(free), scramble=False).random(n_mu) + 0.5**0.5) % 1.0
+    points[:, free] = np.stack([np.quantile(values[k], u) for k, u in zip(free, shares.T, strict=True)], axis=1)
+    ladder = np.geomspace(data["T"][0], data["T"][-1], 4 * n_T + 1)
+    s = replica_exchange(
+        h, h.grid(ladder, np.insert(points, 0, 0.0, axis=1)), MEASURES, sweeps=5, burn=400, seed=seed, check=False, job=Job(threads=1, progress=False)
+    )  # fmt: skip
+    return s.subset(np.arange(len(s)).reshape(len(ladder), n_mu)[2::4].ravel())
+
+
+def _measure(law: AnyCell, path: Path, samples: Scan, seed: int) -> None:
+    """Write into a checkpoint how even the weights of its draws, and of Monte Carlo samples, are at some conditions."""
+    h, at = law.hamiltonian, law.hamiltonian.condition(samples.T, samples.mu)
+    rows = evaluate(law, at, MEASURES, reference=Reference(samples.occ, samples.energy), exact=False, forward=MEASURES, seed=seed)  # fmt: skip
+    ness = [row.ness for row in rows]
+    keep_measured(path, rows, h, {"ness": float(np.mean(ness)), "ness_min": float(np.min(ness))})
 
 
 @torch.no_grad()
-def _likelihood(law: FamilyModel, samples: Mapping[str, torch.Tensor], most: int = 1000) -> float:
+def _likelihood(law: FamilyModel, samples: Scan, most: int = 1000) -> float:
     """Mean log q (nats a site) of samples of p. What it gains is what KL(p | q) loses, so that phases which the law forgets count: of the law's
     own draws NESS would be 1 if they were one and the same."""
-    n_conditions, n, n_sites = samples["occ"].shape
-    rows = torch.linspace(0, n_conditions * n - 1, most).long()
-    at = law.hamiltonian.condition(samples["T"], samples["mu"])[rows // n]
-    log_q = law.log_prob(samples["occ"].flatten(0, 1)[rows].long(), at, law.placed.order.expand(most, -1))
-    return float(log_q.mean()) / n_sites
+    rows = np.linspace(0, len(samples) * samples.n - 1, most).astype(int)
+    at = law.hamiltonian.condition(samples.T, samples.mu)[(rows // samples.n).tolist()]
+    occ = torch.as_tensor(samples.occ.reshape(-1, law.hamiltonian.n_sites)[rows]).long()
+    return float(law.log_prob(occ, at, law.placed.order.expand(most, -1)).mean()) / occ.shape[1]
 
 
 # ---------------------------------------------------------------------- what is found by itself
@@ -312,33 +317,36 @@ def _data(h: Hamiltonian, T: object, mu: object, seed: int, minutes: float) -> d
     spans = _spans(h, mu, own.beyond(MARGIN))
     low, high = _range(T, "T") if T is not None else _temperatures(h, own, seed)
     free = int((spans[:, 0] < spans[:, 1]).sum())
-    n_T, n_mu = GRIDS.get(free, SCATTERED)
+    n_T, n_mu = LINE if free == 1 else SCATTERED
     T = np.geomspace(low, high, n_T)
-    if free in GRIDS:
-        points = _plane(h, spans, T, n_mu, seed)
-    else:
-        points = between(spans, qmc.Sobol(free, scramble=False).random(n_mu))
+    points = _points(h, spans, T, n_mu, seed)
     few = max(8, int(SAMPLES * np.clip(minutes, *LENGTHS)) // (n_T * len(points)))
     run = {"sweeps": 5 if free == 1 else 4, "burn": 200}
     return {"T": T.tolist(), "mu": points.tolist(), "samples": few, "seed": seed, **run}
 
 
-def _plane(h: Hamiltonian, spans: np.ndarray, T: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Points (n^F, elements after the first) over the F ``spans`` that are not empty: along each, half of the n values lie evenly and half where the
-    composition changes, as short runs at T tell, the second on the points of the first."""
-    axes = [np.linspace(0, 1, n)] * int((spans[:, 0] < spans[:, 1]).sum())
-    points = lambda: between(spans, np.array(list(product(*axes))))  # noqa: E731
-    for _ in range(2):
+def _points(h: Hamiltonian, spans: np.ndarray, T: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Points (n, elements after the first) over the F ``spans`` that are not empty. Along each, half lie evenly and half where the composition changes, as
+    short runs at T tell (for three chemical potentials at most), the second on the points of the first; several are scattered, each with values of its own."""
+    free = int((spans[:, 0] < spans[:, 1]).sum())
+    looks = {1: n, **LOOKS}
+    axes = [np.linspace(0, 1, looks.get(free, 2))] * free
+    for _ in range(2 if free in looks else 0):  # of more, evenly
+        points = between(spans, np.array(list(product(*axes))))
         s = replica_exchange(
-            h, h.grid(T, np.insert(points(), 0, 0.0, axis=1)), **LOOK, seed=seed, check=False, job=Job(threads=1, progress=False)
+            h, h.grid(T, np.insert(points, 0, 0.0, axis=1)), **LOOK, seed=seed, check=False, job=Job(threads=1, progress=False)
         )  # fmt: skip
         x = h.counts(s.occ.reshape(-1, h.n_sites)).reshape(len(T), *map(len, axes), LOOK["n"], -1).mean(-2)
         changes = [np.abs(np.diff(x, axis=d)).sum(-1) for d in range(1, len(axes) + 1)]
         axes = [
-            _closer(axis, np.moveaxis(change, d, 0).reshape(n - 1, -1).mean(1))
+            _closer(axis, np.moveaxis(change, d, 0).reshape(len(axis) - 1, -1).mean(1))
             for d, (axis, change) in enumerate(zip(axes, changes, strict=True), start=1)
         ]
-    return points()
+    if free == 1:
+        return between(spans, axes[0][:, None])
+    shares = qmc.Sobol(free, scramble=False).random(n)
+    shares /= shares.max()  # from one end of each to the other
+    return between(spans, np.stack([np.interp(u, np.linspace(0, 1, len(a)), a) for u, a in zip(shares.T, axes, strict=True)], axis=1))  # fmt: skip
 
 
 def _closer(shares: np.ndarray, change: np.ndarray) -> np.ndarray:

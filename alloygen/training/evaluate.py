@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
@@ -188,10 +188,13 @@ def _distances(ens: Ensemble, values, reference, bins) -> tuple[float, float]:
     return float(js_divergence(bare, target)), float(js_divergence(weighted, target))
 
 
-def keep_measured(path: PathLike, rows: Sequence[Row], h: Hamiltonian) -> None:
+def keep_measured(
+    path: PathLike, rows: Sequence[Row], h: Hamiltonian, figures: Mapping[str, float] | None = None
+) -> None:
     """Write what was measured on a supercell into the checkpoint of the model, in place of what was known of as many sites; ``sample`` warns by it.
 
     rows : of :func:`evaluate`, with the forward figures
+    figures : in place of those of the last validation
     """
     tensors, meta = read_tensors(path)
     require_model(meta, path)
@@ -203,7 +206,8 @@ def keep_measured(path: PathLike, rows: Sequence[Row], h: Hamiltonian) -> None:
         named = row.mu if isinstance(row.mu, dict) else {last: row.mu}
         mu = np.array([named.get(e, 0.0) for e in h.elements])
         found.append([h.n_sites, row.T, relative(mu, h.lattice)[1:].tolist(), min(row.ness, 1.0), row.forward_own])
-    write_tensors(path, tensors, {**meta, "forward": others + found})
+    told = {**meta.get("figures", {}), **(figures or {})}
+    write_tensors(path, tensors, {**meta, "forward": others + found, "figures": told})
 
 
 # ---------------------------------------------------------------------- reporting

@@ -94,7 +94,7 @@ class DataConfig(Section):
 
     ``moves``: "flips" with replica exchange, or "clusters" (Swendsen-Wang, for ferromagnetic pairs, which does not slow down at T_c).
     T and mu are lists of numbers or of {from, to, step} tables; mu is that of the last element of a binary, less that of the first. Of more elements mu is a list of points, each
-    with a number for every element after the first. ``samples`` per condition, ``sweeps`` apart, after ``burn`` rounds of ``sweeps``.
+    with a number for every element after the first: scattered ones, for the few values of a product grid are learned by heart. ``samples`` per condition, ``sweeps`` apart, after ``burn`` rounds of ``sweeps``.
     ``grown`` = [3, 3, 1]: samples of a cell so many times as large as well, whose windows teach out-painting (``objective.grown``).
     """
 

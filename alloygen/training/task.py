@@ -86,5 +86,13 @@ def on_cells(law: Law, config: Config) -> list[Law]:
 
 
 def spread_over(model: Network, condition: Condition, most: int = 12) -> list[tuple[Network, Condition]]:
-    """The model at ``most`` of the conditions (C,), spread over them."""
-    return [(model, condition[int(c)]) for c in np.unique(np.linspace(0, len(condition) - 1, most).astype(int))]
+    """The model half way from ``most`` of the conditions (C,), spread over them, to the nearest others: what it learned by heart does not count."""
+    T, mu = condition.arrays()
+    at = np.column_stack([np.log(T), mu])
+    at = at / np.maximum(np.ptp(at, axis=0), 1e-12)
+    out = []
+    for c in np.unique(np.linspace(0, len(T) - 1, most).astype(int)):
+        apart = ((at - at[c]) ** 2).sum(1)
+        near = int(np.where(apart > 0, apart, np.inf).argmin()) if apart.any() else c
+        out.append((model, Condition(np.sqrt(T[c] * T[near]), (mu[c] + mu[near]) / 2, condition.kB)))
+    return out

@@ -88,6 +88,7 @@ ALLOYS = {  # what it is, how it comes, supercell to judge it on
     "layers": ("Li and vacancies between CoO2, screened charges", layers, (6, 6, 2)),
     "five": ("fcc Cu-Ag-Au-Pd-Pt by EMT", lambda: emt(["Cu", "Ag", "Au", "Pd", "Pt"], 3.95, 3), (4, 4, 8)),
 }
+CELLS = {"layers": [(6, 6, 2), (6, 6, 1)]}  # to train on where powers of two do not hold the orders: sqrt(3) x sqrt(3)
 PER_CELL = {"hcp": 2, "salt": 2}  # sites of a primitive cell that hold one species or another
 
 
@@ -105,7 +106,7 @@ def measure(name: str, minutes: float, folder: str | Path) -> dict:
     started = time.perf_counter()
     expansion = ALLOYS[name][1]()
     fitted = time.perf_counter() - started
-    model = alloygen.train(expansion, minutes=minutes, name=name, folder=folder, workers=1)
+    model = alloygen.train(expansion, minutes=minutes, cells=CELLS.get(name), name=name, folder=folder, workers=1)
     trained = time.perf_counter() - started
     return {
         "fit_s": fitted,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import own_alloys
@@ -66,10 +67,26 @@ def transitions_of(one: PhaseDiagram, other: PhaseDiagram) -> list[dict]:
     ]
 
 
-def compare(name: str, model, multiples: tuple[float, ...], n: int) -> dict:
+def picture(one: PhaseDiagram, other: PhaseDiagram, path: Path) -> None:
+    """Both diagrams side by side."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharey=True, layout="constrained")
+    for ax, made, name in zip(axes, (one, other), ("the model", "Monte Carlo"), strict=True):
+        made.plot(ax=ax)
+        ax.set_title(f"{ax.get_title()}, {name}", fontsize=10)
+    fig.savefig(path, dpi=100)
+
+
+def compare(name: str, model, multiples: tuple[float, ...], n: int, path: Path | None) -> dict:
     h = own_alloys.ALLOYS[name][1]().on(own_alloys.ALLOYS[name][2])
     T = (own_alloys.scale(h).T * np.array(multiples)).round().tolist()
     (one, by_model), (other, by_mc) = (timed(h, T, n, sampler) for sampler in (model, "mc"))
+    if path:
+        picture(one, other, path)
     return {
         "sites": h.n_sites, "T": T, "model": by_model, "mc": by_mc, "regions": regions_of(one, other, T),
         "free_energies": free_energies_of(one, other, T), "transitions": transitions_of(one, other),
@@ -101,11 +118,12 @@ def main() -> None:
     p.add_argument("--model", help="a checkpoint, or the name of a model; what is found for the alloy if not given")
     p.add_argument("--n", type=int, default=256, help="configurations at each condition")
     p.add_argument("--multiples", type=float, nargs="+", default=[0.6, 0.8, 1.0, 1.2, 1.5], help="temperatures, in units of the alloy's scale")  # fmt: skip
+    p.add_argument("--picture", type=Path, help="draw both diagrams to this file")
     p.add_argument("--table", action="store_true", help="print the table of what was measured")
     args = p.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in [] if args.table else args.alloys:
-        found[name] = compare(name, args.model, tuple(args.multiples), args.n)
+        found[name] = compare(name, args.model, tuple(args.multiples), args.n, args.picture)
         RESULTS.write_text(json.dumps(found) + "\n")
     print(table(found))
 

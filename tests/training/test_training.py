@@ -30,6 +30,7 @@ from alloygen.training import loop, tasks
 from alloygen.training.config import load_config
 from alloygen.training.dataset import Dataset, GrownDataset, make_data, make_grown_data
 from alloygen.training.loop import Trainer, TrainingInterrupted, new_model, train
+from alloygen.training.task import spread_over
 from alloygen.training.tasks import Likelihood, make_task
 
 BASE = {
@@ -633,3 +634,20 @@ def test_half_precision_runs(tmp_path):
     for run in ("reinforce, arm", "marginal, mam"):
         model = load_model(train(RUNS[run](precision="bf16", steps=3), tmp_path / run[:4], progress=False))
         assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
+
+
+def test_a_law_is_validated_between_its_conditions():
+    """Half way to the nearest other one, on the same side of every range; the only condition itself."""
+    h = hamiltonian("cuau-2x2x2")
+    T, mu = np.array([400.0, 500.0, 800.0]), np.array([-0.04, 0.0, 0.02, 0.08])
+    grid = h.condition(np.repeat(T, 4), np.column_stack([np.zeros(12), np.tile(mu, 3)]))
+    found = [at for _, at in spread_over(None, grid)]
+    assert [(round(float(at.T)), round(float(at.mu[1]), 6)) for at in found[:4]] == [
+        (447, -0.04),
+        (400, 0.01),
+        (400, 0.01),
+        (447, 0.08),
+    ]
+    assert all(float(at.T) not in T or float(at.mu[1]) not in mu for at in found) and len(found) == 12
+    ((_, alone),) = spread_over(None, grid[:1])
+    assert (float(alone.T), float(alone.mu[1])) == (400.0, -0.04)
