@@ -44,7 +44,7 @@ def timed(work, *args, **options) -> tuple:
 
 def against(model: IsothermalSections, other: IsothermalSections, names=("model", "Monte Carlo")) -> None:
     """What two stacks of sections differ by: F at the corners of the hull, the hull itself, and the corners of the tie-triangles."""
-    print("| T | corners of the hull in both | F there, largest difference, meV/site | z-scores, spread | hull, largest difference, meV/site | tie-triangles |")  # fmt: skip
+    print("| T | corners of the hull in both | F there, largest difference, meV/site | z-scores, spread | hull, largest difference, meV/site | tie-triangles, reliable ones |")  # fmt: skip
     print("|---|---|---|---|---|---|")
     common = [
         (a, b)
@@ -62,13 +62,13 @@ def against(model: IsothermalSections, other: IsothermalSections, names=("model"
         told = corner & (error > 0)
         x = model.x[one]
         apart = model.surfaces[t].facets.at(x) - other.surfaces[t].facets.at(x)
-        found = [len(s.tie_triangles(T)) for s in (model, other)]
+        found = [f"{len(t)}, {t['reliable'].sum()}" for t in (s.tie_triangles(T) for s in (model, other))]
         far = f"{1000 * np.abs(f - g)[told].max():.3f} | {((f - g) / error)[told].std():.2f}" if told.any() else "- | -"
         print(
-            f"| {T:g} | {corner.sum()} | {far} | {1000 * np.abs(apart).max():.3f} | {found[0]}, {found[1]} |"
+            f"| {T:g} | {corner.sum()} | {far} | {1000 * np.abs(apart).max():.3f} | {found[0]}; {found[1]} |"
         )  # pure elements alone have no error
         for name, s in zip(names, (model, other), strict=True):
-            for row in s.tie_triangles(T).to_dict("records"):
+            for row in s.tie_triangles(T).query("reliable").to_dict("records"):
                 ends = [
                     ", ".join(f"{e} {row[f'x_{e}_{k}']:.3f} ± {row[f'x_{e}_{k}_stderr']:.3f}" for e in s.elements)
                     for k in (1, 2, 3)
