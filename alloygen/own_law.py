@@ -23,6 +23,7 @@ import torch
 from scipy.stats import qmc
 
 from alloygen.arguments import positive, seed_from
+from alloygen.arrays import as_tensor
 from alloygen.conditions import exchangeable, references
 from alloygen.conditions.given import require_among
 from alloygen.conditions.grids import evenly
@@ -267,7 +268,7 @@ def _likelihood(law: FamilyModel, samples: Scan, most: int = 1000) -> float:
     own draws NESS would be 1 if they were one and the same."""
     rows = np.linspace(0, len(samples) * samples.n - 1, most).astype(int)
     at = law.hamiltonian.condition(samples.T, samples.mu)[(rows // samples.n).tolist()]
-    occ = torch.as_tensor(samples.occ.reshape(-1, law.hamiltonian.n_sites)[rows]).long()
+    occ = as_tensor(samples.occ.reshape(-1, law.hamiltonian.n_sites)[rows])
     return float(law.log_prob(occ, at, law.placed.order.expand(most, -1)).mean()) / occ.shape[1]
 
 
