@@ -129,10 +129,10 @@ class Branches:
 
     def log_z(self, state: int) -> Estimate:
         """log Z of a sampled state; nan, with a note, where it has samples of a part without a reference."""
-        return self.log_z_and_worth(state)[0]
+        return self.log_z_and_size(state)[0]
 
-    def log_z_and_worth(self, state: int) -> tuple[Estimate, float]:
-        """:meth:`log_z`, and the independent samples of the part that counts most there; infinitely many where none is known."""
+    def log_z_and_size(self, state: int) -> tuple[Estimate, float]:
+        """:meth:`log_z`, and the effective samples of the part that counts most there; infinitely many where none is known."""
         s = self._samples
         beta, beta_mu = s.beta[state], s.beta_mu[state]
         level = self._level(beta_mu / beta) if beta > 0 else None
@@ -155,7 +155,7 @@ class Branches:
             least = logsumexp(level.log_z(beta, beta_mu))
             if total < least - CONFLICT * error - 1e-9:
                 return Estimate(np.nan, np.nan, BELOW.format(float(least - total))), np.inf
-        return Estimate(float(total), error, note), parts[most].worth(beta, beta_mu)
+        return Estimate(float(total), error, note), parts[most].effective_samples(beta, beta_mu)
 
     def _reaches(self, part: _Part) -> bool:
         """Whether a cold part comes up to the next hotter one, so that its configurations came from there and were not quenched."""
@@ -227,11 +227,9 @@ class _Part:
         share = np.exp(self.mbar._weights(beta, beta_mu)[0])[at].sum()
         return (float(logsumexp(level.log_z(beta, beta_mu)[good]) - np.log(share)), at) if share > 0 else None
 
-    def worth(self, beta: float, beta_mu: np.ndarray) -> float:
+    def effective_samples(self, beta: float, beta_mu: np.ndarray) -> float:
         """Independent samples of this part at a condition."""
-        if isinstance(self.mbar, NoOverlap):
-            return 0.0
-        return 1.0 / float((np.exp(2 * self.mbar._weights(beta, beta_mu)[0]) / self.mbar._mix.c).sum())
+        return 0.0 if isinstance(self.mbar, NoOverlap) else self.mbar.effective_samples(beta, beta_mu)
 
     def _beside(self, w: np.ndarray, at: np.ndarray, column: np.ndarray) -> float:
         """Error of the log of the weight in the levels ``at``: the spread, one visit more beside them as all conditions weigh it, and

@@ -151,6 +151,10 @@ class MBAR:
         log_z = logsumexp(log_w)
         return log_w - log_z, float(log_z)
 
+    def effective_samples(self, beta: float, beta_mu: ArrayLike) -> float:
+        """Independent samples that log Z at a condition rests on, 1 / sum w^2 over them."""
+        return 1.0 / float((np.exp(2 * self._weights(beta, beta_mu)[0]) / self._mix.c).sum())
+
     def rows_at(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which of ``rows`` (r, 1 + E), energies and counts, each merged sample (M,) is, -1 for none; independent samples (r,) of each."""
         mix = self._mix

@@ -221,23 +221,23 @@ class Joint:
         """(C,) Phi of each condition, T = infinity left out."""
         kT = self.shown.hamiltonian.kB * self.shown.T
         self.branches.foresee(np.arange(len(self.shown)))
-        out, worth = [], np.full(len(self.shown), np.inf)
+        out, size = [], np.full(len(self.shown), np.inf)
         for c, scale in enumerate(kT / self.shown.hamiltonian.n_sites):
             if np.isinf(self.shown.T[c]):
                 out.append(Estimate(-np.inf, 0.0, "the temperature is infinite; log Z is finite"))
                 continue
-            found, worth[c] = self.branches.log_z_and_worth(c)
+            found, size[c] = self.branches.log_z_and_size(c)
             out.append(Estimate(-found.value * scale, found.stderr * scale, found.note))
-        self._tell_of_few(worth)
+        self._tell_of_few(size)
         return out
 
-    def _tell_of_few(self, worth: np.ndarray) -> None:
-        """One warning for all conditions (C,) whose free energies rest on few independent samples."""
-        if not (worth < MIN_ESS).any():
+    def _tell_of_few(self, size: np.ndarray) -> None:
+        """One warning for all conditions (C,) whose free energies rest on few effective samples."""
+        if not (size < MIN_ESS).any():
             return
-        c = int(worth.argmin())
+        c = int(size.argmin())
         warnings.warn(
-            f"free energies of {(worth < MIN_ESS).sum()} of {len(worth)} conditions rest on fewer than {MIN_ESS:.0f} effective samples, {worth[c]:.1f} at "
+            f"free energies of {(size < MIN_ESS).sum()} of {len(size)} conditions rest on fewer than {MIN_ESS:.0f} effective samples, {size[c]:.1f} at "
             f"{self.shown.words(c)}: they and their error bars are unreliable. Draw more, or sample conditions nearer to these",
             LowSampleSize,
             stacklevel=user_level(),
